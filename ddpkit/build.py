@@ -1,0 +1,232 @@
+"""A checked config -> a live engine. The only place that knows both the names in the TOML and the objects of the loop."""
+
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torchmetrics import Metric
+
+from ddpkit import schema, seeding, signatures
+from ddpkit.check import Reference, find, n_classes, references
+from ddpkit.config import Config
+from ddpkit.criteria import Criteria, Term
+from ddpkit.dist import World
+from ddpkit.engine import Engine
+from ddpkit.errors import ConfigError
+from ddpkit.hookspecs import Component
+from ddpkit.loader import Batches, KeyedDataset, MapDataset, make_loader
+from ddpkit.precision import Precision
+from ddpkit.registry import Registry
+from ddpkit.sampler import Sampler
+from ddpkit.schedule import Schedule
+from ddpkit.structure import structure
+
+PARTS = ("train", "valid", "test")
+
+
+def engine(config: Config, registry: Registry, world: World, limit_batches: int | None = None) -> Engine:
+    """Everything that the config names, put together. Every rank must call it.
+
+    Raises ConfigError when a component refuses its parameters, or the data is too small for the batch.
+    """
+    run, parts = config.run, Parts(config, registry, world)
+    batches = parts.batches(limit_batches)
+    precision = Precision.of(run.train.scaler.compute_type)
+    model = parts.model(precision)
+    optimizer = parts.make_one("optimizer", params=model.parameters(), **learning_rate(run))
+    accumulation = max(run.train.grad_accumulation_steps, 1)
+    return Engine(
+        world=world,
+        model=model,
+        network=world.wrap(model, find_unused_parameters=run.ddp.find_unused_parameters),
+        criteria=parts.criteria(),
+        optimizer=optimizer,
+        schedule=parts.schedule(optimizer, steps_per_epoch=math.ceil(len(batches["train"].sampler) / accumulation)),
+        precision=precision,
+        train=batches["train"],
+        valid=batches.get("valid"),
+        test=batches.get("test"),
+        metrics=parts.metrics(),
+        postprocess=parts.postprocess(),
+        epochs=run.train.epoch,
+        accumulation=accumulation,
+        seed=run.seed,
+    )
+
+
+@attrs.frozen
+class Parts:
+    """Makes the parts of one run."""
+
+    config: Config
+    registry: Registry
+    world: World
+
+    @property
+    def run(self) -> schema.Run:
+        """The config's tables."""
+        return self.config.run
+
+    def model(self, precision: Precision) -> nn.Module:
+        """The model on the device, with the same initial weights on every rank."""
+        seeding.seed_generators("weights", self.run.seed, device=self.world.device)
+        model: nn.Module = self.make_one("model", classes=self.run.classes)
+        return precision.prepare(model.to(self.world.device))
+
+    def criteria(self) -> Criteria:
+        """The weighted sum of `[[criterion]]`."""
+        made = [(reference, self.make(reference, **self.classes())) for reference in self.named("criterion")]
+        weights = [term.weight for term in self.run.criterion]
+        return Criteria(
+            [Term(ref.key, weight, self.on_device(made_one)) for (ref, made_one), weight in zip(made, weights, strict=True)]
+        )
+
+    def metrics(self) -> dict[str, Metric]:
+        """Under their names in history."""
+        return {ref.key: self.on_device(self.make(ref, **self.classes())) for ref in self.named("metric")}
+
+    def postprocess(self) -> Callable[[Tensor], Tensor]:
+        """Outputs to predictions; outputs as they are when the config names none."""
+        if self.run.postprocess is None:
+            return lambda outputs: outputs
+        made: Callable[[Tensor], Tensor] = self.make_one("postprocess", **self.classes())
+        return made
+
+    def schedule(self, optimizer: Optimizer, steps_per_epoch: int) -> Schedule:
+        """Warm-up and scheduler, in optimizer steps or in epochs."""
+        table = self.run.train.lr_scheduler
+        if table is None:
+            return Schedule(optimizer, None)
+        by_step = table.update_policy == "step"
+        updates_per_epoch = steps_per_epoch if by_step else 1
+        warmup = round(table.warmup * updates_per_epoch)
+        scheduler = self.make_one(
+            "lr_scheduler",
+            optimizer=optimizer,
+            total_steps=max(self.run.train.epoch * updates_per_epoch - warmup, 1),
+            epochs=self.run.train.epoch,
+            steps_per_epoch=steps_per_epoch,
+        )
+        return Schedule(optimizer, scheduler, warmup=warmup, warmup_lr=table.warmup_lr, by_step=by_step)
+
+    def batches(self, limit: int | None) -> dict[str, Batches]:
+        """The micro-batches of each part that has samples."""
+        root_dir = str(Path(self.run.dataset.root_dir).absolute()) if self.run.dataset.root_dir else ""
+        seeding.seed_generators("dataset", self.run.seed)
+        dataset = self.make_one("dataset", root_dir=root_dir, classes=self.run.classes, seed=self.run.seed)
+        indices = self.split(dataset)
+        self.refuse_too_few(len(indices["train"]))
+        return {part: self.part(part, dataset, indices[part], limit) for part in PARTS if indices[part]}
+
+    def split(self, dataset: Any) -> dict[str, list[int]]:
+        """Indices of each part: the dataset's own parts stay, the split divides the rest."""
+        own = {part: list(indices) for part, indices in getattr(dataset, "parts", {}).items()}
+        taken = {index for indices in own.values() for index in indices}
+        free = [index for index in range(len(dataset)) if index not in taken]
+        targets = getattr(dataset, "targets", None)
+        mine = None if targets is None else [targets[index] for index in free]
+        divided = self.make_one("split", n_samples=len(free), targets=mine, seed=self.run.seed)
+        for part in own.keys() & {part for part, positions in divided.items() if positions}:
+            message = f"the dataset has a {part} part of its own; set this to 0 or leave it out"
+            raise ConfigError([self.config.problem(("dataset", "split", part), message)])
+        return {part: own.get(part, [free[position] for position in divided.get(part, [])]) for part in PARTS}
+
+    def refuse_too_few(self, n_samples: int) -> None:
+        """A training split that makes no micro-batch is a mistake."""
+        needed = self.run.train.batch_size if self.run.dataloader.drop_last else 1
+        if n_samples < needed:
+            message = f"the training split has {n_samples} samples; with 'dataloader.drop_last' it needs {needed}"
+            raise ConfigError([self.config.problem(("train", "batch_size"), message)])
+
+    def part(self, part: str, dataset: MapDataset, indices: list[int], limit: int | None) -> Batches:
+        """One part as micro-batches."""
+        run, options, training = self.run, self.run.dataloader, part == "train"
+        per_sample, per_batch = self.transforms(training=training)
+        samples = KeyedDataset(dataset, per_sample, run.seed)
+        sampler = Sampler(
+            indices=indices,
+            batch_size=batch_size(run, part),
+            rank=self.world.rank,
+            n_ranks=self.world.size,
+            seed=run.seed,
+            shuffle=training and options.shuffle,
+            drop_last=training and options.drop_last,
+            keep_company=training,
+            limit=limit,
+        )
+        loader = make_loader(
+            samples,
+            sampler,
+            num_workers=options.num_workers,
+            persistent=options.persistent_workers,
+            pin=options.pin_memory and self.world.device.type == "cuda",
+        )
+        return Batches(samples, sampler, loader, per_batch, self.world.device)
+
+    def transforms(self, *, training: bool) -> tuple[list[Any], list[Any]]:
+        """Those that work on a sample, and the tail of those that can work on a batch."""
+        named = self.named("transform")
+        chosen = [reference for reference in named if training or not self.component(reference).train_only]
+        tail = len(chosen)
+        while tail and self.component(chosen[tail - 1]).batchable:
+            tail -= 1
+        made = [self.make(reference) for reference in chosen]
+        return made[:tail], made[tail:]
+
+    def classes(self) -> dict[str, Any]:
+        """What criteria, metrics and postprocesses may ask for."""
+        return {"classes": self.run.classes, "n_classes": n_classes(self.run)}
+
+    def named(self, kind: str) -> list[Reference]:
+        """Where the config names components of a kind."""
+        return [reference for reference in references(self.run) if reference.kind == kind]
+
+    def component(self, reference: Reference) -> Component:
+        """What a reference names."""
+        return find(reference, self.registry).component
+
+    def on_device(self, made: Any) -> Any:
+        """A module on the device; anything else as it is."""
+        return made.to(self.world.device) if isinstance(made, nn.Module) else made
+
+    def make_one(self, kind: str, **runtime: Any) -> Any:
+        """The only component of a kind."""
+        return self.make(self.named(kind)[0], **runtime)
+
+    def make(self, reference: Reference, **runtime: Any) -> Any:
+        """Call the target with its TOML keys and the run-time values that it names.
+
+        A ValueError or TypeError that it raises is about the parameters: the user's mistake, shown at their table.
+        """
+        target = self.component(reference).target
+        signature = signatures.inspected(target)
+        params = {
+            name: structure(value, signature.parameters.get(name, Any))[0]
+            for name, value in reference.named_params(signature).items()
+        }
+        wanted = {name: value for name, value in runtime.items() if name in signature.parameters}
+        try:
+            return signatures.imported(target)(**(wanted | params))
+        except (ValueError, TypeError) as error:
+            raise ConfigError([self.config.problem(reference.params_path, refusal(reference, error))]) from error
+
+
+def refusal(reference: Reference, error: Exception) -> str:
+    """What a component said of its parameters."""
+    return f"{reference.kind} {reference.name!r} refuses this: {error}"
+
+
+def learning_rate(run: schema.Run) -> Mapping[str, float]:
+    """Under torch's name; nothing when the optimizer's own is to be used."""
+    rate = run.train.optimizer.learning_rate
+    return {} if rate is None else {"lr": rate}
+
+
+def batch_size(run: schema.Run, part: str) -> int:
+    """Samples of a micro-batch over all ranks."""
+    test = run.test.batch_size or run.train.batch_size
+    return {"train": run.train.batch_size, "valid": run.valid.batch_size or test, "test": test}[part]

@@ -1,0 +1,53 @@
+"""Weights on disk: safetensors, nothing but tensors inside, never half a file."""
+
+import os
+from pathlib import Path
+
+import attrs
+from safetensors.torch import load_model, save_model
+from torch import nn
+
+BEST = "best.safetensors"
+LAST = "last.safetensors"
+
+
+def save_weights(model: nn.Module, file: Path) -> None:
+    """Write parameters and buffers; a crash leaves the old file or the new one."""
+    scratch = file.with_name(f".{file.name}.tmp")
+    save_model(model, str(scratch))
+    with scratch.open("rb") as written:
+        os.fsync(written.fileno())
+    scratch.replace(file)
+
+
+def load_weights(model: nn.Module, file: Path) -> None:
+    """Read what `save_weights` wrote into a model of the same shape."""
+    load_model(model, file)
+
+
+@attrs.frozen
+class WeightsFolder:
+    """The weights that a run keeps (`[output]`). Written by rank 0 alone."""
+
+    folder: Path
+    save_best: bool = True
+    save_last: bool = True
+    save_interval: int = 0
+
+    def epoch_ended(self, model: nn.Module, epoch: int, *, is_best: bool) -> None:
+        """Save what this epoch calls for. The best are written in any case: the run is tested with them."""
+        if is_best:
+            save_weights(model, self.folder / BEST)
+        if self.save_last:
+            save_weights(model, self.folder / LAST)
+        if self.save_interval and epoch % self.save_interval == 0:
+            save_weights(model, self.folder / f"epoch-{epoch:04d}.safetensors")
+
+    def load_best(self, model: nn.Module) -> None:
+        """Put the best weights into the model."""
+        load_weights(model, self.folder / BEST)
+
+    def close(self) -> None:
+        """The run was tested; drop the best weights if they are not wanted."""
+        if not self.save_best:
+            (self.folder / BEST).unlink(missing_ok=True)

@@ -1,0 +1,40 @@
+"""The command line: finds the verb, turns errors into messages and exit codes."""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from ddpkit.errors import DdpkitError, ExitCode
+
+COMMANDS = {
+    "run": "train as a TOML file says",
+    "list-plugins": "show installed plugins and what they provide",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code. A bug keeps its traceback."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    parsed = parser(given).parse_args(given)
+    try:
+        return int(parsed.main(parsed))
+    except DdpkitError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        return ExitCode.INTERRUPTED
+
+
+def parser(given: Sequence[str]) -> argparse.ArgumentParser:
+    """The parser; only the verb that is used is imported."""
+    top = argparse.ArgumentParser(prog="ddpkit", description="One TOML file, one command, a correct distributed run.")
+    verbs = top.add_subparsers(metavar="COMMAND", required=True)
+    for name, summary in COMMANDS.items():
+        verb = verbs.add_parser(name, help=summary, description=summary.capitalize() + ".")
+        if name in given[:1]:
+            command = importlib.import_module(f"ddpkit.commands.{name.replace('-', '_')}")
+            command.add_arguments(verb)
+            verb.set_defaults(main=command.main)
+    return top

@@ -1,0 +1,55 @@
+"""`ddpkit run x.toml`."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from ddpkit import launch
+from ddpkit.config import parse_overrides
+from ddpkit.errors import ExitCode
+from ddpkit.run import Options, run_with
+from ddpkit.run_folder import RunResult
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of a run."""
+    parser.add_argument("file", nargs="?", type=Path, metavar="x.toml", help="the config")
+    parser.add_argument("--config", type=Path, metavar="x.toml", help="the same, as main.py takes it")
+    parser.add_argument("--task", choices=["train"], default="train", help="what to do; train also tests the best weights")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="lay a value over the file's")
+    parser.add_argument("--nproc", type=positive, metavar="N", help="how many ranks")
+    parser.add_argument("--limit-batches", type=positive, metavar="N", help="at most N micro-batches of each part")
+    parser.add_argument("--dry-run", action="store_true", help="build everything, try one step, leave no folder")
+    parser.set_defaults(error=parser.error)
+
+
+def positive(text: str) -> int:
+    """A whole number from 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text!r}")
+    return int(text)
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Run; results go to stdout, once, whatever the number of ranks."""
+    if (arguments.file is None) == (arguments.config is None):
+        arguments.error("one config is needed, as in: ddpkit run x.toml")
+    options = Options(
+        overrides=parse_overrides(arguments.set),
+        nproc=arguments.nproc,
+        limit_batches=arguments.limit_batches,
+        dry_run=arguments.dry_run,
+    )
+    with launch.as_rank():
+        result = run_with(arguments.file or arguments.config, options)
+    if launch.is_speaker():
+        sys.stdout.write(summary(result, dry_run=options.dry_run))
+    return ExitCode.DONE
+
+
+def summary(result: RunResult | None, *, dry_run: bool) -> str:
+    """What to print of a finished run; nothing on the other ranks."""
+    if result is None:
+        return "the config builds and trains one step\n" if dry_run else ""
+    lines = [f"test {name} {value:.4f}" for name, value in result.test_metrics.items()]
+    return "\n".join([*lines, str(result.folder)]) + "\n"

@@ -1,0 +1,157 @@
+"""A TOML file and its overrides -> a `schema.Run` that knows where each of its values came from."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+import tomli
+import tomli_w
+
+from ddpkit import schema, toml
+from ddpkit.errors import ConfigError, KeyPath, Problem, shown
+from ddpkit.structure import Fault, structure
+
+
+@attrs.frozen
+class Override:
+    """One value that the user put over the file's."""
+
+    where: str
+    """The option, for messages: `--set 1`."""
+    path: KeyPath
+    value: Any
+
+    def text(self) -> str:
+        """As it is written behind `--set`."""
+        return f"{toml.dotted(self.path)}={toml.inline(self.value)}"
+
+
+@attrs.frozen
+class Config:
+    """What the user asked for."""
+
+    run: schema.Run
+    document: toml.Document
+    overrides: tuple[Override, ...] = ()
+
+    def problem(self, path: KeyPath, message: str, *, at_key: bool = False) -> Problem:
+        """A mistake in the value at `path`, with its position."""
+        return problem_at(self.document, self.overrides, Fault(path, message, at_key))
+
+
+def load(file: Path, overrides: Iterable[Override] = ()) -> Config:
+    """Read, merge and structure. Raises ConfigError with every problem, in order of line."""
+    document, overrides = toml.read(file), tuple(overrides)
+    data = document.data
+    for override in overrides:
+        data = replaced(data, override.path, override)
+    run, faults = structure(data, schema.Run)
+    if run is not None:
+        faults = list(not_built_yet(run, ()))
+    if run is None or faults:
+        raise ConfigError(sorted_problems(problem_at(document, overrides, fault) for fault in faults))
+    return Config(with_root_dir(run), document, overrides)
+
+
+def parse_overrides(texts: Iterable[str]) -> tuple[Override, ...]:
+    """`KEY=VALUE` options; VALUE is TOML, else a string. Raises ConfigError where there is no key."""
+    return tuple(parse_override(text, f"--set {number}") for number, text in enumerate(texts, start=1))
+
+
+def parse_override(text: str, where: str) -> Override:
+    """One `KEY=VALUE`."""
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise ConfigError([Problem(where, (), f"expected KEY=VALUE, as in train.epoch=3, got {text!r}")])
+    try:
+        return Override(where, parse_key(key, where), tomli.loads(f"value = {value}")["value"])
+    except tomli.TOMLDecodeError:
+        return Override(where, parse_key(key, where), value.strip())
+
+
+def named_overrides(values: Mapping[str, Any]) -> tuple[Override, ...]:
+    """Dotted key -> value, as `ddpkit.run` takes them."""
+    return tuple(Override(f"overrides[{key!r}]", parse_key(key, "overrides"), value) for key, value in values.items())
+
+
+def parse_key(text: str, where: str) -> KeyPath:
+    """`train.epoch` -> `("train", "epoch")`. Raises ConfigError when it is no TOML key."""
+    try:
+        nested: Any = tomli.loads(f"{text} = 0")
+    except tomli.TOMLDecodeError:
+        raise ConfigError([Problem(where, (), f"{text!r} is no key; one looks like train.epoch")]) from None
+    path: KeyPath = ()
+    while isinstance(nested, dict):
+        key, nested = next(iter(nested.items()))
+        path = (*path, key)
+    return path
+
+
+def replaced(data: Mapping[str, Any], path: KeyPath, override: Override) -> dict[str, Any]:
+    """A copy of `data` with the override in it; missing tables are made."""
+    key, *below = path
+    inner = data.get(str(key), {})
+    if below and not isinstance(inner, Mapping):
+        message = f"{shown(override.path[: -len(below)])!r} is not a table"
+        raise ConfigError([Problem(override.where, override.path, message)])
+    return {**data, str(key): replaced(inner, tuple(below), override) if below else override.value}
+
+
+def not_built_yet(table: Any, path: KeyPath) -> Iterator[Fault]:
+    """Values that ask for what the engine cannot do yet."""
+    for field in attrs.fields(type(table)):
+        value = getattr(table, field.name)
+        if schema.LATER in field.metadata:
+            default = field.default.factory() if isinstance(field.default, attrs.Factory) else field.default  # type: ignore[arg-type]
+            if value and value != default:
+                yield Fault((*path, field.name), "is not supported yet; leave it out", at_key=True)
+        elif attrs.has(type(value)):
+            yield from not_built_yet(value, (*path, field.name))
+
+
+def with_root_dir(run: schema.Run) -> schema.Run:
+    """`dataset.base_dir` is another name of `dataset.root_dir`."""
+    root_dir = run.dataset.root_dir or run.dataset.base_dir
+    return attrs.evolve(run, dataset=attrs.evolve(run.dataset, root_dir=root_dir, base_dir=""))
+
+
+def problem_at(document: toml.Document, overrides: Iterable[Override], fault: Fault) -> Problem:
+    """The fault with its position: the override that brought the value, else the file."""
+    brought = [each for each in overrides if fault.path[: len(each.path)] == each.path]
+    where = brought[-1].where if brought else document.where(fault.path, at_key=fault.at_key)
+    return Problem(where, fault.path, fault.message)
+
+
+def sorted_problems(problems: Iterable[Problem]) -> list[Problem]:
+    """In order of line and column."""
+
+    def position(problem: Problem) -> tuple[int, ...]:
+        return tuple(int(part) for part in problem.where.rsplit(":", 2)[1:] if part.isdigit())
+
+    return sorted(problems, key=position)
+
+
+def dump(run: schema.Run) -> str:
+    """The resolved config as TOML: every default written out, paths absolute, None left out, `run_id` empty."""
+    plain = tables(run)
+    plain["run_id"] = ""
+    plain["output_dir"] = str(Path(run.output_dir).absolute())
+    plain["dataset"]["root_dir"] = str(Path(run.dataset.root_dir).absolute()) if run.dataset.root_dir else ""
+    return tomli_w.dumps(plain)
+
+
+def tables(value: Any) -> Any:
+    """Attrs classes as the tables that they came from; what is not set or not built is left out."""
+    if isinstance(value, list | tuple):
+        return [tables(item) for item in value]
+    if not attrs.has(type(value)):
+        return value
+    table: dict[str, Any] = {}
+    for field in attrs.fields(type(value)):
+        item = getattr(value, field.name)
+        if "rest" in field.metadata:
+            table |= item
+        elif item is not None and schema.LATER not in field.metadata:
+            table[field.name] = tables(item)
+    return table

@@ -1,0 +1,199 @@
+"""The training loop. It gets objects that are built, and knows neither their names nor the config.
+
+With a global batch of N samples over W ranks, the gradient of an optimizer step is the mean over the N samples. DDP
+averages over ranks, so each rank scales the mean loss of its n samples by n * W / N: uneven shares weigh what they hold.
+"""
+
+import contextlib
+import itertools
+import math
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TypeVar
+
+import attrs
+import torch
+from torch import Tensor, nn
+from torch.autograd import backward
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
+from torchmetrics import Metric
+
+from ddpkit import seeding
+from ddpkit.checkpoint import WeightsFolder
+from ddpkit.criteria import Criteria
+from ddpkit.dist import World
+from ddpkit.errors import NonFiniteError
+from ddpkit.loader import Batch, Batches
+from ddpkit.precision import Precision
+from ddpkit.progress import Progress
+from ddpkit.protocols import Row, Watcher
+from ddpkit.schedule import Schedule
+
+T = TypeVar("T")
+
+
+@attrs.define(kw_only=True)
+class Engine:
+    """A run in motion: the same object on every rank, each with its own samples."""
+
+    world: World
+    model: nn.Module
+    network: nn.Module
+    """The model as it is called in training: wrapped for gradient reduction when there is more than one rank."""
+    criteria: Criteria
+    optimizer: Optimizer
+    schedule: Schedule
+    precision: Precision
+    train: Batches
+    valid: Batches | None
+    test: Batches | None
+    metrics: Mapping[str, Metric]
+    postprocess: Callable[[Tensor], Tensor]
+    epochs: int
+    accumulation: int
+    """Micro-batches of an optimizer step."""
+    seed: int
+    progress: Progress = attrs.field(factory=Progress)
+
+    def fit(self, weights: WeightsFolder, watchers: Sequence[Watcher]) -> None:
+        """Train to the last epoch. Every rank must call it; `watchers` are rank 0's, others pass none."""
+        while self.progress.epoch < self.epochs:
+            started = time.perf_counter()
+            losses = prefixed("train", self.train_epoch(watchers))
+            trained = time.perf_counter()
+            if self.valid is not None:
+                losses |= prefixed("valid", self.evaluate(self.valid))
+            is_best = self.progress.epoch_ended(losses.get("valid/loss", losses["train/loss"]))
+            self.schedule.epoch_ended()
+            if self.world.is_main:
+                weights.epoch_ended(self.model, self.progress.epoch, is_best=is_best)
+            row = {
+                "epoch": self.progress.epoch,
+                "step": self.progress.step,
+                "learning_rate": self.progress.learning_rate,
+                "seconds": time.perf_counter() - started,
+                "samples_per_second": self.train.sampler.n_samples() / (trained - started),
+                **losses,
+            }
+            for watcher in watchers:
+                watcher.epoch_ended(row)
+
+    def train_epoch(self, watchers: Sequence[Watcher]) -> dict[str, float]:
+        """One pass over the training split; returns `loss` and each criterion. Every rank must call it."""
+        self.network.train()
+        sums = self.zeros()
+        n_steps = math.ceil(len(self.train.sampler) / self.accumulation)
+        for step, micro_batches in enumerate(self.steps(), start=1):
+            step_sums, n_samples = self.train_step(micro_batches)
+            sums += step_sums
+            for watcher in watchers:
+                loss = self.criteria.loss(step_sums) / max(n_samples, 1)
+                watcher.train_step_ended(self.progress.epoch + 1, step, n_steps, loss)
+        return self.mean_losses(sums, self.train)
+
+    def train_step(self, micro_batches: Sequence[Batch]) -> tuple[Tensor, int]:
+        """One optimizer step; returns this rank's loss terms summed over its samples (float64 [T]) and their number."""
+        n_global = sum(share.n_global for _, _, share in micro_batches)
+        sums = self.zeros()
+        self.optimizer.zero_grad()
+        for number, (images, targets, share) in enumerate(micro_batches, start=1):
+            seeding.seed_generators("forward", self.seed, self.progress.step, number, self.world.rank, device=self.world.device)
+            with self.gradients_reduced(now=number == len(micro_batches)):
+                terms = self.criteria(self.network(self.precision.images(images)), targets)
+                loss = self.criteria.loss(terms)
+                if share.n_real:
+                    sums += terms.detach() * share.n_real
+                    backward(loss * (share.n_real * self.world.size / n_global))
+                else:  # a repeated sample: its gradient is nought (masked, since nought times infinity is not)
+                    backward(loss.masked_fill(torch.ones_like(loss, dtype=torch.bool), 0.0))
+        self.optimizer.step()
+        self.progress.step_ended(self.schedule.rate())
+        self.schedule.step_ended()
+        return sums, sum(share.n_real for _, _, share in micro_batches)
+
+    def steps(self) -> Iterator[list[Batch]]:
+        """The micro-batches of each optimizer step of this epoch; the last step may have fewer."""
+        return grouped(self.train.epoch(self.progress.epoch), self.accumulation)
+
+    @torch.no_grad()
+    def evaluate(self, batches: Batches) -> dict[str, float]:
+        """`loss`, each criterion and each metric over a split, every sample counted once. Every rank must call it."""
+        self.world.broadcast(self.model.buffers())  # BatchNorm's, which each rank gathered from its own samples
+        self.model.eval()
+        sums = self.zeros()
+        for number, (images, targets, share) in enumerate(batches.epoch(0), start=1):
+            seeding.seed_generators("evaluate", self.seed, number, self.world.rank, device=self.world.device)
+            outputs = self.model(self.precision.images(images))
+            sums += self.criteria(outputs, targets) * share.n_real
+            predictions = self.postprocess(outputs)
+            for metric in self.metrics.values():
+                metric.update(predictions, targets)
+        losses = self.mean_losses(sums, batches)
+        return losses | {key: computed(metric) for key, metric in self.metrics.items()}
+
+    def test_best(self, weights: WeightsFolder) -> dict[str, float]:
+        """`loss` and each metric of the best weights on the test split; there must be one. Every rank must call it."""
+        if self.test is None:
+            raise ValueError("there is no test split")
+        if self.world.is_main:
+            weights.load_best(self.model)
+        self.world.broadcast([*self.model.parameters(), *self.model.buffers()])
+        values = self.evaluate(self.test)
+        return {key: values[key] for key in ("loss", *self.metrics)}
+
+    @torch.no_grad()
+    def rehearse(self) -> None:
+        """Put the smallest micro-batch that any rank will get through the model in training mode, and leave no trace.
+
+        Raises what the model raises, before anything is written: BatchNorm, say, refuses a single value.
+        """
+        before = [buffer.clone() for buffer in self.model.buffers()]
+        images, targets = self.train.sample(min(self.train.sampler.smallest_share(), 2))
+        self.model.train()
+        self.criteria(self.model(self.precision.images(images)), targets)
+        for buffer, old in zip(self.model.buffers(), before, strict=True):
+            buffer.copy_(old)
+
+    @contextlib.contextmanager
+    def gradients_reduced(self, *, now: bool) -> Iterator[None]:
+        """Reduce over ranks in the last backward of a step only; the ones before add up on their rank."""
+        if now or not isinstance(self.network, DistributedDataParallel):
+            yield
+        else:
+            with self.network.no_sync():
+                yield
+
+    def mean_losses(self, sums: Tensor, batches: Batches) -> dict[str, float]:
+        """Loss terms summed over this rank's samples -> their means over all. Every rank must call it."""
+        losses = self.criteria.named(self.world.sum(sums) / batches.sampler.n_samples())
+        if not math.isfinite(losses["loss"]):
+            epoch = self.progress.epoch + 1
+            raise NonFiniteError(f"the loss of epoch {epoch} is {losses['loss']}; try a lower learning rate, or a warm-up")
+        return losses
+
+    def zeros(self) -> Tensor:
+        """Room for a sum of loss terms: float64 [T] on the device."""
+        return torch.zeros(len(self.criteria.terms), dtype=torch.float64, device=self.world.device)
+
+
+def grouped(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Lists of `size` in order; the last may be shorter."""
+    rest = iter(items)
+    while group := list(itertools.islice(rest, size)):
+        yield group
+
+
+def prefixed(split: str, values: Row) -> dict[str, float]:
+    """The columns of one split."""
+    return {f"{split}/{key}": value for key, value in values.items()}
+
+
+def computed(metric: Metric) -> float:
+    """The value of a metric over all ranks, which must all call this; the metric begins anew."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*was called before the ``update``")  # a rank without samples
+        value = float(metric.compute())
+    metric.reset()
+    return value

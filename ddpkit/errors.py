@@ -1,0 +1,89 @@
+"""Every error that ddpkit raises on purpose, and every exit code.
+
+    DdpkitError             something a person can put right: one message, no traceback
+    ├── ConfigError         the TOML, the command line or the input is wrong; lists every problem at once
+    │   └── PluginError     ... because a plugin that the run needs cannot be used
+    ├── NonFiniteError      the training diverged
+    └── RankError           a rank of this run failed; carries that rank's own report
+
+Anything else that escapes is a bug and keeps its traceback.
+"""
+
+import enum
+from collections.abc import Sequence
+
+import attrs
+
+KeyPath = tuple[str | int, ...]
+"""`("criterion", 0, "type")` is the key `criterion[0].type`."""
+
+
+class ExitCode(enum.IntEnum):
+    """What the shell sees. Scripts rely on these numbers."""
+
+    DONE = 0
+    FAILED = 1
+    BAD_INPUT = 2
+    PLUGIN = 3
+    SOME_SKIPPED = 4
+    CHECKPOINT = 6
+    HELD = 8
+    REQUEUE = 75
+    INTERRUPTED = 130
+
+
+class DdpkitError(Exception):
+    """An error for people: its text says where, what is wrong and what to do."""
+
+    exit_code: int = ExitCode.FAILED
+
+
+@attrs.frozen
+class Problem:
+    """One mistake in the input."""
+
+    where: str
+    """`file:line:col`, or the option that brought the value (`--set 1`)."""
+    path: KeyPath
+    """The key; empty when the whole input is meant."""
+    message: str
+    """What is wrong and what to do."""
+
+    def __str__(self) -> str:
+        return ": ".join(part for part in (self.where, shown(self.path), self.message) if part)
+
+
+class ConfigError(DdpkitError):
+    """The input is wrong; nothing was started or written."""
+
+    exit_code = ExitCode.BAD_INPUT
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = tuple(problems)
+
+
+class PluginError(ConfigError):
+    """A component that the run names belongs to a plugin that cannot be used."""
+
+    exit_code = ExitCode.PLUGIN
+
+
+class NonFiniteError(DdpkitError):
+    """A loss is infinite or not a number; every rank raises it, in the same epoch."""
+
+
+class RankError(DdpkitError):
+    """A rank failed and the others were ended.
+
+    The text is that rank's report: its traceback if it met a bug, its message if the input was wrong.
+    """
+
+    def __init__(self, report: str, exit_code: int = ExitCode.FAILED) -> None:
+        super().__init__(report)
+        self.exit_code = exit_code
+
+
+def shown(path: KeyPath) -> str:
+    """A key path as people write it: `criterion[0].type`."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")

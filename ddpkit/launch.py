@@ -1,0 +1,180 @@
+"""Ranks are commands: `python -m ddpkit run ...`, started here by torch's elastic agent, or by torchrun.
+
+A rank that fails writes a report; the launcher shows the first one, once, in place of every rank's traceback.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import signal
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ddpkit import schema
+from ddpkit.config import Config
+from ddpkit.errors import ConfigError, DdpkitError, ExitCode, RankError
+from ddpkit.lifeline import end_with_parent
+
+REPORTS = "DDPKIT_REPORTS"
+"""Environment of our ranks: the folder for their reports."""
+LAUNCHER = "DDPKIT_LAUNCHER"
+"""Environment of our ranks: the process that started them."""
+HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+"""Signals for which torch's agent sets handlers and leaves them."""
+
+
+def is_rank() -> bool:
+    """This process is one rank of a run, started by torchrun or by us."""
+    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
+
+
+def is_our_rank() -> bool:
+    """This process was started by `start_ranks`; the launcher speaks for it."""
+    return REPORTS in os.environ
+
+
+def is_speaker() -> bool:
+    """This process prints results: the launcher, or the first rank where somebody else launched."""
+    return not is_our_rank() and os.environ.get("RANK", "0") == "0"
+
+
+def n_ranks(config: Config, nproc: int | None = None) -> int:
+    """How many ranks the run has: the environment's under torchrun, else `nproc`, else the config's.
+
+    Raises ConfigError when several are asked for and the config says one.
+    """
+    ddp = config.run.ddp
+    asked = int(os.environ["WORLD_SIZE"]) if is_rank() else nproc
+    if asked is not None:
+        if asked > 1 and not ddp.enabled:
+            raise ConfigError([config.problem(("ddp", "enabled"), f"is false, but {asked} ranks are asked for")])
+        return asked
+    if not ddp.enabled:
+        return 1
+    return ddp.nproc if isinstance(ddp.nproc, int) else visible_gpus(config.run)
+
+
+def local_ranks(n_ranks: int) -> int:
+    """How many of the ranks are on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", str(n_ranks)))
+
+
+def visible_gpus(run: schema.Run) -> int:
+    """Ranks for `nproc = "auto"`: one a GPU, or one."""
+    if run.device == "cpu" or ":" in run.device:
+        return 1
+    import torch  # noqa: PLC0415 - the config side stays free of torch until it is needed
+
+    return max(torch.cuda.device_count(), 1)
+
+
+def start_ranks(n: int, arguments: Sequence[str]) -> None:
+    """Run `python -m ddpkit ARGUMENTS` once a rank, to the end.
+
+    When one fails, or this process gets a signal, all are ended. Raises RankError with the first one's report,
+    KeyboardInterrupt for SIGINT.
+    """
+    from torch.distributed.elastic.multiprocessing.api import SignalException  # noqa: PLC0415
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError  # noqa: PLC0415
+
+    with tempfile.TemporaryDirectory(prefix="ddpkit-") as folder, prepared(folder):
+        try:
+            elastic_agent(n, folder)(*["-m", "ddpkit", *arguments])
+        except ChildFailedError as error:
+            raise first_failure(error.failures, Path(folder)) from None
+        except SignalException as error:
+            if error.sigval is signal.SIGINT:
+                raise KeyboardInterrupt from None
+            raise RankError(f"ended by {error.sigval.name}") from None
+
+
+def elastic_agent(n: int, folder: str) -> Any:
+    """Torch's launcher for `n` commands on this machine; no restart, a free port."""
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs  # noqa: PLC0415
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch  # noqa: PLC0415
+
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=n,
+        run_id=f"ddpkit-{os.getpid()}",
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        local_addr="localhost",
+        max_restarts=0,
+        monitor_interval=0.1,
+        logs_specs=DefaultLogsSpecs(log_dir=folder),
+    )
+    return elastic_launch(config, sys.executable)
+
+
+@contextlib.contextmanager
+def prepared(folder: str) -> Iterator[None]:
+    """The environment that ranks inherit, and a silent agent; all is put back."""
+    mine = {REPORTS: folder, LAUNCHER: str(os.getpid())}
+    before = {name: os.environ.get(name) for name in [*mine, "TORCHELASTIC_SIGNALS_TO_HANDLE"]}
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    handlers = {number: signal.getsignal(number) for number in HANDLED} if in_main_thread else {}
+    agent_log = logging.getLogger("torch.distributed.elastic")
+    level = agent_log.level
+    agent_log.setLevel(logging.CRITICAL)
+    os.environ |= mine
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        agent_log.setLevel(level)
+
+
+def first_failure(failures: Any, folder: Path) -> RankError:
+    """What to show of the ranks that failed: one that was killed, else the earliest report; the others are consequences.
+
+    SIGTERM comes last: the agent ends the remaining ranks with it.
+    """
+    signals = {rank: signal.Signals(-failure.exitcode) for rank, failure in failures.items() if failure.exitcode < 0}
+    for rank, number in signals.items():
+        if number is not signal.SIGTERM:
+            return RankError(f"rank {rank} was ended by {number.name}{' (out of memory?)' * (number is signal.SIGKILL)}")
+    reports = sorted((json.loads(file.read_text()) for file in folder.glob("rank-*.json")), key=lambda report: report["time"])
+    if reports:
+        return RankError(reports[0]["text"], reports[0]["exit_code"])
+    rank, failure = next(iter(failures.items()))
+    return RankError(f"rank {rank} ended without a report: {signals[rank].name if rank in signals else failure.exitcode}")
+
+
+@contextlib.contextmanager
+def as_rank() -> Iterator[None]:
+    """The life of a rank: it ends with its launcher, and leaves a report there when it fails. Nothing for other processes."""
+    if not is_our_rank():
+        yield
+        return
+    end_with_parent(int(os.environ[LAUNCHER]))
+    try:
+        yield
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - reported, whatever it is
+        write_report(error)
+        sys.stderr.flush()
+        os._exit(ExitCode.FAILED)  # at once: an orderly exit would wait for loader workers
+
+
+def write_report(error: BaseException) -> None:
+    """This rank's failure: a message if a person can put it right, else the traceback."""
+    rank = os.environ.get("RANK", "0")
+    if isinstance(error, DdpkitError):
+        text, exit_code = str(error), error.exit_code
+    else:
+        text, exit_code = f"rank {rank} failed:\n{''.join(traceback.format_exception(error)).rstrip()}", ExitCode.FAILED
+    report = {"time": time.time_ns(), "text": text, "exit_code": exit_code}
+    scratch = Path(os.environ[REPORTS]) / f".rank-{rank}"
+    scratch.write_text(json.dumps(report), encoding="utf-8")
+    scratch.replace(scratch.with_name(f"rank-{rank}.json"))

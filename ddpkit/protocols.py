@@ -1,0 +1,23 @@
+"""What the engine calls: the shapes of the objects that it is handed."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+Row = Mapping[str, float]
+"""One epoch of history, flat: `epoch`, `train/loss`, `valid/accuracy`, ..."""
+
+
+class Watcher(Protocol):
+    """Sees a run go by, on global rank 0 only; must not call collectives.
+
+    The engine has a list of them (empty on the other ranks).
+    """
+
+    def train_step_ended(self, epoch: int, step: int, steps: int, loss: Any) -> None:
+        """Optimizer step `step` of `steps` (1-based) in this epoch is done.
+
+        `loss` is a scalar tensor on the device, this rank's mean over the step: `float(loss)` waits for the device.
+        """
+
+    def epoch_ended(self, row: Row) -> None:
+        """An epoch was trained and evaluated."""

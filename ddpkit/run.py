@@ -1,0 +1,181 @@
+"""One run, from top to bottom. Read this first; the loop itself is in engine.py."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from ddpkit import config as config_file
+from ddpkit import launch, log, plugins, run_folder
+from ddpkit.check import check, find, references
+from ddpkit.config import Config, Override
+from ddpkit.errors import ConfigError
+from ddpkit.plugins import Plugins
+from ddpkit.run_folder import RunFolder, RunResult
+
+if TYPE_CHECKING:
+    from ddpkit.dist import World
+    from ddpkit.engine import Engine
+
+
+@attrs.frozen(kw_only=True)
+class Options:
+    """How to run, beside what the TOML says."""
+
+    overrides: tuple[Override, ...] = ()
+    """Values laid over the file's."""
+    nproc: int | None = None
+    """Ranks; None = as the config says."""
+    limit_batches: int | None = None
+    """At most so many micro-batches of each part an epoch, to try things out."""
+    dry_run: bool = False
+    """Build everything, try one step, leave no folder."""
+
+
+def run(config: str | os.PathLike[str], overrides: Mapping[str, Any] | None = None) -> RunResult | None:
+    """Train as the TOML file `config` says, and test the best weights.
+
+    Args:
+        config: The TOML file; its paths are taken from the current folder.
+        overrides: Dotted key -> value, laid over the file: `{"train.epoch": 3}`.
+
+    Returns:
+        The run's folder, history and test metrics; under torchrun None on all ranks but the first.
+
+    Raises:
+        ConfigError: The file, a name or a parameter is wrong; nothing was started or written.
+        RankError: A rank failed; the text is its report.
+    """
+    return run_with(Path(config), Options(overrides=config_file.named_overrides(overrides or {})))
+
+
+def run_with(file: Path, options: Options) -> RunResult | None:
+    """What `ddpkit run` does; None after a dry run."""
+    config = config_file.load(file, options.overrides)
+    found = plugins.load()
+    n_ranks = launch.n_ranks(config, options.nproc)
+    check(config, found, n_ranks)
+    run_folder.refuse_taken(config)
+    refuse_device(config, n_ranks)
+
+    if launch.is_rank() or n_ranks == 1:
+        return train(config, found, options)
+    settled = run_folder.settle(config.run)
+    launch.start_ranks(n_ranks, rank_arguments(file, options, settled.run_id, settled.seed))
+    return None if options.dry_run else run_folder.result(settled)
+
+
+def train(config: Config, found: Plugins, options: Options) -> RunResult | None:
+    """What every rank does: join, build, rehearse, fit, test."""
+    from ddpkit import build, dist  # noqa: PLC0415 - torch is for ranks alone
+    from ddpkit.checkpoint import WeightsFolder  # noqa: PLC0415
+    from ddpkit.terminal import Terminal  # noqa: PLC0415
+
+    joined = dist.join_world(device=config.run.device, backend=config.run.ddp.backend, timeout=config.run.ddp.timeout)
+    with joined as world, log.messages(config.run, is_main=world.is_main):
+        config = settled_together(config, world)
+        engine = build.engine(config, found.registry, world, options.limit_batches)
+        rehearse(config, engine)
+        if options.dry_run:
+            engine.train_step(next(engine.steps()))
+            return None
+        path, output = run_folder.path_of(config.run), config.run.output
+        folder = open_folder(config, found, world, options) if world.is_main else None
+        announce(config, engine)
+
+        weights = WeightsFolder(path / "weights", output.save_best, output.save_last, output.save_interval)
+        with Terminal(engine.epochs, shown=["loss", *engine.metrics]) as terminal:
+            engine.fit(weights, [folder, terminal] if folder else [])
+        if engine.test is not None and config.run.private.mode == 0:
+            test_metrics = engine.test_best(weights)
+            if folder:
+                folder.write_test_metrics(test_metrics)
+        if folder:
+            weights.close()
+    return run_folder.result(config.run) if folder else None
+
+
+def settled_together(config: Config, world: "World") -> Config:
+    """The config with what was left open filled in by rank 0."""
+    settled = run_folder.settle(config.run)
+    seed, run_id = world.share(f"{settled.seed} {settled.run_id}").split(" ")
+    return attrs.evolve(config, run=attrs.evolve(config.run, seed=int(seed), run_id=run_id))
+
+
+def rehearse(config: Config, engine: "Engine") -> None:
+    """Try the smallest micro-batch before anything is written; two mistakes in the config are told from bugs by their words."""
+    try:
+        engine.rehearse()
+    except (TypeError, ValueError) as error:
+        if "default_collate" in str(error):
+            message = "the samples are no tensors; does 'PIL_TO_TENSOR = []' lack?"
+            raise ConfigError([config.problem(("transform",), message)]) from error
+        if "more than 1 value per channel" in str(error):
+            message = "the last one leaves a rank one sample, too few for BatchNorm; 'dataloader.drop_last = true' leaves it out"
+            raise ConfigError([config.problem(("train", "batch_size"), message)]) from error
+        raise
+
+
+def open_folder(config: Config, found: Plugins, world: "World", options: Options) -> RunFolder:
+    """The run's folder with all that is known before training; messages go there too."""
+    resolved = attrs.evolve(
+        config.run, device=world.device.type, ddp=attrs.evolve(config.run.ddp, nproc=world.size, enabled=world.size > 1)
+    )
+    folder = RunFolder.create(resolved)
+    used = [(reference.kind, find(reference, found.registry)) for reference in references(config.run)]
+    folder.record_plugins(found, used)
+    folder.record_environment(
+        seed=config.run.seed,
+        device=str(world.device),
+        ranks=world.size,
+        threads=world.threads,
+        limit_batches=options.limit_batches,
+    )
+    log.add_file(config.run, folder.path / "logs")
+    return folder
+
+
+def announce(config: Config, engine: "Engine") -> None:
+    """The first screen: where, on what, with what."""
+    world, run = engine.world, config.run
+    parts = {"train": engine.train, "valid": engine.valid, "test": engine.test}
+    sizes = ", ".join(f"{part} {len(batches.sampler.indices)}" for part, batches in parts.items() if batches)
+    n_parameters = sum(parameter.numel() for parameter in engine.model.parameters())
+    log.LOGGER.info("run     %s", run_folder.path_of(run))
+    log.LOGGER.info("model   %s, %d parameters", run.model.name, n_parameters)
+    log.LOGGER.info("data    %s: %s", run.dataset.name, sizes)
+    log.LOGGER.info(
+        "ranks   %d on %s, %d threads each; %d of %d samples a micro-step; seed %d",
+        world.size,
+        world.device.type,
+        world.threads,
+        run.train.batch_size // world.size,
+        run.train.batch_size,
+        run.seed,
+    )
+    if engine.valid is None:
+        log.LOGGER.warning("no valid part: the training loss chooses the best weights")
+    if engine.test is None:
+        log.LOGGER.warning("no test part: the weights are not tested")
+
+
+def refuse_device(config: Config, n_ranks: int) -> None:
+    """Raise ConfigError when this machine lacks the device that the config asks for."""
+    if config.run.device in ("auto", "cpu"):
+        return
+    from ddpkit import dist  # noqa: PLC0415 - torch is for ranks, and for who asks for CUDA
+
+    try:
+        dist.choose_device(config.run.device, 0, launch.local_ranks(n_ranks))
+    except ValueError as error:
+        raise ConfigError([config.problem(("device",), str(error))]) from error
+
+
+def rank_arguments(file: Path, options: Options, run_id: str, seed: int) -> list[str]:
+    """The command of a rank: the same file and options, with what was left open filled in."""
+    settled = config_file.named_overrides({"run_id": run_id, "seed": seed})
+    limit = [] if options.limit_batches is None else ["--limit-batches", str(options.limit_batches)]
+    sets = [part for override in (*options.overrides, *settled) for part in ("--set", override.text())]
+    return ["run", str(file), *limit, *(["--dry-run"] if options.dry_run else []), *sets]

@@ -1,0 +1,143 @@
+"""The folder of a run: what it was asked for, on what it ran, what came of it. Users' scripts read these files."""
+
+import csv
+import json
+import platform
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from ddpkit import config as config_file
+from ddpkit import schema
+from ddpkit.config import Config
+from ddpkit.errors import ConfigError
+from ddpkit.plugins import Plugins
+from ddpkit.protocols import Row
+from ddpkit.registry import Entry
+
+HISTORY = "history.jsonl"
+TEST_METRICS = "test_metrics.json"
+
+
+@attrs.frozen
+class RunResult:
+    """What a finished run left."""
+
+    folder: Path
+    history: Sequence[Mapping[str, float]]
+    """One row an epoch."""
+    test_metrics: Mapping[str, float]
+    """`loss` and each metric of the best weights; empty without a test part."""
+
+
+@attrs.frozen
+class RunFolder:
+    """An open run folder; the watcher that writes history. Rank 0's alone."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, run: schema.Run) -> "RunFolder":
+        """Make the folder with everything that is known before training."""
+        folder = cls(path_of(run))
+        for name in ("weights", "logs"):
+            (folder.path / name).mkdir(parents=True)
+        folder.write("config.toml", config_file.dump(run))
+        return folder
+
+    def write(self, name: str, text: str) -> None:
+        """A text file."""
+        (self.path / name).write_text(text, encoding="utf-8")
+
+    def write_json(self, name: str, value: Any) -> None:
+        """A JSON file for people and scripts."""
+        self.write(name, json.dumps(value, indent=2) + "\n")
+
+    def record_plugins(self, plugins: Plugins, used: Sequence[tuple[str, Entry]]) -> None:
+        """The plugins that are installed, and whose the components are that the run names."""
+        components = [{"kind": kind, "name": entry.qualified_name, "plugin": entry.plugin} for kind, entry in used]
+        self.write_json("plugins.json", {"plugins": plugins.manifest(), "used": components})
+
+    def record_environment(self, **more: Any) -> None:
+        """Versions, machine and git commit, and what the caller adds."""
+        self.write_json("environment.json", environment() | more)
+
+    def train_step_ended(self, epoch: int, step: int, steps: int, loss: Any) -> None:
+        """History is about epochs."""
+
+    def epoch_ended(self, row: Row) -> None:
+        """Append to history, in both formats."""
+        with (self.path / HISTORY).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        table = self.path / "history.csv"
+        is_new = not table.exists()
+        with table.open("a", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, list(row), lineterminator="\n")
+            if is_new:
+                writer.writeheader()
+            writer.writerow(row)
+
+    def write_test_metrics(self, values: Mapping[str, float]) -> None:
+        """What the best weights score on the test part."""
+        self.write_json(TEST_METRICS, dict(values))
+
+
+def path_of(run: schema.Run) -> Path:
+    """`<output_dir>/<task>/<run_id>`, absolute."""
+    return (Path(run.output_dir) / run.task / run.run_id).absolute()
+
+
+def settle(run: schema.Run) -> schema.Run:
+    """Fill in what is left open until the run begins: its id and, for -1, its seed. One process does it for all ranks."""
+    seed = secrets.randbelow(2**31) if run.seed == -1 else run.seed
+    return attrs.evolve(run, seed=seed, run_id=run.run_id or new_run_id())
+
+
+def new_run_id() -> str:
+    """Date and time, and four hex digits against two runs of one second."""
+    return f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+
+
+def refuse_taken(config: Config) -> None:
+    """Raise ConfigError when the given run id has a run already."""
+    run = config.run
+    if run.run_id and path_of(run).exists():
+        message = f"{path_of(run)} already holds a run; choose another id, or leave it empty to have one made"
+        raise ConfigError([config.problem(("run_id",), message)])
+
+
+def result(run: schema.Run) -> RunResult:
+    """Read a finished run's folder."""
+    folder = path_of(run)
+    lines = (folder / HISTORY).read_text(encoding="utf-8").splitlines()
+    test = folder / TEST_METRICS
+    metrics = json.loads(test.read_text(encoding="utf-8")) if test.exists() else {}
+    return RunResult(folder, [json.loads(line) for line in lines], metrics)
+
+
+def environment() -> dict[str, Any]:
+    """What a run depends on beside its config: versions, machine, git commit."""
+    packages = ("ddpkit", "torch", "torchvision", "torchmetrics", "numpy", "pillow", "safetensors")
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "command": sys.argv,
+        "packages": {name: version(name) for name in packages},
+        "git_commit": git_commit(),
+    }
+
+
+def git_commit() -> str | None:
+    """Of the folder where the command runs; None outside a repository."""
+    try:
+        done = subprocess.run(["git", "rev-parse", "--verify", "--quiet", "HEAD"], capture_output=True, text=True, check=False)  # noqa: S607
+    except OSError:
+        return None
+    return done.stdout.strip() or None

@@ -1,0 +1,57 @@
+"""When the learning rate moves: a warm-up, then the scheduler that the TOML names."""
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+
+class Schedule:
+    """Raises the rates in a line from `warmup_lr` to their own over `warmup` updates, then steps the scheduler.
+
+    An update is an optimizer step or an epoch, as `by_step` says; the engine reports both and the other is passed over.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        scheduler: LRScheduler | None,
+        *,
+        warmup: int = 0,
+        warmup_lr: float = 0.0,
+        by_step: bool = True,
+    ) -> None:
+        self._optimizer = optimizer
+        self._scheduler = scheduler
+        self._warmup = warmup
+        self._warmup_lr = warmup_lr
+        self._by_step = by_step
+        self._updates = 0
+        self._rates = [group["lr"] for group in optimizer.param_groups]  # after the scheduler set its first ones
+        self._warm_up()
+
+    def step_ended(self) -> None:
+        """An optimizer step is done."""
+        if self._by_step:
+            self._update()
+
+    def epoch_ended(self) -> None:
+        """An epoch is done."""
+        if not self._by_step:
+            self._update()
+
+    def rate(self) -> float:
+        """The learning rate of the next optimizer step (of the first group)."""
+        return float(self._optimizer.param_groups[0]["lr"])
+
+    def _update(self) -> None:
+        self._updates += 1
+        if self._updates <= self._warmup:
+            self._warm_up()
+        elif self._scheduler is not None:
+            self._scheduler.step()
+
+    def _warm_up(self) -> None:
+        if not self._warmup:
+            return
+        done = self._updates / self._warmup
+        for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
+            group["lr"] = self._warmup_lr + (rate - self._warmup_lr) * done

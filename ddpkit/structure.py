@@ -1,0 +1,243 @@
+"""Plain data to typed values: strict, and every problem at once.
+
+cattrs does the work with hooks that coerce nothing: `"false"` is no bool, 3.7 no int, a string no list. Only an int is
+taken for a float. Validators run after structuring, so that each failure has the path of its own key.
+"""
+
+import difflib
+import types
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+
+import attrs
+import cattrs
+from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError, IterableValidationError
+from cattrs.gen import make_dict_structure_fn
+
+from ddpkit.errors import KeyPath
+
+T = TypeVar("T")
+
+
+@attrs.frozen
+class Fault:
+    """A problem in plain data; the caller knows which file it came from."""
+
+    path: KeyPath
+    message: str
+    at_key: bool = False
+    """The key is wrong, not its value."""
+
+
+def structure(data: object, kind: type[T], path: KeyPath = ()) -> tuple[T | None, list[Fault]]:
+    """`data` as a `kind`, or None and all that is wrong with it, at paths below `path`."""
+    try:
+        with attrs.validators.disabled():
+            value = CONVERTER.structure(data, kind)
+    except Exception as error:  # noqa: BLE001 - cattrs raises groups of anything; `faults_of` sorts them
+        return None, list(faults_of(error, path))
+    faults = list(validate(value, path))
+    return (None if faults else value), faults
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """What to say behind an unknown name: the one that was meant, else all there are."""
+    names = sorted(known)
+    lowered = {other.lower(): other for other in names}
+    close = difflib.get_close_matches(name.lower(), lowered, 1)
+    if close:
+        return f"did you mean {lowered[close[0]]!r}?"
+    return f"there are: {', '.join(names)}" if names else "there are none"
+
+
+def faults_of(error: BaseException, path: KeyPath) -> Iterator[Fault]:
+    """The leaves of the exception group that cattrs raised."""
+    if isinstance(error, ClassValidationError | IterableValidationError):
+        with_notes, without = error.group_exceptions()
+        for inner, note in with_notes:
+            part: Any = getattr(note, "name", None) or getattr(note, "index", None)
+            yield from faults_of(inner, (*path, part))
+        for inner in without:
+            yield from faults_of(inner, path)
+    elif isinstance(error, ForbiddenExtraKeysError):
+        known = keys_of(error.cl)
+        for key in error.extra_fields:
+            yield Fault((*path, key), f"unknown key, {suggest(key, known)}", at_key=True)
+    elif isinstance(error, KeyError):
+        yield Fault(path, "is missing", at_key=True)
+    else:
+        yield Fault(path, str(error))
+
+
+def validate(value: object, path: KeyPath) -> Iterator[Fault]:
+    """What the validators say, at the path of the field."""
+    if isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            yield from validate(item, (*path, index))
+    elif attrs.has(kind := type(value)):
+        for field in attrs.fields(kind):
+            item = getattr(value, field.name)
+            if field.validator is not None:
+                try:
+                    field.validator(value, field, item)
+                except ValueError as error:
+                    yield Fault((*path, field.name), str(error.args[0]))
+            yield from validate(item, (*path, field.name))
+
+
+def keys_of(kind: type) -> list[str]:
+    """The keys that a table of class `kind` may have."""
+    return [field.name for field in attrs.fields(kind) if "rest" not in field.metadata]
+
+
+def describe(kind: Any) -> str:
+    """A type in the words of TOML, for messages."""
+    if is_literal(kind):
+        return " or ".join(repr(choice) for choice in get_args(kind))
+    if is_union(kind):
+        return " or ".join(describe(arm) for arm in plain_arms(kind))
+    if kind in NAMES:
+        return NAMES[kind]
+    return "a table" if attrs.has(kind) or is_mapping(kind) else "an array"
+
+
+SCALARS = (int, float, bool, str)
+NAMES = {int: "an integer", float: "a number", bool: "true or false", str: "a string", dict: "a table", list: "an array"}
+
+
+def shown(value: object) -> str:
+    """A wrong value, for messages."""
+    text = repr(value) if not isinstance(value, bool) else str(value).lower()
+    return text if len(text) <= 60 else text[:57] + "..."  # noqa: PLR2004 - one line of a terminal
+
+
+def expected(kind: Any, value: object) -> TypeError:
+    """The error for a value of the wrong type."""
+    return TypeError(f"expected {describe(kind)}, got {shown(value)}")
+
+
+# --- hooks: each takes the plain value and the wanted type, and returns the value or raises TypeError -----------------
+
+
+def structure_scalar(value: object, kind: type) -> object:
+    """int, float, bool and str by exact type; an int is a float too."""
+    accepted = (int, float) if kind is float else (kind,)
+    if type(value) not in accepted:
+        raise expected(kind, value)
+    return kind(value)
+
+
+def structure_array(value: object, kind: Any) -> object:
+    """list, tuple and the abstract sequences, from TOML arrays only."""
+    items = get_args(kind)
+    fixed_length = get_origin(kind) is tuple and items and Ellipsis not in items
+    if not isinstance(value, list | tuple) or (fixed_length and len(value) != len(items)):
+        length = f"an array of {len(items)}" if fixed_length else "an array"
+        raise TypeError(f"expected {length}, got {shown(value)}")
+    wanted = items if fixed_length else (items[0] if items else Any,) * len(value)
+    errors = []
+    result = []
+    for index, (item, item_kind) in enumerate(zip(value, wanted, strict=True)):
+        try:
+            result.append(CONVERTER.structure(item, item_kind))
+        except Exception as error:  # noqa: BLE001 - collected, one for each item
+            error.__notes__ = [cattrs.IterableValidationNote("", index, item_kind)]
+            errors.append(error)
+    if errors:
+        raise IterableValidationError("array", errors, kind)
+    return tuple(result) if get_origin(kind) is tuple else result
+
+
+def structure_union(value: object, kind: Any) -> object:
+    """The first arm that takes the value; arms that no TOML value can be (a Tensor, None) are passed over."""
+    for arm in plain_arms(kind):
+        try:
+            return CONVERTER.structure(value, arm)
+        except Exception:  # noqa: BLE001, S112 - the next arm may take it; the error names all arms
+            continue
+    raise expected(kind, value)
+
+
+def structure_literal(value: object, kind: Any) -> object:
+    """One of the values, of the same type."""
+    if not any(type(value) is type(choice) and value == choice for choice in get_args(kind)):
+        hint = f", {suggest(value, get_args(kind))}" if isinstance(value, str) else f": {describe(kind)}"
+        raise TypeError(f"{shown(value)} is not allowed{hint}")
+    return value
+
+
+def structure_table(value: object, kind: Any) -> object:
+    """An attrs class from a table, or from a bare value where one of its fields is marked `shorthand`.
+
+    Keys without a field go into the field that is marked `rest`, if there is one.
+    """
+    fields = attrs.fields(kind)
+    shorthand = next((field.name for field in fields if "shorthand" in field.metadata), None)
+    if shorthand and isinstance(value, str):
+        value = {shorthand: value}
+    if not isinstance(value, Mapping):
+        names = f"{NAMES[str]} or a table" if shorthand else "a table"
+        raise TypeError(f"expected {names}, got {shown(value)}")
+    rest = next((field.name for field in fields if "rest" in field.metadata), None)
+    known = set(keys_of(kind))
+    table = {key: item for key, item in value.items() if key in known or not rest}
+    if rest:
+        table[rest] = {key: item for key, item in value.items() if key not in known}
+    return make_dict_structure_fn(kind, CONVERTER, _cattrs_forbid_extra_keys=True)(table, kind)
+
+
+def structure_mapping(value: object, kind: Any) -> object:
+    """A free table."""
+    if not isinstance(value, Mapping):
+        raise expected(kind, value)
+    return dict(value)
+
+
+def is_array(kind: Any) -> bool:
+    """Whether a type is filled from a TOML array."""
+    origin = get_origin(kind) or kind
+    return isinstance(origin, type) and issubclass(origin, Iterable) and not issubclass(origin, str | Mapping)
+
+
+def is_mapping(kind: Any) -> bool:
+    """Whether a type is filled from a free TOML table."""
+    origin = get_origin(kind) or kind
+    return isinstance(origin, type) and issubclass(origin, Mapping)
+
+
+def is_union(kind: Any) -> bool:
+    """`A | B` in both spellings."""
+    return get_origin(kind) in (Union, types.UnionType)
+
+
+def is_literal(kind: Any) -> bool:
+    """One of some values."""
+    return get_origin(kind) is Literal
+
+
+def is_plain(kind: Any) -> bool:
+    """Whether a TOML value can be of this type."""
+    if is_union(kind):
+        return bool(plain_arms(kind))
+    return is_literal(kind) or kind in SCALARS or kind is Any or attrs.has(kind) or is_array(kind) or is_mapping(kind)
+
+
+def plain_arms(kind: Any) -> list[Any]:
+    """The arms of a union that a TOML value can be."""
+    return [arm for arm in get_args(kind) if is_plain(arm)]
+
+
+def strict_converter() -> cattrs.Converter:
+    """Later hooks are asked first, so the special ones stand last."""
+    converter = cattrs.Converter()
+    converter.register_structure_hook_func(is_mapping, structure_mapping)
+    converter.register_structure_hook_func(is_array, structure_array)
+    converter.register_structure_hook_func(attrs.has, structure_table)
+    converter.register_structure_hook_func(is_union, structure_union)
+    converter.register_structure_hook_func(is_literal, structure_literal)
+    for scalar in SCALARS:
+        converter.register_structure_hook(scalar, structure_scalar)
+    return converter
+
+
+CONVERTER = strict_converter()

@@ -1,0 +1,181 @@
+"""TOML texts with the position of every key and value.
+
+`tomli` reads a text but keeps no positions. What it accepted is scanned a second time, for positions alone, so the
+scanner needs no error handling and judges no value.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+import tomli
+
+from ddpkit.errors import ConfigError, KeyPath, Problem
+
+NEWLINE = "\n"
+BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+BLANK = re.compile(r"[ \t]*")
+FILLER = re.compile(r"(?:[ \t\n]|#[^\n]*)*")
+SCALAR = re.compile(r"[^,\]}\n#]+")
+STRING = re.compile(
+    r'"""(?:[^"\\]|\\[\s\S]|"(?!""))*"{3,5}'
+    r"|'''(?:[^']|'(?!''))*'{3,5}"
+    r'|"(?:[^"\\\n]|\\.)*"'
+    r"|'[^'\n]*'"
+)
+
+
+@attrs.frozen
+class Span:
+    """Offsets of a key and of its value; the same offset twice for a table."""
+
+    key: int
+    value: int
+
+
+@attrs.frozen
+class Document:
+    """A TOML text that was read."""
+
+    name: str
+    """The file as the user wrote it, or what stands for it in messages."""
+    text: str
+    data: dict[str, Any]
+    spans: Mapping[KeyPath, Span]
+
+    def where(self, path: KeyPath, *, at_key: bool = False) -> str:
+        """`name:line:col` of the value at `path` (or of its key); of the nearest table above it if there is none."""
+        while path and path not in self.spans:
+            path, at_key = path[:-1], True
+        if not path:
+            return f"{self.name}:1:1"
+        offset = self.spans[path].key if at_key else self.spans[path].value
+        line = self.text.count(NEWLINE, 0, offset) + 1
+        return f"{self.name}:{line}:{offset - self.text.rfind(NEWLINE, 0, offset)}"
+
+
+def read(file: Path) -> Document:
+    """Read a TOML file. Raises ConfigError if it cannot be read or is not TOML."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError([Problem(str(file), (), f"cannot be read: {error.strerror}")]) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError([Problem(str(file), (), f"is not UTF-8: {error.reason} at byte {error.start}")]) from error
+    return parse(text, str(file))
+
+
+def parse(text: str, name: str) -> Document:
+    """Read a TOML text, called `name` in messages."""
+    text = text.replace("\r\n", NEWLINE)
+    try:
+        data = tomli.loads(text)
+    except tomli.TOMLDecodeError as error:
+        where = f"{name}:{error.lineno}:{error.colno}"
+        raise ConfigError([Problem(where, (), f"is not TOML: {error.msg}")]) from error
+    except (RecursionError, ValueError) as error:
+        raise ConfigError([Problem(name, (), f"is not TOML that can be read: {error}")]) from error
+    return Document(name, text, data, Scanner(text).spans)
+
+
+def inline(value: Any) -> str:
+    """A value as TOML on one line. Raises TypeError for what TOML cannot hold."""
+    if isinstance(value, Mapping):
+        pairs = (f"{json.dumps(key, ensure_ascii=False)} = {inline(item)}" for key, item in value.items())
+        return "{" + ", ".join(pairs) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(inline, value)) + "]"
+    if isinstance(value, bool | str):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, int | float):
+        return repr(value)
+    raise TypeError(f"TOML has no {type(value).__name__}: {value!r}")
+
+
+def dotted(path: KeyPath) -> str:
+    """A key path as TOML: `transform."aug/CUTOUT"`."""
+    return ".".join(str(key) if BARE_KEY.fullmatch(str(key)) else json.dumps(key) for key in path)
+
+
+class Scanner:
+    """Finds the span of every key and value in a valid TOML text."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.spans: dict[KeyPath, Span] = {}
+        self._last_index: dict[KeyPath, int] = {}  # array of tables -> index of its newest element
+        self._scan()
+
+    def _scan(self) -> None:
+        table: KeyPath = ()
+        at = self._skip(FILLER, 0)
+        while at < len(self.text):
+            if self.text[at] == "[":
+                table, at = self._header(at)
+            else:
+                at = self._pair(at, table)
+            at = self._skip(FILLER, at)
+
+    def _skip(self, pattern: re.Pattern[str], at: int) -> int:
+        found = pattern.match(self.text, at)
+        return found.end() if found else at
+
+    def _header(self, at: int) -> tuple[KeyPath, int]:
+        """`[a.b]` or `[[a.b]]`."""
+        is_array = self.text.startswith("[[", at)
+        brackets = "]]" if is_array else "]"
+        keys, at = self._keys(at + len(brackets))
+        path: KeyPath = ()
+        for number, (key, offset) in enumerate(keys):
+            path = (*path, key)
+            self.spans.setdefault(path, Span(offset, offset))
+            if is_array and number == len(keys) - 1:
+                self._last_index[path] = self._last_index.get(path, -1) + 1
+            if path in self._last_index:
+                path = (*path, self._last_index[path])
+                self.spans.setdefault(path, Span(offset, offset))
+        return path, at + len(brackets)
+
+    def _keys(self, at: int) -> tuple[list[tuple[str, int]], int]:
+        """A dotted key: its parts with their offsets, and the offset behind it."""
+        keys = []
+        while True:
+            start = self._skip(BLANK, at)
+            quoted = self.text[start] in "\"'"
+            end = self._skip(STRING if quoted else BARE_KEY, start)
+            raw = self.text[start:end]
+            keys.append((next(iter(tomli.loads(raw + "=0"))) if quoted else raw, start))
+            at = self._skip(BLANK, end)
+            if self.text[at] != ".":
+                return keys, at
+            at += 1
+
+    def _pair(self, at: int, table: KeyPath) -> int:
+        """`key = value`; returns the offset behind it."""
+        keys, at = self._keys(at)
+        path = table
+        for key, offset in keys:
+            path = (*path, key)
+            self.spans.setdefault(path, Span(offset, offset))
+        return self._value(self._skip(BLANK, at + 1), path, keys[-1][1])
+
+    def _value(self, at: int, path: KeyPath, key: int) -> int:
+        self.spans[path] = Span(key, at)
+        if self.text[at] == "[":
+            return self._items(at, path, "]")
+        if self.text[at] == "{":
+            return self._items(at, path, "}")
+        return self._skip(STRING if self.text[at] in "\"'" else SCALAR, at)
+
+    def _items(self, at: int, path: KeyPath, closing: str) -> int:
+        """The items of an array or an inline table."""
+        at, index = self._skip(FILLER, at + 1), 0
+        while self.text[at] != closing:
+            at = self._pair(at, path) if closing == "}" else self._value(at, (*path, index), at)
+            at, index = self._skip(FILLER, at), index + 1
+            if self.text[at] == ",":
+                at = self._skip(FILLER, at + 1)
+        return at + 1

@@ -1,0 +1,8 @@
+"""`torchrun --nproc_per_node=2 main.py --config x.toml --task train`: the same run as `ddpkit run x.toml`."""
+
+import sys
+
+from ddpkit.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["run", *sys.argv[1:]]))

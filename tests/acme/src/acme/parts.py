@@ -1,0 +1,70 @@
+import os
+import time
+from pathlib import Path
+
+import torch
+from torch import nn
+from torchmetrics import Metric
+
+
+class TinyNet(nn.Sequential):
+    """A hidden layer and no BatchNorm: any split of a batch gives the same gradients."""
+
+    def __init__(self, n_pixels: int = 64, hidden: int = 16, n_classes: int = 2, dropout: float = 0.0):
+        super().__init__(nn.Flatten(), nn.Linear(n_pixels, hidden), nn.Tanh(), nn.Dropout(dropout), nn.Linear(hidden, n_classes))
+
+
+class NormNet(nn.Sequential):
+    def __init__(self, n_pixels: int = 64, n_classes: int = 2):
+        super().__init__(nn.Flatten(), nn.Linear(n_pixels, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, n_classes))
+
+
+class Troubled(TinyNet):
+    """Raises, or sleeps, in the training forward number `at` of rank 1; notes the time of it in the file `note`."""
+
+    def __init__(self, note: str, n_pixels: int = 64, at: int = 3, how: str = "raise"):
+        super().__init__(n_pixels)
+        self.note, self.at, self.how, self.calls = note, at, how, 0
+
+    def forward(self, images):
+        self.calls += self.training
+        if self.training and self.calls == self.at and os.environ.get("RANK") == "1":
+            Path(self.note).write_text(str(time.time()))
+            if self.how == "raise":
+                raise RuntimeError("the troubled model had enough")
+            time.sleep(60)
+        return super().forward(images)
+
+
+class Confidence(Metric):
+    full_state_update = False
+
+    def __init__(self):
+        super().__init__()
+        self.add_state("total", torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, predictions, targets):
+        self.total += predictions.max(dim=1).values.double().sum()
+        self.count += len(targets)
+
+    def compute(self):
+        return self.total / self.count
+
+
+class Blobs:
+    """Images [1, 8, 8] of two classes, the same for an index at any time; `noise` is drawn anew at each reading."""
+
+    def __init__(self, n: int = 40, n_test: int = 0, noise: float = 0.0):
+        generator = torch.Generator().manual_seed(7)
+        self.targets = [index % 2 for index in range(n + n_test)]
+        self.images = torch.rand(n + n_test, 1, 8, 8, generator=generator)
+        self.images[1::2, :, :4] += 0.3
+        self.noise = noise
+        self.parts = {"test": range(n, n + n_test)} if n_test else {}
+
+    def __len__(self):
+        return len(self.targets)
+
+    def __getitem__(self, index):
+        return self.images[index] + self.noise * torch.randn(1, 8, 8), self.targets[index]

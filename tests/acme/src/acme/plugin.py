@@ -1,0 +1,18 @@
+from ddpkit import Component, hookimpl
+
+
+@hookimpl
+def ddpkit_models():
+    yield Component("tinynet", "acme.parts:TinyNet", doc="one hidden layer")
+    yield Component("normnet", "acme.parts:NormNet", doc="one hidden layer with BatchNorm")
+    yield Component("troubled", "acme.parts:Troubled", doc="fails or dawdles when told to")
+
+
+@hookimpl
+def ddpkit_metrics():
+    yield Component("confidence", "acme.parts:Confidence", doc="mean of the largest probability")
+
+
+@hookimpl
+def ddpkit_datasets():
+    yield Component("blobs", "acme.parts:Blobs", doc="generated images of two classes")

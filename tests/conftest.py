@@ -1,0 +1,35 @@
+"""What tests share: a stranger's installed package of parts, and a small config that uses it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from blobs import BLOBS
+
+HERE = Path(__file__).parent
+
+os.environ["OMP_NUM_THREADS"] = "1"
+
+
+@pytest.fixture(scope="session")
+def acme(tmp_path_factory):
+    """The folder where pip installed the package `tests/acme`; on `sys.path` here, and of the processes started here."""
+    site = tmp_path_factory.mktemp("site")
+    install = ["install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--target", str(site)]
+    subprocess.run([sys.executable, "-m", "pip", *install, str(HERE / "acme")], check=True)
+    sys.path.insert(0, str(site))
+    os.environ["PYTHONPATH"] = str(site)
+    yield site
+    sys.path.remove(str(site))
+    del os.environ["PYTHONPATH"]
+
+
+@pytest.fixture
+def blobs(acme, tmp_path, monkeypatch):
+    """The small config as a file, in a folder of its own that is the current one."""
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "blobs.toml"
+    file.write_text(BLOBS)
+    return file

@@ -1,0 +1,108 @@
+"""A mistake is found before any process starts, at its line, with its remedy; nothing is left behind."""
+
+import subprocess
+import sys
+
+import pytest
+from blobs import BLOBS
+
+from ddpkit.cli import main
+
+MISTAKES = {
+    "unknown key": ('task = "blobs"', 'tsak = "blobs"', "2:1: tsak: unknown key, did you mean 'task'?"),
+    "unknown key in a table": ("batch_size = 8", "batch_sise = 8", "26:1: train.batch_sise: unknown key, did you mean 'batch_size'?"),
+    "missing key": ("batch_size = 8\n", "", "25:2: train.batch_size: is missing"),
+    "wrong type": ("epoch = 2", 'epoch = "2"', "27:9: train.epoch: expected an integer, got '2'"),
+    "out of range": ("epoch = 2", "epoch = 0", "27:9: train.epoch: 'epoch' must be >= 1: 0"),
+    "unknown model": ('name = "tinynet"', 'name = "tinnet"', "12:8: model.name: no model is called 'tinnet', did you mean 'tinynet'?"),
+    "unknown metric": ('["accuracy"]', '["acuracy"]', "4:12: metrics[0].type: no metric is called 'acuracy', did you mean 'accuracy'?"),
+    "unknown transform": (
+        "[train]", "[transform]\nROTATE = [3]\n[train]",
+        "26:1: transform.ROTATE: no transform is called 'ROTATE', did you mean 'ROTATION'?",
+    ),
+    "unknown parameter": ("n_test = 7", "n_tset = 7", "19:20: dataset.config.n_tset: dataset 'blobs' has no such key, did you mean 'n_test'?"),
+    "wrong parameter type": ("n_test = 7", "n_test = 7.5", "19:29: dataset.config.n_test: expected an integer, got 7.5"),
+    "unknown parameter of a torch class": ("momentum", "momentun", "28:50: train.optimizer.momentun: optimizer 'sgd' has no such key, did you mean 'momentum'?"),
+    "torch's name for the rate": ("learning_rate = 0.1", "lr = 0.1", "28:29: train.optimizer.lr: optimizer 'sgd' has no such key, did you mean 'learning_rate'?"),
+    "not built yet": ("epoch = 2", "epoch = 2\nema_decay = 0.9", "28:1: train.ema_decay: is not supported yet; leave it out"),
+    "no cuda": ('device = "cpu"', 'device = "cuda:99"', "3:10: device: 'cuda:99' needs 100 GPUs"),
+    "refused by the component": ("train = 0.8", "train = 0.9", "21:10: dataset.split: split 'train_valid_test_split' refuses this: the fractions"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_shown_at_its_line(blobs, capsys, mistake):
+    right, wrong, message = MISTAKES[mistake]
+    assert right in BLOBS
+    blobs.write_text(BLOBS.replace(right, wrong))
+
+    exit_code = main(["run", blobs.name])
+
+    stderr = capsys.readouterr().err
+    assert exit_code == 2
+    assert f"blobs.toml:{message}" in stderr
+    assert "Traceback" not in stderr
+    assert not (blobs.parent / "runs").exists()
+
+
+def test_all_mistakes_at_once_in_order_of_line(blobs, capsys):
+    text = BLOBS.replace('"tinynet"', '"x"').replace('"accuracy"', '"y"').replace("n_test", "z").replace("momentum", "w")
+    blobs.write_text(text)
+
+    assert main(["run", blobs.name]) == 2
+
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(":")[1] for line in lines] == ["4", "12", "19", "28"]
+
+
+def test_a_batch_that_the_ranks_do_not_divide(blobs, capsys):
+    assert main(["run", blobs.name, "--nproc", "3"]) == 2
+
+    assert capsys.readouterr().err == ("blobs.toml:26:14: train.batch_size: 8 samples cannot be shared by 3 ranks; use 6 or 9\n")
+    assert not (blobs.parent / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("train.epoch=two", "--set 1: train.epoch: expected an integer, got 'two'"),
+        ("train.epohc=2", "--set 1: train.epohc: unknown key, did you mean 'epoch'?"),
+        ("model.name=unte", "--set 1: model.name: no model is called 'unte', "),
+        ("train.epoch", "--set 1: expected KEY=VALUE, as in train.epoch=3, got 'train.epoch'"),
+        ("task.name=1", "--set 1: task.name: 'task' is not a table"),
+    ],
+)
+def test_a_mistake_in_an_option_names_the_option(blobs, capsys, option, message):
+    assert main(["run", blobs.name, "--set", option]) == 2
+
+    assert capsys.readouterr().err.startswith(message)
+
+
+def test_a_run_id_that_is_taken(blobs, capsys):
+    (blobs.parent / "runs/blobs/first").mkdir(parents=True)
+
+    assert main(["run", blobs.name, "--set", "run_id=first"]) == 2
+
+    assert "--set 1: run_id:" in (message := capsys.readouterr().err)
+    assert "already holds a run" in message
+
+
+def test_batchnorm_on_a_single_value_is_found_before_training(blobs, capsys):
+    text = BLOBS.replace("tinynet", "normnet").replace("train = 0.8", "train = 0.825").replace("valid = 0.2", "valid = 0.175")
+    blobs.write_text(text)
+
+    assert main(["run", blobs.name]) == 2
+
+    assert "dataloader.drop_last" in capsys.readouterr().err
+    assert not (blobs.parent / "runs").exists()
+
+
+def test_the_config_side_imports_no_torch(blobs):
+    code = (
+        "import sys, ddpkit.cli; ddpkit.cli.main(['list-plugins']); ddpkit.cli.main(['run', 'blobs.toml', '--set', 'x=1']);"
+        "print({'torch', 'torchvision', 'torchmetrics', 'numpy', 'PIL'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=blobs.parent)
+
+    assert done.stdout.splitlines()[-1] == "set()"
+    assert "unknown key" in done.stderr

@@ -1,0 +1,141 @@
+"""The loop in one process: repeatable to the bit, whatever reads the samples."""
+
+import pytest
+import torch
+from blobs import BLOBS
+from worlds import fit
+
+from ddpkit import build, config, plugins
+from ddpkit.dist import World
+from ddpkit.errors import NonFiniteError
+
+DIGITS = """\
+seed = 3
+device = "cpu"
+metrics = ["accuracy"]
+postprocess = "classification"
+
+[ddp]
+enabled = false
+
+[model]
+name = "tinynet"
+config = { n_pixels = 784, n_classes = 10, dropout = 0.5 }
+
+[[criterion]]
+type = "cross_entropy"
+
+[transform]
+ROTATION = [20]
+PIL_TO_TENSOR = []
+CONVERT_IMAGE_DTYPE = ["float32"]
+NORMALIZE = [[0.13], [0.31]]
+
+[dataset]
+name = "MNIST"
+config = { max_samples = 60 }
+
+[train]
+batch_size = 16
+epoch = 2
+optimizer = { type = "adam", learning_rate = 0.01 }
+"""
+
+
+@pytest.fixture
+def digits(acme, tmp_path):
+    file = tmp_path / "digits.toml"
+    file.write_text(DIGITS)
+    return file
+
+
+def same(first, second):
+    return all(torch.equal(tensor, second["weights"][name]) for name, tensor in first["weights"].items())
+
+
+@pytest.mark.parametrize("loading", [{"num_workers": 2}, {"num_workers": 2, "persistent_workers": False}, {"num_workers": 1}])
+def test_workers_do_not_matter(digits, loading):
+    alone = fit(digits, World())
+
+    with_workers = fit(digits, World(), dataloader=loading)
+
+    assert same(alone, with_workers)
+    assert alone["rows"] == with_workers["rows"]
+    assert alone["tested"] == with_workers["tested"]
+
+
+def test_a_run_repeats_and_another_seed_does_not(digits):
+    first = fit(digits, World())
+    torch.rand(7)  # what was drawn before does not matter
+
+    assert same(first, fit(digits, World()))
+    assert not same(first, fit(digits, World(), seed=4))
+
+
+def test_augmentation_differs_between_epochs_and_is_left_out_of_evaluation(digits):
+    loaded = config.load(digits)
+    engine = build.engine(loaded, plugins.load().registry, World())
+    index = engine.train.sampler.indices[0]
+
+    first, second = engine.train.samples[0, index][0], engine.train.samples[1, index][0]
+    plain = engine.valid.samples[0, index][0]
+
+    assert not torch.equal(first, second)
+    assert plain.sum() != first.sum()
+    assert torch.equal(plain, engine.valid.samples[1, index][0])
+
+
+def test_the_tail_of_the_transforms_works_on_batches(digits):
+    engine = build.engine(config.load(digits), plugins.load().registry, World())
+
+    image, _ = engine.train.samples[0, 0]
+    images, _ = engine.train.sample(3)
+
+    assert image.dtype == torch.uint8
+    assert images.dtype == torch.float32
+    assert images.min().item() == pytest.approx(-0.13 / 0.31)
+
+
+def test_accumulated_micro_batches_are_one_batch(blobs):
+    double = {"train.scaler.compute_type": "float64"}
+    whole = fit(blobs, World(), **double)
+    in_parts = fit(blobs, World(), **double, **{"train.batch_size": 2, "train.grad_accumulation_steps": 4})
+
+    assert in_parts["steps"] == whole["steps"] == 8
+    for name, tensor in whole["weights"].items():
+        torch.testing.assert_close(in_parts["weights"][name], tensor, rtol=1e-9, atol=1e-12)
+
+
+def test_the_loss_is_the_weighted_sum_and_terms_are_logged_unweighted(blobs):
+    plain = fit(blobs, World(), **{"train.epoch": 1, "train.optimizer.learning_rate": 0.0})["rows"][0]
+    terms = [{"type": "cross_entropy", "weight": 0.5}, {"type": "cross_entropy", "name": "again", "weight": 2.0}]
+    row = fit(blobs, World(), **{"train.epoch": 1, "train.optimizer.learning_rate": 0.0, "criterion": terms})["rows"][0]
+
+    assert row["train/cross_entropy"] == row["train/again"] == plain["train/loss"]
+    assert row["train/loss"] == pytest.approx(2.5 * plain["train/loss"])
+    assert row["valid/loss"] == pytest.approx(2.5 * plain["valid/loss"])
+
+
+def test_rehearsal_leaves_no_trace(blobs):
+    blobs.write_text(BLOBS.replace("tinynet", "normnet"))
+    engine = build.engine(config.load(blobs), plugins.load().registry, World())
+    before = {name: tensor.clone() for name, tensor in engine.model.state_dict().items()}
+
+    engine.rehearse()
+
+    assert all(torch.equal(tensor, before[name]) for name, tensor in engine.model.state_dict().items())
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(blobs):
+    with pytest.raises(NonFiniteError, match=r"the loss of epoch 1 is (inf|nan); try a lower learning rate"):
+        fit(blobs, World(), **{"train.optimizer.learning_rate": 1e38})
+
+
+def test_history_counts_epochs_and_steps(blobs):
+    rows = fit(blobs, World())["rows"]
+
+    assert [(row["epoch"], row["step"]) for row in rows] == [(1, 4), (2, 8)]
+    assert set(rows[0]) == {
+        "epoch", "step", "learning_rate",
+        "train/loss", "train/cross_entropy", "valid/loss", "valid/cross_entropy", "valid/accuracy",
+    }  # fmt: skip

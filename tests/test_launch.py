@@ -1,0 +1,101 @@
+"""Nothing hangs: one rank fails, or the launcher is killed, and all is over within seconds."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from blobs import BLOBS
+
+from ddpkit.testing import ddpkit
+
+SECONDS = 5
+"""How soon all must be over."""
+
+
+def troubled(folder, **more):
+    """The config of a run on two ranks whose rank 1 gets into trouble."""
+    params = "".join(f", {key} = {value!r}" for key, value in more.items())
+    text = BLOBS.replace('name = "tinynet"', f'name = "troubled"\nconfig = {{ note = "{folder}/note"{params} }}')
+    file = folder / "troubled.toml"
+    file.write_text(text.replace("nproc = 1", "nproc = 2"))
+    return file
+
+
+def processes_of(file):
+    """Processes whose command line names the file: the launcher, ranks, and their loader workers."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        try:
+            command = (folder / "cmdline").read_bytes()
+            state = (folder / "stat").read_text().rsplit(")", 1)[1].split()[0]
+        except (OSError, IndexError):
+            continue
+        if folder.name.isdecimal() and str(file).encode() in command and state != "Z":
+            found.append(int(folder.name))
+    return found
+
+
+def wait_for(condition, seconds):
+    """Whether the condition came true in time."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_rank_that_raises_ends_all_with_its_traceback_once(blobs, workers):
+    file = troubled(blobs.parent)
+
+    outcome = ddpkit("run", file, "--set", f"dataloader.num_workers={workers}", cwd=blobs.parent)
+
+    assert time.time() - float((blobs.parent / "note").read_text()) < SECONDS
+    assert outcome.exit_code == 1
+    assert outcome.stderr.count("Traceback") == 1
+    assert "rank 1 failed:\n" in outcome.stderr
+    assert outcome.stderr.endswith("RuntimeError: the troubled model had enough\n")
+    assert all(noise not in outcome.stderr for noise in ("elastic", "gloo", "Root Cause", "W1", "E1"))
+    assert wait_for(lambda: not processes_of(file), SECONDS)
+
+
+@pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGTERM, 1), (signal.SIGINT, 130), (signal.SIGKILL, -9)])
+def test_killing_the_launcher_ends_ranks_and_loader_workers(blobs, number, exit_code):
+    file = troubled(blobs.parent, how="sleep")
+    command = [sys.executable, "-m", "ddpkit", "run", str(file), "--set", "dataloader.num_workers=1"]
+    launcher = subprocess.Popen(command, cwd=blobs.parent, stderr=subprocess.PIPE, text=True)
+    assert wait_for((blobs.parent / "note").exists, 60), launcher.communicate()
+    assert len(processes_of(file)) >= 5  # the launcher, two ranks, a worker each
+
+    launcher.send_signal(number)
+
+    assert wait_for(lambda: not processes_of(file), SECONDS)
+    assert "Traceback" not in launcher.communicate(timeout=SECONDS)[1]
+    assert launcher.returncode == exit_code
+
+
+def test_a_rank_that_is_killed_is_named(blobs):
+    file = troubled(blobs.parent, how="sleep")
+    command = [sys.executable, "-m", "ddpkit", "run", str(file)]
+    launcher = subprocess.Popen(command, cwd=blobs.parent, stderr=subprocess.PIPE, text=True)
+    assert wait_for((blobs.parent / "note").exists, 60)
+    rank_1 = next(pid for pid in processes_of(file) if b"RANK=1\0" in Path(f"/proc/{pid}/environ").read_bytes())
+
+    os.kill(rank_1, signal.SIGKILL)
+
+    assert launcher.communicate(timeout=SECONDS)[1].endswith("rank 1 was ended by SIGKILL (out of memory?)\n")
+    assert launcher.returncode == 1
+    assert not processes_of(file)
+
+
+def test_a_single_process_that_fails_keeps_its_traceback(blobs):
+    outcome = ddpkit("run", troubled(blobs.parent), "--nproc", "1", cwd=blobs.parent, env={"RANK": "1", "WORLD_SIZE": "1"})
+
+    assert outcome.exit_code == 1
+    assert outcome.stderr.count("Traceback") == 1
+    assert outcome.stderr.endswith("RuntimeError: the troubled model had enough\n")

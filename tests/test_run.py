@@ -1,0 +1,136 @@
+"""The real command, as users give it."""
+
+import csv
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from ddpkit.testing import ddpkit
+
+ROOT = Path(__file__).parent.parent
+QUICK = ROOT / "configs/ddp_quick_test.toml"
+SMALL = ["--set", "train.epoch=2", "--set", "dataset.config.max_samples=64", "--set", "output.save_interval=2"]
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory):
+    """The quick test on two ranks, made small."""
+    folder = tmp_path_factory.mktemp("quick")
+    return ddpkit("run", QUICK, *SMALL, cwd=folder).assert_done()
+
+
+def test_two_ranks_leave_a_whole_run_folder(quick):
+    files = {str(file.relative_to(quick.folder)) for file in quick.folder.rglob("*") if file.is_file()}
+    log = next(file for file in files if file.startswith("logs/"))
+
+    assert files == {
+        "config.toml", "environment.json", "plugins.json", "history.jsonl", "history.csv", "test_metrics.json",
+        "weights/best.safetensors", "weights/last.safetensors", "weights/epoch-0002.safetensors", log,
+    }  # fmt: skip
+    assert re.fullmatch(r".*/runs/DDP_Quick_Test/\d{8}-\d{6}-[0-9a-f]{4}", str(quick.folder))
+
+
+def test_history_is_the_same_in_both_formats(quick):
+    rows = [json.loads(line) for line in (quick.folder / "history.jsonl").read_text().splitlines()]
+    with (quick.folder / "history.csv").open() as file:
+        table = list(csv.DictReader(file))
+
+    assert [row["epoch"] for row in rows] == [1, 2]
+    assert list(rows[0]) == [
+        "epoch", "step", "learning_rate", "seconds", "samples_per_second",
+        "train/loss", "train/cross_entropy", "valid/loss", "valid/cross_entropy", "valid/accuracy",
+    ]  # fmt: skip
+    assert [{key: float(value) for key, value in row.items()} for row in table] == rows
+
+
+def test_the_test_metrics_are_flat(quick):
+    metrics = json.loads((quick.folder / "test_metrics.json").read_text())
+
+    assert set(metrics) == {"loss", "accuracy"}
+    assert f"test accuracy {metrics['accuracy']:.4f}\n" in quick.stdout
+
+
+def test_the_record_names_ranks_versions_and_components(quick):
+    environment = json.loads((quick.folder / "environment.json").read_text())
+    used = json.loads((quick.folder / "plugins.json").read_text())["used"]
+
+    assert (environment["ranks"], environment["device"], environment["seed"]) == (2, "cpu", 42)
+    assert "torch" in environment["packages"]
+    assert {"kind": "model", "name": "builtin/resnet18", "plugin": "builtin.models"} in used
+
+
+def test_messages_are_calm_and_nobody_else_speaks(quick):
+    lines = quick.stderr.splitlines()
+
+    assert [line.split()[0] for line in lines] == ["run", "model", "data", "ranks", "epoch", "epoch"]
+    assert "\x1b" not in quick.stderr
+
+
+def test_the_resolved_config_repeats_the_run(quick, tmp_path):
+    again = ddpkit("run", quick.folder / "config.toml", cwd=tmp_path).assert_done()
+
+    assert again.folder != quick.folder
+    first, second = (load_file(folder / "weights/last.safetensors") for folder in (quick.folder, again.folder))
+    assert all(tensor.equal(second[name]) for name, tensor in first.items())
+    assert (again.folder / "weights/last.safetensors").read_bytes() == (quick.folder / "weights/last.safetensors").read_bytes()
+
+
+def test_torchrun_does_the_same_run(quick, tmp_path):
+    shutil.copy(ROOT / "main.py", tmp_path)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone", "main.py"]
+    command = [*torchrun, "--config", str(QUICK), "--task", "train", *SMALL]
+
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=100)
+
+    assert done.returncode == 0, done.stderr
+    folder = Path(done.stdout.splitlines()[-1])
+    assert (folder / "weights/last.safetensors").read_bytes() == (quick.folder / "weights/last.safetensors").read_bytes()
+
+
+def test_a_dry_run_leaves_nothing(blobs):
+    outcome = ddpkit("run", blobs.name, "--dry-run", cwd=blobs.parent).assert_done()
+
+    assert outcome.stdout == "the config builds and trains one step\n"
+    assert list(blobs.parent.iterdir()) == [blobs]
+
+
+SCRIPT = """\
+import ddpkit
+result = ddpkit.run("blobs.toml", {"ddp.nproc": 2, "metrics": ["accuracy", "confidence"], "model.name": "acme/tinynet"})
+print(sorted(result.test_metrics), [row["epoch"] for row in result.history], result.folder)
+"""
+
+
+def test_a_script_without_a_main_guard_runs_a_strangers_parts_on_two_ranks(blobs):
+    script = blobs.with_name("script.py")
+    script.write_text(SCRIPT)
+
+    done = subprocess.run([sys.executable, script], cwd=blobs.parent, capture_output=True, text=True, check=False, env=os.environ)
+
+    assert done.stdout.startswith("['accuracy', 'confidence', 'loss'] [1, 2] "), done.stderr
+    folder = Path(done.stdout.split()[-1])
+    used = json.loads((folder / "plugins.json").read_text())["used"]
+    assert {"kind": "metric", "name": "acme/confidence", "plugin": "acme"} in used
+
+
+def test_list_plugins_shows_the_stranger(acme, tmp_path):
+    outcome = ddpkit("list-plugins", cwd=tmp_path).assert_done()
+
+    assert "acme\tacme-parts 1.2.0\tok\tmodel: tinynet, normnet, troubled; metric: confidence; dataset: blobs\n" in outcome.stdout
+    assert "builtin.models\tddpkit 0.1.0\tok\tmodel: resnet18\n" in outcome.stdout
+    listed = json.loads(ddpkit("list-plugins", "--json", cwd=tmp_path).stdout)
+    assert listed[0]["components"][0] == {"kind": "model", "name": "acme/tinynet", "doc": "one hidden layer"}
+
+
+def test_without_a_config_the_command_says_what_it_wants(tmp_path):
+    outcome = ddpkit("run", cwd=tmp_path)
+
+    assert outcome.exit_code == 2
+    assert "one config is needed, as in: ddpkit run x.toml" in outcome.stderr

@@ -1,0 +1,61 @@
+"""Real ranks for tests: gloo processes that meet at a file."""
+
+import os
+import time
+from pathlib import Path
+
+import torch
+import torch.multiprocessing
+
+from ddpkit import build, config, dist, plugins
+
+JOIN_SECONDS = 90
+
+
+def fit(file, world, **overrides):
+    """Build and train a config in a world; everything that must be equal, as plain data."""
+    loaded = config.load(Path(file), config.named_overrides(overrides))
+    engine = build.engine(loaded, plugins.load().registry, world)
+    rows = Rows()
+    engine.fit(Nowhere(), [rows] if world.is_main else [])
+    tested = engine.evaluate(engine.test) if engine.test else {}
+    weights = {name: tensor.clone() for name, tensor in engine.model.state_dict().items()}
+    return {"rows": rows.seen, "tested": tested, "weights": weights, "steps": engine.progress.step}
+
+
+class Rows:
+    """A watcher that keeps the values of history."""
+
+    def __init__(self):
+        self.seen = []
+
+    def train_step_ended(self, epoch, step, steps, loss):
+        pass
+
+    def epoch_ended(self, row):
+        self.seen.append({key: value for key, value in row.items() if "second" not in key})
+
+
+class Nowhere:
+    """Weights that are not kept."""
+
+    def epoch_ended(self, model, epoch, *, is_best):
+        pass
+
+
+def in_world(size, folder, function, *arguments):
+    """Call `function(world, *arguments)` on `size` ranks; the results in order of rank."""
+    context = torch.multiprocessing.spawn(rank, (size, str(folder), function, arguments), nprocs=size, join=False)
+    deadline = time.monotonic() + JOIN_SECONDS
+    while not context.join(timeout=1):  # false as well when some ended and others run
+        if time.monotonic() > deadline:
+            for process in context.processes:
+                process.kill()
+            raise TimeoutError(f"the ranks did not end within {JOIN_SECONDS} s")
+    return [torch.load(Path(folder) / f"rank-{number}.pt", weights_only=True) for number in range(size)]
+
+
+def rank(number, size, folder, function, arguments):
+    os.environ |= {"RANK": str(number), "WORLD_SIZE": str(size), "OMP_NUM_THREADS": "1"}
+    with dist.join_world(device="cpu", timeout=60, init_method=f"file://{folder}/meet") as world:
+        torch.save(function(world, *arguments), Path(folder) / f"rank-{number}.pt")
