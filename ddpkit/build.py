@@ -29,9 +29,9 @@ PARTS = ("train", "valid", "test")
 
 
 def engine(config: Config, registry: Registry, world: World, limit_batches: int | None = None) -> Engine:
-    """Everything that the config names, put together. Every rank must call it.
+    """Everything that the config names, put together and tried on a few samples. Every rank must call it.
 
-    Raises ConfigError when a component refuses its parameters, or the data is too small for the batch.
+    Raises ConfigError when a component refuses its parameters, or the data does not fit the batch or the model.
     """
     run, parts = config.run, Parts(config, registry, world)
     batches = parts.batches(limit_batches)
@@ -39,7 +39,7 @@ def engine(config: Config, registry: Registry, world: World, limit_batches: int 
     model = parts.model(precision)
     optimizer = parts.make_one("optimizer", params=model.parameters(), **learning_rate(run))
     accumulation = max(run.train.grad_accumulation_steps, 1)
-    return Engine(
+    made = Engine(
         world=world,
         model=model,
         network=world.wrap(model, find_unused_parameters=run.ddp.find_unused_parameters),
@@ -56,6 +56,8 @@ def engine(config: Config, registry: Registry, world: World, limit_batches: int 
         accumulation=accumulation,
         seed=run.seed,
     )
+    rehearse(config, made)
+    return made
 
 
 @attrs.frozen
@@ -213,6 +215,20 @@ class Parts:
             return signatures.imported(target)(**(wanted | params))
         except (ValueError, TypeError) as error:
             raise ConfigError([self.config.problem(reference.params_path, refusal(reference, error))]) from error
+
+
+def rehearse(config: Config, made: Engine) -> None:
+    """Try the smallest micro-batch. Two mistakes of the config are told from bugs by torch's words for them."""
+    try:
+        made.rehearse()
+    except (TypeError, ValueError) as error:
+        if "default_collate" in str(error):
+            message = "the samples are no tensors; does 'PIL_TO_TENSOR = []' lack?"
+            raise ConfigError([config.problem(("transform",), message)]) from error
+        if "more than 1 value per channel" in str(error):
+            message = "the last one leaves a rank one sample, too few for BatchNorm; 'dataloader.drop_last = true' leaves it out"
+            raise ConfigError([config.problem(("train", "batch_size"), message)]) from error
+        raise
 
 
 def refusal(reference: Reference, error: Exception) -> str:

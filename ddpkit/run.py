@@ -9,7 +9,7 @@ import attrs
 
 from ddpkit import config as config_file
 from ddpkit import launch, log, plugins, run_folder
-from ddpkit.check import check, find, references
+from ddpkit.check import check
 from ddpkit.config import Config, Override
 from ddpkit.errors import ConfigError
 from ddpkit.plugins import Plugins
@@ -17,7 +17,6 @@ from ddpkit.run_folder import RunFolder, RunResult
 
 if TYPE_CHECKING:
     from ddpkit.dist import World
-    from ddpkit.engine import Engine
 
 
 @attrs.frozen(kw_only=True)
@@ -68,26 +67,26 @@ def run_with(file: Path, options: Options) -> RunResult | None:
 
 
 def train(config: Config, found: Plugins, options: Options) -> RunResult | None:
-    """What every rank does: join, build, rehearse, fit, test."""
-    from ddpkit import build, dist  # noqa: PLC0415 - torch is for ranks alone
+    """What every rank does: join, build, fit, test."""
+    from ddpkit import build, dist, terminal  # noqa: PLC0415 - torch is for ranks alone
     from ddpkit.checkpoint import WeightsFolder  # noqa: PLC0415
-    from ddpkit.terminal import Terminal  # noqa: PLC0415
 
     joined = dist.join_world(device=config.run.device, backend=config.run.ddp.backend, timeout=config.run.ddp.timeout)
     with joined as world, log.messages(config.run, is_main=world.is_main):
         config = settled_together(config, world)
         engine = build.engine(config, found.registry, world, options.limit_batches)
-        rehearse(config, engine)
         if options.dry_run:
             engine.train_step(next(engine.steps()))
             return None
-        path, output = run_folder.path_of(config.run), config.run.output
-        folder = open_folder(config, found, world, options) if world.is_main else None
-        announce(config, engine)
 
-        weights = WeightsFolder(path / "weights", output.save_best, output.save_last, output.save_interval)
-        with Terminal(engine.epochs, shown=["loss", *engine.metrics]) as terminal:
-            engine.fit(weights, [folder, terminal] if folder else [])
+        folder = RunFolder.create(config, found, environment_of(world, options)) if world.is_main else None
+        terminal.announce(config.run, engine, run_folder.path_of(config.run))
+        output = config.run.output
+        weights = WeightsFolder(
+            run_folder.path_of(config.run) / "weights", output.save_best, output.save_last, output.save_interval
+        )
+        with terminal.watching(engine) as line:
+            engine.fit(weights, [folder, line] if folder else [])
         if engine.test is not None and config.run.private.mode == 0:
             test_metrics = engine.test_best(weights)
             if folder:
@@ -104,61 +103,14 @@ def settled_together(config: Config, world: "World") -> Config:
     return attrs.evolve(config, run=attrs.evolve(config.run, seed=int(seed), run_id=run_id))
 
 
-def rehearse(config: Config, engine: "Engine") -> None:
-    """Try the smallest micro-batch before anything is written; two mistakes in the config are told from bugs by their words."""
-    try:
-        engine.rehearse()
-    except (TypeError, ValueError) as error:
-        if "default_collate" in str(error):
-            message = "the samples are no tensors; does 'PIL_TO_TENSOR = []' lack?"
-            raise ConfigError([config.problem(("transform",), message)]) from error
-        if "more than 1 value per channel" in str(error):
-            message = "the last one leaves a rank one sample, too few for BatchNorm; 'dataloader.drop_last = true' leaves it out"
-            raise ConfigError([config.problem(("train", "batch_size"), message)]) from error
-        raise
-
-
-def open_folder(config: Config, found: Plugins, world: "World", options: Options) -> RunFolder:
-    """The run's folder with all that is known before training; messages go there too."""
-    resolved = attrs.evolve(
-        config.run, device=world.device.type, ddp=attrs.evolve(config.run.ddp, nproc=world.size, enabled=world.size > 1)
-    )
-    folder = RunFolder.create(resolved)
-    used = [(reference.kind, find(reference, found.registry)) for reference in references(config.run)]
-    folder.record_plugins(found, used)
-    folder.record_environment(
-        seed=config.run.seed,
-        device=str(world.device),
-        ranks=world.size,
-        threads=world.threads,
-        limit_batches=options.limit_batches,
-    )
-    log.add_file(config.run, folder.path / "logs")
-    return folder
-
-
-def announce(config: Config, engine: "Engine") -> None:
-    """The first screen: where, on what, with what."""
-    world, run = engine.world, config.run
-    parts = {"train": engine.train, "valid": engine.valid, "test": engine.test}
-    sizes = ", ".join(f"{part} {len(batches.sampler.indices)}" for part, batches in parts.items() if batches)
-    n_parameters = sum(parameter.numel() for parameter in engine.model.parameters())
-    log.LOGGER.info("run     %s", run_folder.path_of(run))
-    log.LOGGER.info("model   %s, %d parameters", run.model.name, n_parameters)
-    log.LOGGER.info("data    %s: %s", run.dataset.name, sizes)
-    log.LOGGER.info(
-        "ranks   %d on %s, %d threads each; %d of %d samples a micro-step; seed %d",
-        world.size,
-        world.device.type,
-        world.threads,
-        run.train.batch_size // world.size,
-        run.train.batch_size,
-        run.seed,
-    )
-    if engine.valid is None:
-        log.LOGGER.warning("no valid part: the training loss chooses the best weights")
-    if engine.test is None:
-        log.LOGGER.warning("no test part: the weights are not tested")
+def environment_of(world: "World", options: Options) -> dict[str, Any]:
+    """On what this run trains, for its record."""
+    return {
+        "device": str(world.device),
+        "ranks": world.size,
+        "threads": world.threads,
+        "limit_batches": options.limit_batches,
+    }
 
 
 def refuse_device(config: Config, n_ranks: int) -> None:

@@ -15,12 +15,12 @@ from typing import Any
 import attrs
 
 from ddpkit import config as config_file
-from ddpkit import schema
+from ddpkit import log, schema
+from ddpkit.check import find, references
 from ddpkit.config import Config
 from ddpkit.errors import ConfigError
 from ddpkit.plugins import Plugins
 from ddpkit.protocols import Row
-from ddpkit.registry import Entry
 
 HISTORY = "history.jsonl"
 TEST_METRICS = "test_metrics.json"
@@ -44,12 +44,18 @@ class RunFolder:
     path: Path
 
     @classmethod
-    def create(cls, run: schema.Run) -> "RunFolder":
-        """Make the folder with everything that is known before training."""
-        folder = cls(path_of(run))
+    def create(cls, config: Config, plugins: Plugins, environment: Mapping[str, Any]) -> "RunFolder":
+        """Make the folder with all that is known before training; from here on messages go there too.
+
+        `environment` says on what the run trains: `device`, `ranks` and more.
+        """
+        folder = cls(path_of(config.run))
         for name in ("weights", "logs"):
             (folder.path / name).mkdir(parents=True)
-        folder.write("config.toml", config_file.dump(run))
+        log.add_file(config.run, folder.path / "logs")
+        folder.write("config.toml", config_file.dump(resolved(config.run, environment)))
+        folder.write_json("plugins.json", {"plugins": plugins.manifest(), "used": components_of(config, plugins)})
+        folder.write_json("environment.json", versions() | {"seed": config.run.seed} | dict(environment))
         return folder
 
     def write(self, name: str, text: str) -> None:
@@ -59,15 +65,6 @@ class RunFolder:
     def write_json(self, name: str, value: Any) -> None:
         """A JSON file for people and scripts."""
         self.write(name, json.dumps(value, indent=2) + "\n")
-
-    def record_plugins(self, plugins: Plugins, used: Sequence[tuple[str, Entry]]) -> None:
-        """The plugins that are installed, and whose the components are that the run names."""
-        components = [{"kind": kind, "name": entry.qualified_name, "plugin": entry.plugin} for kind, entry in used]
-        self.write_json("plugins.json", {"plugins": plugins.manifest(), "used": components})
-
-    def record_environment(self, **more: Any) -> None:
-        """Versions, machine and git commit, and what the caller adds."""
-        self.write_json("environment.json", environment() | more)
 
     def train_step_ended(self, epoch: int, step: int, steps: int, loss: Any) -> None:
         """History is about epochs."""
@@ -122,7 +119,20 @@ def result(run: schema.Run) -> RunResult:
     return RunResult(folder, [json.loads(line) for line in lines], metrics)
 
 
-def environment() -> dict[str, Any]:
+def resolved(run: schema.Run, environment: Mapping[str, Any]) -> schema.Run:
+    """The config with what was found out: the device for `auto`, the number of ranks."""
+    n_ranks = environment["ranks"]
+    device = run.device if run.device != "auto" else environment["device"].partition(":")[0]
+    return attrs.evolve(run, device=device, ddp=attrs.evolve(run.ddp, nproc=n_ranks, enabled=n_ranks > 1))
+
+
+def components_of(config: Config, plugins: Plugins) -> list[dict[str, str]]:
+    """Whose the components are that the config names."""
+    entries = [find(reference, plugins.registry) for reference in references(config.run)]
+    return [{"kind": entry.kind, "name": entry.qualified_name, "plugin": entry.plugin} for entry in entries]
+
+
+def versions() -> dict[str, Any]:
     """What a run depends on beside its config: versions, machine, git commit."""
     packages = ("ddpkit", "torch", "torchvision", "torchmetrics", "numpy", "pillow", "safetensors")
     return {

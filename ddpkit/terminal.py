@@ -1,11 +1,15 @@
 """What a person sees of a run: a moving line on a terminal, one calm line an epoch everywhere."""
 
+import contextlib
 import time
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from ddpkit import schema
+from ddpkit.engine import Engine
 from ddpkit.log import CONSOLE, LOGGER
 from ddpkit.protocols import Row
 
@@ -13,32 +17,33 @@ REFRESH_SECONDS = 0.5
 """How often the moving line reads the loss: that waits for the device."""
 
 
-class Terminal:
-    """A watcher; a context manager that keeps the moving line."""
+@contextlib.contextmanager
+def watching(engine: Engine) -> Iterator["Terminal"]:
+    """A watcher whose moving line lasts as long as the context; on rank 0's terminal alone."""
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("loss {task.fields[loss]}"),
+        TimeRemainingColumn(),
+        console=CONSOLE,
+        transient=True,
+        disable=not (CONSOLE.is_terminal and engine.world.is_main),
+    )
+    with bar:
+        yield Terminal(bar, engine.epochs, ["loss", *engine.metrics])
 
-    def __init__(self, epochs: int, shown: Container[str]) -> None:
-        """`shown`: which of a split's values are worth a place on the line, as in `loss`, `accuracy`."""
+
+class Terminal:
+    """A watcher that shows a run."""
+
+    def __init__(self, bar: Progress, epochs: int, shown: Container[str]) -> None:
+        """`shown`: which of a part's values are worth a place on an epoch's line, as in `loss`, `accuracy`."""
+        self._bar = bar
         self._epochs = epochs
         self._shown = shown
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("loss {task.fields[loss]}"),
-            TimeRemainingColumn(),
-            console=CONSOLE,
-            transient=True,
-            disable=not CONSOLE.is_terminal,
-        )
-        self._task: TaskID = self._bar.add_task("", total=None, loss="-", visible=False)
+        self._task: TaskID = bar.add_task("", total=None, loss="-", visible=False)
         self._read_at = 0.0
-
-    def __enter__(self) -> "Terminal":
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
 
     def train_step_ended(self, epoch: int, step: int, steps: int, loss: Any) -> None:
         """Move the line, at most every so often."""
@@ -63,6 +68,23 @@ class Terminal:
             row["learning_rate"],
             row["seconds"],
         )
+
+
+def announce(run: schema.Run, engine: Engine, folder: Path) -> None:
+    """The first screen: where, with what, on what. What other ranks say is not heard."""
+    world = engine.world
+    parts = {"train": engine.train, "valid": engine.valid, "test": engine.test}
+    sizes = ", ".join(f"{part} {len(batches.sampler.indices)}" for part, batches in parts.items() if batches)
+    n_parameters = sum(parameter.numel() for parameter in engine.model.parameters())
+    share = f"{run.train.batch_size // world.size} of {run.train.batch_size} samples a micro-step"
+    LOGGER.info("run     %s", folder)
+    LOGGER.info("model   %s, %d parameters", run.model.name, n_parameters)
+    LOGGER.info("data    %s: %s", run.dataset.name, sizes)
+    LOGGER.info("ranks   %d on %s, %d threads each; %s; seed %d", world.size, world.device.type, world.threads, share, run.seed)
+    if engine.valid is None:
+        LOGGER.warning("no valid part: the training loss chooses the best weights")
+    if engine.test is None:
+        LOGGER.warning("no test part: the weights are not tested")
 
 
 def line(values: Mapping[str, float]) -> str:

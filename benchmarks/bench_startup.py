@@ -1,0 +1,42 @@
+"""How long a user waits: seconds of whole commands, the median and the range of interleaved rounds."""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+QUICK = Path(__file__).parent.parent / "configs/ddp_quick_test.toml"
+COMMANDS = {
+    "--help": ["--help"],
+    "list-plugins": ["list-plugins"],
+    "a mistake in the config": ["run", str(QUICK), "--set", "train.epohc=1"],
+    "first step, 2 ranks": ["run", str(QUICK), "--dry-run"],
+}
+
+
+def measure(arguments: list[str]) -> tuple[float, float]:
+    """Wall and CPU seconds of one command and its children."""
+    before, started = os.times(), time.perf_counter()
+    subprocess.run([sys.executable, "-m", "ddpkit", *arguments], capture_output=True, check=False)
+    wall, after = time.perf_counter() - started, os.times()
+    return wall, after.children_user + after.children_system - before.children_user - before.children_system
+
+
+def main() -> None:
+    """Print a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    rounds = parser.parse_args().rounds
+    seen = [{name: measure(arguments) for name, arguments in COMMANDS.items()} for _ in range(rounds)]
+    sys.stdout.write(f"{'command':26} {'wall s':>22} {'CPU s':>22}\n")
+    for name in COMMANDS:
+        columns = [sorted(one[name][kind] for one in seen) for kind in (0, 1)]
+        cells = [f"{statistics.median(each):6.2f} [{each[0]:5.2f} - {each[-1]:5.2f}]" for each in columns]
+        sys.stdout.write(f"{name:26} {cells[0]:>22} {cells[1]:>22}\n")
+
+
+if __name__ == "__main__":
+    main()
