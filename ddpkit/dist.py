@@ -111,7 +111,6 @@ def join_world(*, device: str, backend: str = "auto", timeout: float = 1800, ini
     chosen = choose_device(device, local_rank, local_size)
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or max(1, (os.cpu_count() or 1) // local_size)))
     if chosen.type == "cuda":
-        torch.cuda.init()  # else there are no generators to seed yet
         torch.cuda.set_device(chosen)
     world = World(rank, size, local_rank, local_size, chosen)
     if size == 1:

@@ -21,14 +21,15 @@ def seed_for(*key: int | str) -> int:
 def seed_generators(*key: int | str, device: torch.device | None = None) -> None:
     """Seed the generators that datasets, transforms and layers draw from: torch's, numpy's and Python's.
 
-    `device`: also seed torch's generator of this CUDA device. (`torch.manual_seed` would visit every backend: 100 times slower.)
+    `device`: a CUDA device, which must be the current one, is seeded too. (`torch.manual_seed` would visit every backend:
+    100 times slower.)
     """
     seed = seed_for(*key)
     torch.default_generator.manual_seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002 - the global generator is what other people's transforms draw from
     random.seed(seed)
     if device is not None and device.type == "cuda":
-        torch.cuda.default_generators[device.index or 0].manual_seed(seed)
+        torch.cuda.manual_seed(seed)
 
 
 def generator_for(*key: int | str) -> torch.Generator:
