@@ -19,11 +19,12 @@ def acme(tmp_path_factory):
     site = tmp_path_factory.mktemp("site")
     install = ["install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--target", str(site)]
     subprocess.run([sys.executable, "-m", "pip", *install, str(HERE / "acme")], check=True)
+    before = os.environ.get("PYTHONPATH", "")
     sys.path.insert(0, str(site))
-    os.environ["PYTHONPATH"] = str(site)
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(site), before])
     yield site
     sys.path.remove(str(site))
-    del os.environ["PYTHONPATH"]
+    os.environ["PYTHONPATH"] = before
 
 
 @pytest.fixture
