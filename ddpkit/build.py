@@ -1,7 +1,7 @@
 """A checked config -> a live engine. The only place that knows both the names in the TOML and the objects of the loop."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +11,15 @@ from torch.optim import Optimizer
 from torchmetrics import Metric
 
 from ddpkit import schema, seeding, signatures
-from ddpkit.check import Reference, find, n_classes, references
+from ddpkit.check import Reference, class_names, find, n_classes, references
 from ddpkit.config import Config
 from ddpkit.criteria import Criteria, Term
 from ddpkit.dist import World
 from ddpkit.engine import Engine
-from ddpkit.errors import ConfigError
+from ddpkit.errors import ConfigError, KeyPath
 from ddpkit.hookspecs import Component
 from ddpkit.loader import Batches, KeyedDataset, MapDataset, make_loader
+from ddpkit.log import LOGGER
 from ddpkit.precision import Precision
 from ddpkit.registry import Registry
 from ddpkit.sampler import Sampler
@@ -76,7 +77,7 @@ class Parts:
     def model(self, precision: Precision) -> nn.Module:
         """The model on the device, with the same initial weights on every rank."""
         seeding.seed_generators("weights", self.run.seed, device=self.world.device)
-        model: nn.Module = self.make_one("model", classes=self.run.classes)
+        model: nn.Module = self.make_one("model", classes=class_names(self.run))
         return precision.prepare(model.to(self.world.device))
 
     def criteria(self) -> Criteria:
@@ -106,6 +107,8 @@ class Parts:
         by_step = table.update_policy == "step"
         updates_per_epoch = steps_per_epoch if by_step else 1
         warmup = round(table.warmup * updates_per_epoch)
+        if table.warmup > self.run.train.epoch:
+            LOGGER.warning("the warm-up of %g epochs is longer than the run", table.warmup)
         scheduler = self.make_one(
             "lr_scheduler",
             optimizer=optimizer,
@@ -119,7 +122,7 @@ class Parts:
         """The micro-batches of each part that has samples."""
         root_dir = str(Path(self.run.dataset.root_dir).absolute()) if self.run.dataset.root_dir else ""
         seeding.seed_generators("dataset", self.run.seed)
-        dataset = self.make_one("dataset", root_dir=root_dir, classes=self.run.classes, seed=self.run.seed)
+        dataset = self.make_one("dataset", root_dir=root_dir, classes=class_names(self.run), seed=self.run.seed)
         indices = self.split(dataset)
         self.refuse_too_few(len(indices["train"]))
         return {part: self.part(part, dataset, indices[part], limit) for part in PARTS if indices[part]}
@@ -139,9 +142,11 @@ class Parts:
 
     def refuse_too_few(self, n_samples: int) -> None:
         """A training split that makes no micro-batch is a mistake."""
+        if not n_samples:
+            raise ConfigError([self.config.problem(("dataset", "split"), "leaves no sample to train with")])
         needed = self.run.train.batch_size if self.run.dataloader.drop_last else 1
         if n_samples < needed:
-            message = f"the training split has {n_samples} samples; with 'dataloader.drop_last' it needs {needed}"
+            message = f"with 'dataloader.drop_last' nothing is left of the {n_samples} samples of the training split"
             raise ConfigError([self.config.problem(("train", "batch_size"), message)])
 
     def part(self, part: str, dataset: MapDataset, indices: list[int], limit: int | None) -> Batches:
@@ -181,7 +186,7 @@ class Parts:
 
     def classes(self) -> dict[str, Any]:
         """What criteria, metrics and postprocesses may ask for."""
-        return {"classes": self.run.classes, "n_classes": n_classes(self.run)}
+        return {"classes": class_names(self.run), "n_classes": n_classes(self.run)}
 
     def named(self, kind: str) -> list[Reference]:
         """Where the config names components of a kind."""
@@ -218,17 +223,29 @@ class Parts:
 
 
 def rehearse(config: Config, made: Engine) -> None:
-    """Try the smallest micro-batch. Two mistakes of the config are told from bugs by torch's words for them."""
+    """Try the smallest micro-batch; torch's words for a mistake of the config are shown at its key, a bug keeps its traceback."""
     try:
         made.rehearse()
-    except (TypeError, ValueError) as error:
-        if "default_collate" in str(error):
-            message = "the samples are no tensors; does 'PIL_TO_TENSOR = []' lack?"
-            raise ConfigError([config.problem(("transform",), message)]) from error
-        if "more than 1 value per channel" in str(error):
-            message = "the last one leaves a rank one sample, too few for BatchNorm; 'dataloader.drop_last = true' leaves it out"
-            raise ConfigError([config.problem(("train", "batch_size"), message)]) from error
+    except Exception as error:
+        for words, path, advice in MISTAKES:
+            if words in str(error):
+                raise ConfigError([config.problem(path, f"{advice} ({error})")]) from error
+        error.add_note("This happened when the model was tried with the first samples, before training.")
         raise
+
+
+MISTAKES: Sequence[tuple[str, KeyPath, str]] = (
+    ("default_collate", ("transform",), "the samples are no tensors; does 'PIL_TO_TENSOR = []' lack?"),
+    ("expected scalar type Byte", ("transform",), "the images are integers; does 'CONVERT_IMAGE_DTYPE = [\"float32\"]' lack?"),
+    ("Given groups=", ("model", "config", "n_channels"), "the images have another number of channels than the model takes"),
+    ("is out of bounds", ("model", "config", "n_classes"), "there are targets that the model has no output for"),
+    (
+        "more than 1 value per channel",
+        ("train", "batch_size"),
+        "the last one leaves a rank one sample, too few for BatchNorm; 'dataloader.drop_last = true' leaves it out",
+    ),
+)
+"""Words of torch for what a config can cause, the key to look at, and what to say."""
 
 
 def refusal(reference: Reference, error: Exception) -> str:

@@ -82,8 +82,15 @@ def transform_reference(name: str, params: Any) -> Reference:
 
 
 def n_classes(run: schema.Run) -> int | None:
-    """How many classes the run tells apart: those it names, else what the model is asked for."""
-    return len(run.classes) or run.model.config.get("n_classes")
+    """How many classes the run tells apart: as many as it names or the model is asked for, whatever is more."""
+    asked = run.model.config.get("n_classes")
+    return max(len(run.classes), asked if isinstance(asked, int) else 0) or None
+
+
+def class_names(run: schema.Run) -> list[str]:
+    """The names of the classes; missing ones are numbered. Empty when the run names none."""
+    n_missing = (n_classes(run) or 0) - len(run.classes) if run.classes else 0
+    return [*run.classes, *(f"class_{len(run.classes) + number}" for number in range(n_missing))]
 
 
 def check(config: Config, plugins: Plugins, n_ranks: int) -> None:

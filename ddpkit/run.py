@@ -115,12 +115,15 @@ def environment_of(world: "World", options: Options) -> dict[str, Any]:
 
 def refuse_device(config: Config, n_ranks: int) -> None:
     """Raise ConfigError when this machine lacks the device that the config asks for."""
-    if config.run.device in ("auto", "cpu"):
+    device, backend = config.run.device, config.run.ddp.backend
+    if device == "cpu" and backend == "nccl":
+        raise ConfigError([config.problem(("ddp", "backend"), "'nccl' needs CUDA, and 'device' is cpu; leave it out")])
+    if device in ("auto", "cpu") and backend != "nccl":
         return
     from ddpkit import dist  # noqa: PLC0415 - torch is for ranks, and for who asks for CUDA
 
     try:
-        dist.choose_device(config.run.device, 0, launch.local_ranks(n_ranks))
+        dist.choose_device("cuda" if backend == "nccl" and device == "auto" else device, 0, launch.local_ranks(n_ranks))
     except ValueError as error:
         raise ConfigError([config.problem(("device",), str(error))]) from error
 

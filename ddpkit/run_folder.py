@@ -50,8 +50,11 @@ class RunFolder:
         `environment` says on what the run trains: `device`, `ranks` and more.
         """
         folder = cls(path_of(config.run))
-        for name in ("weights", "logs"):
-            (folder.path / name).mkdir(parents=True)
+        try:
+            for name in ("weights", "logs"):
+                (folder.path / name).mkdir(parents=True)
+        except OSError as error:
+            raise ConfigError([config.problem(("output_dir",), f"{folder.path} cannot be made: {error.strerror}")]) from error
         log.add_file(config.run, folder.path / "logs")
         folder.write("config.toml", config_file.dump(resolved(config.run, environment)))
         folder.write_json("plugins.json", {"plugins": plugins.manifest(), "used": components_of(config, plugins)})

@@ -4,12 +4,12 @@ Every field has its default and its limits. A field made by `later` is part of t
 asks for something is refused at its line, never ignored. Paths are taken from the folder where the command runs.
 """
 
+import re
 from typing import Any, Literal
 
 import attrs
-from attrs.validators import ge, gt, matches_re, optional
+from attrs.validators import ge, gt, optional
 
-NAME = r"[A-Za-z0-9._-]*"
 LATER = "later"
 
 
@@ -22,6 +22,19 @@ def positive_or_auto(_: object, field: "attrs.Attribute[Any]", value: int | str)
     """Validator: at least 1, or "auto"."""
     if isinstance(value, int) and value < 1:
         raise ValueError(f"'{field.name}' must be >= 1 or 'auto': {value}")
+
+
+def matching(pattern: str, allowed: str) -> Any:
+    """Validator: a string that the pattern describes whole; `allowed` says it in words."""
+
+    def validator(_: object, field: "attrs.Attribute[Any]", value: str) -> None:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(f"'{field.name}' is {allowed}, not {value!r}")
+
+    return validator
+
+
+a_name = matching(r"(?!\.{1,2}$)[A-Za-z0-9._-]*", "made of letters, digits, '.', '_' and '-' alone")
 
 
 def rest() -> Any:
@@ -221,7 +234,7 @@ class Log:
     """false = the terminal shows warnings and errors only; the file has it all."""
     debug: bool = False
     """DEBUG instead of `ddp.log_level`."""
-    log_file_format: str = "%Y-%m-%d %H_%M_%S"
+    log_file_format: str = attrs.field(default="%Y-%m-%d %H_%M_%S", validator=matching(r"[^/\\]+", "the name of a file"))
     """strftime of the file's name."""
     log_format: str = "%(asctime)s %(levelname)s | %(name)s | %(message)s"
 
@@ -253,11 +266,11 @@ class Run:
     """The whole file."""
 
     output_dir: str = "./runs"
-    task: str = attrs.field(default="default", validator=matches_re(NAME))
-    entity: str = attrs.field(default="", validator=matches_re(NAME))
-    run_id: str = attrs.field(default="", validator=matches_re(NAME))
+    task: str = attrs.field(default="default", validator=a_name)
+    entity: str = attrs.field(default="", validator=a_name)
+    run_id: str = attrs.field(default="", validator=a_name)
     """Empty = made when the run begins."""
-    device: str = attrs.field(default="auto", validator=matches_re(r"auto|cpu|cuda(:\d+)?"))
+    device: str = attrs.field(default="auto", validator=matching(r"auto|cpu|cuda(:\d+)?", "auto, cpu, cuda or cuda:N"))
     seed: int = attrs.field(default=0, validator=ge(-1))
     """-1 = drawn when the run begins, and recorded."""
     classes: list[str] = attrs.field(factory=list)

@@ -26,6 +26,10 @@ MISTAKES = {
     "torch's name for the rate": ("learning_rate = 0.1", "lr = 0.1", "28:29: train.optimizer.lr: optimizer 'sgd' has no such key, did you mean 'learning_rate'?"),
     "not built yet": ("epoch = 2", "epoch = 2\nema_decay = 0.9", "28:1: train.ema_decay: is not supported yet; leave it out"),
     "no cuda": ('device = "cpu"', 'device = "cuda:99"', "3:10: device: 'cuda:99' needs 100 GPUs"),
+    "a folder that cannot be made": ('output_dir = "runs"', 'output_dir = "/proc/x"', "1:14: output_dir: /proc/x/blobs/"),
+    "a name that leads elsewhere": ('task = "blobs"', 'task = ".."', "2:8: task: 'task' is made of letters, digits, '.', '_' and '-' alone, not '..'"),
+    "more labels than outputs": ('"tinynet"', '"tinynet"\nconfig = { n_classes = 1 }', "13:24: model.config.n_classes: there are targets that the model has no output for"),
+    "nothing to train with": ("train = 0.8", "train = 0.0", "21:10: dataset.split: leaves no sample to train with"),
     "refused by the component": ("train = 0.8", "train = 0.9", "21:10: dataset.split: split 'train_valid_test_split' refuses this: the fractions"),
 }  # fmt: skip
 
@@ -53,6 +57,31 @@ def test_all_mistakes_at_once_in_order_of_line(blobs, capsys):
 
     lines = capsys.readouterr().err.splitlines()
     assert [line.split(":")[1] for line in lines] == ["4", "12", "19", "28"]
+
+
+def test_images_that_are_no_tensors(blobs, capsys):
+    text = BLOBS.replace('"blobs"\nconfig = { n = 40, n_test = 7 }', '"MNIST"').replace("tinynet", "resnet18")
+    blobs.write_text(text)
+
+    assert main(["run", blobs.name, "--set", "dataset.config.max_samples=20"]) == 2
+    assert "transform: the samples are no tensors; does 'PIL_TO_TENSOR = []' lack?" in capsys.readouterr().err
+
+    assert (
+        main(
+            [
+                "run",
+                blobs.name,
+                "--set",
+                "dataset.config.max_samples=20",
+                "--set",
+                "transform.PIL_TO_TENSOR=[]",
+                "--set",
+                "model.config.n_channels=1",
+            ]
+        )
+        == 2
+    )
+    assert "transform: the images are integers; does 'CONVERT_IMAGE_DTYPE = [\"float32\"]' lack?" in capsys.readouterr().err
 
 
 def test_a_batch_that_the_ranks_do_not_divide(blobs, capsys):

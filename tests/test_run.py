@@ -129,6 +129,12 @@ def test_list_plugins_shows_the_stranger(acme, tmp_path):
     assert listed[0]["components"][0] == {"kind": "model", "name": "acme/tinynet", "doc": "one hidden layer"}
 
 
+def test_missing_class_names_are_numbered_with_a_warning(blobs):
+    outcome = ddpkit("run", blobs.name, "--set", "classes=['left']", "--set", "model.config.n_classes=2", cwd=blobs.parent)
+
+    assert "1 classes are named, the model has 2 outputs; missing names are numbered\n" in outcome.assert_done().stderr
+
+
 def test_without_a_config_the_command_says_what_it_wants(tmp_path):
     outcome = ddpkit("run", cwd=tmp_path)
 
