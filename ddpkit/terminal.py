@@ -28,6 +28,7 @@ def watching(engine: Engine) -> Iterator["Terminal"]:
         TimeRemainingColumn(),
         console=CONSOLE,
         transient=True,
+        auto_refresh=False,  # no thread of its own, which forking loader workers would not like
         disable=not (CONSOLE.is_terminal and engine.world.is_main),
     )
     with bar:
@@ -51,10 +52,8 @@ class Terminal:
         if self._bar.disable or now - self._read_at < REFRESH_SECONDS:
             return
         self._read_at = now
-        description = f"epoch {epoch}/{self._epochs}"
-        self._bar.update(
-            self._task, description=description, completed=step, total=steps, loss=f"{float(loss):.4f}", visible=True
-        )
+        self._bar.update(self._task, completed=step, total=steps, visible=True, loss=f"{float(loss):.4f}")
+        self._bar.update(self._task, description=f"epoch {epoch}/{self._epochs}", refresh=True)
 
     def epoch_ended(self, row: Row) -> None:
         """One line: the losses and metrics, the rate, the time."""
