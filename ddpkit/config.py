@@ -103,8 +103,7 @@ def not_built_yet(table: Any, path: KeyPath) -> Iterator[Fault]:
     for field in attrs.fields(type(table)):
         value = getattr(table, field.name)
         if schema.LATER in field.metadata:
-            default = field.default.factory() if isinstance(field.default, attrs.Factory) else field.default  # type: ignore[arg-type]
-            if value and value != default:
+            if value and value != field.metadata[schema.LATER]:
                 yield Fault((*path, field.name), "is not supported yet; leave it out", at_key=True)
         elif attrs.has(type(value)):
             yield from not_built_yet(value, (*path, field.name))

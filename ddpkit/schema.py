@@ -15,7 +15,7 @@ LATER = "later"
 
 def later(default: Any = None) -> Any:
     """A field of the format that is not built yet. `default` and the empty values ask for nothing and are accepted."""
-    return attrs.field(default=default, metadata={LATER: True})
+    return attrs.field(default=default, metadata={LATER: default})
 
 
 def positive_or_auto(_: object, field: "attrs.Attribute[Any]", value: int | str) -> None:
