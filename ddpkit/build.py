@@ -1,12 +1,15 @@
 """A checked config -> a live engine. The only place that knows both the names in the TOML and the objects of the loop."""
 
+import contextlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import attrs
+import torch
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedParameter
 from torch.optim import Optimizer
 from torchmetrics import Metric
 
@@ -16,7 +19,7 @@ from ddpkit.config import Config
 from ddpkit.criteria import Criteria, Term
 from ddpkit.dist import World
 from ddpkit.engine import Engine
-from ddpkit.errors import ConfigError, KeyPath
+from ddpkit.errors import ConfigError, DdpkitError, KeyPath
 from ddpkit.hookspecs import Component
 from ddpkit.loader import Batches, KeyedDataset, MapDataset, make_loader
 from ddpkit.log import LOGGER
@@ -37,7 +40,8 @@ def engine(config: Config, registry: Registry, world: World, limit_batches: int 
     run, parts = config.run, Parts(config, registry, world)
     batches = parts.batches(limit_batches)
     precision = Precision.of(run.train.scaler.compute_type)
-    model = parts.model(precision)
+    with first_samples(config):
+        model = parts.model(precision, batches["train"])
     optimizer = parts.make_one("optimizer", params=model.parameters(), **learning_rate(run))
     accumulation = max(run.train.grad_accumulation_steps, 1)
     made = Engine(
@@ -57,7 +61,8 @@ def engine(config: Config, registry: Registry, world: World, limit_batches: int 
         accumulation=accumulation,
         seed=run.seed,
     )
-    rehearse(config, made)
+    with first_samples(config):
+        made.rehearse()
     return made
 
 
@@ -74,11 +79,15 @@ class Parts:
         """The config's tables."""
         return self.config.run
 
-    def model(self, precision: Precision) -> nn.Module:
-        """The model on the device, with the same initial weights on every rank."""
+    def model(self, precision: Precision, train: Batches) -> nn.Module:
+        """The model on the device, with the same initial weights on every rank; lazy layers learn their shapes from a sample."""
         seeding.seed_generators("weights", self.run.seed, device=self.world.device)
         model: nn.Module = self.make_one("model", classes=class_names(self.run))
-        return precision.prepare(model.to(self.world.device))
+        model = precision.prepare(model.to(self.world.device))
+        if any(isinstance(parameter, UninitializedParameter) for parameter in model.parameters()):
+            with torch.no_grad():
+                model.eval()(precision.images(train.sample(1)[0]))
+        return model
 
     def criteria(self) -> Criteria:
         """The weighted sum of `[[criterion]]`."""
@@ -222,10 +231,13 @@ class Parts:
             raise ConfigError([self.config.problem(reference.params_path, refusal(reference, error))]) from error
 
 
-def rehearse(config: Config, made: Engine) -> None:
-    """Try the smallest micro-batch; torch's words for a mistake of the config are shown at its key, a bug keeps its traceback."""
+@contextlib.contextmanager
+def first_samples(config: Config) -> Iterator[None]:
+    """The model meets its first samples: torch's words for a mistake of the config are shown at its key, a bug stays one."""
     try:
-        made.rehearse()
+        yield
+    except DdpkitError:
+        raise
     except Exception as error:
         for words, path, advice in MISTAKES:
             if words in str(error):

@@ -57,15 +57,15 @@ def test_two_ranks_give_what_one_gives(results, case):
         assert theirs == pytest.approx(mine, rel=1e-9)
 
 
-def norm_net(world, file):
-    return fit(file, world, **{"model.name": "normnet", "train.epoch": 2})
+def batchnorm_net(world, file):
+    return fit(file, world, **{"model.name": "lazynet", "train.epoch": 2})
 
 
 def test_ranks_evaluate_with_the_same_batchnorm_statistics(acme, tmp_path):
     file = tmp_path / "blobs.toml"
     file.write_text(BLOBS)
 
-    first, second = in_world(2, tmp_path, norm_net, str(file))
+    first, second = in_world(2, tmp_path, batchnorm_net, str(file))
 
     assert first["tested"] == second["tested"]
     for name, tensor in first["weights"].items():

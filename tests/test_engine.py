@@ -116,6 +116,14 @@ def test_the_loss_is_the_weighted_sum_and_terms_are_logged_unweighted(blobs):
     assert row["valid/loss"] == pytest.approx(2.5 * plain["valid/loss"])
 
 
+def test_a_metric_may_be_a_table(blobs):
+    macro = {"type": "accuracy", "name": "balanced", "config": {"average": "macro"}}
+    row = fit(blobs, World(), **{"metrics": ["accuracy", macro, "acme/confidence"]})["rows"][-1]
+
+    assert {"valid/accuracy", "valid/balanced", "valid/confidence"} <= set(row)
+    assert 0.5 <= row["valid/confidence"] <= 1.0
+
+
 def test_rehearsal_leaves_no_trace(blobs):
     blobs.write_text(BLOBS.replace("tinynet", "normnet"))
     engine = build.engine(config.load(blobs), plugins.load().registry, World())
@@ -124,6 +132,13 @@ def test_rehearsal_leaves_no_trace(blobs):
     engine.rehearse()
 
     assert all(torch.equal(tensor, before[name]) for name, tensor in engine.model.state_dict().items())
+
+
+def test_lazy_layers_learn_their_shapes_before_the_optimizer_sees_them(blobs):
+    done = fit(blobs, World(), **{"model.name": "lazynet"})
+
+    assert done["weights"]["1.weight"].shape == (8, 64)
+    assert done["weights"]["2.num_batches_tracked"] == done["steps"] == 8
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(blobs):

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
+from ddpkit.cli import main
 from ddpkit.testing import ddpkit
 
 ROOT = Path(__file__).parent.parent
@@ -94,6 +95,15 @@ def test_torchrun_does_the_same_run(quick, tmp_path):
     assert (folder / "weights/last.safetensors").read_bytes() == (quick.folder / "weights/last.safetensors").read_bytes()
 
 
+def test_limit_batches_cuts_every_part(blobs, capsys):
+    assert main(["run", blobs.name, "--limit-batches", "1"]) == 0
+
+    folder = Path(capsys.readouterr().out.splitlines()[-1])
+    steps = [json.loads(line)["step"] for line in (folder / "history.jsonl").read_text().splitlines()]
+    assert steps == [1, 2]
+    assert json.loads((folder / "environment.json").read_text())["limit_batches"] == 1
+
+
 def test_a_dry_run_leaves_nothing(blobs):
     outcome = ddpkit("run", blobs.name, "--dry-run", cwd=blobs.parent).assert_done()
 
@@ -123,7 +133,10 @@ def test_a_script_without_a_main_guard_runs_a_strangers_parts_on_two_ranks(blobs
 def test_list_plugins_shows_the_stranger(acme, tmp_path):
     outcome = ddpkit("list-plugins", cwd=tmp_path).assert_done()
 
-    assert "acme\tacme-parts 1.2.0\tok\tmodel: tinynet, normnet, troubled; metric: confidence; dataset: blobs\n" in outcome.stdout
+    assert (
+        "acme\tacme-parts 1.2.0\tok\tmodel: tinynet, normnet, lazynet, troubled; metric: confidence; dataset: blobs\n"
+        in outcome.stdout
+    )
     assert "builtin.models\tddpkit 0.1.0\tok\tmodel: resnet18\n" in outcome.stdout
     listed = json.loads(ddpkit("list-plugins", "--json", cwd=tmp_path).stdout)
     assert listed[0]["components"][0] == {"kind": "model", "name": "acme/tinynet", "doc": "one hidden layer"}

@@ -19,6 +19,11 @@ class NormNet(nn.Sequential):
         super().__init__(nn.Flatten(), nn.Linear(n_pixels, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, n_classes))
 
 
+class LazyNet(nn.Sequential):
+    def __init__(self, n_classes: int = 2):
+        super().__init__(nn.Flatten(), nn.LazyLinear(8), nn.LazyBatchNorm1d(), nn.ReLU(), nn.LazyLinear(n_classes))
+
+
 class Troubled(TinyNet):
     """Raises, or sleeps, in the training forward number `at` of rank 1; notes the time of it in the file `note`."""
 

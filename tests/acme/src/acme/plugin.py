@@ -5,6 +5,7 @@ from ddpkit import Component, hookimpl
 def ddpkit_models():
     yield Component("tinynet", "acme.parts:TinyNet", doc="one hidden layer")
     yield Component("normnet", "acme.parts:NormNet", doc="one hidden layer with BatchNorm")
+    yield Component("lazynet", "acme.parts:LazyNet", doc="layers that learn their shapes from the first images")
     yield Component("troubled", "acme.parts:Troubled", doc="fails or dawdles when told to")
 
 
