@@ -118,7 +118,7 @@ def test_the_loss_is_the_weighted_sum_and_terms_are_logged_unweighted(blobs):
 
 def test_a_metric_may_be_a_table(blobs):
     macro = {"type": "accuracy", "name": "balanced", "config": {"average": "macro"}}
-    row = fit(blobs, World(), **{"metrics": ["accuracy", macro, "acme/confidence"]})["rows"][-1]
+    row = fit(blobs, World(), metrics=["accuracy", macro, "acme/confidence"])["rows"][-1]
 
     assert {"valid/accuracy", "valid/balanced", "valid/confidence"} <= set(row)
     assert 0.5 <= row["valid/confidence"] <= 1.0
