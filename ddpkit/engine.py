@@ -91,7 +91,11 @@ class Engine:
             for watcher in watchers:
                 loss = self.criteria.loss(step_sums) / max(n_samples, 1)
                 watcher.train_step_ended(self.progress.epoch + 1, step, n_steps, loss)
-        return self.mean_losses(sums, self.train)
+        losses = self.mean_losses(sums, self.train)
+        if not math.isfinite(losses["loss"]):
+            epoch = self.progress.epoch + 1
+            raise NonFiniteError(f"the loss of epoch {epoch} is {losses['loss']}; try a lower learning rate, or a warm-up")
+        return losses
 
     def train_step(self, micro_batches: Sequence[Batch]) -> tuple[Tensor, int]:
         """One optimizer step; returns this rank's loss terms summed over its samples (float64 [T]) and their number."""
@@ -167,11 +171,7 @@ class Engine:
 
     def mean_losses(self, sums: Tensor, batches: Batches) -> dict[str, float]:
         """Loss terms summed over this rank's samples -> their means over all. Every rank must call it."""
-        losses = self.criteria.named(self.world.sum(sums) / batches.sampler.n_samples())
-        if not math.isfinite(losses["loss"]):
-            epoch = self.progress.epoch + 1
-            raise NonFiniteError(f"the loss of epoch {epoch} is {losses['loss']}; try a lower learning rate, or a warm-up")
-        return losses
+        return self.criteria.named(self.world.sum(sums) / batches.sampler.n_samples())
 
     def zeros(self) -> Tensor:
         """Room for a sum of loss terms: float64 [T] on the device."""

@@ -159,6 +159,7 @@ def as_rank() -> Iterator[None]:
         yield
         return
     end_with_parent(int(os.environ[LAUNCHER]))
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # passed on by the agent: end at once, even in the middle of a collective
     try:
         yield
     except (Exception, SystemExit) as error:  # noqa: BLE001 - reported, whatever it is

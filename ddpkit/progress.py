@@ -25,9 +25,9 @@ class Progress:
         self.learning_rate = learning_rate
 
     def epoch_ended(self, loss: float) -> bool:
-        """Count an epoch; returns whether its loss is the best so far."""
+        """Count an epoch; returns whether its loss is the best so far. The first one always is."""
         self.epoch += 1
-        if loss >= self.best:
+        if self.best_epoch and not loss < self.best:  # not a number is never better
             return False
-        self.best, self.best_epoch = loss, self.epoch
+        self.best, self.best_epoch = (loss if math.isfinite(loss) else math.inf), self.epoch
         return True
