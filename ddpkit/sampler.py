@@ -47,7 +47,22 @@ class Sampler:
             yield [(self.epoch, index) for index in share.indices]
 
     def __len__(self) -> int:
-        return len(self.shares())
+        return self.n_batches() if self.keep_company else len(self.shares())
+
+    def n_batches(self) -> int:
+        """Micro-batches of one epoch over all ranks."""
+        whole, left = divmod(len(self.indices), self.batch_size)
+        n = whole + (left > 0 and not self.drop_last)
+        return n if self.limit is None else min(n, self.limit)
+
+    def n_samples(self) -> int:
+        """Samples that count in one epoch, over all ranks."""
+        return min(len(self.indices), self.n_batches() * self.batch_size)
+
+    def smallest_share(self) -> int:
+        """The fewest samples that any rank gets in a micro-batch, the repeated one included; the same on all ranks."""
+        last = self.n_samples() - (self.n_batches() - 1) * self.batch_size
+        return max(1, last // self.n_ranks)
 
     def shares(self) -> list[Share]:
         """This rank's parts of the epoch, in order."""
@@ -57,8 +72,7 @@ class Sampler:
     def batches(self) -> list[list[int]]:
         """The micro-batches of the epoch over all ranks."""
         order = self.order()
-        starts = range(0, len(order) - (self.batch_size - 1 if self.drop_last else 0), self.batch_size)
-        return [order[start : start + self.batch_size] for start in starts[: self.limit]]
+        return [order[start : start + self.batch_size] for start in range(0, self.n_samples(), self.batch_size)]
 
     def order(self) -> list[int]:
         """The samples of the epoch in the order in which they are seen."""
@@ -67,14 +81,6 @@ class Sampler:
         generator = seeding.generator_for("order", self.seed, self.epoch)
         permutation = torch.randperm(len(self.indices), generator=generator).tolist()
         return [self.indices[position] for position in permutation]
-
-    def n_samples(self) -> int:
-        """Samples that count in one epoch, over all ranks."""
-        return sum(len(batch) for batch in self.batches())
-
-    def smallest_share(self) -> int:
-        """The fewest samples that any rank gets in a micro-batch, the repeated one included; the same on all ranks."""
-        return max(1, min(len(batch) for batch in self.batches()) // self.n_ranks)
 
 
 def deal(batch: list[int], rank: int, n_ranks: int) -> Share:
