@@ -1,10 +1,14 @@
 """N ranks give what one gives."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from blobs import BLOBS
+from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
 from worlds import fit, in_world
 
+from ddpkit import build, config, plugins
 from ddpkit.dist import World
 
 FLOAT64 = {"train.scaler.compute_type": "float64", "train.epoch": 3}
@@ -32,7 +36,24 @@ CASES = {
 
 
 def run_cases(world, file):
-    return {name: fit(file, world, **FLOAT64, **case) for name, case in CASES.items()}
+    results = {name: fit(file, world, **FLOAT64, **case) for name, case in CASES.items()}
+    return results | {"reductions": count_reductions(world, file), "batchnorm": fit(file, world, **{"model.name": "lazynet"})}
+
+
+def count_reductions(world, file):
+    """Gradient reductions and optimizer steps of an epoch with four micro-batches a step."""
+    loaded = config.load(Path(file), config.named_overrides({"train.grad_accumulation_steps": 4}))
+    engine = build.engine(loaded, plugins.load().registry, world)
+    calls = []
+
+    def reduce(_, bucket):
+        calls.append(bucket)
+        return default_hooks.allreduce_hook(None, bucket)
+
+    if world.size > 1:
+        engine.network.register_comm_hook(None, reduce)
+    engine.train_epoch([])
+    return {"reductions": len(calls), "steps": engine.progress.step, "micro_batches": len(engine.train.sampler)}
 
 
 @pytest.fixture(scope="module")
@@ -57,16 +78,13 @@ def test_two_ranks_give_what_one_gives(results, case):
         assert theirs == pytest.approx(mine, rel=1e-9)
 
 
-def batchnorm_net(world, file):
-    return fit(file, world, **{"model.name": "lazynet", "train.epoch": 2})
-
-
-def test_ranks_evaluate_with_the_same_batchnorm_statistics(acme, tmp_path):
-    file = tmp_path / "blobs.toml"
-    file.write_text(BLOBS)
-
-    first, second = in_world(2, tmp_path, batchnorm_net, str(file))
+def test_ranks_evaluate_with_the_same_batchnorm_statistics(results):
+    first, second = (rank["batchnorm"] for rank in results[1])
 
     assert first["tested"] == second["tested"]
     for name, tensor in first["weights"].items():
         assert torch.equal(tensor, second["weights"][name]), name
+
+
+def test_gradients_are_reduced_once_an_optimizer_step(results):
+    assert results[1][0]["reductions"] == {"reductions": 1, "steps": 1, "micro_batches": 4}
