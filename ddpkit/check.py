@@ -208,12 +208,11 @@ def batch_faults(run: schema.Run, n_ranks: int) -> Iterator[Fault]:
 
 def key_faults(run: schema.Run) -> Iterator[Fault]:
     """Two columns of history cannot have one name."""
-    for kind in ("metric", "criterion"):
-        mine = [reference for reference in references(run) if reference.kind == kind]
-        counts = Counter(reference.key for reference in mine)
-        for reference in mine:
-            if counts[reference.key] > 1 or reference.key == "loss":
-                yield Fault(reference.path, f"{reference.key!r} is taken in history; give this entry a 'name'")
+    columns = [reference for reference in references(run) if reference.kind in ("metric", "criterion")]
+    counts = Counter(reference.key for reference in columns)
+    for reference in columns:
+        if counts[reference.key] > 1 or reference.key == "loss":
+            yield Fault(reference.path, f"{reference.key!r} is taken in history; give this entry a 'name'")
 
 
 def criterion_faults(run: schema.Run) -> Iterator[Fault]:

@@ -68,6 +68,8 @@ def parse_override(text: str, where: str) -> Override:
         return Override(where, parse_key(key, where), tomli.loads(f"value = {value}")["value"])
     except tomli.TOMLDecodeError:
         return Override(where, parse_key(key, where), value.strip())
+    except (ValueError, RecursionError) as error:
+        raise ConfigError([Problem(where, (), f"the value cannot be read: {error}")]) from error
 
 
 def named_overrides(values: Mapping[str, Any]) -> tuple[Override, ...]:
@@ -81,6 +83,8 @@ def parse_key(text: str, where: str) -> KeyPath:
         nested: Any = tomli.loads(f"{text} = 0")
     except tomli.TOMLDecodeError:
         raise ConfigError([Problem(where, (), f"{text!r} is no key; one looks like train.epoch")]) from None
+    if not nested:
+        raise ConfigError([Problem(where, (), f"{text!r} is no key; one looks like train.epoch")])
     path: KeyPath = ()
     while isinstance(nested, dict):
         key, nested = next(iter(nested.items()))
@@ -103,7 +107,8 @@ def not_built_yet(table: Any, path: KeyPath) -> Iterator[Fault]:
     for field in attrs.fields(type(table)):
         value = getattr(table, field.name)
         if schema.LATER in field.metadata:
-            if value and value != field.metadata[schema.LATER]:
+            nothing = field.metadata[schema.LATER]
+            if value != nothing and (value or nothing is True or nothing == 1):
                 yield Fault((*path, field.name), "is not supported yet; leave it out", at_key=True)
         elif attrs.has(type(value)):
             yield from not_built_yet(value, (*path, field.name))

@@ -4,6 +4,7 @@ A rank that fails writes a report; the launcher shows the first one, once, in pl
 """
 
 import contextlib
+import importlib
 import json
 import logging
 import os
@@ -26,6 +27,8 @@ REPORTS = "DDPKIT_REPORTS"
 """Environment of our ranks: the folder for their reports."""
 LAUNCHER = "DDPKIT_LAUNCHER"
 """Environment of our ranks: the process that started them."""
+AGENT = "torch.distributed.elastic"
+"""Loggers of torch's launcher, whose lines are not for our users."""
 HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 """Signals for which torch's agent sets handlers and leaves them."""
 
@@ -81,12 +84,13 @@ def start_ranks(n: int, arguments: Sequence[str]) -> None:
     When one fails, or this process gets a signal, all are ended. Raises RankError with the first one's report,
     KeyboardInterrupt for SIGINT.
     """
+    importlib.import_module("torch.distributed.launcher.api")  # makes the agent's loggers, for `prepared` to silence
     from torch.distributed.elastic.multiprocessing.api import SignalException  # noqa: PLC0415
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError  # noqa: PLC0415
 
     with tempfile.TemporaryDirectory(prefix="ddpkit-") as folder, prepared(folder):
         try:
-            elastic_agent(n, folder)(*["-m", "ddpkit", *arguments])
+            elastic_agent(n, folder)(*["-P", "-m", "ddpkit", *arguments])
         except ChildFailedError as error:
             raise first_failure(error.failures, Path(folder)) from None
         except SignalException as error:
@@ -122,9 +126,12 @@ def prepared(folder: str) -> Iterator[None]:
     before = {name: os.environ.get(name) for name in [*mine, "TORCHELASTIC_SIGNALS_TO_HANDLE"]}
     in_main_thread = threading.current_thread() is threading.main_thread()
     handlers = {number: signal.getsignal(number) for number in HANDLED} if in_main_thread else {}
-    agent_log = logging.getLogger("torch.distributed.elastic")
-    level = agent_log.level
-    agent_log.setLevel(logging.CRITICAL)
+    agent_logs = [
+        log for name, log in logging.root.manager.loggerDict.items() if name.startswith(AGENT) and isinstance(log, logging.Logger)
+    ]
+    spoke = [log for log in agent_logs if not log.disabled]  # each has a level of its own, so their parent's has no say
+    for log in spoke:
+        log.disabled = True
     os.environ |= mine
     try:
         yield
@@ -133,7 +140,8 @@ def prepared(folder: str) -> Iterator[None]:
             os.environ.pop(name, None) if value is None else os.environ.update({name: value})
         for number, handler in handlers.items():
             signal.signal(number, handler)
-        agent_log.setLevel(level)
+        for log in spoke:
+            log.disabled = False
 
 
 def first_failure(failures: Any, folder: Path) -> RankError:

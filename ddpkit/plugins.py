@@ -16,7 +16,7 @@ import pluggy
 
 from ddpkit import hookspecs
 from ddpkit.hookspecs import HOOKS, Component
-from ddpkit.registry import Entry, Registry
+from ddpkit.registry import BUILTIN, Entry, Registry
 from ddpkit.structure import suggest
 
 GROUP = "ddpkit"
@@ -91,7 +91,9 @@ def register(sources: Iterable[Source]) -> Plugins:
     registry = Registry()
     plugins = []
     for source in sources:
-        if owners[namespace_of(source)] > 1:
+        if namespace_of(source) == BUILTIN and source.distribution != GROUP:
+            plugins.append(failed(source, "invalid", f"the name {BUILTIN!r} is ddpkit's own; the entry point needs another"))
+        elif namespace_of(source) != BUILTIN and owners[namespace_of(source)] > 1:
             error = f"two distributions have plugins named {namespace_of(source)!r}; uninstall one"
             plugins.append(failed(source, "collision", error))
         else:

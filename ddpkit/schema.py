@@ -4,6 +4,7 @@ Every field has its default and its limits. A field made by `later` is part of t
 asks for something is refused at its line, never ignored. Paths are taken from the folder where the command runs.
 """
 
+import logging
 import re
 from typing import Any, Literal
 
@@ -35,6 +36,14 @@ def matching(pattern: str, allowed: str) -> Any:
 
 
 a_name = matching(r"(?!\.{1,2}$)[A-Za-z0-9._-]*", "made of letters, digits, '.', '_' and '-' alone")
+
+
+def a_log_format(_: object, field: "attrs.Attribute[Any]", value: str) -> None:
+    """Validator: a format of the logging module."""
+    try:
+        logging.Formatter(value)
+    except ValueError as error:
+        raise ValueError(f"'{field.name}' is no format of Python's logging: {error}") from error
 
 
 def rest() -> Any:
@@ -236,7 +245,7 @@ class Log:
     """DEBUG instead of `ddp.log_level`."""
     log_file_format: str = attrs.field(default="%Y-%m-%d %H_%M_%S", validator=matching(r"[^/\\]+", "the name of a file"))
     """strftime of the file's name."""
-    log_format: str = "%(asctime)s %(levelname)s | %(name)s | %(message)s"
+    log_format: str = attrs.field(default="%(asctime)s %(levelname)s | %(name)s | %(message)s", validator=a_log_format)
 
 
 @attrs.frozen(kw_only=True)

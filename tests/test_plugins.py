@@ -98,6 +98,15 @@ def test_two_distributions_with_one_name_are_both_refused(module):
     assert [plugin.status for plugin in found.plugins] == ["collision", "collision"]
 
 
+def test_nobody_elses_plugin_can_be_or_stop_a_builtin(module):
+    evil = source(module("evil", ddpkit_models=hook_of("resnet18")), "builtin.evil", "evil")
+
+    found = register([source("ddpkit_plugins.models", "builtin.models", "ddpkit"), evil])
+
+    assert [plugin.status for plugin in found.plugins] == ["ok", "invalid"]
+    assert found.registry.get("model", "resnet18").component.target.startswith("ddpkit_plugins")
+
+
 def test_a_bare_name_means_the_builtin_then_the_only_other(module):
     shadow = source(module("shadow", ddpkit_models=hook_of("resnet18", "net")), "shadow", "shadow-dist")
     other = source(module("other", ddpkit_models=hook_of("net")), "other", "other-dist")
