@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -216,7 +217,8 @@ class Parts:
     def make(self, reference: Reference, **runtime: Any) -> Any:
         """Call the target with its TOML keys and the run-time values that it names.
 
-        A ValueError or TypeError that it raises is about the parameters: the user's mistake, shown at their table.
+        A ValueError or TypeError that it raises is about the parameters: the user's mistake, shown at their table (its
+        traceback with `private.log.debug`).
         """
         target = self.component(reference).target
         signature = signatures.inspected(target)
@@ -227,7 +229,8 @@ class Parts:
         wanted = {name: value for name, value in runtime.items() if name in signature.parameters}
         try:
             return signatures.imported(target)(**(wanted | params))
-        except (ValueError, TypeError) as error:
+        except REFUSALS.get(reference.kind, (ValueError, TypeError)) as error:
+            LOGGER.debug("%s %s refuses its parameters", reference.kind, reference.name, exc_info=True)
             raise ConfigError([self.config.problem(reference.params_path, refusal(reference, error))]) from error
 
 
@@ -240,7 +243,7 @@ def first_samples(config: Config) -> Iterator[None]:
         raise
     except Exception as error:
         for words, path, advice in MISTAKES:
-            if words in str(error):
+            if re.search(words, str(error)):
                 raise ConfigError([config.problem(path, f"{advice} ({error})")]) from error
         error.add_note("This happened when the model was tried with the first samples, before training.")
         raise
@@ -249,15 +252,23 @@ def first_samples(config: Config) -> Iterator[None]:
 MISTAKES: Sequence[tuple[str, KeyPath, str]] = (
     ("default_collate", ("transform",), "the samples are no tensors; does 'PIL_TO_TENSOR = []' lack?"),
     ("expected scalar type Byte", ("transform",), "the images are integers; does 'CONVERT_IMAGE_DTYPE = [\"float32\"]' lack?"),
-    ("Given groups=", ("model", "config", "n_channels"), "the images have another number of channels than the model takes"),
-    ("is out of bounds", ("model", "config", "n_classes"), "there are targets that the model has no output for"),
+    ("stack expects each tensor to be equal size", ("transform",), "the images differ in size; give them one"),
+    (
+        "Given groups=",
+        ("model", "config", "n_channels"),
+        "the images have another number of channels than the model takes (NORMALIZE with three means makes three of one)",
+    ),
+    (r"Target -?\d+ is out of bounds", ("model", "config", "n_classes"), "there are targets that the model has no output for"),
     (
         "more than 1 value per channel",
         ("train", "batch_size"),
-        "the last one leaves a rank one sample, too few for BatchNorm; 'dataloader.drop_last = true' leaves it out",
+        "a rank would get one sample alone, too few for BatchNorm: make it larger, or leave a short last one out by 'drop_last'",
     ),
+    ("converted to Scalar", ("metrics",), "a metric gives several numbers, where one is wanted; choose an average"),
 )
-"""Words of torch for what a config can cause, the key to look at, and what to say."""
+"""Words of torch (a pattern) for what a config can cause, the key to look at, and what to say."""
+REFUSALS: Mapping[str, tuple[type[Exception], ...]] = {"optimizer": (ValueError, TypeError, RuntimeError)}
+"""By kind, what a constructor raises about its parameters beside ValueError and TypeError: torch's optimizers."""
 
 
 def refusal(reference: Reference, error: Exception) -> str:

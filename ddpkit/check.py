@@ -109,7 +109,8 @@ def problems_of(config: Config, plugins: Plugins, n_ranks: int, *, deep: bool) -
     """All that is wrong; with `deep`, after importing what source does not tell."""
     for reference in references(config.run):
         yield from reference_problems(config, plugins, reference, deep=deep)
-    faults = [*batch_faults(config.run, n_ranks), *key_faults(config.run), *criterion_faults(config.run)]
+    run = config.run
+    faults = [*batch_faults(run, n_ranks), *key_faults(run), *criterion_faults(run), *warmup_faults(run)]
     for fault in faults:
         yield config.problem(fault.path, fault.message, at_key=fault.at_key)
 
@@ -213,6 +214,19 @@ def key_faults(run: schema.Run) -> Iterator[Fault]:
     for reference in columns:
         if counts[reference.key] > 1 or reference.key == "loss":
             yield Fault(reference.path, f"{reference.key!r} is taken in history; give this entry a 'name'")
+
+
+def warmup_faults(run: schema.Run) -> Iterator[Fault]:
+    """By epoch, a warm-up cannot end within one, and its first epoch trains at `warmup_lr`."""
+    table = run.train.lr_scheduler
+    if table is None or not table.warmup or table.update_policy == "step":
+        return
+    if table.warmup % 1:
+        message = f"{table.warmup:g} epochs are not whole, which needs update_policy = 'step'"
+        yield Fault(("train", "lr_scheduler", "warmup"), message)
+    if not table.warmup_lr:
+        message = "the first epoch would train at rate 0; set it above, or use update_policy = 'step'"
+        yield Fault(("train", "lr_scheduler", "warmup_lr"), message)
 
 
 def criterion_faults(run: schema.Run) -> Iterator[Fault]:

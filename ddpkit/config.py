@@ -1,6 +1,8 @@
 """A TOML file and its overrides -> a `schema.Run` that knows where each of its values came from."""
 
-from collections.abc import Iterable, Iterator, Mapping
+import contextlib
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +53,7 @@ def load(file: Path, overrides: Iterable[Override] = ()) -> Config:
         faults = list(not_built_yet(run, ()))
     if run is None or faults:
         raise ConfigError(sorted_problems(problem_at(document, overrides, fault) for fault in faults))
-    return Config(with_root_dir(run), document, overrides)
+    return Config(simplified(run), document, overrides)
 
 
 def parse_overrides(texts: Iterable[str]) -> tuple[Override, ...]:
@@ -77,6 +79,21 @@ def named_overrides(values: Mapping[str, Any]) -> tuple[Override, ...]:
     return tuple(Override(f"overrides[{key!r}]", parse_key(key, "overrides"), value) for key, value in values.items())
 
 
+@contextlib.contextmanager
+def named_here(overrides: Sequence[Override]) -> Iterator[None]:
+    """Problems that ranks have with `--set N` are shown with the N-th override as it is called in this process."""
+    called = {f"--set {number}": override.where for number, override in enumerate(overrides, start=1)}
+
+    def renamed(text: str) -> str:
+        return re.sub(r"--set \d+", lambda found: called.get(found[0], found[0]), text)
+
+    try:
+        yield
+    except ConfigError as error:
+        problems = [Problem(renamed(each.where), each.path, renamed(each.message)) for each in error.problems]
+        raise type(error)(problems) from None
+
+
 def parse_key(text: str, where: str) -> KeyPath:
     """`train.epoch` -> `("train", "epoch")`. Raises ConfigError when it is no TOML key."""
     try:
@@ -97,7 +114,8 @@ def replaced(data: Mapping[str, Any], path: KeyPath, override: Override) -> dict
     key, *below = path
     inner = data.get(str(key), {})
     if below and not isinstance(inner, Mapping):
-        message = f"{shown(override.path[: -len(below)])!r} is not a table"
+        whole = shown(override.path[: -len(below)])
+        message = f"{whole!r} is a list; give it whole: {whole}=[...]" if isinstance(inner, list) else f"{whole!r} is not a table"
         raise ConfigError([Problem(override.where, override.path, message)])
     return {**data, str(key): replaced(inner, tuple(below), override) if below else override.value}
 
@@ -110,21 +128,27 @@ def not_built_yet(table: Any, path: KeyPath) -> Iterator[Fault]:
             nothing = field.metadata[schema.LATER]
             if value != nothing and (value or nothing is True or nothing == 1):
                 yield Fault((*path, field.name), "is not supported yet; leave it out", at_key=True)
+        elif value in field.metadata.get(schema.LATER_VALUES, ()):
+            yield Fault((*path, field.name), f"{value!r} is not supported yet")
         elif attrs.has(type(value)):
             yield from not_built_yet(value, (*path, field.name))
 
 
-def with_root_dir(run: schema.Run) -> schema.Run:
-    """`dataset.base_dir` is another name of `dataset.root_dir`."""
+def simplified(run: schema.Run) -> schema.Run:
+    """One spelling of each wish: `dataset.base_dir` is another name of `root_dir`, `postprocess = ""` is none."""
     root_dir = run.dataset.root_dir or run.dataset.base_dir
-    return attrs.evolve(run, dataset=attrs.evolve(run.dataset, root_dir=root_dir, base_dir=""))
+    dataset = attrs.evolve(run.dataset, root_dir=root_dir, base_dir="")
+    return attrs.evolve(run, dataset=dataset, postprocess=run.postprocess if run.postprocess and run.postprocess.type else None)
 
 
 def problem_at(document: toml.Document, overrides: Iterable[Override], fault: Fault) -> Problem:
     """The fault with its position: the override that brought the value, else the file."""
     brought = [each for each in overrides if fault.path[: len(each.path)] == each.path]
-    where = brought[-1].where if brought else document.where(fault.path, at_key=fault.at_key)
-    return Problem(where, fault.path, fault.message)
+    if brought:
+        return Problem(brought[-1].where, fault.path, fault.message)
+    inside = [each.where for each in overrides if each.path[: len(fault.path)] == fault.path]
+    message = f"{fault.message} (with {' and '.join(inside)})" if inside else fault.message
+    return Problem(document.where(fault.path, at_key=fault.at_key), fault.path, message)
 
 
 def sorted_problems(problems: Iterable[Problem]) -> list[Problem]:

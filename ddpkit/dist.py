@@ -99,7 +99,7 @@ def place_from_environment() -> tuple[int, int, int, int]:
 def join_world(*, device: str, backend: str = "auto", timeout: float = 1800, init_method: str = "env://") -> Iterator[World]:
     """The world of this process; every rank of the run must enter it, and leave it together.
 
-    Sets the threads of this process: `OMP_NUM_THREADS`, else its part of the machine's cores.
+    Sets the threads of this process while it lasts: `OMP_NUM_THREADS`, else its part of the cores that it may use.
 
     Args:
         device: As in the TOML: `auto`, `cpu`, `cuda`, `cuda:N`.
@@ -109,20 +109,43 @@ def join_world(*, device: str, backend: str = "auto", timeout: float = 1800, ini
     """
     rank, size, local_rank, local_size = place_from_environment()
     chosen = choose_device(device, local_rank, local_size)
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or max(1, (os.cpu_count() or 1) // local_size)))
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
-    world = World(rank, size, local_rank, local_size, chosen)
-    if size == 1:
+    with threads(threads_for(local_size)):
+        world = World(rank, size, local_rank, local_size, chosen)
+        if size == 1:
+            yield world
+            return
+        chosen_backend = {"cuda": "nccl", "cpu": "gloo"}[chosen.type] if backend == "auto" else backend
+        torch.distributed.init_process_group(
+            chosen_backend,
+            init_method=init_method,
+            rank=rank,
+            world_size=size,
+            timeout=dt.timedelta(seconds=timeout),
+            device_id=chosen if chosen_backend == "nccl" else None,
+        )
         yield world
-        return
-    torch.distributed.init_process_group(
-        {"cuda": "nccl", "cpu": "gloo"}[chosen.type] if backend == "auto" else backend,
-        init_method=init_method,
-        rank=rank,
-        world_size=size,
-        timeout=dt.timedelta(seconds=timeout),
-    )
-    yield world
-    world.barrier()  # a rank that left early would break the last collective of the others
-    torch.distributed.destroy_process_group()
+        world.barrier()  # a rank that left early would break the last collective of the others
+        # Not after an exception: it may wait for ranks that are gone, and the process is about to end.
+        torch.distributed.destroy_process_group()
+
+
+def threads_for(local_size: int) -> int:
+    """Of one of `local_size` ranks: `OMP_NUM_THREADS` (the first number of a list), else its part of the usable cores."""
+    asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    if asked.isdecimal() and int(asked):
+        return int(asked)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // local_size)
+
+
+@contextlib.contextmanager
+def threads(n: int) -> Iterator[None]:
+    """Torch's threads in this process."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -32,6 +32,8 @@ from ddpkit.protocols import Row, Watcher
 from ddpkit.schedule import Schedule
 
 T = TypeVar("T")
+REHEARSED = 8
+"""Samples to try the metrics with before training."""
 
 
 @attrs.define(kw_only=True)
@@ -88,8 +90,8 @@ class Engine:
         for step, micro_batches in enumerate(self.steps(), start=1):
             step_sums, n_samples = self.train_step(micro_batches)
             sums += step_sums
+            loss = self.criteria.loss(step_sums / max(n_samples, 1)) if watchers else None
             for watcher in watchers:
-                loss = self.criteria.loss(step_sums) / max(n_samples, 1)
                 watcher.train_step_ended(self.progress.epoch + 1, step, n_steps, loss)
         losses = self.mean_losses(sums, self.train)
         if not math.isfinite(losses["loss"]):
@@ -149,9 +151,10 @@ class Engine:
 
     @torch.no_grad()
     def rehearse(self) -> None:
-        """Put the smallest micro-batch that any rank will get through the model in training mode, and leave no trace.
+        """Try model, criteria, postprocess and metrics on a few samples, and leave no trace. Every rank must call it.
 
-        Raises what the model raises, before anything is written: BatchNorm, say, refuses a single value.
+        Raises what they raise, before anything is written. In training mode the model gets as few samples as the smallest
+        micro-batch of any rank will have: BatchNorm refuses a single value.
         """
         before = [buffer.clone() for buffer in self.model.buffers()]
         images, targets = self.train.sample(min(self.train.sampler.smallest_share(), 2))
@@ -159,6 +162,13 @@ class Engine:
         self.criteria(self.model(self.precision.images(images)), targets)
         for buffer, old in zip(self.model.buffers(), before, strict=True):
             buffer.copy_(old)
+        images, targets = self.train.sample(REHEARSED)
+        self.model.eval()
+        predictions = self.postprocess(self.model(self.precision.images(images)))
+        with warnings.catch_warnings(action="ignore"):  # a class that these few lack is worth no word
+            for metric in self.metrics.values():
+                metric.update(predictions, targets)
+                computed(metric)
 
     @contextlib.contextmanager
     def gradients_reduced(self, *, now: bool) -> Iterator[None]:

@@ -14,13 +14,15 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import attrs
+
 from ddpkit import schema
 from ddpkit.config import Config
-from ddpkit.errors import ConfigError, DdpkitError, ExitCode, RankError
+from ddpkit.errors import ConfigError, DdpkitError, ExitCode, PluginError, Problem, RankError
 from ddpkit.lifeline import end_with_parent
 
 REPORTS = "DDPKIT_REPORTS"
@@ -81,8 +83,8 @@ def visible_gpus(run: schema.Run) -> int:
 def start_ranks(n: int, arguments: Sequence[str]) -> None:
     """Run `python -m ddpkit ARGUMENTS` once a rank, to the end.
 
-    When one fails, or this process gets a signal, all are ended. Raises RankError with the first one's report,
-    KeyboardInterrupt for SIGINT.
+    When one fails, or this process gets a signal, all are ended. Raises what the first one reports: ConfigError as it
+    was raised there, else RankError. KeyboardInterrupt for SIGINT.
     """
     importlib.import_module("torch.distributed.launcher.api")  # makes the agent's loggers, for `prepared` to silence
     from torch.distributed.elastic.multiprocessing.api import SignalException  # noqa: PLC0415
@@ -144,20 +146,29 @@ def prepared(folder: str) -> Iterator[None]:
             log.disabled = False
 
 
-def first_failure(failures: Any, folder: Path) -> RankError:
-    """What to show of the ranks that failed: one that was killed, else the earliest report; the others are consequences.
+def first_failure(failures: Any, folder: Path) -> DdpkitError:
+    """What to show of the ranks that failed: the earliest report; the others are consequences.
 
-    SIGTERM comes last: the agent ends the remaining ranks with it.
+    A rank that was killed or crashed leaves none. Then the others may report the broken connection before the agent ends
+    them, so such a signal comes first; SIGTERM is the agent's own, and SIGABRT what a collective does after a report.
     """
     signals = {rank: signal.Signals(-failure.exitcode) for rank, failure in failures.items() if failure.exitcode < 0}
     for rank, number in signals.items():
-        if number is not signal.SIGTERM:
+        if number not in (signal.SIGTERM, signal.SIGABRT):
             return RankError(f"rank {rank} was ended by {number.name}{' (out of memory?)' * (number is signal.SIGKILL)}")
     reports = sorted((json.loads(file.read_text()) for file in folder.glob("rank-*.json")), key=lambda report: report["time"])
     if reports:
-        return RankError(reports[0]["text"], reports[0]["exit_code"])
+        return reported(reports[0])
     rank, failure = next(iter(failures.items()))
     return RankError(f"rank {rank} ended without a report: {signals[rank].name if rank in signals else failure.exitcode}")
+
+
+def reported(report: Mapping[str, Any]) -> DdpkitError:
+    """The error that a rank wrote down."""
+    problems = [Problem(problem["where"], tuple(problem["path"]), problem["message"]) for problem in report["problems"]]
+    if problems:
+        return (PluginError if report["exit_code"] == ExitCode.PLUGIN else ConfigError)(problems)
+    return RankError(report["text"], report["exit_code"])
 
 
 @contextlib.contextmanager
@@ -166,7 +177,7 @@ def as_rank() -> Iterator[None]:
     if not is_our_rank():
         yield
         return
-    end_with_parent(int(os.environ[LAUNCHER]))
+    end_with_parent(lambda: os.getppid() == int(os.environ[LAUNCHER]))
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # passed on by the agent: end at once, even in the middle of a collective
     try:
         yield
@@ -183,7 +194,8 @@ def write_report(error: BaseException) -> None:
         text, exit_code = str(error), error.exit_code
     else:
         text, exit_code = f"rank {rank} failed:\n{''.join(traceback.format_exception(error)).rstrip()}", ExitCode.FAILED
-    report = {"time": time.time_ns(), "text": text, "exit_code": exit_code}
+    problems = [attrs.asdict(problem) for problem in getattr(error, "problems", ())]
+    report = {"time": time.time_ns(), "text": text, "exit_code": exit_code, "problems": problems}
     scratch = Path(os.environ[REPORTS]) / f".rank-{rank}"
     scratch.write_text(json.dumps(report), encoding="utf-8")
     scratch.replace(scratch.with_name(f"rank-{rank}.json"))

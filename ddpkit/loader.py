@@ -1,6 +1,6 @@
 """Micro-batches of one split, on the device."""
 
-import os
+import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
@@ -45,17 +45,6 @@ class KeyedDataset:
 
 
 @attrs.frozen
-class WorkerLifeline:
-    """Called in each loader worker at its start: it ends when the rank that made it does."""
-
-    parent: int = attrs.field(factory=os.getpid)
-
-    def __call__(self, _worker: int) -> None:
-        """The loader passes the worker's number."""
-        end_with_parent(self.parent)
-
-
-@attrs.frozen
 class Batches:
     """The micro-batches of a split that this rank sees."""
 
@@ -84,6 +73,12 @@ class Batches:
         return images, targets.to(self.device, non_blocking=True)
 
 
+def end_with_rank(_worker: int) -> None:
+    """Called in each loader worker at its start: it ends when the rank that made it does, however it was started."""
+    rank = multiprocessing.parent_process()
+    end_with_parent(lambda: rank is not None and rank.is_alive())
+
+
 def make_loader(samples: KeyedDataset, sampler: Sampler, *, num_workers: int, persistent: bool, pin: bool) -> "DataLoader[Any]":
     """Torch's loader; workers start as torch does it by default."""
     return DataLoader(
@@ -92,5 +87,5 @@ def make_loader(samples: KeyedDataset, sampler: Sampler, *, num_workers: int, pe
         num_workers=num_workers,
         persistent_workers=persistent and num_workers > 0,
         pin_memory=pin,
-        worker_init_fn=WorkerLifeline(),
+        worker_init_fn=end_with_rank,
     )

@@ -26,6 +26,7 @@ class TerminalHandler(logging.Handler):
 @contextlib.contextmanager
 def messages(run: schema.Run, *, is_main: bool) -> Iterator[None]:
     """Messages to the terminal, as `ddp.log_level`, `private.log.debug` and `verbose` say, as long as a run lasts."""
+    level, propagates, others = LOGGER.level, LOGGER.propagate, list(LOGGER.handlers)  # the host program's
     wanted = "DEBUG" if run.private.log.debug else run.ddp.log_level
     LOGGER.setLevel(wanted if is_main else "ERROR")
     LOGGER.propagate = False
@@ -34,9 +35,11 @@ def messages(run: schema.Run, *, is_main: bool) -> Iterator[None]:
     try:
         yield
     finally:
-        for handler in list(LOGGER.handlers):
+        for handler in [each for each in LOGGER.handlers if each not in others]:
             LOGGER.removeHandler(handler)
             handler.close()
+        LOGGER.setLevel(level)
+        LOGGER.propagate = propagates
 
 
 def add_file(run: schema.Run, folder: Path) -> None:

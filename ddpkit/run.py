@@ -62,7 +62,8 @@ def run_with(file: Path, options: Options) -> RunResult | None:
     if launch.is_rank() or n_ranks == 1:
         return train(config, found, options)
     settled = run_folder.settle(config.run)
-    launch.start_ranks(n_ranks, rank_arguments(file, options, settled.run_id, settled.seed))
+    with config_file.named_here(options.overrides):
+        launch.start_ranks(n_ranks, rank_arguments(file, options, settled.run_id, settled.seed))
     return None if options.dry_run else run_folder.result(settled)
 
 

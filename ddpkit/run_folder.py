@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import platform
 import secrets
 import subprocess
@@ -31,9 +32,9 @@ class RunResult:
     """What a finished run left."""
 
     folder: Path
-    history: Sequence[Mapping[str, float]]
-    """One row an epoch."""
-    test_metrics: Mapping[str, float]
+    history: Sequence[Mapping[str, float | None]]
+    """One row an epoch; None where a value is no finite number."""
+    test_metrics: Mapping[str, float | None]
     """`loss` and each metric of the best weights; empty without a test part."""
 
 
@@ -67,26 +68,32 @@ class RunFolder:
 
     def write_json(self, name: str, value: Any) -> None:
         """A JSON file for people and scripts."""
-        self.write(name, json.dumps(value, indent=2) + "\n")
+        self.write(name, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
     def train_step_ended(self, epoch: int, step: int, steps: int, loss: Any) -> None:
         """History is about epochs."""
 
     def epoch_ended(self, row: Row) -> None:
         """Append to history, in both formats."""
+        stored = storable(row)
         with (self.path / HISTORY).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+            file.write(json.dumps(stored, allow_nan=False) + "\n")
         table = self.path / "history.csv"
         is_new = not table.exists()
         with table.open("a", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, list(row), lineterminator="\n")
             if is_new:
                 writer.writeheader()
-            writer.writerow(row)
+            writer.writerow(stored)
 
     def write_test_metrics(self, values: Mapping[str, float]) -> None:
         """What the best weights score on the test part."""
-        self.write_json(TEST_METRICS, dict(values))
+        self.write_json(TEST_METRICS, storable(values))
+
+
+def storable(values: Row) -> dict[str, float | None]:
+    """JSON has finite numbers alone: None (`null`, an empty cell of the table) for others."""
+    return {key: value if math.isfinite(value) else None for key, value in values.items()}
 
 
 def path_of(run: schema.Run) -> Path:
@@ -126,7 +133,7 @@ def resolved(run: schema.Run, environment: Mapping[str, Any]) -> schema.Run:
     """The config with what was found out: the device for `auto`, the number of ranks."""
     n_ranks = environment["ranks"]
     device = run.device if run.device != "auto" else environment["device"].partition(":")[0]
-    return attrs.evolve(run, device=device, ddp=attrs.evolve(run.ddp, nproc=n_ranks, enabled=n_ranks > 1))
+    return attrs.evolve(run, device=device, ddp=attrs.evolve(run.ddp, nproc=n_ranks))
 
 
 def components_of(config: Config, plugins: Plugins) -> list[dict[str, str]]:

@@ -12,11 +12,17 @@ import attrs
 from attrs.validators import ge, gt, optional
 
 LATER = "later"
+LATER_VALUES = "later values"
 
 
 def later(default: Any = None) -> Any:
     """A field of the format that is not built yet. `default` and the empty values ask for nothing and are accepted."""
     return attrs.field(default=default, metadata={LATER: default})
+
+
+def later_values(default: Any, *values: Any) -> Any:
+    """A field some of whose values are not built yet."""
+    return attrs.field(default=default, metadata={LATER_VALUES: values})
 
 
 def positive_or_auto(_: object, field: "attrs.Attribute[Any]", value: int | str) -> None:
@@ -180,7 +186,7 @@ class LrScheduler:
 class Scaler:
     """`[train.scaler]`."""
 
-    compute_type: Literal["float32", "float64"] = "float32"
+    compute_type: Literal["float32", "bfloat16", "float16", "float64"] = later_values("float32", "bfloat16", "float16")
     """float64: model and images in double precision, for proofs."""
 
 
@@ -253,8 +259,8 @@ class Private:
     """`[private]`."""
 
     wandb: bool = later(default=False)
-    mode: Literal[0, 1] = 0
-    """Bit mask: 1 train; 0 = train, then test the best weights."""
+    mode: Literal[0, 1, 2, 3, 4, 5, 6, 7] = later_values(0, 2, 3, 4, 5, 6, 7)
+    """Bit mask: 1 train, 2 test, 4 predict; 0 = train, then test the best weights."""
     loggers: list[Any] = later(attrs.Factory(list))
     log: Log = attrs.field(factory=Log)
 

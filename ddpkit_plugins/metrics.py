@@ -25,4 +25,6 @@ def accuracy(n_classes: int, average: Literal["micro", "macro"] = "micro", top_k
     """
     from torchmetrics.classification import MulticlassAccuracy  # noqa: PLC0415 - heavy, and wanted by runs alone
 
+    if not 1 <= top_k <= max(n_classes, 2):
+        raise ValueError(f"top_k is 1 to the number of classes, {n_classes}; got {top_k}")
     return MulticlassAccuracy(max(n_classes, 2), average=average, top_k=top_k)

@@ -126,7 +126,7 @@ def test_batchnorm_on_a_single_value_is_found_before_training(blobs, capsys):
 
     assert main(["run", blobs.name]) == 2
 
-    assert "dataloader.drop_last" in capsys.readouterr().err
+    assert "leave a short last one out by 'drop_last'" in capsys.readouterr().err
     assert not (blobs.parent / "runs").exists()
 
 
