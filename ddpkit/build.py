@@ -258,13 +258,14 @@ MISTAKES: Sequence[tuple[str, KeyPath, str]] = (
         ("model", "config", "n_channels"),
         "the images have another number of channels than the model takes (NORMALIZE with three means makes three of one)",
     ),
+    ("shapes cannot be multiplied", ("model", "config"), "the images have another size than the model takes"),
     (r"Target -?\d+ is out of bounds", ("model", "config", "n_classes"), "there are targets that the model has no output for"),
     (
         "more than 1 value per channel",
         ("train", "batch_size"),
         "a rank would get one sample alone, too few for BatchNorm: make it larger, or leave a short last one out by 'drop_last'",
     ),
-    ("converted to Scalar", ("metrics",), "a metric gives several numbers, where one is wanted; choose an average"),
+    ("one element tensors can be converted", ("metrics",), "a metric gives several numbers where one is wanted"),
 )
 """Words of torch (a pattern) for what a config can cause, the key to look at, and what to say."""
 REFUSALS: Mapping[str, tuple[type[Exception], ...]] = {"optimizer": (ValueError, TypeError, RuntimeError)}

@@ -143,10 +143,10 @@ def simplified(run: schema.Run) -> schema.Run:
 
 def problem_at(document: toml.Document, overrides: Iterable[Override], fault: Fault) -> Problem:
     """The fault with its position: the override that brought the value, else the file."""
-    brought = [each for each in overrides if fault.path[: len(each.path)] == each.path]
-    if brought:
-        return Problem(brought[-1].where, fault.path, fault.message)
+    brought = [each.where for each in overrides if fault.path[: len(each.path)] == each.path]
     inside = [each.where for each in overrides if each.path[: len(fault.path)] == fault.path]
+    if brought or (inside and fault.path not in document.spans):
+        return Problem([*inside, *brought][-1], fault.path, fault.message)
     message = f"{fault.message} (with {' and '.join(inside)})" if inside else fault.message
     return Problem(document.where(fault.path, at_key=fault.at_key), fault.path, message)
 

@@ -107,13 +107,13 @@ class Engine:
         for number, (images, targets, share) in enumerate(micro_batches, start=1):
             seeding.seed_generators("forward", self.seed, self.progress.step, number, self.world.rank, device=self.world.device)
             with self.gradients_reduced(now=number == len(micro_batches)):
-                terms = self.criteria(self.network(self.precision.images(images)), targets)
-                loss = self.criteria.loss(terms)
+                outputs = self.network(self.precision.images(images))
                 if share.n_real:
+                    terms = self.criteria(outputs, targets)
                     sums += terms.detach() * share.n_real
-                    backward(loss * (share.n_real * self.world.size / n_global))
-                else:  # a repeated sample: its gradient is nought (masked, since nought times infinity is not)
-                    backward(loss.masked_fill(torch.ones_like(loss, dtype=torch.bool), 0.0))
+                    backward(self.criteria.loss(terms) * (share.n_real * self.world.size / n_global))
+                else:  # a repeated sample, to meet the others: its gradient is nought, whatever a criterion makes of it
+                    backward(outputs, torch.zeros_like(outputs))
         self.optimizer.step()
         self.progress.step_ended(self.schedule.rate())
         self.schedule.step_ended()

@@ -38,7 +38,13 @@ def ddpkit(*arguments: str | Path, cwd: Path, env: Mapping[str, str] | None = No
         env: Laid over the environment.
         timeout: Seconds until the command is killed and subprocess.TimeoutExpired raised.
     """
-    command = [sys.executable, "-m", "ddpkit", *map(str, arguments)]
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "ddpkit",
+        *map(str, arguments),
+    ]  # -P: as the installed command, not importing from `cwd`
     environment = {**os.environ, **(env or {})}
     done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout, check=False)
     return Outcome(done.returncode, done.stdout, done.stderr)

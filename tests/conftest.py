@@ -21,7 +21,7 @@ def acme(tmp_path_factory):
     subprocess.run([sys.executable, "-m", "pip", *install, str(HERE / "acme")], check=True)
     before = os.environ.get("PYTHONPATH", "")
     sys.path.insert(0, str(site))
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(site), before])
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(site), before]))  # an empty part would be the current folder
     yield site
     sys.path.remove(str(site))
     os.environ["PYTHONPATH"] = before

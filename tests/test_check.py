@@ -27,6 +27,16 @@ MISTAKES = {
     "not built yet": ("epoch = 2", "epoch = 2\nema_decay = 0.9", "28:1: train.ema_decay: is not supported yet; leave it out"),
     "no cuda": ('device = "cpu"', 'device = "cuda:99"', "3:10: device: 'cuda:99' needs 100 GPUs"),
     "a criterion named as a metric": ('type = "cross_entropy"', 'type = "cross_entropy"\nname = "accuracy"', "15:8: criterion[0].type: 'accuracy' is taken in history; give this entry a 'name'"),
+    "images that are no tensors": ('"blobs"\nconfig = { n = 40, n_test = 7 }', '"MNIST"\nconfig = { max_samples = 20 }', "1:1: transform: the samples are no tensors; does 'PIL_TO_TENSOR = []' lack?"),
+    "images of several sizes": ("n = 40", "n = 40, ragged = true", "1:1: transform: the images differ in size; give them one"),
+    "another number of channels": ('"tinynet"', '"resnet18"', "11:2: model.config.n_channels: the images have another number of channels than the model takes"),
+    "another number of pixels": ('"tinynet"', '"tinynet"\nconfig = { n_pixels = 65 }', "13:10: model.config: the images have another size than the model takes"),
+    "a metric of several numbers": ('["accuracy"]', '["acme/counts"]', "4:11: metrics: a metric gives several numbers"),
+    "a parameter out of range": ('["accuracy"]', '[{ type = "accuracy", config = { top_k = 0 } }]', "4:42: metrics[0].config: metric 'accuracy' refuses this: top_k is 1 to the number of classes, 2; got 0"),
+    "options that exclude each other": ('type = "sgd"', 'type = "sgd", fused = true, foreach = true', "28:13: train.optimizer: optimizer 'sgd' refuses this: `fused` and `foreach` cannot be `True` together."),
+    "part of an epoch by epoch": ("epoch = 2", "epoch = 2\nlr_scheduler = { type = 'cosine', warmup = 0.5, warmup_lr = 1e-4 }", "28:44: train.lr_scheduler.warmup: 0.5 epochs are not whole, which needs update_policy = 'step'"),
+    "an epoch at rate nought": ("epoch = 2", "epoch = 2\nlr_scheduler = { type = 'cosine', warmup = 1 }", "28:1: train.lr_scheduler.warmup_lr: the first epoch would train at rate 0; set it above, or use update_policy = 'step'"),
+    "a format that is not built yet": ("[train]", "[train.scaler]\ncompute_type = 'bfloat16'\n[train]", "26:16: train.scaler.compute_type: 'bfloat16' is not supported yet"),
     "a log format that is none": ("[train]", "[private.log]\nlog_format = 'hello'\n[train]", "26:14: private.log.log_format: 'log_format' is no format"),
     "a folder that cannot be made": ('output_dir = "runs"', 'output_dir = "/proc/x"', "1:14: output_dir: /proc/x/blobs/"),
     "a name that leads elsewhere": ('task = "blobs"', 'task = ".."', "2:8: task: 'task' is made of letters, digits, '.', '_' and '-' alone, not '..'"),
@@ -61,28 +71,11 @@ def test_all_mistakes_at_once_in_order_of_line(blobs, capsys):
     assert [line.split(":")[1] for line in lines] == ["4", "12", "19", "28"]
 
 
-def test_images_that_are_no_tensors(blobs, capsys):
-    text = BLOBS.replace('"blobs"\nconfig = { n = 40, n_test = 7 }', '"MNIST"').replace("tinynet", "resnet18")
-    blobs.write_text(text)
+def test_images_that_are_integers(blobs, capsys):
+    digits = BLOBS.replace('"blobs"\nconfig = { n = 40, n_test = 7 }', '"MNIST"\nconfig = { max_samples = 20 }')
+    blobs.write_text(digits.replace('"tinynet"', '"resnet18"\nconfig = { n_channels = 1 }') + "[transform]\nPIL_TO_TENSOR = []\n")
 
-    assert main(["run", blobs.name, "--set", "dataset.config.max_samples=20"]) == 2
-    assert "transform: the samples are no tensors; does 'PIL_TO_TENSOR = []' lack?" in capsys.readouterr().err
-
-    assert (
-        main(
-            [
-                "run",
-                blobs.name,
-                "--set",
-                "dataset.config.max_samples=20",
-                "--set",
-                "transform.PIL_TO_TENSOR=[]",
-                "--set",
-                "model.config.n_channels=1",
-            ]
-        )
-        == 2
-    )
+    assert main(["run", blobs.name]) == 2
     assert "transform: the images are integers; does 'CONVERT_IMAGE_DTYPE = [\"float32\"]' lack?" in capsys.readouterr().err
 
 
@@ -103,6 +96,7 @@ def test_a_batch_that_the_ranks_do_not_divide(blobs, capsys):
         (f"seed={'1' * 5000}", "--set 1: the value cannot be read: "),
         ("train.epoch", "--set 1: expected KEY=VALUE, as in train.epoch=3, got 'train.epoch'"),
         ("task.name=1", "--set 1: task.name: 'task' is not a table"),
+        ("criterion.0.weight=2", "--set 1: criterion.0.weight: 'criterion' is a list; give it whole: criterion=[...]"),
     ],
 )
 def test_a_mistake_in_an_option_names_the_option(blobs, capsys, option, message):

@@ -69,13 +69,20 @@ def test_asking_for_nothing_is_accepted(blobs, value):
         ("output", "monitor", '"accuracy"'),
         ("plugins", "block", '["x"]'),
         ("predict", "input", '"x"'),
+        ("train.optimizer", "decay_norm_and_bias", "false"),
+        ("valid", "every", "0"),
+        ("private", "mode", "2"),
     ],
 )
 def test_what_is_not_built_yet_is_refused(blobs, table, key, value):
-    blobs.write_text(blobs.read_text() + f"[{table}]\n{key} = {value}\n")
+    wanted = config.parse_overrides([f"{table}.{key}={value}"])
 
-    with pytest.raises(ConfigError, match="is not supported yet"):
-        config.load(blobs)
+    with pytest.raises(ConfigError, match=f"^--set 1: {table}.*: .*is not supported yet"):
+        config.load(blobs, wanted)
+
+
+def test_an_empty_postprocess_is_none(blobs):
+    assert config.load(blobs, config.parse_overrides(["postprocess=", "metrics=[]"])).run.postprocess is None
 
 
 def test_base_dir_is_another_name_of_root_dir(blobs):

@@ -1,5 +1,6 @@
 """N ranks give what one gives."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -8,15 +9,18 @@ from blobs import BLOBS
 from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
 from worlds import fit, in_world
 
-from ddpkit import build, config, plugins
+from ddpkit import build, config, dist, plugins
 from ddpkit.dist import World
 
 FLOAT64 = {"train.scaler.compute_type": "float64", "train.epoch": 3}
 CASES = {
     "even": {"dataset.config.n": 40},
-    "uneven last batch": {"dataset.config.n": 45, "dataset.split.train": 0.8},  # 36 samples: 4 in the last batch of 8
-    "odd last batch": {"dataset.split": {"train": 35 / 40, "valid": 5 / 40}},  # 35: 3 in the last batch, 2 and 1
+    "uneven last batch": {"dataset.split": {"train": 35 / 40, "valid": 5 / 40}},  # 3 samples: 2 and 1
     "last batch of one sample": {"dataset.split": {"train": 33 / 40, "valid": 7 / 40}},
+    "a repeated sample without a finite loss": {
+        "criterion": [{"type": "acme/fragile"}],
+        "dataset.split": {"train": 33 / 40, "valid": 7 / 40},
+    },
     "last batch dropped": {"dataset.split": {"train": 33 / 40, "valid": 7 / 40}, "dataloader.drop_last": True},
     "uneven test set": {"dataset.config.n_test": 13, "test.batch_size": 4},
     "fewer test samples than ranks": {"dataset.config.n_test": 1},
@@ -76,6 +80,18 @@ def test_two_ranks_give_what_one_gives(results, case):
     assert first["tested"] == second["tested"]
     for mine, theirs in zip([*alone["rows"], alone["tested"]], [*first["rows"], first["tested"]], strict=True):
         assert theirs == pytest.approx(mine, rel=1e-9)
+
+
+@pytest.mark.parametrize(("asked", "threads"), [("2,1", 2), ("1", 1), ("nonsense", None), (None, None)])
+def test_a_rank_has_its_threads_while_it_lasts(monkeypatch, asked, threads):
+    monkeypatch.setenv("OMP_NUM_THREADS", asked) if asked else monkeypatch.delenv("OMP_NUM_THREADS")
+    torch.set_num_threads(3)
+
+    with dist.join_world(device="cpu") as world:
+        assert world.threads == torch.get_num_threads() == (threads or len(os.sched_getaffinity(0)))
+
+    assert torch.get_num_threads() == 3
+    torch.set_num_threads(1)
 
 
 def test_ranks_evaluate_with_the_same_batchnorm_statistics(results):

@@ -1,11 +1,14 @@
 """The loop in one process: repeatable to the bit, whatever reads the samples."""
 
+import math
+
 import pytest
 import torch
 from blobs import BLOBS
-from worlds import fit
+from worlds import Rows, fit
 
 from ddpkit import build, config, plugins
+from ddpkit.checkpoint import WeightsFolder, load_weights
 from ddpkit.dist import World
 from ddpkit.errors import NonFiniteError
 
@@ -144,6 +147,31 @@ def test_lazy_layers_learn_their_shapes_before_the_optimizer_sees_them(blobs):
 def test_a_loss_that_is_not_finite_ends_the_run(blobs):
     with pytest.raises(NonFiniteError, match=r"the loss of epoch 1 is (inf|nan); try a lower learning rate"):
         fit(blobs, World(), **{"train.optimizer.learning_rate": 1e38})
+
+
+def test_history_has_the_rate_of_each_epoch(blobs):
+    rows = fit(blobs, World(), **{"train.epoch": 4, "train.lr_scheduler.type": "cosine"})["rows"]
+
+    assert [row["learning_rate"] for row in rows] == pytest.approx(
+        [0.05 * (1 + math.cos(math.pi * epoch / 4)) for epoch in range(4)]
+    )
+
+
+def test_the_best_weights_are_tested_not_the_last(blobs):
+    wild = {"train.optimizer.learning_rate": 3.0, "train.epoch": 3}
+    engine = build.engine(config.load(blobs, config.named_overrides(wild)), plugins.load().registry, World())
+    weights = WeightsFolder(blobs.parent)
+    engine.fit(weights, [rows := Rows()])
+    losses = [row["valid/loss"] for row in rows.seen]
+    assert min(losses) < losses[-1]  # else this test shows nothing
+
+    of_last = engine.evaluate(engine.test)
+    tested = engine.test_best(weights)
+    load_weights(engine.model, blobs.parent / "best.safetensors")
+
+    assert tested == {key: engine.evaluate(engine.test)[key] for key in ("loss", "accuracy")}
+    assert tested["loss"] != of_last["loss"]
+    assert engine.evaluate(engine.valid)["loss"] == min(losses)
 
 
 def test_history_counts_epochs_and_steps(blobs):

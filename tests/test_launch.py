@@ -1,15 +1,18 @@
 """Nothing hangs: one rank fails, or the launcher is killed, and all is over within seconds."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from blobs import BLOBS
 
+from ddpkit import launch
 from ddpkit.testing import ddpkit
 
 SECONDS = 5
@@ -92,6 +95,18 @@ def test_a_rank_that_is_killed_is_named(blobs):
     assert launcher.communicate(timeout=SECONDS)[1].endswith("rank 1 was ended by SIGKILL (out of memory?)\n")
     assert launcher.returncode == 1
     assert not processes_of(file)
+
+
+def test_a_report_comes_before_an_abort_which_is_its_consequence(tmp_path):
+    report = {"time": 1, "text": "rank 1 failed: here is why", "exit_code": 1, "problems": []}
+    aborted = SimpleNamespace(exitcode=-signal.SIGABRT)
+    assert "rank 0 was ended" not in str(launch.first_failure({0: aborted}, tmp_path))
+
+    (tmp_path / "rank-1.json").write_text(json.dumps(report))
+
+    assert str(launch.first_failure({0: aborted, 1: SimpleNamespace(exitcode=1)}, tmp_path)) == report["text"]
+    crashed = SimpleNamespace(exitcode=-signal.SIGSEGV)
+    assert str(launch.first_failure({0: crashed}, tmp_path)) == "rank 0 was ended by SIGSEGV"
 
 
 def test_a_single_process_that_fails_keeps_its_traceback(blobs):

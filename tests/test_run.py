@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
+from ddpkit import ConfigError, run
 from ddpkit.cli import main
 from ddpkit.testing import ddpkit
 
@@ -22,8 +23,9 @@ SMALL = ["--set", "train.epoch=2", "--set", "dataset.config.max_samples=64", "--
 
 @pytest.fixture(scope="module")
 def quick(tmp_path_factory):
-    """The quick test on two ranks, made small."""
+    """The quick test on two ranks, made small, in a folder whose files could be taken for Python's own modules."""
     folder = tmp_path_factory.mktemp("quick")
+    (folder / "types.py").write_text("raise RuntimeError('nobody asked for this file')")
     return ddpkit("run", QUICK, *SMALL, cwd=folder).assert_done()
 
 
@@ -130,11 +132,23 @@ def test_a_script_without_a_main_guard_runs_a_strangers_parts_on_two_ranks(blobs
     assert {"kind": "metric", "name": "acme/confidence", "plugin": "acme"} in used
 
 
+def test_a_script_meets_the_same_error_on_two_ranks(blobs):
+    """The split's own refusal is raised by a rank, in another process."""
+    with pytest.raises(ConfigError) as on_two:
+        run(blobs.name, {"ddp.nproc": 2, "dataset.split.train": 0.9})
+    with pytest.raises(ConfigError) as on_one:
+        run(blobs.name, {"ddp.nproc": 1, "dataset.split.train": 0.9})
+
+    assert on_two.value.problems == on_one.value.problems
+    assert "split 'train_valid_test_split' refuses this" in (text := str(on_two.value))
+    assert text.endswith(" (with overrides['dataset.split.train'])")
+
+
 def test_list_plugins_shows_the_stranger(acme, tmp_path):
     outcome = ddpkit("list-plugins", cwd=tmp_path).assert_done()
 
     assert (
-        "acme\tacme-parts 1.2.0\tok\tmodel: tinynet, normnet, lazynet, troubled; metric: confidence; dataset: blobs\n"
+        "acme\tacme-parts 1.2.0\tok\tmodel: tinynet, normnet, lazynet, troubled; criterion: fragile; metric: counts, confidence; dataset: blobs\n"
         in outcome.stdout
     )
     assert "builtin.models\tddpkit 0.1.0\tok\tmodel: resnet18\n" in outcome.stdout

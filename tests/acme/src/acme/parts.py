@@ -1,3 +1,4 @@
+import math
 import os
 import time
 from pathlib import Path
@@ -41,6 +42,31 @@ class Troubled(TinyNet):
         return super().forward(images)
 
 
+def fragile(outputs, targets):
+    """Cross-entropy that is infinite where rank 1 has a single sample."""
+    loss = nn.functional.cross_entropy(outputs, targets)
+    alone = len(targets) == 1 and torch.distributed.is_initialized() and torch.distributed.get_rank() == 1
+    return loss * math.inf if alone else loss
+
+
+def fragile_criterion():
+    return fragile
+
+
+class Counts(Metric):
+    full_state_update = False
+
+    def __init__(self, n_classes: int):
+        super().__init__()
+        self.add_state("counts", torch.zeros(n_classes), dist_reduce_fx="sum")
+
+    def update(self, _, targets):
+        self.counts += torch.bincount(targets, minlength=len(self.counts))
+
+    def compute(self):
+        return self.counts
+
+
 class Confidence(Metric):
     full_state_update = False
 
@@ -58,18 +84,23 @@ class Confidence(Metric):
 
 
 class Blobs:
-    """Images [1, 8, 8] of two classes, the same for an index at any time; `noise` is drawn anew at each reading."""
+    """Images [1, 8, 8] of two classes, the same for an index at any time; `noise` is drawn anew at each reading.
 
-    def __init__(self, n: int = 40, n_test: int = 0, noise: float = 0.0):
+    `ragged`: images lack up to four rows.
+    """
+
+    def __init__(self, n: int = 40, n_test: int = 0, noise: float = 0.0, *, ragged: bool = False):
         generator = torch.Generator().manual_seed(7)
         self.targets = [index % 2 for index in range(n + n_test)]
         self.images = torch.rand(n + n_test, 1, 8, 8, generator=generator)
         self.images[1::2, :, :4] += 0.3
         self.noise = noise
+        self.ragged = ragged
         self.parts = {"test": range(n, n + n_test)} if n_test else {}
 
     def __len__(self):
         return len(self.targets)
 
     def __getitem__(self, index):
-        return self.images[index] + self.noise * torch.randn(1, 8, 8), self.targets[index]
+        image = self.images[index] + self.noise * torch.randn(1, 8, 8)
+        return image[:, index % 5 * self.ragged :], self.targets[index]

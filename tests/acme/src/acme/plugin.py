@@ -10,7 +10,13 @@ def ddpkit_models():
 
 
 @hookimpl
+def ddpkit_criteria():
+    yield Component("fragile", "acme.parts:fragile_criterion", doc="cross-entropy that breaks on rank 1")
+
+
+@hookimpl
 def ddpkit_metrics():
+    yield Component("counts", "acme.parts:Counts", doc="samples of each class: several numbers")
     yield Component("confidence", "acme.parts:Confidence", doc="mean of the largest probability")
 
 
