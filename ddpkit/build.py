@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from torchmetrics import Metric
 
 from ddpkit import schema, seeding, signatures
-from ddpkit.check import Reference, class_names, find, n_classes, references
+from ddpkit.check import PARTS, Reference, class_names, find, n_classes, references
 from ddpkit.config import Config
 from ddpkit.criteria import Criteria, Term
 from ddpkit.dist import World
@@ -29,8 +29,6 @@ from ddpkit.registry import Registry
 from ddpkit.sampler import Sampler
 from ddpkit.schedule import Schedule
 from ddpkit.structure import structure
-
-PARTS = ("train", "valid", "test")
 
 
 def engine(config: Config, registry: Registry, world: World, limit_batches: int | None = None) -> Engine:
@@ -88,7 +86,22 @@ class Parts:
         if any(isinstance(parameter, UninitializedParameter) for parameter in model.parameters()):
             with torch.no_grad():
                 model.eval()(precision.images(train.sample(1)[0]))
+        self.try_inputs(model, precision)
         return model
+
+    @torch.no_grad()
+    def try_inputs(self, model: nn.Module, precision: Precision) -> None:
+        """The model takes the shapes that `model.config.input_sizes` names."""
+        wanted = self.run.model.config
+        dtypes = wanted.dtypes or ["float32"] * len(wanted.input_sizes)
+        for number, (size, dtype) in enumerate(zip(wanted.input_sizes, dtypes, strict=True)):
+            images = torch.zeros(size, dtype=getattr(torch, dtype), device=self.world.device)
+            try:
+                model.eval()(precision.images(images))
+            except (RuntimeError, ValueError) as error:
+                LOGGER.debug("the model refuses an input", exc_info=True)
+                message = f"the model refuses images of this shape: {error}"
+                raise ConfigError([self.config.problem(("model", "config", "input_sizes", number), message)]) from error
 
     def criteria(self) -> Criteria:
         """The weighted sum of `[[criterion]]`."""
@@ -117,8 +130,6 @@ class Parts:
         by_step = table.update_policy == "step"
         updates_per_epoch = steps_per_epoch if by_step else 1
         warmup = round(table.warmup * updates_per_epoch)
-        if table.warmup > self.run.train.epoch:
-            LOGGER.warning("the warm-up of %g epochs is longer than the run", table.warmup)
         scheduler = self.make_one(
             "lr_scheduler",
             optimizer=optimizer,

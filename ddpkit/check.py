@@ -1,10 +1,11 @@
-"""Is this config right? Every name known, every parameter valid, the batch fit for the ranks.
+"""Is this config right? Every key and name known, every value and parameter valid, the batch fit for the ranks.
 
-Nothing is built, and nothing is imported unless a target's source cannot tell what it takes.
+Nothing is built. Parameters are read from their targets' source; only what that does not tell is imported, when a run is
+about to begin or `ddpkit check --deep` asks for it.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import attrs
@@ -16,10 +17,11 @@ from ddpkit.hookspecs import RUNTIME_VALUES
 from ddpkit.plugins import Plugins
 from ddpkit.registry import Entry, Registry, UnknownNameError
 from ddpkit.signatures import UNREAD, Signature
-from ddpkit.structure import Fault, structure, suggest
+from ddpkit.structure import Fault, closest, covered, structure, suggest
 
 NEVER_IN_TOML = frozenset({"params", "optimizer", "lr"})
 """Parameters that only the run can give; the rate is `learning_rate` in the TOML."""
+PARTS = ("train", "valid", "test")
 
 
 @attrs.frozen
@@ -42,9 +44,12 @@ class Reference:
         return self.path == self.params_path
 
     def named_params(self, signature: Signature) -> dict[str, Any]:
-        """The parameters by name; a list is bound in order to what is no run-time value."""
+        """The parameters by name; a list is bound in order to what is no run-time value.
+
+        A model's `arch` is the core's to judge where the model does not take it.
+        """
         if isinstance(self.params, Mapping):
-            return dict(self.params)
+            return {name: value for name, value in self.params.items() if name in signature.parameters or name != "arch"}
         open_names = [name for name in signature.parameters if name not in RUNTIME_VALUES[self.kind]]
         return dict(zip(open_names, self.params, strict=False))
 
@@ -54,7 +59,7 @@ def references(run: schema.Run) -> list[Reference]:
     return [
         *(table_reference("metric", metric, ("metrics", number)) for number, metric in enumerate(run.metrics)),
         *(table_reference("postprocess", table, ("postprocess",)) for table in [run.postprocess] if table),
-        Reference("model", run.model.name, ("model", "name"), run.model.config, ("model", "config")),
+        Reference("model", run.model.name, ("model", "name"), run.model.config.params, ("model", "config")),
         *(table_reference("criterion", term, ("criterion", number)) for number, term in enumerate(run.criterion)),
         *(transform_reference(name, params) for name, params in run.transform.items()),
         Reference("dataset", run.dataset.name, ("dataset", "name"), run.dataset.config, ("dataset", "config")),
@@ -83,7 +88,7 @@ def transform_reference(name: str, params: Any) -> Reference:
 
 def n_classes(run: schema.Run) -> int | None:
     """How many classes the run tells apart: as many as it names or the model is asked for, whatever is more."""
-    asked = run.model.config.get("n_classes")
+    asked = run.model.config.params.get("n_classes")
     return max(len(run.classes), asked if isinstance(asked, int) else 0) or None
 
 
@@ -93,45 +98,79 @@ def class_names(run: schema.Run) -> list[str]:
     return [*run.classes, *(f"class_{len(run.classes) + number}" for number in range(n_missing))]
 
 
+@attrs.frozen
+class Verdict:
+    """What is to be said of a config."""
+
+    problems: tuple[Problem, ...]
+    """Mistakes, in order of line."""
+    needs_failed_plugin: bool
+    later: tuple[Problem, ...]
+    """Keys that are right and not built yet: no mistake of the file, but no run either."""
+    warnings: tuple[Problem, ...]
+    unchecked: tuple[Reference, ...]
+    """Components whose source does not tell all that they take."""
+
+
 def check(config: Config, plugins: Plugins, n_ranks: int) -> None:
-    """Raise ConfigError with everything that is wrong, PluginError if a plugin is why.
+    """Raise ConfigError with everything that keeps the config from running, PluginError if a plugin is why.
 
-    First by reading alone; only when that finds nothing, the targets that source does not tell are imported too.
+    What source does not tell is imported and judged too, but only when nothing else is wrong: that takes seconds.
     """
-    for deep in (False, True):
-        problems = sorted_problems(problems_of(config, plugins, n_ranks, deep=deep))
-        if problems:
-            needs_failed = any(plugin_failed(reference.name, plugins) for reference in references(config.run))
-            raise (PluginError if needs_failed else ConfigError)(problems)
+    verdict = judge(config, plugins, n_ranks)
+    problems = sorted_problems([*verdict.problems, *verdict.later]) or deep_problems(config, plugins, verdict.unchecked)
+    if problems:
+        raise (PluginError if verdict.needs_failed_plugin else ConfigError)(problems)
 
 
-def problems_of(config: Config, plugins: Plugins, n_ranks: int, *, deep: bool) -> Iterator[Problem]:
-    """All that is wrong; with `deep`, after importing what source does not tell."""
-    for reference in references(config.run):
-        yield from reference_problems(config, plugins, reference, deep=deep)
-    run = config.run
-    faults = [*batch_faults(run, n_ranks), *key_faults(run), *criterion_faults(run), *warmup_faults(run)]
-    for fault in faults:
-        yield config.problem(fault.path, fault.message, at_key=fault.at_key)
+def judge(config: Config, plugins: Plugins, n_ranks: int | None) -> Verdict:
+    """All that can be told by reading. `n_ranks`: None where that is for the machine to say."""
+    wrong, references_, unchecked = list(config.faults), references(config.run), []
+    for reference in references_:
+        if not covered(reference.path, config.faults):
+            found, is_complete = reference_faults(config.run, plugins, reference)
+            wrong += [fault for fault in found if not covered(fault.path, config.faults)]
+            unchecked += [] if is_complete else [reference]
+    for reads, rule in RULES:
+        if not any(touched(path, wrong) for path in reads):
+            wrong += rule(config.run)
+    if n_ranks is not None and not any(touched(path, wrong) for path in (("train", "batch_size"), ("ddp",), ("device",))):
+        wrong += rank_faults(config.run, n_ranks)
+    return Verdict(
+        problems=tuple(sorted_problems(map(config.placed, wrong))),
+        needs_failed_plugin=any(plugin_failed(each.name, plugins) for each in references_),
+        later=tuple(map(config.placed, not_built_yet(config.run, ()))),
+        warnings=tuple(map(config.placed, warnings_of(config.run))),
+        unchecked=tuple(unchecked),
+    )
 
 
-def reference_problems(config: Config, plugins: Plugins, reference: Reference, *, deep: bool) -> Iterator[Problem]:
-    """One component: its name, then its parameters."""
+def touched(path: KeyPath, faults: Iterable[Fault]) -> bool:
+    """Whether something at, above or below a path is wrong."""
+    faults = list(faults)
+    return covered(path, faults) or any(fault.path[: len(path)] == path for fault in faults)
+
+
+def deep_problems(config: Config, plugins: Plugins, unchecked: Iterable[Reference]) -> list[Problem]:
+    """What is wrong with components that must be imported to be judged."""
+    faults = [fault for each in unchecked for fault in reference_faults(config.run, plugins, each, deep=True)[0]]
+    return sorted_problems(map(config.placed, faults))
+
+
+def reference_faults(run: schema.Run, plugins: Plugins, reference: Reference, *, deep: bool = False) -> tuple[list[Fault], bool]:
+    """One component: its name, then its parameters; and whether that is all there is to be known."""
     try:
         entry = find(reference, plugins.registry)
     except UnknownNameError as error:
-        message = str(error) + failed_note(plugins)
-        yield config.problem(reference.path, message, at_key=reference.is_key)
-        return
+        return [Fault(reference.path, str(error) + failed_note(plugins), at_key=reference.is_key)], True
     try:
         signature = signature_of(entry, deep=deep)
     except Exception as error:  # noqa: BLE001 - a plugin's import may raise anything
         message = f"{entry.qualified_name} ({entry.distribution}) cannot be imported: {type(error).__name__}: {error}"
-        yield config.problem(reference.path, message, at_key=reference.is_key)
-        return
-    if signature is not None:
-        for fault in parameter_faults(config.run, reference, signature):
-            yield config.problem(fault.path, fault.message, at_key=fault.at_key)
+        return [Fault(reference.path, message, at_key=reference.is_key)], True
+    if signature is None:
+        return [], False
+    return list(parameter_faults(run, reference, signature)), signature.is_complete
 
 
 def find(reference: Reference, registry: Registry) -> Entry:
@@ -171,8 +210,17 @@ def parameter_faults(run: schema.Run, reference: Reference, signature: Signature
         if name in known:
             yield from value_faults(value, signature.parameters[name], path)
         elif name in NEVER_IN_TOML or not signature.takes_any:
-            yield Fault(path, unknown_parameter(reference, name, known), at_key=True)
-    yield from missing_faults(run, reference, signature.required - named.keys())
+            yield Fault(path, unknown_parameter(reference, name, known), at_key=True, meant=closest(name, known))
+    missing = signature.required - named.keys() - {closest(name, known) for name in named if name not in known}
+    yield from missing_faults(run, reference, missing)
+    yield from arch_faults(reference, signature)
+
+
+def arch_faults(reference: Reference, signature: Signature) -> Iterator[Fault]:
+    """A model that takes no `arch` may be given its own name."""
+    given = reference.params.get("arch") if reference.kind == "model" and isinstance(reference.params, Mapping) else None
+    if given is not None and "arch" not in signature.parameters and given != reference.name.rpartition("/")[2]:
+        yield Fault((*reference.params_path, "arch"), f"the model is {reference.name!r}; give that name, or leave this out")
 
 
 def value_faults(value: Any, kind: Any, path: KeyPath) -> list[Fault]:
@@ -198,22 +246,124 @@ def unknown_parameter(reference: Reference, name: str, known: list[str]) -> str:
     return f"{reference.kind} {reference.name!r} has no such key, {hint}"
 
 
-def batch_faults(run: schema.Run, n_ranks: int) -> Iterator[Fault]:
-    """`train.batch_size` is over all ranks, each takes an equal part."""
+def not_built_yet(table: Any, path: KeyPath) -> Iterator[Fault]:
+    """Values that ask for what the engine cannot do yet; what asks for nothing is accepted."""
+    for field in attrs.fields(type(table)):
+        value, default = getattr(table, field.name), field.default
+        factory = getattr(default, "factory", None)
+        nothing = factory() if factory else default
+        if field.metadata.get("later"):
+            if value != nothing and (value or nothing):
+                yield Fault((*path, field.name), "is not supported yet; leave it out", at_key=True)
+        elif value in field.metadata.get("later_values", ()):
+            yield Fault((*path, field.name), f"{value!r} is not supported yet")
+        elif attrs.has(type(value)):
+            yield from not_built_yet(value, (*path, field.name))
+
+
+def warnings_of(run: schema.Run) -> Iterator[Fault]:
+    """What is allowed, and may not be meant."""
+    n_named, n_outputs = len(run.classes), run.model.config.params.get("n_classes")
+    is_binary = n_named == 2 and n_outputs == 1  # noqa: PLR2004 - one logit tells two classes apart
+    if n_named and n_outputs not in (None, n_named) and not is_binary:
+        message = f"{n_named} classes are named, the model has {n_outputs} outputs; missing names are numbered"
+        yield Fault(("classes",), message, at_key=True)
+    table = run.train.lr_scheduler
+    if table and table.warmup > run.train.epoch:
+        message = f"the warm-up of {table.warmup:g} epochs is longer than the run of {run.train.epoch}"
+        yield Fault(("train", "lr_scheduler", "warmup"), message)
+
+
+# --- rules that look at several keys; each fault is at the key to change ----------------------------------------------
+
+
+def rank_faults(run: schema.Run, n_ranks: int) -> Iterator[Fault]:
+    """`train.batch_size` is over all ranks, each takes an equal part; one device is for one rank."""
     size = run.train.batch_size
     if size % n_ranks:
         nearest = [whole for whole in (size - size % n_ranks, size - size % n_ranks + n_ranks) if whole]
         sizes = " or ".join(map(str, nearest))
         yield Fault(("train", "batch_size"), f"{size} samples cannot be shared by {n_ranks} ranks; use {sizes}")
+    if ":" in run.device and n_ranks > 1:
+        yield Fault(("device",), f"{run.device!r} is one GPU for {n_ranks} ranks; write 'cuda'")
+
+
+def backend_faults(run: schema.Run) -> Iterator[Fault]:
+    """Nccl is CUDA's."""
+    if run.device == "cpu" and run.ddp.backend == "nccl":
+        yield Fault(("ddp", "backend"), "'nccl' needs CUDA, and 'device' is cpu; leave it out")
+
+
+def start_faults(run: schema.Run) -> Iterator[Fault]:
+    """A run begins with weights, or goes on from a checkpoint."""
+    if run.model.pretrained and run.model.continue_checkpoint:
+        yield Fault(("model", "pretrained"), "goes with a new run, and 'continue_checkpoint' goes on with an old one; keep one")
+
+
+def input_faults(run: schema.Run) -> Iterator[Fault]:
+    """Inputs to try the model with: a dtype each."""
+    sizes, dtypes = run.model.config.input_sizes, run.model.config.dtypes
+    if dtypes and len(dtypes) != len(sizes):
+        message = f"{len(dtypes)} dtypes for {len(sizes)} input_sizes; give one each"
+        yield Fault(("model", "config", "dtypes"), message)
+    for number, size in enumerate(sizes):
+        if not size or min(size) < 1:
+            yield Fault(("model", "config", "input_sizes", number), f"a shape has numbers from 1, got {size}")
+
+
+def folder_faults(run: schema.Run) -> Iterator[Fault]:
+    """`base_dir` became `root_dir` when the file was read, so two folders cannot be told from one here."""
+    if run.dataset.base_dir:
+        yield Fault(("dataset", "base_dir"), "'root_dir' is another folder; keep one of the two")
+
+
+def fraction_faults(run: schema.Run) -> Iterator[Fault]:
+    """Parts that are fractions are one whole at most."""
+    given = {part: run.dataset.split.params.get(part) for part in PARTS}
+    fractions = {part: value for part, value in given.items() if isinstance(value, float)}
+    total = sum(value for value in given.values() if isinstance(value, int | float))
+    outside = [part for part, value in fractions.items() if not 0 <= value <= 1]
+    for part in outside:
+        yield Fault(("dataset", "split", part), f"a fraction is from 0 to 1, not {fractions[part]:g}")
+    if fractions and not outside and total > 1 + 1e-9:
+        part = list(fractions)[-1]
+        yield Fault(("dataset", "split", part), f"the fractions add up to {total:g}; lower one, so that they are 1 at most")
 
 
 def key_faults(run: schema.Run) -> Iterator[Fault]:
     """Two columns of history cannot have one name."""
-    columns = [reference for reference in references(run) if reference.kind in ("metric", "criterion")]
+    columns = columns_of(run)
     counts = Counter(reference.key for reference in columns)
     for reference in columns:
         if counts[reference.key] > 1 or reference.key == "loss":
             yield Fault(reference.path, f"{reference.key!r} is taken in history; give this entry a 'name'")
+
+
+def columns_of(run: schema.Run) -> list[Reference]:
+    """What has a column in history."""
+    return [reference for reference in references(run) if reference.kind in ("metric", "criterion")]
+
+
+def monitor_faults(run: schema.Run) -> Iterator[Fault]:
+    """What decides is measured."""
+    known = ["loss", *(reference.key for reference in columns_of(run))]
+    stopping = run.train.early_stopping
+    monitors = {("output", "monitor"): run.output.monitor, ("train", "early_stopping", "monitor"): stopping and stopping.monitor}
+    for path, monitor in monitors.items():
+        if monitor and monitor not in known:
+            yield Fault(path, f"nothing is measured as {monitor!r}, {suggest(monitor, known)}")
+
+
+def criterion_faults(run: schema.Run) -> Iterator[Fault]:
+    """What training cannot do without."""
+    if not run.criterion:
+        yield Fault(("criterion",), "is missing; models that bring their own loss are not supported yet", at_key=True)
+
+
+def metric_faults(run: schema.Run) -> Iterator[Fault]:
+    """Metrics take predictions."""
+    if run.metrics and not run.postprocess:
+        yield Fault(("metrics",), "metrics need a 'postprocess' that makes predictions of the model's outputs", at_key=True)
 
 
 def warmup_faults(run: schema.Run) -> Iterator[Fault]:
@@ -229,9 +379,16 @@ def warmup_faults(run: schema.Run) -> Iterator[Fault]:
         yield Fault(("train", "lr_scheduler", "warmup_lr"), message)
 
 
-def criterion_faults(run: schema.Run) -> Iterator[Fault]:
-    """What training cannot do without."""
-    if not run.criterion:
-        yield Fault(("criterion",), "is missing; models that bring their own loss are not supported yet", at_key=True)
-    if run.metrics and not run.postprocess:
-        yield Fault(("metrics",), "metrics need a 'postprocess' that makes predictions of the model's outputs", at_key=True)
+RULES: tuple[tuple[tuple[KeyPath, ...], Callable[[schema.Run], Iterable[Fault]]], ...] = (
+    ((("device",), ("ddp", "backend")), backend_faults),
+    ((("model", "pretrained"), ("model", "continue_checkpoint")), start_faults),
+    ((("model", "config"),), input_faults),
+    ((("dataset",),), folder_faults),
+    ((("dataset", "split"),), fraction_faults),
+    ((("metrics",), ("criterion",)), key_faults),
+    ((("metrics",), ("criterion",), ("output", "monitor"), ("train", "early_stopping")), monitor_faults),
+    ((("criterion",),), criterion_faults),
+    ((("metrics",), ("postprocess",)), metric_faults),
+    ((("train", "lr_scheduler"),), warmup_faults),
+)
+"""Rules with the keys that they read: one with a mistake at such a key is passed over."""

@@ -5,7 +5,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from ddpkit.errors import DdpkitError, ExitCode
+from ddpkit.errors import ConfigError, DdpkitError, ExitCode
 
 COMMANDS = {
     "run": "train as a TOML file says",
@@ -20,11 +20,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(parsed.main(parsed))
     except DdpkitError as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"{for_people(error)}\n")
         return error.exit_code
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         return ExitCode.INTERRUPTED
+
+
+def for_people(error: DdpkitError) -> str:
+    """One line a mistake, which scripts can read; a terminal shows the lines of the file too."""
+    return error.with_excerpts() if isinstance(error, ConfigError) and sys.stderr.isatty() else str(error)
 
 
 def parser(given: Sequence[str]) -> argparse.ArgumentParser:

@@ -1,4 +1,8 @@
-"""A TOML file and its overrides -> a `schema.Run` that knows where each of its values came from."""
+"""TOML files and overrides -> a `schema.Run` that knows where each of its values came from.
+
+A config is made of layers, each laid over the one before: the file that `dataset.ref` names, the files that `extends`
+names, the file itself, the `--set` options. Tables merge; lists and `[transform]` are replaced whole.
+"""
 
 import contextlib
 import re
@@ -10,16 +14,20 @@ import attrs
 import tomli
 import tomli_w
 
-from ddpkit import schema, toml
+from ddpkit import document, schema, toml, yaml
+from ddpkit.document import Document, Place
 from ddpkit.errors import ConfigError, KeyPath, Problem, shown
-from ddpkit.structure import Fault, structure
+from ddpkit.structure import Fault, salvage
+
+WHOLE: frozenset[KeyPath] = frozenset({("transform",)})
+"""Tables that are not merged: their order has a meaning."""
 
 
 @attrs.frozen
 class Override:
-    """One value that the user put over the file's."""
+    """One value that the user put over the file's: a layer of its own."""
 
-    where: str
+    name: str
     """The option, for messages: `--set 1`."""
     path: KeyPath
     value: Any
@@ -28,32 +36,143 @@ class Override:
         """As it is written behind `--set`."""
         return f"{toml.dotted(self.path)}={toml.inline(self.value)}"
 
+    def place(self, _path: KeyPath, *, at_key: bool = False) -> Place:  # noqa: ARG002 - as a document's
+        """The option."""
+        return Place(self.name)
+
+
+Layer = Document | Override
+
 
 @attrs.frozen
 class Config:
     """What the user asked for."""
 
     run: schema.Run
-    document: toml.Document
-    overrides: tuple[Override, ...] = ()
+    """Where something is wrong (`faults`), what stands in for it."""
+    layers: tuple[Layer, ...]
+    origins: Mapping[KeyPath, Layer]
+    """Which layer a value is from; one that is not listed is from its table's."""
+    faults: tuple[Fault, ...] = ()
+    """Unknown keys, wrong types and values."""
 
-    def problem(self, path: KeyPath, message: str, *, at_key: bool = False) -> Problem:
-        """A mistake in the value at `path`, with its position."""
-        return problem_at(self.document, self.overrides, Fault(path, message, at_key))
+    def origin(self, path: KeyPath) -> Layer | None:
+        """The layer that gave a value; None for a default."""
+        above = (path[:length] for length in range(len(path), 0, -1))
+        return next((self.origins[each] for each in above if each in self.origins), None)
+
+    def problem(self, path: KeyPath, message: str) -> Problem:
+        """A mistake in the value at `path`, with its place."""
+        return self.placed(Fault(path, message))
+
+    def placed(self, fault: Fault) -> Problem:
+        """A fault with its place: that of the value, else of the nearest table above it."""
+        inside = {layer.name: layer for path, layer in self.origins.items() if path[: len(fault.path)] == fault.path}
+        origin = self.origin(fault.path) or next(iter(inside.values()), self.layers[0])
+        place = origin.place(fault.path, at_key=fault.at_key)
+        others = [name for name, layer in inside.items() if isinstance(layer, Override) and layer is not origin]
+        message = f"{fault.message} (with {' and '.join(others)})" if others else fault.message
+        return Problem(place.where, fault.path, message, place.excerpt)
 
 
 def load(file: Path, overrides: Iterable[Override] = ()) -> Config:
-    """Read, merge and structure. Raises ConfigError with every problem, in order of line."""
-    document, overrides = toml.read(file), tuple(overrides)
-    data = document.data
-    for override in overrides:
-        data = replaced(data, override.path, override)
-    run, faults = structure(data, schema.Run)
-    if run is not None:
-        faults = list(not_built_yet(run, ()))
-    if run is None or faults:
-        raise ConfigError(sorted_problems(problem_at(document, overrides, fault) for fault in faults))
-    return Config(simplified(run), document, overrides)
+    """Read a config that must be whole. Raises ConfigError with every unknown key and wrong value."""
+    config = read(file, overrides)
+    if config.faults:
+        raise ConfigError(sorted_problems(map(config.placed, config.faults)))
+    return config
+
+
+def read(file: Path, overrides: Iterable[Override] = ()) -> Config:
+    """Read a config and what it refers to; what is wrong in it is in `faults`. Raises ConfigError for what cannot be read."""
+    layers: list[Layer] = [*extended(toml.read(file), ()), *overrides]
+    data, origins = merged(layers)
+    layers = [*referred(data, origins, file), *layers]
+    data, origins = merged(layers)
+    run, faults = salvage(data, schema.Run)
+    return Config(simplified(run), tuple(layers), origins, tuple(faults))
+
+
+def extended(found: Document, above: tuple[Path, ...]) -> list[Document]:
+    """A file behind the ones that it extends. Raises ConfigError for one that cannot be read, or extends itself."""
+    wanted, file = found.data.get("extends", ""), Path(found.name)
+    if not isinstance(wanted, str) or not wanted:
+        return [found]
+    base, chain = file.parent / wanted, (*above, file.resolve())
+    if base.resolve() in chain:
+        raise at_value(found, ("extends",), f"{base} extends itself")
+    return [*extended(beside(found, ("extends",), base), chain), found]
+
+
+def referred(data: Mapping[str, Any], origins: Mapping[KeyPath, Layer], file: Path) -> list[Document]:
+    """The layer of `dataset.ref`: a `[dataset]` table by itself, which may also have `classes`."""
+    table = data.get("dataset")
+    wanted = table.get("ref", "") if isinstance(table, Mapping) else ""
+    if not isinstance(wanted, str) or not wanted:
+        return []
+    origin = origins.get(("dataset", "ref")) or origins[("dataset",)]
+    folder = Path(origin.name).parent if isinstance(origin, Document) else file.parent
+    found = beside(origin, ("dataset", "ref"), folder / wanted)
+    if "ref" in found.data:
+        raise at_value(found, ("ref",), "a file that is referred to cannot refer to another")
+    classes = {"classes": found.data["classes"]} if "classes" in found.data else {}
+    table = {key: value for key, value in found.data.items() if key != "classes"}
+    return [attrs.evolve(found, data={**classes, "dataset": table}, root=("dataset",))]
+
+
+def beside(origin: Layer, path: KeyPath, file: Path) -> Document:
+    """A file that the value at `path` names; YAML by its suffix, else TOML. Raises ConfigError."""
+    if not file.is_file():
+        raise at_value(origin, path, f"there is no file {file}")
+    if file.suffix in (".yaml", ".yml"):
+        return document.accepted(yaml.parse(document.read_text(file), file))
+    return toml.read(file)
+
+
+def at_value(origin: Layer, path: KeyPath, message: str) -> ConfigError:
+    """A mistake that ends the reading."""
+    place = origin.place(path)
+    return ConfigError([Problem(place.where, path, message, place.excerpt)])
+
+
+def merged(layers: Iterable[Layer]) -> tuple[dict[str, Any], dict[KeyPath, Layer]]:
+    """The layers laid over each other, and from which each value is. Raises ConfigError."""
+    data: dict[str, Any] = {}
+    origins: dict[KeyPath, Layer] = {}
+    for layer in layers:
+        if isinstance(layer, Override):
+            override(data, origins, layer)
+        else:
+            lay(data, layer.data, (), layer, origins)
+    return data, origins
+
+
+def lay(data: dict[str, Any], table: Mapping[str, Any], path: KeyPath, layer: Layer, origins: dict[KeyPath, Layer]) -> None:
+    """Lay a table over `data`, in place."""
+    for name, value in table.items():
+        inner = (*path, name)
+        if not isinstance(value, Mapping) or inner in WHOLE or not isinstance(data.get(name), dict):
+            for old in [each for each in origins if each[: len(inner)] == inner]:
+                del origins[old]
+            origins[inner] = layer
+            data[name] = {} if isinstance(value, Mapping) else value
+        if isinstance(value, Mapping):
+            lay(data[name], value, inner, layer, origins)
+
+
+def override(data: dict[str, Any], origins: dict[KeyPath, Layer], layer: Override) -> None:
+    """Put one value in its place, whatever was there; missing tables are made. Raises ConfigError."""
+    table, *above = data, *layer.path[:-1]
+    for depth, name in enumerate(above, start=1):
+        inner = table.setdefault(str(name), {})
+        if not isinstance(inner, dict):
+            whole = shown(layer.path[:depth])
+            is_list = isinstance(inner, list)
+            message = f"{whole!r} is a list; give it whole: {whole}=[...]" if is_list else f"{whole!r} is not a table"
+            raise ConfigError([Problem(layer.name, layer.path, message)])
+        table = inner
+    table.pop(str(layer.path[-1]), None)
+    lay(table, {str(layer.path[-1]): layer.value}, layer.path[:-1], layer, origins)
 
 
 def parse_overrides(texts: Iterable[str]) -> tuple[Override, ...]:
@@ -61,17 +180,22 @@ def parse_overrides(texts: Iterable[str]) -> tuple[Override, ...]:
     return tuple(parse_override(text, f"--set {number}") for number, text in enumerate(texts, start=1))
 
 
-def parse_override(text: str, where: str) -> Override:
+def parse_override(text: str, name: str) -> Override:
     """One `KEY=VALUE`."""
     key, equals, value = text.partition("=")
     if not equals:
-        raise ConfigError([Problem(where, (), f"expected KEY=VALUE, as in train.epoch=3, got {text!r}")])
+        raise ConfigError([Problem(name, (), f"expected KEY=VALUE, as in train.epoch=3, got {text!r}")])
+    return Override(name, parse_key(key, name), parse_value(value, name))
+
+
+def parse_value(text: str, name: str) -> Any:
+    """TOML, else the text itself. Raises ConfigError for TOML that no config can have."""
     try:
-        return Override(where, parse_key(key, where), tomli.loads(f"value = {value}")["value"])
-    except tomli.TOMLDecodeError:
-        return Override(where, parse_key(key, where), value.strip())
-    except (ValueError, RecursionError) as error:
-        raise ConfigError([Problem(where, (), f"the value cannot be read: {error}")]) from error
+        return toml.parse(f"value = {text}", name).data["value"]
+    except ConfigError as error:
+        if "is not TOML: " in str(error):
+            return text.strip()
+        raise ConfigError([Problem(name, (), f"the value cannot be read: {error.problems[0].message}")]) from error
 
 
 def named_overrides(values: Mapping[str, Any]) -> tuple[Override, ...]:
@@ -82,7 +206,7 @@ def named_overrides(values: Mapping[str, Any]) -> tuple[Override, ...]:
 @contextlib.contextmanager
 def named_here(overrides: Sequence[Override]) -> Iterator[None]:
     """Problems that ranks have with `--set N` are shown with the N-th override as it is called in this process."""
-    called = {f"--set {number}": override.where for number, override in enumerate(overrides, start=1)}
+    called = {f"--set {number}": override.name for number, override in enumerate(overrides, start=1)}
 
     def renamed(text: str) -> str:
         return re.sub(r"--set \d+", lambda found: called.get(found[0], found[0]), text)
@@ -90,72 +214,42 @@ def named_here(overrides: Sequence[Override]) -> Iterator[None]:
     try:
         yield
     except ConfigError as error:
-        problems = [Problem(renamed(each.where), each.path, renamed(each.message)) for each in error.problems]
+        problems = [attrs.evolve(each, where=renamed(each.where), message=renamed(each.message)) for each in error.problems]
         raise type(error)(problems) from None
 
 
-def parse_key(text: str, where: str) -> KeyPath:
+def parse_key(text: str, name: str) -> KeyPath:
     """`train.epoch` -> `("train", "epoch")`. Raises ConfigError when it is no TOML key."""
     try:
         nested: Any = tomli.loads(f"{text} = 0")
     except tomli.TOMLDecodeError:
-        raise ConfigError([Problem(where, (), f"{text!r} is no key; one looks like train.epoch")]) from None
-    if not nested:
-        raise ConfigError([Problem(where, (), f"{text!r} is no key; one looks like train.epoch")])
+        nested = {}
     path: KeyPath = ()
-    while isinstance(nested, dict):
-        key, nested = next(iter(nested.items()))
-        path = (*path, key)
+    while isinstance(nested, dict) and nested:
+        name_of, nested = next(iter(nested.items()))
+        path = (*path, name_of)
+    if not path:
+        raise ConfigError([Problem(name, (), f"{text!r} is no key; one looks like train.epoch")])
     return path
-
-
-def replaced(data: Mapping[str, Any], path: KeyPath, override: Override) -> dict[str, Any]:
-    """A copy of `data` with the override in it; missing tables are made."""
-    key, *below = path
-    inner = data.get(str(key), {})
-    if below and not isinstance(inner, Mapping):
-        whole = shown(override.path[: -len(below)])
-        message = f"{whole!r} is a list; give it whole: {whole}=[...]" if isinstance(inner, list) else f"{whole!r} is not a table"
-        raise ConfigError([Problem(override.where, override.path, message)])
-    return {**data, str(key): replaced(inner, tuple(below), override) if below else override.value}
-
-
-def not_built_yet(table: Any, path: KeyPath) -> Iterator[Fault]:
-    """Values that ask for what the engine cannot do yet."""
-    for field in attrs.fields(type(table)):
-        value = getattr(table, field.name)
-        if schema.LATER in field.metadata:
-            nothing = field.metadata[schema.LATER]
-            if value != nothing and (value or nothing is True or nothing == 1):
-                yield Fault((*path, field.name), "is not supported yet; leave it out", at_key=True)
-        elif value in field.metadata.get(schema.LATER_VALUES, ()):
-            yield Fault((*path, field.name), f"{value!r} is not supported yet")
-        elif attrs.has(type(value)):
-            yield from not_built_yet(value, (*path, field.name))
 
 
 def simplified(run: schema.Run) -> schema.Run:
     """One spelling of each wish: `dataset.base_dir` is another name of `root_dir`, `postprocess = ""` is none."""
-    root_dir = run.dataset.root_dir or run.dataset.base_dir
-    dataset = attrs.evolve(run.dataset, root_dir=root_dir, base_dir="")
-    return attrs.evolve(run, dataset=dataset, postprocess=run.postprocess if run.postprocess and run.postprocess.type else None)
-
-
-def problem_at(document: toml.Document, overrides: Iterable[Override], fault: Fault) -> Problem:
-    """The fault with its position: the override that brought the value, else the file."""
-    brought = [each.where for each in overrides if fault.path[: len(each.path)] == each.path]
-    inside = [each.where for each in overrides if each.path[: len(fault.path)] == fault.path]
-    if brought or (inside and fault.path not in document.spans):
-        return Problem([*inside, *brought][-1], fault.path, fault.message)
-    message = f"{fault.message} (with {' and '.join(inside)})" if inside else fault.message
-    return Problem(document.where(fault.path, at_key=fault.at_key), fault.path, message)
+    folders = {run.dataset.root_dir, run.dataset.base_dir} - {""}
+    with attrs.validators.disabled():
+        dataset = run.dataset
+        if len(folders) == 1:
+            dataset = attrs.evolve(dataset, root_dir=folders.pop(), base_dir="")
+        postprocess = run.postprocess if run.postprocess and run.postprocess.type else None
+        return attrs.evolve(run, dataset=dataset, postprocess=postprocess)
 
 
 def sorted_problems(problems: Iterable[Problem]) -> list[Problem]:
-    """In order of line and column."""
+    """In order of file, line and column."""
 
-    def position(problem: Problem) -> tuple[int, ...]:
-        return tuple(int(part) for part in problem.where.rsplit(":", 2)[1:] if part.isdigit())
+    def position(problem: Problem) -> tuple[str, tuple[int, ...]]:
+        file, *numbers = problem.where.rsplit(":", 2)
+        return file, tuple(int(part) for part in numbers if part.isdigit())
 
     return sorted(problems, key=position)
 
@@ -163,9 +257,10 @@ def sorted_problems(problems: Iterable[Problem]) -> list[Problem]:
 def dump(run: schema.Run) -> str:
     """The resolved config as TOML: every default written out, paths absolute, None left out, `run_id` empty."""
     plain = tables(run)
-    plain["run_id"] = ""
+    for path in ("extends", "run_id"):
+        plain[path] = ""
     plain["output_dir"] = str(Path(run.output_dir).absolute())
-    plain["dataset"]["root_dir"] = str(Path(run.dataset.root_dir).absolute()) if run.dataset.root_dir else ""
+    plain["dataset"] |= {"ref": "", "root_dir": str(Path(run.dataset.root_dir).absolute()) if run.dataset.root_dir else ""}
     return tomli_w.dumps(plain)
 
 
@@ -178,8 +273,8 @@ def tables(value: Any) -> Any:
     table: dict[str, Any] = {}
     for field in attrs.fields(type(value)):
         item = getattr(value, field.name)
-        if "rest" in field.metadata:
+        if field.metadata.get("rest"):
             table |= item
-        elif item is not None and schema.LATER not in field.metadata:
+        elif item is not None and not field.metadata.get("later"):
             table[field.name] = tables(item)
     return table

@@ -48,6 +48,8 @@ class Problem:
     """The key; empty when the whole input is meant."""
     message: str
     """What is wrong and what to do."""
+    excerpt: str = attrs.field(default="", eq=False, repr=False)
+    """The line with a caret, for a terminal."""
 
     def __str__(self) -> str:
         return ": ".join(part for part in (self.where, shown(self.path), self.message) if part)
@@ -61,6 +63,10 @@ class ConfigError(DdpkitError):
     def __init__(self, problems: Sequence[Problem]) -> None:
         super().__init__("\n".join(str(problem) for problem in problems))
         self.problems = tuple(problems)
+
+    def with_excerpts(self) -> str:
+        """The same text, each problem followed by its line with a caret."""
+        return "\n".join(part for problem in self.problems for part in (str(problem), problem.excerpt) if part)
 
 
 class PluginError(ConfigError):

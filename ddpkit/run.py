@@ -52,7 +52,7 @@ def run(config: str | os.PathLike[str], overrides: Mapping[str, Any] | None = No
 
 def run_with(file: Path, options: Options) -> RunResult | None:
     """What `ddpkit run` does; None after a dry run."""
-    config = config_file.load(file, options.overrides)
+    config = config_file.read(file, options.overrides)
     found = plugins.load()
     n_ranks = launch.n_ranks(config, options.nproc)
     check(config, found, n_ranks)
@@ -117,8 +117,6 @@ def environment_of(world: "World", options: Options) -> dict[str, Any]:
 def refuse_device(config: Config, n_ranks: int) -> None:
     """Raise ConfigError when this machine lacks the device that the config asks for."""
     device, backend = config.run.device, config.run.ddp.backend
-    if device == "cpu" and backend == "nccl":
-        raise ConfigError([config.problem(("ddp", "backend"), "'nccl' needs CUDA, and 'device' is cpu; leave it out")])
     if device in ("auto", "cpu") and backend != "nccl":
         return
     from ddpkit import dist  # noqa: PLC0415 - torch is for ranks, and for who asks for CUDA

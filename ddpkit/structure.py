@@ -11,12 +11,13 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 import attrs
 import cattrs
-from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError, IterableValidationError
+from cattrs.errors import AttributeValidationNote, ClassValidationError, ForbiddenExtraKeysError, IterableValidationError
 from cattrs.gen import make_dict_structure_fn
 
 from ddpkit.errors import KeyPath
 
 T = TypeVar("T")
+MISSING = "is missing"
 
 
 @attrs.frozen
@@ -27,27 +28,87 @@ class Fault:
     message: str
     at_key: bool = False
     """The key is wrong, not its value."""
+    meant: str = ""
+    """Of an unknown key: the one that was probably meant."""
 
 
 def structure(data: object, kind: type[T], path: KeyPath = ()) -> tuple[T | None, list[Fault]]:
     """`data` as a `kind`, or None and all that is wrong with it, at paths below `path`."""
+    value, faults = structure_unjudged(data, kind)
+    if value is not None or not faults:
+        faults = list(validate(value, ()))
+    return (None if faults else value), [attrs.evolve(fault, path=(*path, *fault.path)) for fault in faults]
+
+
+def salvage(data: Mapping[str, Any], kind: type[T]) -> tuple[T, list[Fault]]:
+    """The same, and a value in any case, so that the rest can be judged too.
+
+    What is wrong is left out, or something of its type stands in where there must be something.
+    """
+    wanted, faults = data, list[Fault]()
+    value, found = structure_unjudged(data, kind)
+    while value is None:
+        faults += found
+        for fault in found:
+            wanted = mended(wanted, kind, fault.path)
+        value, found = structure_unjudged(wanted, kind)
+    faults += [fault for fault in validate(value, ()) if not covered(fault.path, faults)]
+    meant = {(*fault.path[:-1], fault.meant) for fault in faults if fault.meant}
+    return value, [fault for fault in faults if fault.message != MISSING or fault.path not in meant]
+
+
+def structure_unjudged(data: object, kind: type[T]) -> tuple[T | None, list[Fault]]:
+    """By type alone: the validators are not asked."""
     try:
         with attrs.validators.disabled():
-            value = CONVERTER.structure(data, kind)
+            return CONVERTER.structure(data, kind), []
     except Exception as error:  # noqa: BLE001 - cattrs raises groups of anything; `faults_of` sorts them
-        return None, list(faults_of(error, path))
-    faults = list(validate(value, path))
-    return (None if faults else value), faults
+        return None, list(faults_of(error, ()))
+
+
+def covered(path: KeyPath, faults: Iterable[Fault]) -> bool:
+    """Whether something at or above a path is wrong, or its key is misspelt."""
+    wrong = {fault.path for fault in faults} | {(*fault.path[:-1], fault.meant) for fault in faults if fault.meant}
+    return any(path[: len(each)] == each for each in wrong)
+
+
+def mended(data: Any, kind: Any, path: KeyPath) -> Any:
+    """A copy of the data where what stands at `path` is left out, or replaced where it must be."""
+    if not path:
+        return stand_in(kind)
+    kind = next((arm for arm in get_args(kind) if attrs.has(arm)), kind) if is_union(kind) else kind
+    key, below = path[0], path[1:]
+    if isinstance(key, int):
+        return [mended(item, get_args(kind)[0], below) if index == key else item for index, item in enumerate(data)]
+    field = getattr(attrs.fields(kind), key, None) if attrs.has(kind) else None
+    if not below and (field is None or field.default is not attrs.NOTHING):
+        return {name: item for name, item in data.items() if name != key}
+    return {**data, key: mended(data.get(key), Any if field is None else field.type, below)}
+
+
+def stand_in(kind: Any) -> Any:
+    """Plain data of a type: the emptiest there is."""
+    if attrs.has(kind):
+        return {field.name: stand_in(field.type) for field in attrs.fields(kind) if field.default is attrs.NOTHING}
+    if is_literal(kind) or is_union(kind):
+        return get_args(kind)[0] if is_literal(kind) else stand_in(plain_arms(kind)[0])
+    return {int: 0, float: 0.0, bool: False, str: ""}.get(kind, {} if is_mapping(kind) else [])
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
     """What to say behind an unknown name: the one that was meant, else all there are."""
     names = sorted(known)
-    lowered = {other.lower(): other for other in names}
-    close = difflib.get_close_matches(name.lower(), lowered, 1)
-    if close:
-        return f"did you mean {lowered[close[0]]!r}?"
+    meant = closest(name, names)
+    if meant:
+        return f"did you mean {meant!r}?"
     return f"there are: {', '.join(names)}" if names else "there are none"
+
+
+def closest(name: str, known: Iterable[str]) -> str:
+    """The known name that was probably meant; empty if none is near."""
+    lowered = {other.lower(): other for other in sorted(known)}
+    close = difflib.get_close_matches(name.lower(), lowered, 1)
+    return lowered[close[0]] if close else ""
 
 
 def faults_of(error: BaseException, path: KeyPath) -> Iterator[Fault]:
@@ -55,16 +116,16 @@ def faults_of(error: BaseException, path: KeyPath) -> Iterator[Fault]:
     if isinstance(error, ClassValidationError | IterableValidationError):
         with_notes, without = error.group_exceptions()
         for inner, note in with_notes:
-            part: Any = getattr(note, "name", None) or getattr(note, "index", None)
+            part: Any = note.name if isinstance(note, AttributeValidationNote) else note.index
             yield from faults_of(inner, (*path, part))
         for inner in without:
             yield from faults_of(inner, path)
     elif isinstance(error, ForbiddenExtraKeysError):
         known = keys_of(error.cl)
         for key in error.extra_fields:
-            yield Fault((*path, key), f"unknown key, {suggest(key, known)}", at_key=True)
+            yield Fault((*path, key), f"unknown key, {suggest(key, known)}", at_key=True, meant=closest(key, known))
     elif isinstance(error, KeyError):
-        yield Fault(path, "is missing", at_key=True)
+        yield Fault(path, MISSING, at_key=True)
     else:
         yield Fault(path, str(error))
 
@@ -141,11 +202,16 @@ def structure_array(value: object, kind: Any) -> object:
         try:
             result.append(CONVERTER.structure(item, item_kind))
         except Exception as error:  # noqa: BLE001 - collected, one for each item
-            error.__notes__ = [cattrs.IterableValidationNote("", index, item_kind)]
-            errors.append(error)
+            errors.append(noted(error, index, item_kind))
     if errors:
         raise IterableValidationError("array", errors, kind)
     return tuple(result) if get_origin(kind) is tuple else result
+
+
+def noted(error: Exception, index: int | str, kind: Any) -> Exception:
+    """The error with the place of its item, as cattrs notes it."""
+    error.__notes__ = [cattrs.IterableValidationNote("", index, kind)]
+    return error
 
 
 def structure_union(value: object, kind: Any) -> object:
@@ -187,10 +253,19 @@ def structure_table(value: object, kind: Any) -> object:
 
 
 def structure_mapping(value: object, kind: Any) -> object:
-    """A free table."""
+    """A free table, or one whose values are of one type."""
     if not isinstance(value, Mapping):
         raise expected(kind, value)
-    return dict(value)
+    item_kind = (*get_args(kind), Any, Any)[1]
+    errors, result = [], {}
+    for key, item in value.items():
+        try:
+            result[key] = CONVERTER.structure(item, item_kind)
+        except Exception as error:  # noqa: BLE001 - collected, one for each item
+            errors.append(noted(error, key, item_kind))
+    if errors:
+        raise IterableValidationError("table", errors, kind)
+    return result
 
 
 def is_array(kind: Any) -> bool:

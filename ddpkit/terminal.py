@@ -9,6 +9,7 @@ from typing import Any
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from ddpkit import schema
+from ddpkit.check import warnings_of
 from ddpkit.engine import Engine
 from ddpkit.log import CONSOLE, LOGGER
 from ddpkit.protocols import Row
@@ -80,10 +81,8 @@ def announce(run: schema.Run, engine: Engine, folder: Path) -> None:
     LOGGER.info("model   %s, %d parameters", run.model.name, n_parameters)
     LOGGER.info("data    %s: %s", run.dataset.name, sizes)
     LOGGER.info("ranks   %d on %s, %d threads each; %s; seed %d", world.size, world.device.type, world.threads, share, run.seed)
-    n_named, n_outputs = len(run.classes), run.model.config.get("n_classes")
-    is_binary = n_named == 2 and n_outputs == 1  # noqa: PLR2004 - one logit tells two classes apart
-    if n_named and n_outputs not in (None, n_named) and not is_binary:
-        LOGGER.warning("%d classes are named, the model has %s outputs; missing names are numbered", n_named, n_outputs)
+    for warning in warnings_of(run):
+        LOGGER.warning("%s", warning.message)
     if engine.valid is None:
         LOGGER.warning("no valid part: the training loss chooses the best weights")
     if engine.test is None:

@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import attrs
 import tomli
 
+from ddpkit import document
+from ddpkit.document import Document, Span
 from ddpkit.errors import ConfigError, KeyPath, Problem
 
-NEWLINE = "\n"
 BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 BLANK = re.compile(r"[ \t]*")
 FILLER = re.compile(r"(?:[ \t\n]|#[^\n]*)*")
@@ -26,59 +26,35 @@ STRING = re.compile(
     r'|"(?:[^"\\\n]|\\.)*"'
     r"|'[^'\n]*'"
 )
-
-
-@attrs.frozen
-class Span:
-    """Offsets of a key and of its value; the same offset twice for a table."""
-
-    key: int
-    value: int
-
-
-@attrs.frozen
-class Document:
-    """A TOML text that was read."""
-
-    name: str
-    """The file as the user wrote it, or what stands for it in messages."""
-    text: str
-    data: dict[str, Any]
-    spans: Mapping[KeyPath, Span]
-
-    def where(self, path: KeyPath, *, at_key: bool = False) -> str:
-        """`name:line:col` of the value at `path` (or of its key); of the nearest table above it if there is none."""
-        while path and path not in self.spans:
-            path, at_key = path[:-1], True
-        if not path:
-            return f"{self.name}:1:1"
-        offset = self.spans[path].key if at_key else self.spans[path].value
-        line = self.text.count(NEWLINE, 0, offset) + 1
-        return f"{self.name}:{line}:{offset - self.text.rfind(NEWLINE, 0, offset)}"
+DOTTED = re.compile(r"[A-Za-z0-9_-]++(?:[ \t]*\.[ \t]*[A-Za-z0-9_-]++)*+(?=[ \t]*[=\]])")
 
 
 def read(file: Path) -> Document:
     """Read a TOML file. Raises ConfigError if it cannot be read or is not TOML."""
-    try:
-        text = file.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError([Problem(str(file), (), f"cannot be read: {error.strerror}")]) from error
-    except UnicodeDecodeError as error:
-        raise ConfigError([Problem(str(file), (), f"is not UTF-8: {error.reason} at byte {error.start}")]) from error
-    return parse(text, str(file))
+    return parse(document.read_text(file), str(file))
 
 
 def parse(text: str, name: str) -> Document:
-    """Read a TOML text, called `name` in messages."""
-    text = text.replace("\r\n", NEWLINE)
+    """Read a TOML text, called `name` in messages. Raises ConfigError."""
+    text = text.replace("\r\n", "\n")
+    for dotted_key in DOTTED.finditer(text):  # before tomli, whose time grows with the square of the depth
+        if dotted_key[0].count(".") >= document.DEEPEST:
+            raise refused(text, name, dotted_key.start(), f"a key of more than {document.DEEPEST} parts")
     try:
         data = tomli.loads(text)
     except tomli.TOMLDecodeError as error:
-        where = f"{name}:{error.lineno}:{error.colno}"
-        raise ConfigError([Problem(where, (), f"is not TOML: {error.msg}")]) from error
-    except (RecursionError, ValueError) as error:
+        raise refused(text, name, error.pos, f"is not TOML: {error.msg}") from error
+    except RecursionError as error:
+        raise ConfigError([Problem(name, (), "is nested too deeply")]) from error
+    except ValueError as error:
         raise ConfigError([Problem(name, (), f"is not TOML that can be read: {error}")]) from error
-    return Document(name, text, data, Scanner(text).spans)
+    return document.accepted(Document(name, text, data, Scanner(text).spans))
+
+
+def refused(text: str, name: str, offset: int, message: str) -> ConfigError:
+    """A mistake in the writing itself."""
+    place = document.place_in(text, name, offset)
+    return ConfigError([Problem(place.where, (), message, place.excerpt)])
 
 
 def inline(value: Any) -> str:

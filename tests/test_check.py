@@ -13,7 +13,7 @@ MISTAKES = {
     "unknown key in a table": ("batch_size = 8", "batch_sise = 8", "26:1: train.batch_sise: unknown key, did you mean 'batch_size'?"),
     "missing key": ("batch_size = 8\n", "", "25:2: train.batch_size: is missing"),
     "wrong type": ("epoch = 2", 'epoch = "2"', "27:9: train.epoch: expected an integer, got '2'"),
-    "out of range": ("epoch = 2", "epoch = 0", "27:9: train.epoch: 'epoch' must be >= 1: 0"),
+    "out of range": ("epoch = 2", "epoch = 0", "27:9: train.epoch: must be at least 1, not 0"),
     "unknown model": ('name = "tinynet"', 'name = "tinnet"', "12:8: model.name: no model is called 'tinnet', did you mean 'tinynet'?"),
     "unknown metric": ('["accuracy"]', '["acuracy"]', "4:12: metrics[0].type: no metric is called 'acuracy', did you mean 'accuracy'?"),
     "unknown transform": (
@@ -37,12 +37,21 @@ MISTAKES = {
     "part of an epoch by epoch": ("epoch = 2", "epoch = 2\nlr_scheduler = { type = 'cosine', warmup = 0.5, warmup_lr = 1e-4 }", "28:44: train.lr_scheduler.warmup: 0.5 epochs are not whole, which needs update_policy = 'step'"),
     "an epoch at rate nought": ("epoch = 2", "epoch = 2\nlr_scheduler = { type = 'cosine', warmup = 1 }", "28:1: train.lr_scheduler.warmup_lr: the first epoch would train at rate 0; set it above, or use update_policy = 'step'"),
     "a format that is not built yet": ("[train]", "[train.scaler]\ncompute_type = 'bfloat16'\n[train]", "26:16: train.scaler.compute_type: 'bfloat16' is not supported yet"),
-    "a log format that is none": ("[train]", "[private.log]\nlog_format = 'hello'\n[train]", "26:14: private.log.log_format: 'log_format' is no format"),
+    "a log format that is none": ("[train]", "[private.log]\nlog_format = 'hello'\n[train]", "26:14: private.log.log_format: must be a %-format of Python's logging"),
     "a folder that cannot be made": ('output_dir = "runs"', 'output_dir = "/proc/x"', "1:14: output_dir: /proc/x/blobs/"),
-    "a name that leads elsewhere": ('task = "blobs"', 'task = ".."', "2:8: task: 'task' is made of letters, digits, '.', '_' and '-' alone, not '..'"),
+    "a name that leads elsewhere": ('task = "blobs"', 'task = ".."', "2:8: task: must be letters, digits, '.', '_' and '-' alone, not '..'"),
     "more labels than outputs": ('"tinynet"', '"tinynet"\nconfig = { n_classes = 1 }', "13:24: model.config.n_classes: there are targets that the model has no output for"),
     "nothing to train with": ("train = 0.8", "train = 0.0", "21:10: dataset.split: leaves no sample to train with"),
-    "refused by the component": ("train = 0.8", "train = 0.9", "21:10: dataset.split: split 'train_valid_test_split' refuses this: the fractions"),
+    "refused by the component": ("momentum = 0.9", "momentum = -0.9", "28:13: train.optimizer: optimizer 'sgd' refuses this: Invalid momentum value: -0.9"),
+    "fractions above one": ("train = 0.8", "train = 0.9", "23:9: dataset.split.valid: the fractions add up to 1.1; lower one"),
+    "a fraction that is none": ("train = 0.8", "train = 1.5", "22:9: dataset.split.train: a fraction is from 0 to 1, not 1.5"),
+    "two folders": ('name = "blobs"', 'name = "blobs"\nroot_dir = "a"\nbase_dir = "b"', "20:12: dataset.base_dir: 'root_dir' is another folder; keep one of the two"),
+    "weights and a checkpoint": ('"tinynet"', '"tinynet"\npretrained = "a"\ncontinue_checkpoint = "b"', "13:14: model.pretrained: goes with a new run, and 'continue_checkpoint' goes on with an old one; keep one"),
+    "a monitor that is no metric": ("[train]", "[output]\nmonitor = 'acuracy'\n[train]", "26:11: output.monitor: nothing is measured as 'acuracy', did you mean 'accuracy'?"),
+    "another arch than the model": ('"tinynet"', '"tinynet"\nconfig = { arch = "unet" }', "13:19: model.config.arch: the model is 'tinynet'; give that name, or leave this out"),
+    "a shape that the model refuses": ('"tinynet"', '"tinynet"\nconfig = { input_sizes = [[1, 1, 8, 8], [1, 3, 8, 8]] }', "13:41: model.config.input_sizes[1]: the model refuses images of this shape"),
+    "a dtype too many": ('"tinynet"', '"tinynet"\nconfig = { input_sizes = [[1, 1, 8, 8]], dtypes = ["float32", "uint8"] }', "13:51: model.config.dtypes: 2 dtypes for 1 input_sizes; give one each"),
+    "one GPU for two": ('device = "cpu"', 'device = "cuda:0"', "3:10: device: 'cuda:0' is one GPU for 2 ranks; write 'cuda'"),
 }  # fmt: skip
 
 
@@ -52,7 +61,7 @@ def test_a_mistake_is_shown_at_its_line(blobs, capsys, mistake):
     assert right in BLOBS
     blobs.write_text(BLOBS.replace(right, wrong))
 
-    exit_code = main(["run", blobs.name])
+    exit_code = main(["run", blobs.name, *(["--set", "ddp.nproc=2"] if mistake == "one GPU for two" else [])])
 
     stderr = capsys.readouterr().err
     assert exit_code == 2
@@ -96,6 +105,12 @@ def test_a_batch_that_the_ranks_do_not_divide(blobs, capsys):
         (f"seed={'1' * 5000}", "--set 1: the value cannot be read: "),
         ("train.epoch", "--set 1: expected KEY=VALUE, as in train.epoch=3, got 'train.epoch'"),
         ("task.name=1", "--set 1: task.name: 'task' is not a table"),
+        ("private.wandb=true", "--set 1: private.wandb: is not supported yet; leave it out"),
+        ("output.monitor=accuracy", "--set 1: output.monitor: is not supported yet; leave it out"),
+        ("plugins.block=['x']", "--set 1: plugins.block: is not supported yet; leave it out"),
+        ("train.optimizer.decay_norm_and_bias=false", "--set 1: train.optimizer.decay_norm_and_bias: is not supported yet"),
+        ("valid.every=2", "--set 1: valid.every: is not supported yet"),
+        ("private.mode=2", "--set 1: private.mode: 2 is not supported yet"),
         ("criterion.0.weight=2", "--set 1: criterion.0.weight: 'criterion' is a list; give it whole: criterion=[...]"),
     ],
 )
@@ -103,6 +118,11 @@ def test_a_mistake_in_an_option_names_the_option(blobs, capsys, option, message)
     assert main(["run", blobs.name, "--set", option]) == 2
 
     assert capsys.readouterr().err.startswith(message)
+
+
+@pytest.mark.parametrize("option", ["private.wandb=false", "private.loggers=[]", "train.save_period=0", "model.pretrained="])
+def test_asking_for_nothing_is_accepted(blobs, option):
+    assert main(["run", blobs.name, "--limit-batches", "1", "--dry-run", "--set", option]) == 0
 
 
 def test_a_run_id_that_is_taken(blobs, capsys):

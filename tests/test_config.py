@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from ddpkit import config
-from ddpkit.errors import ConfigError
 
 ROOT = Path(__file__).parent.parent
 
@@ -53,32 +52,6 @@ def test_the_resolved_config_is_the_config_with_all_defaults(blobs):
     assert again.train == run.train
     assert again.dataset == run.dataset
     assert again.metrics == run.metrics
-
-
-@pytest.mark.parametrize("value", ["wandb = false", "loggers = []"])
-def test_asking_for_nothing_is_accepted(blobs, value):
-    blobs.write_text(blobs.read_text() + f"[private]\n{value}\n")
-
-    config.load(blobs)
-
-
-@pytest.mark.parametrize(
-    ("table", "key", "value"),
-    [
-        ("private", "wandb", "true"),
-        ("output", "monitor", '"accuracy"'),
-        ("plugins", "block", '["x"]'),
-        ("predict", "input", '"x"'),
-        ("train.optimizer", "decay_norm_and_bias", "false"),
-        ("valid", "every", "0"),
-        ("private", "mode", "2"),
-    ],
-)
-def test_what_is_not_built_yet_is_refused(blobs, table, key, value):
-    wanted = config.parse_overrides([f"{table}.{key}={value}"])
-
-    with pytest.raises(ConfigError, match=f"^--set 1: {table}.*: .*is not supported yet"):
-        config.load(blobs, wanted)
 
 
 def test_an_empty_postprocess_is_none(blobs):

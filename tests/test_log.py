@@ -19,7 +19,7 @@ def test_the_host_programs_logging_is_left_as_it_was(blobs):
 
 
 def test_a_refusal_keeps_its_traceback_for_who_debugs(blobs, capsys):
-    blobs.write_text(blobs.read_text().replace("train = 0.8", "train = 0.9"))
+    blobs.write_text(blobs.read_text().replace("momentum = 0.9", "momentum = -0.9"))
 
     assert main(["run", blobs.name, "--set", "private.log.debug=true"]) == 2
 

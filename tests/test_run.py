@@ -133,15 +133,15 @@ def test_a_script_without_a_main_guard_runs_a_strangers_parts_on_two_ranks(blobs
 
 
 def test_a_script_meets_the_same_error_on_two_ranks(blobs):
-    """The split's own refusal is raised by a rank, in another process."""
+    """The optimizer's own refusal is raised by a rank, in another process."""
     with pytest.raises(ConfigError) as on_two:
-        run(blobs.name, {"ddp.nproc": 2, "dataset.split.train": 0.9})
+        run(blobs.name, {"ddp.nproc": 2, "train.optimizer.momentum": -1})
     with pytest.raises(ConfigError) as on_one:
-        run(blobs.name, {"ddp.nproc": 1, "dataset.split.train": 0.9})
+        run(blobs.name, {"ddp.nproc": 1, "train.optimizer.momentum": -1})
 
     assert on_two.value.problems == on_one.value.problems
-    assert "split 'train_valid_test_split' refuses this" in (text := str(on_two.value))
-    assert text.endswith(" (with overrides['dataset.split.train'])")
+    assert "optimizer 'sgd' refuses this" in (text := str(on_two.value))
+    assert text.endswith(" (with overrides['train.optimizer.momentum'])")
 
 
 def test_list_plugins_shows_the_stranger(acme, tmp_path):

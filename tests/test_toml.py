@@ -44,8 +44,8 @@ key = 2026-01-01
 def test_positions(path, where, at_key):
     document = toml.parse(TEXT, "x.toml")
 
-    assert document.where(path) == f"x.toml:{where}"
-    assert document.where(path, at_key=True) == f"x.toml:{at_key}"
+    assert document.place(path).where == f"x.toml:{where}"
+    assert document.place(path, at_key=True).where == f"x.toml:{at_key}"
 
 
 def leaves(value, path=()):
@@ -62,7 +62,7 @@ def test_every_path_of_the_data_has_a_span():
 
 
 def test_windows_line_ends_count_as_one():
-    assert toml.parse('a = 1\r\nb = "x"\r\n', "x.toml").where(("b",)) == "x.toml:2:5"
+    assert toml.parse('a = 1\r\nb = "x"\r\n', "x.toml").place(("b",)).where == "x.toml:2:5"
 
 
 def test_broken_toml_names_its_position():
