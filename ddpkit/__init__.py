@@ -1,9 +1,14 @@
 """ddpkit: one TOML file, one command, a correct distributed training run."""
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from ddpkit.errors import ConfigError, DdpkitError, ExitCode, PluginError, RankError
 from ddpkit.hookspecs import Component, hookimpl
-from ddpkit.run import run
-from ddpkit.run_folder import RunResult
+
+if TYPE_CHECKING:
+    from ddpkit.run import run
+    from ddpkit.run_folder import RunResult
 
 __version__ = "0.1.0"
 
@@ -18,3 +23,12 @@ __all__ = [
     "hookimpl",
     "run",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """What only runs need is imported when it is asked for, so that plugins and the command line start at once."""
+    if name == "run":
+        return importlib.import_module("ddpkit.run")  # callable, see there
+    if name == "RunResult":
+        return importlib.import_module("ddpkit.run_folder").RunResult
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

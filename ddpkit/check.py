@@ -104,11 +104,11 @@ class Verdict:
 
     problems: tuple[Problem, ...]
     """Mistakes, in order of line."""
-    needs_failed_plugin: bool
-    later: tuple[Problem, ...]
+    needs_failed_plugin: bool = False
+    later: tuple[Problem, ...] = ()
     """Keys that are right and not built yet: no mistake of the file, but no run either."""
-    warnings: tuple[Problem, ...]
-    unchecked: tuple[Reference, ...]
+    warnings: tuple[Problem, ...] = ()
+    unchecked: tuple[Reference, ...] = ()
     """Components whose source does not tell all that they take."""
 
 
@@ -145,6 +145,13 @@ def judge(config: Config, plugins: Plugins, n_ranks: int | None) -> Verdict:
     )
 
 
+def ranks_in_file(run: schema.Run) -> int | None:
+    """How many ranks the file itself asks for; None where that is for the machine to say."""
+    if not run.ddp.enabled:
+        return 1
+    return run.ddp.nproc if isinstance(run.ddp.nproc, int) else None
+
+
 def touched(path: KeyPath, faults: Iterable[Fault]) -> bool:
     """Whether something at, above or below a path is wrong."""
     faults = list(faults)
@@ -158,7 +165,7 @@ def deep_problems(config: Config, plugins: Plugins, unchecked: Iterable[Referenc
 
 
 def reference_faults(run: schema.Run, plugins: Plugins, reference: Reference, *, deep: bool = False) -> tuple[list[Fault], bool]:
-    """One component: its name, then its parameters; and whether that is all there is to be known."""
+    """One component: its name, then its parameters; and whether all that the config gives it could be judged."""
     try:
         entry = find(reference, plugins.registry)
     except UnknownNameError as error:
@@ -170,7 +177,9 @@ def reference_faults(run: schema.Run, plugins: Plugins, reference: Reference, *,
         return [Fault(reference.path, message, at_key=reference.is_key)], True
     if signature is None:
         return [], False
-    return list(parameter_faults(run, reference, signature)), signature.is_complete
+    unknown = UNREAD if signature.takes_any else None
+    given = [signature.parameters.get(name, unknown) for name in reference.named_params(signature)]
+    return list(parameter_faults(run, reference, signature)), deep or UNREAD not in given
 
 
 def find(reference: Reference, registry: Registry) -> Entry:
@@ -180,10 +189,7 @@ def find(reference: Reference, registry: Registry) -> Entry:
 
 def signature_of(entry: Entry, *, deep: bool) -> Signature | None:
     """What the target takes; None where that is not known without importing it."""
-    signature = signatures.from_source(entry.component.target)
-    if deep and (signature is None or not signature.is_complete):
-        return signatures.inspected(entry.component.target)
-    return signature
+    return (signatures.inspected if deep else signatures.from_source)(entry.component.target)
 
 
 def plugin_failed(name: str, plugins: Plugins) -> bool:

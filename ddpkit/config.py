@@ -51,13 +51,26 @@ class Config:
     run: schema.Run
     """Where something is wrong (`faults`), what stands in for it."""
     layers: tuple[Layer, ...]
+    data: Mapping[str, Any]
+    """The layers merged."""
     origins: Mapping[KeyPath, Layer]
     """Which layer a value is from; one that is not listed is from its table's."""
     faults: tuple[Fault, ...] = ()
     """Unknown keys, wrong types and values."""
 
+    def written(self, path: KeyPath) -> KeyPath | None:
+        """Where the user wrote the value at `path`: there, or above, where a name stands for its table; None = nowhere."""
+        value: Any = self.data
+        for depth, part in enumerate(path):
+            if isinstance(value, str):
+                return path[:depth] if part == "type" else None
+            if isinstance(value, Mapping) and part not in value:
+                return None
+            value = value[part]
+        return path
+
     def origin(self, path: KeyPath) -> Layer | None:
-        """The layer that gave a value; None for a default."""
+        """The layer that gave a value, or else the nearest table above it; None where nobody did."""
         above = (path[:length] for length in range(len(path), 0, -1))
         return next((self.origins[each] for each in above if each in self.origins), None)
 
@@ -90,7 +103,7 @@ def read(file: Path, overrides: Iterable[Override] = ()) -> Config:
     layers = [*referred(data, origins, file), *layers]
     data, origins = merged(layers)
     run, faults = salvage(data, schema.Run)
-    return Config(simplified(run), tuple(layers), origins, tuple(faults))
+    return Config(simplified(run), tuple(layers), data, origins, tuple(faults))
 
 
 def extended(found: Document, above: tuple[Path, ...]) -> list[Document]:

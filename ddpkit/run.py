@@ -1,8 +1,10 @@
 """One run, from top to bottom. Read this first; the loop itself is in engine.py."""
 
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -133,3 +135,14 @@ def rank_arguments(file: Path, options: Options, run_id: str, seed: int) -> list
     limit = [] if options.limit_batches is None else ["--limit-batches", str(options.limit_batches)]
     sets = [part for override in (*options.overrides, *settled) for part in ("--set", override.text())]
     return ["run", str(file), *limit, *(["--dry-run"] if options.dry_run else []), *sets]
+
+
+class CallableModule(ModuleType):
+    """`ddpkit.run` is this module as soon as anybody imported it, and has to be the function too."""
+
+    def __call__(self, config: str | os.PathLike[str], overrides: Mapping[str, Any] | None = None) -> RunResult | None:
+        """The function `run`."""
+        return run(config, overrides)
+
+
+sys.modules[__name__].__class__ = CallableModule

@@ -48,14 +48,15 @@ class Signature:
 
     parameters: Mapping[str, Any]
     """Name -> annotation (`Any` where there is none, `UNREAD` where source cannot tell), in order."""
-    required: frozenset[str]
+    defaults: Mapping[str, Any]
+    """Name -> default; `UNREAD` where it is no plain value. A parameter without one is required."""
     takes_any: bool
     """It has `**kwargs`: unknown names are passed on."""
 
     @property
-    def is_complete(self) -> bool:
-        """Nothing is left to be checked by importing."""
-        return not self.takes_any and not any(kind is UNREAD for kind in self.parameters.values())
+    def required(self) -> frozenset[str]:
+        """What must be given."""
+        return frozenset(self.parameters.keys() - self.defaults.keys())
 
 
 def imported(target: str) -> Any:
@@ -100,9 +101,22 @@ def to_signature(found: Iterable[inspect.Parameter]) -> Signature:
     named = [each for each in found if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)]
     return Signature(
         parameters={each.name: each.annotation for each in named},
-        required=frozenset(each.name for each in named if each.default is each.empty),
+        defaults={each.name: plain(each.default) for each in named if each.default is not each.empty},
         takes_any=any(each.kind is each.VAR_KEYWORD for each in found),
     )
+
+
+def plain(default: Any) -> Any:
+    """A default that TOML or a reader can be shown."""
+    return default if default is None or isinstance(default, bool | int | float | str | tuple | list) else UNREAD
+
+
+def defined_at(target: str) -> str:
+    """`file:line` of the definition behind a target; the target itself where there is no source."""
+    node, module = locate(target)
+    file = source_file(module)
+    line = getattr(node, "lineno", None)
+    return f"{file}:{line}" if file and line else target
 
 
 def locate(target: str, hops: int = HOPS) -> tuple[ast.AST | None, str]:
@@ -179,8 +193,16 @@ def parameters(args: ast.arguments) -> list[inspect.Parameter]:
 
 def parameter(arg: ast.arg, kind: Any, default: ast.expr | None) -> inspect.Parameter:
     """One parameter."""
-    marker = inspect.Parameter.empty if default is None else UNREAD
-    return inspect.Parameter(arg.arg, kind, default=marker, annotation=annotation(arg.annotation))
+    value = inspect.Parameter.empty if default is None else literal(default)
+    return inspect.Parameter(arg.arg, kind, default=value, annotation=annotation(arg.annotation))
+
+
+def literal(node: ast.expr) -> Any:
+    """The value of a default that is written out."""
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        return UNREAD
 
 
 def annotation(node: ast.expr | None) -> Any:

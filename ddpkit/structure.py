@@ -159,11 +159,17 @@ def describe(kind: Any) -> str:
         return " or ".join(describe(arm) for arm in plain_arms(kind))
     if kind in NAMES:
         return NAMES[kind]
-    return "a table" if attrs.has(kind) or is_mapping(kind) else "an array"
+    if attrs.has(kind) or is_mapping(kind):
+        return "a table"
+    items = get_args(kind)
+    return f"an array of {PLURALS[items[0]]}" if len(items) == 1 and items[0] in PLURALS else "an array"
 
 
 SCALARS = (int, float, bool, str)
 NAMES = {int: "an integer", float: "a number", bool: "true or false", str: "a string", dict: "a table", list: "an array"}
+
+
+PLURALS = {int: "integers", float: "numbers", bool: "true or false", str: "strings"}
 
 
 def shown(value: object) -> str:
