@@ -134,8 +134,8 @@ def judge(config: Config, plugins: Plugins, n_ranks: int | None) -> Verdict:
     for reads, rule in RULES:
         if not any(touched(path, wrong) for path in reads):
             wrong += rule(config.run)
-    if n_ranks is not None and not any(touched(path, wrong) for path in (("train", "batch_size"), ("ddp",), ("device",))):
-        wrong += rank_faults(config.run, n_ranks)
+    if n_ranks is not None and not touched(("ddp",), wrong):
+        wrong += [fault for fault in rank_faults(config.run, n_ranks) if not touched(fault.path, wrong)]
     return Verdict(
         problems=tuple(sorted_problems(map(config.placed, wrong))),
         needs_failed_plugin=any(plugin_failed(each.name, plugins) for each in references_),

@@ -138,7 +138,7 @@ def beside(origin: Layer, path: KeyPath, file: Path) -> Document:
     if not file.is_file():
         raise at_value(origin, path, f"there is no file {file}")
     if file.suffix in (".yaml", ".yml"):
-        return document.accepted(yaml.parse(document.read_text(file), file))
+        return yaml.parse(document.read_text(file), file)
     return toml.read(file)
 
 

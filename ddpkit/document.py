@@ -1,5 +1,6 @@
 """A text that was read, with the position of every key and value in it."""
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -94,11 +95,17 @@ def read_text(file: Path) -> str:
 
 def accepted(document: Document) -> Document:
     """The document, if its values are such that a run can be described by them. Raises ConfigError."""
-    for number, (path, value) in enumerate(walk(document.data)):
-        if fault := "the file has too many values" if number >= MOST else unfit(path, value):
+    for path, value in walk(document.data):
+        if fault := unfit(path, value):
             place = document.place((*document.root, *path))
             raise ConfigError([Problem(place.where, path[:DEEPEST], fault, place.excerpt)])
     return document
+
+
+def refuse_many(data: Mapping[str, Any], name: str) -> None:
+    """Raise ConfigError for more values than a config has: to find the place of each would take seconds."""
+    if next(itertools.islice(walk(data), MOST, None), None) is not None:
+        raise ConfigError([Problem(name, (), f"has more than {MOST:,} values, which no config has")])
 
 
 def walk(data: Mapping[str, Any]) -> Iterator[tuple[KeyPath, Any]]:

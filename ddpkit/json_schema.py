@@ -13,7 +13,7 @@ from ddpkit import schema, signatures
 from ddpkit.check import NEVER_IN_TOML
 from ddpkit.hookspecs import RUNTIME_VALUES
 from ddpkit.plugins import Plugins
-from ddpkit.registry import BUILTIN, Entry
+from ddpkit.registry import Entry
 from ddpkit.structure import is_array, is_literal, is_mapping, is_union, plain_arms
 
 DRAFT = "http://json-schema.org/draft-04/schema#"
@@ -74,7 +74,7 @@ def table(kind: type, entries: Mapping[str, list[Entry]]) -> Json:
         component, name, where = KINDS[kind]
         found = entries.get(component, [])
         plain["properties"][name] |= {"enum": names_of(found)}
-        plain["oneOf"] = [branch(entry, name, where, [field.name for field in fields]) for entry in found]
+        plain["anyOf"] = [branch(entry, name, where, [field.name for field in fields]) for entry in found]
     shorthand = [field for field in fields if field.metadata.get("shorthand")]
     return {"anyOf": [plain["properties"][shorthand[0].name], plain]} if shorthand else plain
 
@@ -94,7 +94,7 @@ def branch(entry: Entry, name: str, where: Literal["config", "rest"], core: Iter
     if where == "config":
         core_keys = {"input_sizes", "dtypes", "arch"} if entry.kind == "model" else ()
         return {"properties": named | {"config": parameters(entry, core_keys)}, "required": [name]}
-    return parameters(entry, set(core) - {name}, named) | {"required": [name]}
+    return parameters(entry, set(core) - {name}, named)
 
 
 def parameters(entry: Entry, core: Iterable[str], named: Json | None = None) -> Json:
@@ -128,7 +128,4 @@ def open_parameters(entry: Entry) -> Mapping[str, Any] | None:
 
 def names_of(entries: Iterable[Entry]) -> list[str]:
     """What may be written for these components: bare and qualified names."""
-    names = set()
-    for entry in entries:
-        names |= {entry.component.name} | ({entry.qualified_name} - {f"{BUILTIN}/{entry.component.name}"})
-    return sorted(names)
+    return sorted({name for entry in entries for name in (entry.component.name, entry.qualified_name)})

@@ -222,7 +222,11 @@ def noted(error: Exception, index: int | str, kind: Any) -> Exception:
 
 def structure_union(value: object, kind: Any) -> object:
     """The first arm that takes the value; arms that no TOML value can be (a Tensor, None) are passed over."""
-    for arm in plain_arms(kind):
+    arms = plain_arms(kind)
+    tables = [arm for arm in arms if attrs.has(arm)] if isinstance(value, Mapping) else []
+    if len(arms) == 1 or len(tables) == 1:  # its own faults say more than that nothing fits
+        return CONVERTER.structure(value, (tables or arms)[0])
+    for arm in arms:
         try:
             return CONVERTER.structure(value, arm)
         except Exception:  # noqa: BLE001, S112 - the next arm may take it; the error names all arms
@@ -277,7 +281,9 @@ def structure_mapping(value: object, kind: Any) -> object:
 def is_array(kind: Any) -> bool:
     """Whether a type is filled from a TOML array."""
     origin = get_origin(kind) or kind
-    return isinstance(origin, type) and issubclass(origin, Iterable) and not issubclass(origin, str | Mapping)
+    if not isinstance(origin, type) or origin is object:
+        return False
+    return issubclass(list, origin) or issubclass(origin, tuple | set | frozenset)  # a Tensor can be iterated, and is none
 
 
 def is_mapping(kind: Any) -> bool:

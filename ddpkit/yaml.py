@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ddpkit import document
 from ddpkit.document import Document, Span, place_in
 from ddpkit.errors import ConfigError, KeyPath, Problem
 
@@ -21,7 +22,8 @@ def parse(text: str, file: Path) -> Document:
         raise ConfigError([Problem(str(file), (), f"is not YAML that can be read: {error}")]) from error
     if not isinstance(data, dict):
         raise ConfigError([Problem(str(file), (), "expected a table at the top")])
-    return Document(str(file), text, data, dict(spans(node, ())))
+    document.refuse_many(data, str(file))
+    return document.accepted(Document(str(file), text, data, dict(spans(node, ()))))
 
 
 def spans(node: Any, path: KeyPath) -> Iterator[tuple[KeyPath, Span]]:

@@ -16,6 +16,8 @@ def test_source_and_import_tell_the_same(target):
 
     assert list(read.parameters) == list(imported.parameters)
     assert read.required == imported.required
+    for name, default in read.defaults.items():
+        assert UNREAD in (default, imported.defaults[name]) or default == imported.defaults[name], name
     for name, kind in read.parameters.items():
         assert kind is UNREAD or kind == imported.parameters[name], name
 
@@ -25,7 +27,7 @@ def test_what_source_tells_of_a_function():
 
     assert signature.parameters == {"n_classes": int, "average": Literal["micro", "macro"], "top_k": int}
     assert signature.required == {"n_classes"}
-    assert signature.is_complete
+    assert signature.defaults == {"average": "micro", "top_k": 1}
 
 
 def test_reexports_and_base_classes_are_followed():

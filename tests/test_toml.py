@@ -78,3 +78,60 @@ def test_inline_is_toml_for_the_same_value(value):
 def test_a_file_that_is_missing_is_a_message(tmp_path):
     with pytest.raises(ConfigError, match="cannot be read: No such file"):
         toml.read(tmp_path / "x.toml")
+
+
+HOSTILE = {
+    "a long dotted key": ("a." * 50_000 + "a = 1", "a key of more than 30 parts"),
+    "a long header": ("[" + "a." * 50_000 + "a]", "a key of more than 30 parts"),
+    "deep arrays": ("a = " + "[" * 50_000 + "]" * 50_000, "nested too deeply"),
+    "arrays a little too deep": ("a = " + "[" * 40 + "]" * 40, "nested too deeply"),
+    "deep inline tables": ("a = " + "{a=" * 20_000 + "1" + "}" * 20_000, "nested too deeply"),
+    "a number of 300 digits": ("seed = " + "9" * 300, "x.toml:1:8: seed: is a number of more than 64 bits"),
+    "a number of 5,000 digits": ("seed = " + "9" * 5_000, "is not TOML that can be read"),
+    "not a number": ("[train]\nepoch = nan", "x.toml:2:9: train.epoch: nan is no finite number"),
+    "infinity": ("x = [1, -inf]", "x[1]: -inf is no finite number"),
+    "10 MB": ("x = 1\n" * 1_700_000, "is larger than 1 MB"),
+    "very many values": ("x = [" + "1," * 200_000 + "]", "has more than 100,000 values"),
+    "NUL": ("x = 1\nseed = \0", "x.toml:2:8: is not TOML"),
+    "a lone carriage return": ("x = 1\ry = 2", "x.toml:1:6: is not TOML"),
+    "an unclosed string": ('x = "' + "y" * 100_000, "is not TOML"),
+}
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_a_hostile_text_is_one_short_message(tmp_path, kind):
+    text, message = HOSTILE[kind]
+    file = tmp_path / "x.toml"
+    file.write_bytes(text.encode())
+
+    with pytest.raises(ConfigError) as raised:
+        toml.read(file)
+
+    assert message in str(raised.value)
+    assert len(raised.value.problems) == 1
+    assert len(raised.value.with_excerpts()) < 1000
+
+
+def test_bytes_that_are_no_text(tmp_path):
+    (tmp_path / "x.toml").write_bytes(b'task = "\xff"')
+
+    with pytest.raises(ConfigError, match="is not UTF-8: invalid start byte at byte 8"):
+        toml.read(tmp_path / "x.toml")
+
+
+def test_what_windows_editors_write_is_read(tmp_path):
+    (tmp_path / "x.toml").write_bytes(b"\xef\xbb\xbfa = 1\r\nb = 2\r\n")
+
+    document = toml.read(tmp_path / "x.toml")
+
+    assert document.data == {"a": 1, "b": 2}
+    assert document.place(("b",)).where.endswith("x.toml:2:5")
+
+
+def test_an_excerpt_has_the_line_and_a_caret():
+    document = toml.parse("a = 1\n\tb = ['x', 2]\n", "x.toml")
+
+    assert document.place(("b", 1)).excerpt == "    2 |  b = ['x', 2]\n      |            ^"
+    long = toml.parse(f"x = ['{'y' * 500}', 7]", "x.toml").place(("x", 1)).excerpt
+    assert [len(line) for line in long.splitlines()] == [60, 59]
