@@ -8,6 +8,7 @@ from ddpkit import Component, hookimpl
 @hookimpl
 def ddpkit_datasets() -> Iterator[Component]:
     """The datasets."""
-    yield Component(
-        "MNIST", "ddpkit_plugins.datasets.mnist:Mnist", doc="28x28 grey digits: 5,000 bundled, or the published 70,000"
-    )
+    here = "ddpkit_plugins.datasets"
+    yield Component("MNIST", f"{here}.mnist:Mnist", doc="28x28 grey digits: 5,000 bundled, or the published 70,000")
+    yield Component("CustomDataset", f"{here}.custom:CustomDataset", doc="image files, a folder for each class")
+    yield Component("MedicalDataset", f"{here}.medical:MedicalDataset", doc="image files with a mask of the same name each")
