@@ -17,6 +17,7 @@ from torchvision.tv_tensors import Mask
 from ddpkit_plugins.datasets.custom import CustomDataset
 from ddpkit_plugins.datasets.medical import MedicalDataset
 from ddpkit_plugins.datasets.mnist import Mnist
+from ddpkit_plugins.datasets.nuclei import Nuclei
 from ddpkit_plugins.transforms import hflip, to_tensor
 
 
@@ -417,3 +418,23 @@ def test_images_and_masks_go_through_transforms_and_a_loader_to_a_batch(tmp_path
     images, masks = next(iter(loader))
     assert (images.shape, images.dtype, masks.dtype) == ((2, 3, 2, 2), torch.float32, torch.int64)
     assert masks.tolist() == [[[1, 0], [0, 1]], [[0, 0], [1, 0]]]
+
+
+def test_the_bundled_nuclei_are_tiles_with_masks_that_share_no_pixel():
+    nuclei = Nuclei(tile=128)
+    image, mask = nuclei[5]
+
+    assert len(nuclei) == 16
+    assert nuclei.parts == {"test": range(12, 16)}
+    assert (image.size, image.mode) == ((128, 128), "L")
+    assert (mask.shape, sorted(mask.unique().tolist())) == ((128, 128), [0, 1])
+    whole = np.concatenate(
+        [np.concatenate([np.asarray(nuclei[4 * row + column][0]) for column in range(4)], 1) for row in range(4)]
+    )
+    assert np.array_equal(whole, nuclei.image)
+
+
+@pytest.mark.parametrize("tile", [0, 8, 100, 512])
+def test_tiles_are_a_part_of_the_field(tile):
+    with pytest.raises(ValueError, match=f"got {tile}"):
+        Nuclei(tile)

@@ -1,0 +1,39 @@
+"""Cell nuclei under the microscope, of the 2018 Data Science Bowl (Caicedo et al. 2019, Nature Methods 16:1247; CC0)."""
+
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+BUNDLED = "nuclei.npz"
+"""A field of 512x512 pixels with 183 nuclei, as the package stardist 0.9.2 ships it."""
+
+
+class Nuclei:
+    """Tiles of the field as PIL images of mode `L` with their mask, uint8 [tile, tile]: 1 where there is a nucleus.
+
+    Tiles do not overlap. Those of the lowest quarter of the field are the test part.
+
+    Args:
+        tile: Pixels of a side, 16..128; a part of 512.
+    """
+
+    def __init__(self, tile: int = 64) -> None:
+        with files("ddpkit_plugins.datasets").joinpath(BUNDLED).open("rb") as file, np.load(file) as arrays:
+            self.image, self.nuclei = arrays["image"], (arrays["instances"] > 0).astype(np.uint8)
+        if not 16 <= tile <= 128 or len(self.image) % tile:  # noqa: PLR2004 - see the docstring
+            raise ValueError(f"tile is 16, 32, 64 or 128, got {tile}")
+        self.tile = tile
+        self.columns = len(self.image) // tile
+        self.parts = {"test": range(len(self) * 3 // 4, len(self))}
+
+    def __len__(self) -> int:
+        return self.columns**2
+
+    def __getitem__(self, index: int) -> tuple[Image.Image, Any]:
+        from torchvision.tv_tensors import Mask  # noqa: PLC0415 - heavy, and wanted by runs alone
+
+        row, column = (position * self.tile for position in divmod(range(len(self))[index], self.columns))
+        window = (slice(row, row + self.tile), slice(column, column + self.tile))
+        return Image.fromarray(self.image[window]), Mask(self.nuclei[window])
