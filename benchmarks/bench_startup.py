@@ -12,6 +12,9 @@ QUICK = Path(__file__).parent.parent / "configs/ddp_quick_test.toml"
 COMMANDS = {
     "--help": ["--help"],
     "list-plugins": ["list-plugins"],
+    "check": ["check", str(QUICK)],
+    "explain": ["explain", str(QUICK)],
+    "schema": ["schema"],
     "a mistake in the config": ["run", str(QUICK), "--set", "train.epohc=1"],
     "first step, 2 ranks": ["run", str(QUICK), "--dry-run"],
 }

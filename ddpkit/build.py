@@ -38,6 +38,7 @@ def engine(config: Config, registry: Registry, world: World, limit_batches: int 
     """
     run, parts = config.run, Parts(config, registry, world)
     batches = parts.batches(limit_batches)
+    parts.try_reading(batches["train"])
     precision = Precision.of(run.train.scaler.compute_type)
     with first_samples(config):
         model = parts.model(precision, batches["train"])
@@ -143,10 +144,19 @@ class Parts:
         """The micro-batches of each part that has samples."""
         root_dir = str(Path(self.run.dataset.root_dir).absolute()) if self.run.dataset.root_dir else ""
         seeding.seed_generators("dataset", self.run.seed)
-        dataset = self.make_one("dataset", root_dir=root_dir, classes=class_names(self.run), seed=self.run.seed)
+        dataset = self.make_one("dataset", root_dir=root_dir, classes=self.run.classes, seed=self.run.seed)
         indices = self.split(dataset)
         self.refuse_too_few(len(indices["train"]))
         return {part: self.part(part, dataset, indices[part], limit) for part in PARTS if indices[part]}
+
+    def try_reading(self, batches: Batches) -> None:
+        """A dataset or transform that refuses the first sample by ValueError has found a mistake in the data or the config."""
+        try:
+            with first_samples(self.config):
+                batches.sample(1)
+        except ValueError as error:
+            LOGGER.debug("the first sample is refused", exc_info=True)
+            raise ConfigError([self.config.problem(("dataset",), f"the first sample cannot be used: {error}")]) from error
 
     def split(self, dataset: Any) -> dict[str, list[int]]:
         """Indices of each part: the dataset's own parts stay, the split divides the rest."""

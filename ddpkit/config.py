@@ -198,7 +198,10 @@ def parse_override(text: str, name: str) -> Override:
     key, equals, value = text.partition("=")
     if not equals:
         raise ConfigError([Problem(name, (), f"expected KEY=VALUE, as in train.epoch=3, got {text!r}")])
-    return Override(name, parse_key(key, name), parse_value(value, name))
+    path = parse_key(key, name)
+    if path == ("extends",):
+        raise ConfigError([Problem(name, path, "only a file extends another; give that file to the command")])
+    return Override(name, path, parse_value(value, name))
 
 
 def parse_value(text: str, name: str) -> Any:

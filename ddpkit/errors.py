@@ -14,6 +14,9 @@ from collections.abc import Sequence
 
 import attrs
 
+LONGEST = 60
+"""Characters of a key or a value that a message shows."""
+
 KeyPath = tuple[str | int, ...]
 """`("criterion", 0, "type")` is the key `criterion[0].type`."""
 
@@ -91,5 +94,8 @@ class RankError(DdpkitError):
 
 
 def shown(path: KeyPath) -> str:
-    """A key path as people write it: `criterion[0].type`."""
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
+    """A key path as people write it: `criterion[0].type`; a part that no line can hold is cut."""
+    parts = [
+        f"[{part}]" if isinstance(part, int) else f".{part if len(part) <= LONGEST else part[:LONGEST] + '...'}" for part in path
+    ]
+    return "".join(parts).removeprefix(".")

@@ -85,7 +85,7 @@ def ddpkit_metrics() -> Iterable[Component]:
 def ddpkit_datasets() -> Iterable[Component]:
     """Datasets, named by `[dataset] name`; the parameters are `[dataset.config]`.
 
-    Run-time values: `root_dir` (absolute path, may be empty), `classes`, `seed`.
+    Run-time values: `root_dir` (absolute path, may be empty), `classes` (as the config names them, maybe none), `seed`.
     Returns a map-style dataset of `(image, target)`. Its attribute `parts`, if it has one, maps `train`, `valid` or
     `test` to indices; the split divides the indices that `parts` leaves. `targets`, if it has them, is one label a sample.
     """

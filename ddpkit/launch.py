@@ -165,7 +165,7 @@ def first_failure(failures: Any, folder: Path) -> DdpkitError:
 
 def reported(report: Mapping[str, Any]) -> DdpkitError:
     """The error that a rank wrote down."""
-    problems = [Problem(problem["where"], tuple(problem["path"]), problem["message"]) for problem in report["problems"]]
+    problems = [Problem(**{**problem, "path": tuple(problem["path"])}) for problem in report["problems"]]
     if problems:
         return (PluginError if report["exit_code"] == ExitCode.PLUGIN else ConfigError)(problems)
     return RankError(report["text"], report["exit_code"])

@@ -14,7 +14,7 @@ import cattrs
 from cattrs.errors import AttributeValidationNote, ClassValidationError, ForbiddenExtraKeysError, IterableValidationError
 from cattrs.gen import make_dict_structure_fn
 
-from ddpkit.errors import KeyPath
+from ddpkit.errors import LONGEST, KeyPath
 
 T = TypeVar("T")
 MISSING = "is missing"
@@ -107,6 +107,8 @@ def suggest(name: str, known: Iterable[str]) -> str:
 def closest(name: str, known: Iterable[str]) -> str:
     """The known name that was probably meant; empty if none is near."""
     lowered = {other.lower(): other for other in sorted(known)}
+    if len(name) > LONGEST:
+        return ""
     close = difflib.get_close_matches(name.lower(), lowered, 1)
     return lowered[close[0]] if close else ""
 
@@ -175,7 +177,7 @@ PLURALS = {int: "integers", float: "numbers", bool: "true or false", str: "strin
 def shown(value: object) -> str:
     """A wrong value, for messages."""
     text = repr(value) if not isinstance(value, bool) else str(value).lower()
-    return text if len(text) <= 60 else text[:57] + "..."  # noqa: PLR2004 - one line of a terminal
+    return text if len(text) <= LONGEST else text[:LONGEST] + "..."
 
 
 def expected(kind: Any, value: object) -> TypeError:

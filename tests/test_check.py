@@ -89,6 +89,17 @@ def test_images_that_are_integers(blobs, capsys):
     assert "transform: the images are integers; does 'CONVERT_IMAGE_DTYPE = [\"float32\"]' lack?" in capsys.readouterr().err
 
 
+def test_data_that_cannot_be_used_is_no_bug(blobs, capsys):
+    digits = BLOBS.replace('"blobs"\nconfig = { n = 40, n_test = 7 }', '"MNIST"\nconfig = { max_samples = 20 }')
+    transforms = "[transform]\nPIL_TO_TENSOR = []\nCONVERT_IMAGE_DTYPE = []\nNORMALIZE = [[0.1, 0.2, 0.3], [1, 1, 1]]\n"
+    blobs.write_text(digits + transforms)
+
+    assert main(["run", blobs.name]) == 2
+
+    message = "blobs.toml:17:2: dataset: the first sample cannot be used: NORMALIZE has 3 means, the images have 1 channels\n"
+    assert capsys.readouterr().err == message
+
+
 def test_a_batch_that_the_ranks_do_not_divide(blobs, capsys):
     assert main(["run", blobs.name, "--nproc", "3"]) == 2
 
@@ -104,6 +115,7 @@ def test_a_batch_that_the_ranks_do_not_divide(blobs, capsys):
         ("model.name=unte", "--set 1: model.name: no model is called 'unte', "),
         ("#x=3", "--set 1: '#x' is no key; one looks like train.epoch"),
         (f"seed={'1' * 5000}", "--set 1: the value cannot be read: "),
+        ("extends=x.toml", "--set 1: extends: only a file extends another; give that file to the command"),
         ("train.epoch", "--set 1: expected KEY=VALUE, as in train.epoch=3, got 'train.epoch'"),
         ("task.name=1", "--set 1: task.name: 'task' is not a table"),
         ("private.wandb=true", "--set 1: private.wandb: is not supported yet; leave it out"),
