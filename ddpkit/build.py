@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 from torch.optim import Optimizer
-from torchmetrics import Metric
 
+from ddpkit import config as config_file
 from ddpkit import schema, seeding, signatures
 from ddpkit.check import PARTS, Reference, class_names, find, n_classes, references
 from ddpkit.config import Config
@@ -24,6 +24,8 @@ from ddpkit.errors import ConfigError, DdpkitError, KeyPath
 from ddpkit.hookspecs import Component
 from ddpkit.loader import Batches, KeyedDataset, MapDataset, make_loader
 from ddpkit.log import LOGGER
+from ddpkit.loggers import GuardedLogger
+from ddpkit.measures import Measure
 from ddpkit.precision import Precision
 from ddpkit.registry import Registry
 from ddpkit.sampler import Sampler
@@ -64,6 +66,13 @@ def engine(config: Config, registry: Registry, world: World, limit_batches: int 
     with first_samples(config):
         made.rehearse()
     return made
+
+
+def loggers(config: Config, registry: Registry, world: World, folder: Path) -> list[GuardedLogger]:
+    """Those that `private.loggers` names, for the run in `folder`; none on the ranks but the first."""
+    parts, tables = Parts(config, registry, world), config_file.tables(config.run)
+    named = parts.named("logger") if world.is_main else []
+    return [GuardedLogger(each.name, parts.make(each, folder=folder, config=tables)) for each in named]
 
 
 @attrs.frozen
@@ -112,9 +121,11 @@ class Parts:
             [Term(ref.key, weight, self.on_device(made_one)) for (ref, made_one), weight in zip(made, weights, strict=True)]
         )
 
-    def metrics(self) -> dict[str, Metric]:
+    def metrics(self) -> dict[str, Measure]:
         """Under their names in history."""
-        return {ref.key: self.on_device(self.make(ref, **self.classes())) for ref in self.named("metric")}
+        named = self.named("metric")
+        made = [self.on_device(self.make(reference, **self.classes())) for reference in named]
+        return {ref.key: Measure(metric, self.component(ref).takes) for ref, metric in zip(named, made, strict=True)}
 
     def postprocess(self) -> Callable[[Tensor], Tensor]:
         """Outputs to predictions; outputs as they are when the config names none."""

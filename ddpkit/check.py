@@ -4,20 +4,24 @@ Nothing is built. Parameters are read from their targets' source; only what that
 about to begin or `ddpkit check --deep` asks for it.
 """
 
+import importlib.metadata
+import re
+import shlex
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import attrs
 
-from ddpkit import schema, signatures
+from ddpkit import local_files, schema, signatures
 from ddpkit.config import Config, sorted_problems
 from ddpkit.errors import ConfigError, KeyPath, PluginError, Problem
 from ddpkit.hookspecs import RUNTIME_VALUES
 from ddpkit.plugins import Plugins
 from ddpkit.registry import Entry, Registry, UnknownNameError
 from ddpkit.signatures import UNREAD, Signature
-from ddpkit.structure import Fault, closest, covered, structure, suggest
+from ddpkit.structure import Fault, closest, covered, keys_of, structure, suggest
 
 NEVER_IN_TOML = frozenset({"params", "optimizer", "lr"})
 """Parameters that only the run can give; the rate is `learning_rate` in the TOML."""
@@ -37,6 +41,8 @@ class Reference:
     params_path: KeyPath
     key: str = ""
     """What the component is called in history (criteria and metrics)."""
+    core_keys: tuple[str, ...] = ()
+    """Keys of the same table that are the core's."""
 
     @property
     def is_key(self) -> bool:
@@ -55,18 +61,26 @@ class Reference:
 
 
 def references(run: schema.Run) -> list[Reference]:
-    """Every component that the config names, in the order of the file."""
+    """Every component that the config names, in the order of the format."""
+    taken = {metric.name or metric.type.rpartition("/")[2] for metric in run.metrics}
     return [
         *(table_reference("metric", metric, ("metrics", number)) for number, metric in enumerate(run.metrics)),
         *(table_reference("postprocess", table, ("postprocess",)) for table in [run.postprocess] if table),
-        Reference("model", run.model.name, ("model", "name"), run.model.config.params, ("model", "config")),
-        *(table_reference("criterion", term, ("criterion", number)) for number, term in enumerate(run.criterion)),
+        model_reference(run.model),
+        *(criterion_reference(term, number, taken) for number, term in enumerate(run.criterion)),
         *(transform_reference(name, params) for name, params in run.transform.items()),
         Reference("dataset", run.dataset.name, ("dataset", "name"), run.dataset.config, ("dataset", "config")),
         open_reference("split", run.dataset.split, ("dataset", "split")),
+        *(table_reference("logger", logger, ("private", "loggers", number)) for number, logger in enumerate(run.private.loggers)),
         open_reference("optimizer", run.train.optimizer, ("train", "optimizer")),
         *(open_reference("lr_scheduler", table, ("train", "lr_scheduler")) for table in [run.train.lr_scheduler] if table),
     ]
+
+
+def model_reference(model: schema.Model) -> Reference:
+    """`[model]`, whose config has keys of the core's."""
+    core_keys = ("arch", *keys_of(schema.ModelConfig))
+    return Reference("model", model.name, ("model", "name"), model.config.params, ("model", "config"), core_keys=core_keys)
 
 
 def table_reference(kind: str, table: Any, path: KeyPath) -> Reference:
@@ -75,9 +89,16 @@ def table_reference(kind: str, table: Any, path: KeyPath) -> Reference:
     return Reference(kind, table.type, (*path, "type"), table.config, (*path, "config"), key)
 
 
+def criterion_reference(term: schema.Criterion, number: int, taken: Container[str]) -> Reference:
+    """An entry of `[[criterion]]`; one without a name that a metric has too is called `dice_loss`."""
+    reference = table_reference("criterion", term, ("criterion", number))
+    is_taken = not term.name and reference.key in taken
+    return attrs.evolve(reference, key=f"{reference.key}_loss") if is_taken else reference
+
+
 def open_reference(kind: str, table: Any, path: KeyPath) -> Reference:
     """A table of `type` and the component's own keys."""
-    return Reference(kind, table.type, (*path, "type"), table.params, path)
+    return Reference(kind, table.type, (*path, "type"), table.params, path, core_keys=tuple(keys_of(type(table))))
 
 
 def transform_reference(name: str, params: Any) -> Reference:
@@ -108,6 +129,8 @@ class Verdict:
     later: tuple[Problem, ...] = ()
     """Keys that are right and not built yet: no mistake of the file, but no run either."""
     warnings: tuple[Problem, ...] = ()
+    policy_warnings: tuple[str, ...] = ()
+    """Names of plugins in a policy that nothing has."""
     unchecked: tuple[Reference, ...] = ()
     """Components whose source does not tell all that they take."""
 
@@ -131,6 +154,7 @@ def judge(config: Config, plugins: Plugins, n_ranks: int | None) -> Verdict:
             found, is_complete = reference_faults(config.run, plugins, reference)
             wrong += [fault for fault in found if not covered(fault.path, config.faults)]
             unchecked += [] if is_complete else [reference]
+    wrong += [fault for fault in prefer_faults(config.run, plugins.registry) if not covered(fault.path, wrong)]
     for reads, rule in RULES:
         if not any(touched(path, wrong) for path in reads):
             wrong += rule(config.run)
@@ -138,9 +162,10 @@ def judge(config: Config, plugins: Plugins, n_ranks: int | None) -> Verdict:
         wrong += [fault for fault in rank_faults(config.run, n_ranks) if not touched(fault.path, wrong)]
     return Verdict(
         problems=tuple(sorted_problems(map(config.placed, wrong))),
-        needs_failed_plugin=any(plugin_failed(each.name, plugins) for each in references_),
+        needs_failed_plugin=any(plugin_failed(each, plugins) for each in references_),
         later=tuple(map(config.placed, not_built_yet(config.run, ()))),
-        warnings=tuple(map(config.placed, warnings_of(config.run))),
+        warnings=tuple(map(config.placed, [*warnings_of(config.run), *deprecated(references_, plugins.registry)])),
+        policy_warnings=plugins.warnings,
         unchecked=tuple(unchecked),
     )
 
@@ -170,6 +195,10 @@ def reference_faults(run: schema.Run, plugins: Plugins, reference: Reference, *,
         entry = find(reference, plugins.registry)
     except UnknownNameError as error:
         return [Fault(reference.path, str(error) + failed_note(plugins), at_key=reference.is_key)], True
+    if missing := missing_libraries(entry):
+        return [
+            Fault(reference.path, f"{entry.qualified_name} needs a library: pip install {missing}", at_key=reference.is_key)
+        ], True
     try:
         signature = signature_of(entry, deep=deep)
     except Exception as error:  # noqa: BLE001 - a plugin's import may raise anything
@@ -192,16 +221,53 @@ def signature_of(entry: Entry, *, deep: bool) -> Signature | None:
     return (signatures.inspected if deep else signatures.from_source)(entry.component.target)
 
 
-def plugin_failed(name: str, plugins: Plugins) -> bool:
-    """Whether a qualified name belongs to a plugin that did not load."""
-    namespace, slash, _ = name.partition("/")
-    return bool(slash) and any(plugin.name.partition(".")[0] == namespace for plugin in plugins.failed)
+def missing_libraries(entry: Entry) -> str:
+    """What pip is to install before a component can be used; empty if it has all that it requires."""
+    missing = []
+    for requirement in entry.component.requires:
+        try:
+            importlib.metadata.distribution(re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0])
+        except importlib.metadata.PackageNotFoundError:
+            missing.append(requirement)
+    return " ".join(shlex.quote(requirement) for requirement in missing)
+
+
+def plugin_failed(reference: Reference, plugins: Plugins) -> bool:
+    """Whether a component cannot be used because its plugin did not load, or lacks a library."""
+    try:
+        return bool(missing_libraries(find(reference, plugins.registry)))
+    except UnknownNameError:
+        namespace, slash, _ = reference.name.partition("/")
+        return bool(slash) and any(plugin.name.partition(".")[0] == namespace for plugin in plugins.failed)
 
 
 def failed_note(plugins: Plugins) -> str:
     """Which plugins did not load: one of them may have had the name."""
     notes = [f"plugin {each.name} ({each.distribution}) is {each.status}: {each.error}" for each in plugins.failed]
     return "".join(f"; note: {note}" for note in notes)
+
+
+def deprecated(named: Iterable[Reference], registry: Registry) -> Iterator[Fault]:
+    """Components that will not stay."""
+    for reference in named:
+        try:
+            entry = find(reference, registry)
+        except UnknownNameError:
+            continue
+        if entry.component.deprecated:
+            yield Fault(
+                reference.path, f"{reference.name!r} is deprecated: {entry.component.deprecated}", at_key=reference.is_key
+            )
+
+
+def prefer_faults(run: schema.Run, registry: Registry) -> Iterator[Fault]:
+    """`[plugins.prefer]` names what there is."""
+    for name, namespace in run.plugins.prefer.items():
+        kind, dot, bare = name.partition(".")
+        entries = [entry for entry in registry if not dot or entry.kind == kind]
+        owners = {entry.namespace for entry in entries if (bare or name) in entry.bare_names}
+        if namespace not in owners:
+            yield Fault(("plugins", "prefer", name), f"{namespace!r} has no component {name!r}, {suggest(namespace, owners)}")
 
 
 def parameter_faults(run: schema.Run, reference: Reference, signature: Signature) -> Iterator[Fault]:
@@ -247,8 +313,7 @@ def missing_faults(run: schema.Run, reference: Reference, missing: Iterable[str]
 
 def unknown_parameter(reference: Reference, name: str, known: list[str]) -> str:
     """The message for a key that the target does not take."""
-    names = ["learning_rate", *known] if reference.kind == "optimizer" else known
-    hint = "did you mean 'learning_rate'?" if name == "lr" else suggest(name, names)
+    hint = "did you mean 'learning_rate'?" if name == "lr" else suggest(name, [*reference.core_keys, *known])
     return f"{reference.kind} {reference.name!r} has no such key, {hint}"
 
 
@@ -385,6 +450,13 @@ def warmup_faults(run: schema.Run) -> Iterator[Fault]:
         yield Fault(("train", "lr_scheduler", "warmup_lr"), message)
 
 
+def file_faults(run: schema.Run) -> Iterator[Fault]:
+    """Files of one's own parts are there and can be imported by their names."""
+    for number, file in enumerate(run.plugins.files):
+        if message := local_files.fault(Path(file)):
+            yield Fault(("plugins", "files", number), message)
+
+
 RULES: tuple[tuple[tuple[KeyPath, ...], Callable[[schema.Run], Iterable[Fault]]], ...] = (
     ((("device",), ("ddp", "backend")), backend_faults),
     ((("model", "pretrained"), ("model", "continue_checkpoint")), start_faults),
@@ -396,5 +468,6 @@ RULES: tuple[tuple[tuple[KeyPath, ...], Callable[[schema.Run], Iterable[Fault]]]
     ((("criterion",),), criterion_faults),
     ((("metrics",), ("postprocess",)), metric_faults),
     ((("train", "lr_scheduler"),), warmup_faults),
+    ((("plugins", "files"),), file_faults),
 )
 """Rules with the keys that they read: one with a mistake at such a key is passed over."""

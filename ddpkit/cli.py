@@ -13,6 +13,9 @@ COMMANDS = {
     "explain": "show every value of a TOML file, and where it comes from",
     "schema": "print the format as JSON Schema, for editors",
     "list-plugins": "show installed plugins and what they provide",
+    "list": "show the components of a kind",
+    "describe": "show a component: what it is, what it takes, how to write it",
+    "which": "show what a name means, and what it shadows",
 }
 
 

@@ -58,6 +58,16 @@ class Config:
     faults: tuple[Fault, ...] = ()
     """Unknown keys, wrong types and values."""
 
+    def folder(self, path: KeyPath) -> Path:
+        """Of the file that gave a value; of the file that was asked for where none did."""
+        origin = self.origin(path)
+        return Path(origin.name if isinstance(origin, Document) else self.file.name).parent
+
+    @property
+    def file(self) -> Document:
+        """The file that was asked for."""
+        return [layer for layer in self.layers if isinstance(layer, Document)][-1]
+
     def written(self, path: KeyPath) -> KeyPath | None:
         """Where the user wrote the value at `path`: there, or above, where a name stands for its table; None = nowhere."""
         value: Any = self.data
@@ -103,7 +113,15 @@ def read(file: Path, overrides: Iterable[Override] = ()) -> Config:
     layers = [*referred(data, origins, file), *layers]
     data, origins = merged(layers)
     run, faults = salvage(data, schema.Run)
-    return Config(simplified(run), tuple(layers), data, origins, tuple(faults))
+    return with_files(Config(simplified(run), tuple(layers), data, origins, tuple(faults)))
+
+
+def with_files(config: Config) -> Config:
+    """`plugins.files` as absolute paths."""
+    folder, table = config.folder(("plugins", "files")), config.run.plugins
+    files = [str((folder / file).absolute()) for file in table.files]
+    with attrs.validators.disabled():
+        return attrs.evolve(config, run=attrs.evolve(config.run, plugins=attrs.evolve(table, files=files)))
 
 
 def extended(found: Document, above: tuple[Path, ...]) -> list[Document]:
@@ -124,7 +142,7 @@ def referred(data: Mapping[str, Any], origins: Mapping[KeyPath, Layer], file: Pa
     if not isinstance(wanted, str) or not wanted:
         return []
     origin = origins.get(("dataset", "ref")) or origins[("dataset",)]
-    folder = Path(origin.name).parent if isinstance(origin, Document) else file.parent
+    folder = Path(origin.name if isinstance(origin, Document) else file).parent
     found = beside(origin, ("dataset", "ref"), folder / wanted)
     if "ref" in found.data:
         raise at_value(found, ("ref",), "a file that is referred to cannot refer to another")

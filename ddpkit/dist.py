@@ -3,15 +3,23 @@
 import contextlib
 import datetime as dt
 import inspect
+import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
 import torch
 import torch.distributed
 from torch import Tensor, nn
+from torch.distributed import PrefixStore, Store  # type: ignore[attr-defined]  # public, though not marked so
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
+
+from ddpkit.errors import PluginError, Problem
+
+Manifest = Sequence[Mapping[str, str]]
+"""`name`, `version` and `digest` of plugins."""
 
 
 @attrs.frozen
@@ -96,7 +104,9 @@ def place_from_environment() -> tuple[int, int, int, int]:
 
 
 @contextlib.contextmanager
-def join_world(*, device: str, backend: str = "auto", timeout: float = 1800, init_method: str = "env://") -> Iterator[World]:
+def join_world(
+    *, device: str, backend: str = "auto", timeout: float = 1800, init_method: str = "env://", manifest: Manifest = ()
+) -> Iterator[World]:
     """The world of this process; every rank of the run must enter it, and leave it together.
 
     Sets the threads of this process while it lasts: `OMP_NUM_THREADS`, else its part of the cores that it may use.
@@ -106,6 +116,10 @@ def join_world(*, device: str, backend: str = "auto", timeout: float = 1800, ini
         backend: `gloo`, `nccl`; `auto` = as the device needs.
         timeout: Seconds until a collective that hangs raises.
         init_method: How the ranks find each other; by default as torchrun tells them.
+        manifest: `name`, `version` and `digest` of the plugins that this rank uses.
+
+    Raises:
+        PluginError: The ranks' manifests differ. Every rank raises it, before any collective.
     """
     rank, size, local_rank, local_size = place_from_environment()
     chosen = choose_device(device, local_rank, local_size)
@@ -117,18 +131,40 @@ def join_world(*, device: str, backend: str = "auto", timeout: float = 1800, ini
             yield world
             return
         chosen_backend = {"cuda": "nccl", "cpu": "gloo"}[chosen.type] if backend == "auto" else backend
+        limit = dt.timedelta(seconds=timeout)
+        store = next(rendezvous(init_method, rank, size, timeout=limit))[0]
+        refuse_other_plugins(store, rank, size, manifest)
         torch.distributed.init_process_group(
             chosen_backend,
-            init_method=init_method,
+            store=PrefixStore("ddpkit", store),
             rank=rank,
             world_size=size,
-            timeout=dt.timedelta(seconds=timeout),
+            timeout=limit,
             device_id=chosen if chosen_backend == "nccl" else None,
         )
         yield world
         world.barrier()  # a rank that left early would break the last collective of the others
         # Not after an exception: it may wait for ranks that are gone, and the process is about to end.
         torch.distributed.destroy_process_group()
+
+
+def refuse_other_plugins(store: Store, rank: int, size: int, manifest: Manifest) -> None:
+    """Raise PluginError on every rank when one has other plugins than rank 0, or other versions of them.
+
+    Over the store, since ranks with different code may hang in their first collective.
+    """
+    store.set(f"plugins of rank {rank}", json.dumps(list(manifest)))
+    wanted, *others = (json.loads(store.get(f"plugins of rank {number}")) for number in range(size))
+    for number, other in enumerate(others, start=1):
+        if other != wanted:
+            message = f"{described(other, wanted)} here, and {described(wanted, other)} on rank 0; install the same on all"
+            raise PluginError([Problem(f"rank {number}", (), message)])
+
+
+def described(mine: Manifest, theirs: Manifest) -> str:
+    """The plugins of one rank that another lacks."""
+    different = [each for each in mine if each not in theirs]
+    return ", ".join(f"{each['name']} {each['version']} ({each['digest'][:8]})" for each in different) or "nothing instead"
 
 
 def threads_for(local_size: int) -> int:

@@ -54,7 +54,7 @@ class Document:
         """Of the value at `path` (or of its key), else of the nearest table above it."""
         inner = path[len(self.root) :] if path[: len(self.root)] == self.root else path
         while inner and inner not in self.spans:
-            inner, at_key = inner[:-1], True
+            inner, at_key = inner[:-1], at_key or not isinstance(inner[-1], int)  # a value that stands for a list of one
         if not inner:
             return Place(f"{self.name}:1:1")
         return place_in(self.text, self.name, self.spans[inner].key if at_key else self.spans[inner].value)

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from torch.autograd import backward
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
-from torchmetrics import Metric
 
 from ddpkit import seeding
 from ddpkit.checkpoint import WeightsFolder
@@ -26,6 +25,7 @@ from ddpkit.criteria import Criteria
 from ddpkit.dist import World
 from ddpkit.errors import NonFiniteError
 from ddpkit.loader import Batch, Batches
+from ddpkit.measures import Measure
 from ddpkit.precision import Precision
 from ddpkit.progress import Progress
 from ddpkit.protocols import Row, Watcher
@@ -51,7 +51,7 @@ class Engine:
     train: Batches
     valid: Batches | None
     test: Batches | None
-    metrics: Mapping[str, Metric]
+    metrics: Mapping[str, Measure]
     postprocess: Callable[[Tensor], Tensor]
     epochs: int
     accumulation: int
@@ -60,7 +60,7 @@ class Engine:
     progress: Progress = attrs.field(factory=Progress)
 
     def fit(self, weights: WeightsFolder, watchers: Sequence[Watcher]) -> None:
-        """Train to the last epoch. Every rank must call it; `watchers` are rank 0's, others pass none."""
+        """Train to the last epoch. Every rank must call it, each with its own `watchers`."""
         while self.progress.epoch < self.epochs:
             started = time.perf_counter()
             losses = prefixed("train", self.train_epoch(watchers))
@@ -135,9 +135,9 @@ class Engine:
             sums += self.criteria(outputs, targets) * share.n_real
             predictions = self.postprocess(outputs)
             for metric in self.metrics.values():
-                metric.update(predictions, targets)
+                metric.update(outputs, predictions, targets)
         losses = self.mean_losses(sums, batches)
-        return losses | {key: computed(metric) for key, metric in self.metrics.items()}
+        return losses | {key: metric.value() for key, metric in self.metrics.items()}
 
     def test_best(self, weights: WeightsFolder) -> dict[str, float]:
         """`loss` and each metric of the best weights on the test split; there must be one. Every rank must call it."""
@@ -164,11 +164,12 @@ class Engine:
             buffer.copy_(old)
         images, targets = self.train.sample(REHEARSED)
         self.model.eval()
-        predictions = self.postprocess(self.model(self.precision.images(images)))
+        outputs = self.model(self.precision.images(images))
+        predictions = self.postprocess(outputs)
         with warnings.catch_warnings(action="ignore"):  # a class that these few lack is worth no word
             for metric in self.metrics.values():
-                metric.update(predictions, targets)
-                computed(metric)
+                metric.update(outputs, predictions, targets)
+                metric.value()
 
     @contextlib.contextmanager
     def gradients_reduced(self, *, now: bool) -> Iterator[None]:
@@ -198,12 +199,3 @@ def grouped(items: Iterable[T], size: int) -> Iterator[list[T]]:
 def prefixed(split: str, values: Row) -> dict[str, float]:
     """The columns of one split."""
     return {f"{split}/{key}": value for key, value in values.items()}
-
-
-def computed(metric: Metric) -> float:
-    """The value of a metric over all ranks, which must all call this; the metric begins anew."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*was called before the ``update``")  # a rank without samples
-        value = float(metric.compute())
-    metric.reset()
-    return value

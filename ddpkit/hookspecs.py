@@ -7,26 +7,49 @@ here, as far as it names them in its signature, and the keys of its TOML table f
 
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
+from typing import Any, Literal
 
 import attrs
 import pluggy
+from attrs.validators import deep_iterable, in_, instance_of, matches_re, optional
 
 hookspec = pluggy.HookspecMarker("ddpkit")
 hookimpl = pluggy.HookimplMarker("ddpkit")
 
+API_VERSION = (1, 0)
+"""Of this file. A plugin says for which it was written, `ddpkit_api = "1.0"`; one for a newer version is not loaded."""
+
+A_TEXT, TEXTS = instance_of(str), deep_iterable(instance_of(str), instance_of(tuple))
+
 
 @attrs.frozen
 class Component:
-    """What a plugin yields: a name that a TOML may use and where the thing behind it lives."""
+    """What a plugin yields: a name that a TOML may use and where the thing behind it lives.
 
-    name: str
-    target: str
+    Raises ValueError or TypeError at the author's line for a record that cannot be right.
+    """
+
+    name: str = attrs.field(validator=matches_re(r"[A-Za-z][A-Za-z0-9_.+-]*"))
+    """Bare, without the plugin's: letters, digits and `_.+-`."""
+    target: str = attrs.field(validator=matches_re(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*"))
     """`package.module:callable`, imported when a run uses it."""
-    doc: str = attrs.field(default="", kw_only=True)
-    train_only: bool = attrs.field(default=False, kw_only=True)
+    doc: str = attrs.field(default="", kw_only=True, validator=A_TEXT)
+    """One line for lists."""
+    aliases: tuple[str, ...] = attrs.field(default=(), kw_only=True, validator=TEXTS)
+    """Other names of it."""
+    requires: tuple[str, ...] = attrs.field(default=(), kw_only=True, validator=TEXTS)
+    """Distributions that it needs and its plugin does not install, as pip takes them: `("timm>=1.0",)`."""
+    deprecated: str | None = attrs.field(default=None, kw_only=True, validator=optional(A_TEXT))
+    """Until when it is there and what to use instead; shown to who names it."""
+    example: str | None = attrs.field(default=None, kw_only=True, validator=optional(A_TEXT))
+    """TOML that can be pasted."""
+    train_only: bool = attrs.field(default=False, kw_only=True, validator=instance_of(bool))
     """Transforms: augmentation, left out of evaluation."""
-    batchable: bool = attrs.field(default=False, kw_only=True)
+    batchable: bool = attrs.field(default=False, kw_only=True, validator=instance_of(bool))
     """Transforms: may be given a whole batch of images, without targets. Never a random one."""
+    takes: Literal["labels", "logits"] | None = attrs.field(default=None, kw_only=True, validator=in_([None, "labels", "logits"]))
+    """Metrics: what `update` is given in place of the postprocess's predictions: the most probable class (int64 [B, ...]), or
+    the model's outputs as they are."""
 
 
 @hookspec
@@ -123,6 +146,81 @@ def ddpkit_lr_schedulers() -> Iterable[Component]:
     raise NotImplementedError
 
 
+@hookspec
+def ddpkit_loggers() -> Iterable[Component]:
+    """Loggers, named in `private.loggers`; the parameters are their `config`. Built and called on rank 0 alone.
+
+    Run-time values: `folder` (`pathlib.Path` of the run), `config` (the resolved config as plain tables).
+    Returns an object with `epoch_ended(row)`, called with each row of history, and `close()`. What it raises becomes a
+    warning, and it is not called again: no run ends for the sake of a logger.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def ddpkit_writers() -> Iterable[Component]:
+    """Writers of predictions, named by `predict.config.output_format`; prediction is not built yet.
+
+    Run-time values: `folder` (`pathlib.Path`), `classes`.
+    Returns an object with `write(name, prediction)`, called for each input, and `close()`.
+    """
+    raise NotImplementedError
+
+
+# --- open families: only the plugin that owns a namespace is asked for the names in it --------------------------------
+
+
+@hookspec
+def ddpkit_find(kind: str, name: str) -> "Component | None":
+    """The component `name` (bare) of a kind (`model`, ...), or None: for families too large to declare. Imports nothing heavy."""
+    raise NotImplementedError
+
+
+@hookspec
+def ddpkit_names(kind: str, pattern: str) -> Iterable[str]:
+    """The bare names that `ddpkit_find` knows and that match a pattern (`*`, `?`), for lists; may take a while."""
+    raise NotImplementedError
+
+
+# --- run hooks: only of plugins that `[plugins] enable` names; on every rank, and they must not call collectives ------
+
+
+@hookspec
+def ddpkit_run_start(run: Any) -> None:
+    """Before the first step; `run` has `folder`, `config` (plain tables), `rank`, `n_ranks`, `device`, `model`, `optimizer`."""
+    raise NotImplementedError
+
+
+@hookspec
+def ddpkit_step_end(run: Any, epoch: int, step: int) -> None:
+    """After an optimizer step of this epoch (both 1-based). In the hot loop: reads nothing from the device, changes nothing."""
+    raise NotImplementedError
+
+
+@hookspec
+def ddpkit_epoch_end(run: Any, row: Mapping[str, float]) -> None:
+    """After an epoch was trained and evaluated; `row` is its row of history, without the times on ranks but the first."""
+    raise NotImplementedError
+
+
+@hookspec
+def ddpkit_checkpoint_save(run: Any) -> "Mapping[str, Any] | None":
+    """Rank 0: tensors and plain values to be kept under the plugin's name. Checkpoints are not built yet."""
+    raise NotImplementedError
+
+
+@hookspec
+def ddpkit_checkpoint_load(run: Any, state: Mapping[str, Any]) -> None:
+    """What this plugin saved, and only that. Checkpoints are not built yet."""
+    raise NotImplementedError
+
+
+@hookspec
+def ddpkit_run_end(run: Any, error: "BaseException | None") -> None:
+    """After the last step and the test, and after a failure, which is `error`."""
+    raise NotImplementedError
+
+
 HOOKS: Mapping[str, str] = MappingProxyType(
     {
         "model": "ddpkit_models",
@@ -134,9 +232,21 @@ HOOKS: Mapping[str, str] = MappingProxyType(
         "split": "ddpkit_splits",
         "optimizer": "ddpkit_optimizers",
         "lr_scheduler": "ddpkit_lr_schedulers",
+        "logger": "ddpkit_loggers",
+        "writer": "ddpkit_writers",
     }
 )
 """Kind of component -> the hook that declares it."""
+
+FAMILY_HOOKS = ("ddpkit_find", "ddpkit_names")
+RUN_HOOKS = (
+    "ddpkit_run_start",
+    "ddpkit_step_end",
+    "ddpkit_epoch_end",
+    "ddpkit_checkpoint_save",
+    "ddpkit_checkpoint_load",
+    "ddpkit_run_end",
+)
 
 RUNTIME_VALUES: Mapping[str, frozenset[str]] = MappingProxyType(
     {
@@ -149,6 +259,8 @@ RUNTIME_VALUES: Mapping[str, frozenset[str]] = MappingProxyType(
         "split": frozenset({"n_samples", "targets", "seed"}),
         "optimizer": frozenset({"params", "lr"}),
         "lr_scheduler": frozenset({"optimizer", "total_steps", "epochs", "steps_per_epoch"}),
+        "logger": frozenset({"folder", "config"}),
+        "writer": frozenset({"folder", "classes"}),
     }
 )
 """Kind of component -> what its target may name beside the keys of its TOML table."""

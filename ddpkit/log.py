@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,6 +41,12 @@ def messages(run: schema.Run, *, is_main: bool) -> Iterator[None]:
             handler.close()
         LOGGER.setLevel(level)
         LOGGER.propagate = propagates
+
+
+def warn(message: str) -> None:
+    """A warning before a run has a log; the launcher's, and the first rank's under another launcher."""
+    if os.environ.get("RANK", "0") == "0" and "DDPKIT_REPORTS" not in os.environ:
+        CONSOLE.print(f"warning: {message}", markup=False, soft_wrap=True, highlight=False)
 
 
 def add_file(run: schema.Run, folder: Path) -> None:

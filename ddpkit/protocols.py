@@ -7,11 +7,18 @@ Row = Mapping[str, float]
 """One epoch of history, flat: `epoch`, `train/loss`, `valid/accuracy`, ..."""
 
 
-class Watcher(Protocol):
-    """Sees a run go by, on global rank 0 only; must not call collectives.
+class Logger(Protocol):
+    """What a plugin's logger must be; on global rank 0 only."""
 
-    The engine has a list of them (empty on the other ranks).
-    """
+    def epoch_ended(self, row: Row) -> None:
+        """A row of history."""
+
+    def close(self) -> None:
+        """The run is over."""
+
+
+class Watcher(Protocol):
+    """Sees a run go by; must not call collectives. The engine has a list of them, on each rank its own."""
 
     def train_step_ended(self, epoch: int, step: int, steps: int, loss: Any) -> None:
         """Optimizer step `step` of `steps` (1-based) in this epoch is done.

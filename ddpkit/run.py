@@ -15,10 +15,14 @@ from ddpkit.check import check
 from ddpkit.config import Config, Override
 from ddpkit.errors import ConfigError
 from ddpkit.plugins import Plugins
+from ddpkit.policy import policy_of
+from ddpkit.protocols import Watcher
 from ddpkit.run_folder import RunFolder, RunResult
 
 if TYPE_CHECKING:
     from ddpkit.dist import World
+    from ddpkit.engine import Engine
+    from ddpkit.run_hooks import RunInfo
 
 
 @attrs.frozen(kw_only=True)
@@ -33,6 +37,10 @@ class Options:
     """At most so many micro-batches of each part an epoch, to try things out."""
     dry_run: bool = False
     """Build everything, try one step, leave no folder."""
+    no_plugins: bool = False
+    """ddpkit's own plugins alone."""
+    block: tuple[str, ...] = ()
+    """Plugins that are not even imported."""
 
 
 def run(config: str | os.PathLike[str], overrides: Mapping[str, Any] | None = None) -> RunResult | None:
@@ -55,7 +63,9 @@ def run(config: str | os.PathLike[str], overrides: Mapping[str, Any] | None = No
 def run_with(file: Path, options: Options) -> RunResult | None:
     """What `ddpkit run` does; None after a dry run."""
     config = config_file.read(file, options.overrides)
-    found = plugins.load()
+    found = plugins.load(policy_of(config.run.plugins, options.block, no_plugins=options.no_plugins))
+    for warning in found.warnings:
+        log.warn(warning)
     n_ranks = launch.n_ranks(config, options.nproc)
     check(config, found, n_ranks)
     run_folder.refuse_taken(config)
@@ -71,10 +81,12 @@ def run_with(file: Path, options: Options) -> RunResult | None:
 
 def train(config: Config, found: Plugins, options: Options) -> RunResult | None:
     """What every rank does: join, build, fit, test."""
-    from ddpkit import build, dist, terminal  # noqa: PLC0415 - torch is for ranks alone
+    from ddpkit import build, dist, run_hooks, terminal  # noqa: PLC0415 - torch is for ranks alone
     from ddpkit.checkpoint import WeightsFolder  # noqa: PLC0415
 
-    joined = dist.join_world(device=config.run.device, backend=config.run.ddp.backend, timeout=config.run.ddp.timeout)
+    used = run_folder.plugins_of(config, found)
+    ddp = config.run.ddp
+    joined = dist.join_world(device=config.run.device, backend=ddp.backend, timeout=ddp.timeout, manifest=used)
     with joined as world, log.messages(config.run, is_main=world.is_main):
         config = settled_together(config, world)
         engine = build.engine(config, found.registry, world, options.limit_batches)
@@ -88,15 +100,35 @@ def train(config: Config, found: Plugins, options: Options) -> RunResult | None:
         weights = WeightsFolder(
             run_folder.path_of(config.run) / "weights", output.save_best, output.save_last, output.save_interval
         )
-        with terminal.watching(engine) as line:
-            engine.fit(weights, [folder, line] if folder else [])
-        if engine.test is not None and config.run.private.mode == 0:
-            test_metrics = engine.test_best(weights)
+        with run_hooks.called(found, about(config, engine)) as hooks, terminal.watching(engine) as line:
+            loggers = build.loggers(config, found.registry, world, run_folder.path_of(config.run))
+            mine: list[Watcher] = [folder, line] if folder else []
+            engine.fit(weights, [*mine, *loggers, *hooks])
+            if engine.test is not None and config.run.private.mode == 0:
+                test_metrics = engine.test_best(weights)
+                if folder:
+                    folder.write_test_metrics(test_metrics)
             if folder:
-                folder.write_test_metrics(test_metrics)
-        if folder:
-            weights.close()
+                weights.close()
+            for logger in loggers:
+                logger.close()
     return run_folder.result(config.run) if folder else None
+
+
+def about(config: Config, engine: "Engine") -> "RunInfo":
+    """What run hooks are told."""
+    from ddpkit.run_hooks import RunInfo  # noqa: PLC0415
+
+    world, folder = engine.world, run_folder.path_of(config.run)
+    return RunInfo(
+        folder=folder,
+        config=config_file.tables(config.run),
+        rank=world.rank,
+        n_ranks=world.size,
+        device=world.device,
+        model=engine.model,
+        optimizer=engine.optimizer,
+    )
 
 
 def settled_together(config: Config, world: "World") -> Config:
@@ -134,7 +166,9 @@ def rank_arguments(file: Path, options: Options, run_id: str, seed: int) -> list
     settled = config_file.named_overrides({"run_id": run_id, "seed": seed})
     limit = [] if options.limit_batches is None else ["--limit-batches", str(options.limit_batches)]
     sets = [part for override in (*options.overrides, *settled) for part in ("--set", override.text())]
-    return ["run", str(file), *limit, *(["--dry-run"] if options.dry_run else []), *sets]
+    blocked = [part for name in options.block for part in ("-p", f"no:{name}")]
+    flags = ["--dry-run"] * options.dry_run + ["--no-plugins"] * options.no_plugins
+    return ["run", str(file), *limit, *flags, *blocked, *sets]
 
 
 class CallableModule(ModuleType):

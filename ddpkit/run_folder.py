@@ -142,6 +142,13 @@ def components_of(config: Config, plugins: Plugins) -> list[dict[str, str]]:
     return [{"kind": entry.kind, "name": entry.qualified_name, "plugin": entry.plugin} for entry in entries]
 
 
+def plugins_of(config: Config, plugins: Plugins) -> list[dict[str, str]]:
+    """Name, version and digest of the plugins whose components the config names, or whose run hooks are called."""
+    used = {component["plugin"] for component in components_of(config, plugins)}
+    records = [plugin for plugin in plugins.plugins if plugin.name in used or plugin.hooks]
+    return [{"name": each.name, "version": each.version, "digest": each.digest} for each in records]
+
+
 def versions() -> dict[str, Any]:
     """What a run depends on beside its config: versions, machine, git commit."""
     packages = ("ddpkit", "torch", "torchvision", "torchmetrics", "numpy", "pillow", "safetensors")

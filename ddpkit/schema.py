@@ -137,9 +137,9 @@ class Model:
 
 @attrs.frozen(kw_only=True)
 class Criterion:
-    """A term of the loss; the loss is the weighted sum, each term is logged unweighted.
+    """A term of the loss; the loss is the weighted sum, each term is logged unweighted (as `dice_loss` beside a metric `dice`).
 
-    损失的一项；总损失为加权和，各项不加权单独记录。
+    损失的一项；总损失为加权和，各项不加权单独记录（与同名指标并存时记为 `dice_loss`）。
     """
 
     type: str = key("Name of the criterion.", "损失函数名称。")
@@ -418,6 +418,17 @@ class Log:
 
 
 @attrs.frozen(kw_only=True)
+class Logger:
+    """An entry of `private.loggers`: a name, or a table.
+
+    `private.loggers` 的一项：名称，或一个表。
+    """
+
+    type: str = key("Name of the logger.", "记录器名称。", shorthand=True)
+    config: dict[str, Any] = key("Its own parameters.", "记录器自己的参数。", a_table())
+
+
+@attrs.frozen(kw_only=True)
 class Private:
     """Where and what is recorded; what is done.
 
@@ -431,9 +442,7 @@ class Private:
         0,
         later_values=(2, 3, 4, 5, 6, 7),
     )
-    loggers: list[Any] = key(
-        "Loggers beside the history files and the terminal.", "历史文件与终端之外的记录器。", a_list(), later=True
-    )
+    loggers: list[Logger] = key("Loggers beside the history files and the terminal.", "历史文件与终端之外的记录器。", a_list())
     log: Log = key("The log.", "日志。", attrs.Factory(Log))
 
 
@@ -460,18 +469,18 @@ class Output:
 
 @attrs.frozen(kw_only=True)
 class Plugins:
-    """Which plugins may take part.
+    """Which plugins may take part. A plugin is named by its entry point, its namespace or its distribution.
 
-    哪些插件可以参与。
+    哪些插件可以参与。可用入口点名、命名空间或发行包名称来指代插件。
     """
 
-    block: list[str] = key("Plugins that are not even imported.", "完全不导入的插件。", a_list(), later=True)
-    allow: list[str] = key("If given, all others are blocked.", "若给出，则屏蔽其他所有插件。", a_list(), later=True)
-    enable: list[str] = key("Plugins whose run hooks are called.", "启用其运行钩子的插件。", a_list(), later=True)
-    prefer: dict[str, str] = key("Whose component a bare name means.", "同名组件优先使用哪个插件的。", a_table(), later=True)
-    files: list[str] = key(
-        "Python files of your own parts, beside this file.", "自己的组件文件（相对于本文件）。", a_list(), later=True
+    block: list[str] = key("Plugins that are not even imported.", "完全不导入的插件。", a_list())
+    allow: list[str] = key("If given, all others but ddpkit's own are blocked.", "若给出，则屏蔽其他所有第三方插件。", a_list())
+    enable: list[str] = key("Plugins whose run hooks are called.", "启用其运行钩子的插件。", a_list())
+    prefer: dict[str, str] = key(
+        "Name, or kind.name, to the namespace whose component a bare name means.", "同名组件优先使用哪个命名空间的。", a_table()
     )
+    files: list[str] = key("Python files of your own parts, beside this file.", "自己的组件文件（相对于本文件）。", a_list())
 
 
 @attrs.frozen(kw_only=True)

@@ -119,6 +119,12 @@ def defined_at(target: str) -> str:
     return f"{file}:{line}" if file and line else target
 
 
+def docstring(target: str) -> str:
+    """Of the definition behind a target, as its source has it; empty where there is none."""
+    node, _ = locate(target)
+    return (ast.get_docstring(node) or "") if isinstance(node, ast.FunctionDef | ast.ClassDef) else ""
+
+
 def locate(target: str, hops: int = HOPS) -> tuple[ast.AST | None, str]:
     """The definition behind a target and the module that has it; re-exports are followed."""
     module, _, name = target.partition(":")

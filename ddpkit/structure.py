@@ -260,7 +260,10 @@ def structure_table(value: object, kind: Any) -> object:
     known = set(keys_of(kind))
     table = {key: item for key, item in value.items() if key in known or not rest}
     if rest:
-        table[rest] = {key: item for key, item in value.items() if key not in known}
+        left = {key: item for key, item in value.items() if key not in known}
+        missing = [field.name for field in fields if field.default is attrs.NOTHING and field.name not in value]
+        slips = {key for key in left if closest(key, missing)}  # a component's own key, if nothing of the core's were missing
+        table |= {key: left.pop(key) for key in slips} | {rest: left}
     return make_dict_structure_fn(kind, CONVERTER, _cattrs_forbid_extra_keys=True)(table, kind)
 
 

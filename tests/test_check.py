@@ -120,7 +120,6 @@ def test_a_batch_that_the_ranks_do_not_divide(blobs, capsys):
         ("task.name=1", "--set 1: task.name: 'task' is not a table"),
         ("private.wandb=true", "--set 1: private.wandb: is not supported yet; leave it out"),
         ("output.monitor=accuracy", "--set 1: output.monitor: is not supported yet; leave it out"),
-        ("plugins.block=['x']", "--set 1: plugins.block: is not supported yet; leave it out"),
         ("train.optimizer.decay_norm_and_bias=false", "--set 1: train.optimizer.decay_norm_and_bias: is not supported yet"),
         ("valid.every=2", "--set 1: valid.every: is not supported yet"),
         ("private.mode=2", "--set 1: private.mode: 2 is not supported yet"),

@@ -100,7 +100,7 @@ def replaced(document, path, text):
             value = tomli.loads(f"x = {document.text[start:end]}\n")["x"]
         except tomli.TOMLDecodeError:
             continue
-        if value == value_at(document.data, path):
+        if repr(value) == repr(value_at(document.data, path)):
             return document.text[:start] + text + document.text[end:]
     raise AssertionError(path)
 
@@ -122,7 +122,7 @@ def test_each_value_of_the_specification_in_another_type_is_found_at_its_place(t
         changed = replaced(document, path, wrong(value))
         place = document.place(path).where.rpartition("all.toml:")[2]
         if not any(found_at.startswith(place) for found_at in places(problems_of(changed, tmp_path, found))):
-            missed.append(path)
+            missed.append((path, place, places(problems_of(changed, tmp_path, found))))
 
     assert missed == []
 

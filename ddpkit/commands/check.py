@@ -11,6 +11,7 @@ import attrs
 from ddpkit import config as config_file
 from ddpkit import plugins
 from ddpkit.check import Verdict, deep_problems, judge, ranks_in_file
+from ddpkit.commands import plugin_options
 from ddpkit.errors import ConfigError, ExitCode, PluginError, Problem, shown
 
 
@@ -20,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="lay a value over the file's")
     parser.add_argument("--deep", action="store_true", help="import what source does not tell, too (seconds)")
     parser.add_argument("--json", action="store_true", help="as JSON, for scripts")
+    plugin_options.add_arguments(parser)
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -44,7 +46,7 @@ def main(arguments: argparse.Namespace) -> int:
 def verdict_of(arguments: argparse.Namespace) -> Verdict:
     """By reading alone; with `--deep`, after importing what that leaves open."""
     config = config_file.read(arguments.file, config_file.parse_overrides(arguments.set))
-    found = plugins.load()
+    found = plugins.load(plugin_options.policy(arguments, config.run.plugins))
     verdict = judge(config, found, ranks_in_file(config.run))
     if not arguments.deep:
         return verdict
@@ -58,6 +60,7 @@ def notes(verdict: Verdict) -> list[str]:
     return [
         *(f"note: {problem}" for problem in verdict.later),
         *(f"warning: {problem}" for problem in verdict.warnings),
+        *(f"warning: {text}" for text in verdict.policy_warnings),
         *(f"note: {shown(each.path)}: {each.name!r} is not checked to the end here: {deep}" for each in verdict.unchecked),
     ]
 

@@ -6,11 +6,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from ddpkit import config as config_file
-from ddpkit import plugins, toml
+from ddpkit import plugins, tables, toml
+from ddpkit.commands import plugin_options
 from ddpkit.errors import ConfigError, ExitCode, Problem, shown
 from ddpkit.explain import Line, field_at, help_on, lines_of
 from ddpkit.signatures import UNREAD
@@ -23,12 +21,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("key", nargs="?", metavar="KEY", help="a key or a table alone, as in train.epoch")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="lay a value over the file's")
     parser.add_argument("--json", action="store_true", help="as JSON, for scripts")
+    plugin_options.add_arguments(parser)
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Show the values as a run would see them."""
     config = config_file.load(arguments.file, config_file.parse_overrides(arguments.set))
-    lines = chosen(lines_of(config, plugins.load()), arguments.key)
+    found = plugins.load(plugin_options.policy(arguments, config.run.plugins))
+    lines = chosen(lines_of(config, found), arguments.key)
     if arguments.json:
         sys.stdout.write(json.dumps([as_json(line) for line in lines], indent=2, ensure_ascii=False) + "\n")
         return ExitCode.DONE
@@ -61,13 +61,6 @@ def as_json(line: Line) -> dict[str, Any]:
 
 
 def show(lines: list[Line]) -> None:
-    """A table on a terminal; one line a value, separated by tabs, in a pipe."""
+    """A row a value."""
     rows = [(shown(line.path), text_of(line.value), line.origin, line.meaning) for line in lines]
-    console = Console()
-    if not console.is_terminal:
-        sys.stdout.write("".join("\t".join(row).rstrip("\t") + "\n" for row in rows))
-        return
-    table = Table("KEY", "VALUE", "FROM", "MEANS", box=None)
-    for row in rows:
-        table.add_row(*row)
-    console.print(table)
+    tables.show(("KEY", "VALUE", "FROM", "MEANS"), rows)

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from ddpkit import launch
+from ddpkit.commands import plugin_options
 from ddpkit.config import parse_overrides
 from ddpkit.errors import ExitCode
 from ddpkit.run import Options, run_with
@@ -20,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--nproc", type=positive, metavar="N", help="how many ranks")
     parser.add_argument("--limit-batches", type=positive, metavar="N", help="at most N micro-batches of each part")
     parser.add_argument("--dry-run", action="store_true", help="build everything, try one step, leave no folder")
+    plugin_options.add_arguments(parser)
     parser.set_defaults(error=parser.error)
 
 
@@ -39,6 +41,8 @@ def main(arguments: argparse.Namespace) -> int:
         nproc=arguments.nproc,
         limit_batches=arguments.limit_batches,
         dry_run=arguments.dry_run,
+        no_plugins=arguments.no_plugins,
+        block=tuple(arguments.p),
     )
     with launch.as_rank():
         result = run_with(arguments.file or arguments.config, options)

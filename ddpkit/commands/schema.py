@@ -5,15 +5,18 @@ import json
 import sys
 
 from ddpkit import plugins
+from ddpkit.commands import plugin_options
 from ddpkit.errors import ExitCode
 from ddpkit.json_schema import json_schema
 
 
-def add_arguments(_parser: argparse.ArgumentParser) -> None:
-    """None: the schema goes to stdout, as in `ddpkit schema > ddpkit.schema.json`."""
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The schema goes to stdout, as in `ddpkit schema > ddpkit.schema.json`."""
+    plugin_options.add_arguments(parser)
 
 
-def main(_arguments: argparse.Namespace) -> int:
+def main(arguments: argparse.Namespace) -> int:
     """Print the schema with what the installed plugins add."""
-    sys.stdout.write(json.dumps(json_schema(plugins.load()), indent=2, ensure_ascii=False) + "\n")
+    found = plugins.load(plugin_options.policy(arguments))
+    sys.stdout.write(json.dumps(json_schema(found), indent=2, ensure_ascii=False) + "\n")
     return ExitCode.DONE

@@ -1,0 +1,36 @@
+"""Loggers of plugins: they see history go by, and no run ends for the sake of one."""
+
+from collections.abc import Callable
+from typing import Any
+
+from ddpkit.log import LOGGER
+from ddpkit.protocols import Logger, Row
+
+
+class GuardedLogger:
+    """The watcher that calls a logger until it raises."""
+
+    def __init__(self, name: str, logger: Logger) -> None:
+        self._name = name
+        self._logger: Logger | None = logger
+
+    def train_step_ended(self, epoch: int, step: int, steps: int, loss: Any) -> None:
+        """Loggers get history, which is about epochs."""
+
+    def epoch_ended(self, row: Row) -> None:
+        """Pass the row on."""
+        if self._logger:
+            self._guarded(self._logger.epoch_ended, row)
+
+    def close(self) -> None:
+        """The run is over."""
+        if self._logger:
+            self._guarded(self._logger.close)
+
+    def _guarded(self, call: Callable[..., Any], *arguments: Any) -> None:
+        try:
+            call(*arguments)
+        except Exception as error:  # noqa: BLE001 - a logger may raise anything
+            LOGGER.warning("logger %s is left out from here on: %s: %s", self._name, type(error).__name__, error)
+            LOGGER.debug("its traceback", exc_info=True)
+            self._logger = None

@@ -1,0 +1,68 @@
+"""Run hooks of the plugins that `[plugins] enable` names: resolved once, so what nobody asked for costs nothing."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from ddpkit.plugins import Plugins
+from ddpkit.protocols import Row, Watcher
+
+Hook = Callable[..., Any]
+
+
+@attrs.frozen(kw_only=True)
+class RunInfo:
+    """What run hooks are told of a run; the same on every rank but for `rank` and `device`."""
+
+    folder: Path
+    """Of the run; made by rank 0."""
+    config: Mapping[str, Any]
+    """The resolved config as plain tables."""
+    rank: int
+    n_ranks: int
+    device: torch.device
+    model: nn.Module
+    """Not wrapped."""
+    optimizer: Optimizer
+
+
+@attrs.frozen
+class RunHooks:
+    """The watcher that calls them, on every rank."""
+
+    run: RunInfo
+    step_end: Sequence[Hook]
+    epoch_end: Sequence[Hook]
+
+    def train_step_ended(self, epoch: int, step: int, steps: int, loss: Any) -> None:  # noqa: ARG002 - a watcher's
+        """`ddpkit_step_end`."""
+        for hook in self.step_end:
+            hook(run=self.run, epoch=epoch, step=step)
+
+    def epoch_ended(self, row: Row) -> None:
+        """`ddpkit_epoch_end`."""
+        for hook in self.epoch_end:
+            hook(run=self.run, row=row)
+
+
+@contextlib.contextmanager
+def called(plugins: Plugins, run: RunInfo) -> Iterator[list[Watcher]]:
+    """`ddpkit_run_start` and `ddpkit_run_end` around a run, and the watcher in between, if any plugin wants it."""
+    for hook in plugins.hooks("ddpkit_run_start"):
+        hook(run=run)
+    step_end, epoch_end = plugins.hooks("ddpkit_step_end"), plugins.hooks("ddpkit_epoch_end")
+    error: BaseException | None = None
+    try:
+        yield [RunHooks(run, step_end, epoch_end)] if step_end or epoch_end else []
+    except BaseException as raised:
+        error = raised
+        raise
+    finally:
+        for hook in plugins.hooks("ddpkit_run_end"):
+            hook(run=run, error=error)
