@@ -5,19 +5,31 @@ nothing is imported until a run uses it. Every target is a callable. It takes th
 here, as far as it names them in its signature, and the keys of its TOML table for all its other parameters.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Literal
 
 import attrs
 import pluggy
-from attrs.validators import deep_iterable, in_, instance_of, matches_re, optional
+from attrs.validators import deep_iterable, in_, instance_of, optional
 
 hookspec = pluggy.HookspecMarker("ddpkit")
 hookimpl = pluggy.HookimplMarker("ddpkit")
 
 API_VERSION = (1, 0)
 """Of this file. A plugin says for which it was written, `ddpkit_api = "1.0"`; one for a newer version is not loaded."""
+
+
+def spelt(pattern: str, words: str) -> Any:
+    """Validator: a text that the pattern describes whole."""
+
+    def validator(_owner: object, field: "attrs.Attribute[Any]", value: object) -> None:
+        if not isinstance(value, str) or not re.fullmatch(pattern, value):
+            raise ValueError(f"a component's {field.name} is {words}, not {value!r}")
+
+    return validator
+
 
 A_TEXT, TEXTS = instance_of(str), deep_iterable(instance_of(str), instance_of(tuple))
 
@@ -29,9 +41,9 @@ class Component:
     Raises ValueError or TypeError at the author's line for a record that cannot be right.
     """
 
-    name: str = attrs.field(validator=matches_re(r"[A-Za-z][A-Za-z0-9_.+-]*"))
+    name: str = attrs.field(validator=spelt(r"[A-Za-z][A-Za-z0-9_.+-]*", "letters, digits and '_.+-', a letter first"))
     """Bare, without the plugin's: letters, digits and `_.+-`."""
-    target: str = attrs.field(validator=matches_re(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*"))
+    target: str = attrs.field(validator=spelt(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", "'package.module:callable'"))
     """`package.module:callable`, imported when a run uses it."""
     doc: str = attrs.field(default="", kw_only=True, validator=A_TEXT)
     """One line for lists."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
+import attr
 import attrs
 import pluggy
 
@@ -189,7 +190,8 @@ def said(error: BaseException) -> str:
 
 def is_own(file: str) -> bool:
     """Whether a file is a plugin's, not ddpkit's or Python's."""
-    return not file.startswith(("<", str(Path(__file__).parent), str(Path(importlib.__file__).parent)))
+    others = (__file__, importlib.__file__, attrs.__file__, attr.__file__, pluggy.__file__)
+    return not file.startswith(("<", *(str(Path(other).parent) for other in others)))
 
 
 def refuse_newer(version: object) -> None:

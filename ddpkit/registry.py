@@ -87,7 +87,7 @@ class Registry:
         """
         found = self.qualified(kind, name) if "/" in name else self.meant(kind, name)
         if len(found) > 1:
-            candidates = ", ".join(f"{entry.qualified_name!r} ({entry.distribution})" for entry in found)
+            candidates = ", ".join(sorted(f"{entry.qualified_name!r} ({entry.distribution})" for entry in found))
             raise UnknownNameError(f"more than one plugin has a {kind} {name!r}; write one of {candidates}")
         if not found:
             raise UnknownNameError(f"no {kind} is called {name!r}, {suggest(name, self.names_near(kind, name))}")

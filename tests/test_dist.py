@@ -1,6 +1,7 @@
 """N ranks give what one gives."""
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from worlds import fit, in_world
 
 from ddpkit import build, config, dist, plugins
 from ddpkit.dist import World
+from ddpkit.errors import PluginError
 
 FLOAT64 = {"train.scaler.compute_type": "float64", "train.epoch": 3}
 CASES = {
@@ -41,7 +43,8 @@ CASES = {
 
 def run_cases(world, file):
     results = {name: fit(file, world, **FLOAT64, **case) for name, case in CASES.items()}
-    return results | {"reductions": count_reductions(world, file), "batchnorm": fit(file, world, **{"model.name": "lazynet"})}
+    results |= {"reductions": count_reductions(world, file), "batchnorm": fit(file, world, **{"model.name": "lazynet"})}
+    return results | {"versions": with_version(world, Path(file).parent)}
 
 
 def count_reductions(world, file):
@@ -80,6 +83,28 @@ def test_two_ranks_give_what_one_gives(results, case):
     assert first["tested"] == second["tested"]
     for mine, theirs in zip([*alone["rows"], alone["tested"]], [*first["rows"], first["tested"]], strict=True):
         assert theirs == pytest.approx(mine, rel=1e-9)
+
+
+def with_version(world, folder):
+    """Join again with a plugin whose version differs from rank to rank; what is said."""
+    manifest = [
+        {"name": "acme", "version": f"1.{world.rank}", "digest": "abcdef0123"},
+        {"name": "same", "version": "1", "digest": ""},
+    ]
+    started = time.monotonic()
+    try:
+        with dist.join_world(device="cpu", timeout=60, init_method=f"file://{folder}/other-plugins", manifest=manifest):
+            return {}
+    except PluginError as error:
+        return {"said": str(error), "seconds": time.monotonic() - started}
+
+
+def test_a_rank_with_another_version_of_a_plugin_is_named_by_all(results):
+    for rank in results[1]:
+        assert rank["versions"]["said"] == (
+            "rank 1: acme 1.1 (abcdef01) here, and acme 1.0 (abcdef01) on rank 0; install the same on all"
+        )
+        assert rank["versions"]["seconds"] < 5
 
 
 @pytest.mark.parametrize(("asked", "threads"), [("2,1", 2), ("1", 1), ("nonsense", None), (None, None)])

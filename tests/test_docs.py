@@ -1,14 +1,90 @@
 """The documentation says what the code does."""
 
+import inspect
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
-DOCS = Path(__file__).parent.parent / "docs"
+import pytest
+
+import ddpkit
+from ddpkit import hookspecs, testing
+from ddpkit.testing import ddpkit as command
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+FILE = re.compile(r"```(?:python|toml)\n# (?P<name>[\w./]+)\n(?P<text>.*?)```", re.DOTALL)
+"""A block of code that says which file it is."""
 
 
-def test_the_config_reference_is_fresh(tmp_path):
-    (tmp_path / "config_reference.py").write_bytes((DOCS / "config_reference.py").read_bytes())
-    subprocess.run([sys.executable, tmp_path / "config_reference.py"], check=True)
+@pytest.mark.parametrize(("script", "page"), [("config_reference.py", "config.md"), ("hook_reference.py", "hooks.md")])
+def test_a_generated_page_is_fresh(tmp_path, script, page):
+    (tmp_path / script).write_bytes((DOCS / script).read_bytes())
+    subprocess.run([sys.executable, tmp_path / script], check=True)
 
-    assert (tmp_path / "config.md").read_text() == (DOCS / "config.md").read_text(), "run: python docs/config_reference.py"
+    assert (tmp_path / page).read_text() == (DOCS / page).read_text(), f"run: python docs/{script}"
+
+
+@pytest.fixture(scope="module")
+def tutorial(tmp_path_factory):
+    """The files that docs/plugins.md prints, and the folder where pip installed them."""
+    folder = tmp_path_factory.mktemp("tutorial")
+    for found in FILE.finditer((DOCS / "plugins.md").read_text()):
+        file = folder / found["name"]
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(found["text"])
+    install = ["install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--target", folder / "site", "."]
+    subprocess.run([sys.executable, "-m", "pip", *install], check=True, cwd=folder)
+    return folder
+
+
+def test_the_tutorial_works_as_printed(tutorial):
+    env = {"PYTHONPATH": str(tutorial / "site")}
+
+    listed = command("list-plugins", cwd=tutorial, env=env).assert_done()
+    described = command("describe", "model", "my_plugin/tinynet", cwd=tutorial, env=env).assert_done()
+    ran = command("run", "quick.toml", "--set", "device=cpu", cwd=tutorial, env=env).assert_done()
+
+    assert "my_plugin\tmy-plugin 0.1.0\tok\tmodel: tinynet\n" in listed.stdout
+    assert "hidden\tan integer\t32\n" in described.stdout
+    assert "test accuracy" in ran.stdout
+    assert len((tutorial / "my_plugin/plugin.py").read_text().splitlines()) <= 10
+
+
+def test_the_tutorials_own_tests_pass(tutorial):
+    env = {**os.environ, "PYTHONPATH": str(tutorial / "site")}
+    options = ["-q", "-p", "no:cacheprovider", "--rootdir", str(tutorial), "test_my_plugin.py"]
+
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *options], cwd=tutorial, env=env, capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stdout
+
+
+def test_every_public_name_is_promised_and_explained():
+    promised = (DOCS / "plugins.md").read_text()
+
+    for name in ddpkit.__all__:
+        assert f"`{name}`" in promised
+        assert inspect.getdoc(getattr(ddpkit, name)) or name == "hookimpl", name
+    for name in ("loaded", "run_toml", "ddpkit", "Outcome"):
+        assert f"`{name}`" in promised
+        assert inspect.getdoc(getattr(testing, name)), name
+    for hook in (*hookspecs.HOOKS.values(), *hookspecs.FAMILY_HOOKS, *hookspecs.RUN_HOOKS):
+        assert inspect.getdoc(getattr(hookspecs, hook)), hook
+
+
+COMMAND = re.compile(r"^(?:    )?ddpkit (?P<arguments>(?:check|explain|list-plugins|list|describe|which)\b.*)$", re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    "arguments", sorted({found["arguments"] for found in COMMAND.finditer((ROOT / "README.md").read_text())}), ids=str
+)
+def test_each_command_of_the_readme_works(arguments, monkeypatch, capsys):
+    from ddpkit.cli import main
+
+    monkeypatch.chdir(ROOT)
+    assert main(arguments.split()) == 0

@@ -1,0 +1,45 @@
+"""Writes docs/hooks.md from the hook specifications: `python docs/hook_reference.py`."""
+
+import inspect
+from pathlib import Path
+
+from ddpkit import hookspecs
+from ddpkit.hookspecs import FAMILY_HOOKS, HOOKS, RUN_HOOKS, RUNTIME_VALUES, Component
+
+HERE = Path(__file__).parent
+INTRODUCTION = """\
+# The hooks
+
+Generated from `ddpkit/hookspecs.py` by `python docs/hook_reference.py`. How to use them: [plugins.md](plugins.md).
+
+A hook of a component's kind takes no arguments and yields `Component` records, which hold strings: nothing heavy is imported
+to list, describe or check a component. Its target is called with the keys of its TOML table, and with those of the run-time
+values below that its signature names.
+"""
+
+
+def reference() -> str:
+    """The whole page."""
+    kinds = "".join(section(hook, f"`{hook}`: {kind}", RUNTIME_VALUES[kind]) for kind, hook in HOOKS.items())
+    families = "".join(section(hook, f"`{hook}`") for hook in FAMILY_HOOKS)
+    run = "".join(section(hook, f"`{hook}`") for hook in RUN_HOOKS)
+    return f"{INTRODUCTION}\n{component()}{kinds}\n# Open families\n{families}\n# Run hooks\n{run}"
+
+
+def component() -> str:
+    """The record."""
+    fields = ", ".join(str(each) for each in inspect.signature(Component).parameters.values())
+    return f"## `Component`\n\n```python\nComponent({fields})\n```\n\n{inspect.cleandoc(Component.__doc__ or '')}\n"
+
+
+def section(hook: str, title: str, values: frozenset[str] = frozenset()) -> str:
+    """One hook."""
+    function = getattr(hookspecs, hook)
+    names = list(inspect.signature(function).parameters)
+    takes = f"Arguments: {', '.join(f'`{name}`' for name in names)}.\n\n" if names else ""
+    allowed = f"Run-time values: {', '.join(f'`{name}`' for name in sorted(values))}.\n\n" if values else ""
+    return f"\n## {title}\n\n{takes}{allowed}{inspect.cleandoc(function.__doc__ or '')}\n"
+
+
+if __name__ == "__main__":
+    (HERE / "hooks.md").write_text(reference(), encoding="utf-8")

@@ -1,0 +1,223 @@
+"""A stranger's package adds every kind of component, and harms no run that does not name it."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from blobs import BLOBS
+
+from ddpkit import run
+from ddpkit.cli import main
+from ddpkit.testing import ddpkit
+
+EVERY = """\
+task = "every"
+device = "cpu"
+metrics = ["{0}wrong"]
+postprocess = "{0}sharpened"
+
+[ddp]
+nproc = 2
+
+[model]
+name = "{0}plainnet"
+
+[[criterion]]
+type = "{0}hinge"
+config = {{ margin = 0.5 }}
+
+[transform]
+"{0}SHIFT" = [0.2]
+
+[dataset]
+name = "{0}dots"
+config = {{ n = 30 }}
+
+[dataset.split]
+type = "{0}thirds"
+
+[train]
+batch_size = 4
+epoch = 2
+optimizer = {{ type = "{0}signs", learning_rate = 0.05 }}
+lr_scheduler = {{ type = "{0}halving", floor = 0.01 }}
+
+[private]
+loggers = ["{0}notes", {{ type = "{0}notes", config = {{ name = "other.jsonl", fail_at = 2 }} }}]
+
+[plugins]
+enable = ["acme.every"]
+"""
+
+
+@pytest.fixture(scope="module")
+def trained(acme, tmp_path_factory):
+    """A run on two ranks with bare names, and one with qualified names on one."""
+    folder = tmp_path_factory.mktemp("every")
+    (folder / "bare.toml").write_text(EVERY.format(""))
+    (folder / "qualified.toml").write_text(EVERY.format("acme/"))
+    bare = ddpkit("run", "bare.toml", cwd=folder).assert_done()
+    qualified = ddpkit("run", "qualified.toml", "--nproc", "1", cwd=folder).assert_done()
+    return bare, qualified
+
+
+def rows(file):
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def test_every_kind_is_used_by_bare_and_by_qualified_name(trained):
+    for outcome in trained:
+        used = json.loads((outcome.folder / "plugins.json").read_text())["used"]
+        assert {each["plugin"] for each in used} == {"acme.every"}
+        assert len({each["kind"] for each in used}) == 10
+        history = rows(outcome.folder / "history.jsonl")
+        assert [row["learning_rate"] for row in history] == [0.05, 0.025]
+        assert {"train/hinge", "valid/wrong"} <= set(history[0])
+    bare, qualified = (rows(outcome.folder / "history.jsonl") for outcome in trained)
+    assert [row["train/loss"] for row in bare] == pytest.approx([row["train/loss"] for row in qualified], rel=1e-5)
+
+
+def test_loggers_see_history_on_rank_0_and_a_failing_one_ends_nothing(trained):
+    folder = trained[0].folder
+
+    assert rows(folder / "notes.jsonl") == [{"task": "every", "epoch": 1}, {"task": "every", "epoch": 2}]
+    assert (folder / "notes.closed").exists()
+    assert rows(folder / "other.jsonl") == [{"task": "every", "epoch": 1}]
+    assert trained[0].stderr.count("is left out from here on: RuntimeError: out of ink") == 1
+
+
+def test_run_hooks_are_called_on_every_rank(trained):
+    for rank in (0, 1):
+        events = rows(trained[0].folder / f"events-{rank}.jsonl")
+        assert [each["event"] for each in events] == ["start", *["step"] * 3, "epoch", *["step"] * 3, "epoch", "end"]
+        assert events[0] == {"event": "start", "task": "every", "n_ranks": 2, "parameters": 2}
+        assert [(each["epoch"], each["step"]) for each in events if each["event"] == "step"][2:4] == [(1, 3), (2, 1)]
+        assert events[-1]["error"] == "None"
+
+
+def test_run_hooks_see_a_failure_which_stays_the_error(blobs, monkeypatch):
+    monkeypatch.setenv("ACME_FAILS", "1")
+
+    with pytest.raises(RuntimeError, match="a hook had enough"):
+        run(blobs.name, {"run_id": "failing", "plugins.enable": ["acme"]})
+
+    assert rows(blobs.parent / "runs/blobs/failing/events-0.jsonl")[-1]["error"] == "RuntimeError('a hook had enough')"
+
+
+def test_installed_is_not_active(blobs):
+    run(blobs.name, {"run_id": "quiet"})
+
+    assert not list((blobs.parent / "runs/blobs/quiet").glob("events-*"))
+
+
+def test_a_deprecated_component_says_until_when(blobs, capsys):
+    assert main(["check", blobs.name, "--set", "train.lr_scheduler.type=halving"]) == 0
+
+    assert (
+        "warning: --set 1: train.lr_scheduler.type: 'halving' is deprecated: until 2030; use 'cosine'\n"
+        in capsys.readouterr().out
+    )
+
+
+def test_an_alias_is_a_name(blobs, capsys):
+    assert main(["check", blobs.name, "--set", "model.name=plain"]) == 0
+    assert main(["which", "model", "plain"]) == 0
+    assert "acme/plainnet\tmeant\tacme-parts 1.2.0\t" in capsys.readouterr().out
+
+
+def test_a_writer_is_found_by_name(acme, tmp_path):
+    from ddpkit import plugins, signatures
+
+    entry = plugins.load().registry.get("writer", "lines")
+    writer = signatures.imported(entry.component.target)(folder=tmp_path)
+    writer.write("x.png", 3)
+
+    assert (tmp_path / "predictions.txt").read_text() == "x.png 3\n"
+
+
+def test_a_slip_in_a_strangers_parameter_is_found_without_an_import(blobs):
+    code = (
+        "import sys, ddpkit.cli; ddpkit.cli.main(['check', 'blobs.toml', '--set', 'model.config.hiden=3']);"
+        "print('torch' in sys.modules, 'acme.parts' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=blobs.parent)
+
+    assert done.stderr == "--set 1: model.config.hiden: model 'tinynet' has no such key, did you mean 'hidden'?\n"
+    assert done.stdout.endswith("False False\n")
+
+
+# --- files of one's own ------------------------------------------------------------------------------------------------
+
+
+PARTS = """\
+import torch
+from torch import nn
+from ddpkit import Component, hookimpl
+
+
+@hookimpl
+def ddpkit_models():
+    yield Component("mine", "my_parts:Mine")
+
+
+@hookimpl
+def ddpkit_datasets():
+    yield Component("ramp", "my_parts:Ramp")
+
+
+class Mine(nn.Sequential):
+    def __init__(self, n_classes: int = 2):
+        super().__init__(nn.Flatten(), nn.Linear(64, n_classes))
+
+
+class Ramp:
+    def __init__(self, n: int = 20):
+        self.n = n
+
+    def __len__(self):
+        return self.n
+
+    def __getitem__(self, index):
+        return torch.full((1, 8, 8), index / self.n), index % 2
+"""
+
+
+@pytest.fixture
+def mine(blobs):
+    """A config in a folder of its own, with a file of parts beside it."""
+    folder = blobs.parent / "project"
+    folder.mkdir()
+    (folder / "my_parts.py").write_text(PARTS)
+    text = BLOBS.replace('"tinynet"', '"mine"').replace('"blobs"\nconfig = { n = 40, n_test = 7 }', '"my_parts/ramp"')
+    file = folder / "mine.toml"
+    file.write_text(text + '[plugins]\nfiles = ["my_parts.py"]\n')
+    return file
+
+
+def test_a_file_beside_the_toml_is_a_plugin_in_ranks_and_loader_workers(mine):
+    options = ["--nproc", "2", "--set", "dataloader.num_workers=1"]
+
+    outcome = ddpkit("run", mine, *options, cwd=mine.parent.parent).assert_done()
+
+    again = ddpkit("run", outcome.folder / "config.toml", cwd="/").assert_done()  # the resolved config needs no folder
+    used = json.loads((again.folder / "plugins.json").read_text())["used"]
+    assert {"kind": "model", "name": "my_parts/mine", "plugin": "my_parts"} in used
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--no-plugins"], "--no-plugins: plugins.files: are plugins too; leave one of the two out\n"),
+        (["--set", "plugins.files=['nowhere.py']"], "--set 1: plugins.files[0]: there is no file "),
+        (["--set", "plugins.files=['my-parts.txt']"], "--set 1: plugins.files[0]: 'my-parts.txt' is no Python module"),
+        (["--set", "plugins.files=['json.py']"], "--set 1: plugins.files[0]: there is another module 'json'"),
+    ],
+)
+def test_a_file_that_cannot_be_a_plugin_is_a_message(mine, capsys, options, message):
+    for name in ("my-parts.txt", "json.py"):
+        mine.with_name(name).write_text("")
+
+    assert main(["check", str(mine), *options]) == 2
+
+    assert message in capsys.readouterr().err
