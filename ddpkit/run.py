@@ -95,6 +95,7 @@ def train(config: Config, found: Plugins, options: Options) -> RunResult | None:
             return None
 
         folder = RunFolder.create(config, found, environment_of(world, options)) if world.is_main else None
+        world.barrier()  # from here on the folder is there for all
         terminal.announce(config.run, engine, run_folder.path_of(config.run))
         output = config.run.output
         weights = WeightsFolder(

@@ -1,6 +1,7 @@
 """A stranger's package adds every kind of component, and harms no run that does not name it."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -9,7 +10,7 @@ from blobs import BLOBS
 
 from ddpkit import run
 from ddpkit.cli import main
-from ddpkit.testing import ddpkit
+from ddpkit.testing import ddpkit, run_toml
 
 EVERY = """\
 task = "every"
@@ -221,3 +222,62 @@ def test_a_file_that_cannot_be_a_plugin_is_a_message(mine, capsys, options, mess
     assert main(["check", str(mine), *options]) == 2
 
     assert message in capsys.readouterr().err
+
+
+# --- beside broken ones ------------------------------------------------------------------------------------------------
+
+
+def distribution(site, name, module, text):
+    """An installed distribution with one plugin, as pip leaves it."""
+    (site / f"{module}.py").write_text(text)
+    info = site / f"{name.replace('-', '_')}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[ddpkit]\n{module} = {module}\n")
+
+
+HOOK = "from ddpkit import Component, hookimpl\n@hookimpl\ndef ddpkit_models():\n    yield Component('tinynet', 'nowhere:Net')\n"
+BAD = {
+    "broken": "import no_such_thing\n",
+    "misspelt": HOOK.replace("ddpkit_models", "ddpkit_modells"),
+    "newer": "ddpkit_api = '2.0'\n" + HOOK,
+    "greedy": "import torch, random\ntorch.manual_seed(99)\nrandom.seed(99)\ntorch.set_num_threads(2)\n" + HOOK,
+}
+
+
+def test_bad_company_changes_no_bit_of_a_run_that_does_not_name_it(blobs, tmp_path, monkeypatch):
+    text = BLOBS.replace('"tinynet"', '"acme/tinynet"')
+    alone = run_toml(text, tmp_path).assert_done()
+    site = tmp_path / "site"
+    site.mkdir()
+    for name, module in BAD.items():
+        distribution(site, f"{name}-dist", f"bad_{name}", module)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([os.environ["PYTHONPATH"], str(site)]))
+
+    beside = run_toml(text, tmp_path).assert_done()
+
+    listed = ddpkit("list-plugins", cwd=tmp_path).assert_done().stdout
+    assert "bad_broken\tbroken-dist 1.0\tbroken\tModuleNotFoundError: No module named 'no_such_thing' (" in listed
+    assert "bad_misspelt\tmisspelt-dist 1.0\tinvalid\t" in listed
+    assert "bad_newer\tnewer-dist 1.0\tincompatible\t" in listed
+    assert "imports torch" in listed
+    for name in ("best.safetensors", "last.safetensors"):
+        assert (alone.folder / "weights" / name).read_bytes() == (beside.folder / "weights" / name).read_bytes()
+    bare = run_toml(text.replace("acme/", ""), tmp_path)
+    assert (
+        "more than one plugin has a model 'tinynet'; write one of 'acme/tinynet' (acme-parts 1.2.0), 'bad_greedy/tinynet'"
+        in bare.stderr
+    )
+
+
+def test_two_distributions_with_one_namespace_are_both_refused(blobs, tmp_path, monkeypatch):
+    site = tmp_path / "site"
+    site.mkdir()
+    distribution(site, "another-acme", "acme", "")
+    (site / "acme.py").unlink()
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([os.environ["PYTHONPATH"], str(site)]))
+
+    outcome = ddpkit("check", blobs, "--set", "model.name=acme/tinynet", cwd=tmp_path)
+
+    assert outcome.exit_code == 3
+    assert "plugin acme (acme-parts) is collision: two distributions have plugins named 'acme'; uninstall one" in outcome.stderr
