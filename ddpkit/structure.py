@@ -109,7 +109,8 @@ def closest(name: str, known: Iterable[str]) -> str:
     lowered = {other.lower(): other for other in sorted(known)}
     if len(name) > LONGEST:
         return ""
-    close = difflib.get_close_matches(name.lower(), lowered, 1)
+    exchanged = [other for other in lowered if sorted(other) == sorted(name.lower())]  # `1l` for `l1`: too short to be near
+    close = difflib.get_close_matches(name.lower(), lowered, 1) or exchanged
     return lowered[close[0]] if close else ""
 
 

@@ -43,9 +43,9 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(name)
 
     def target(n_channels: int = 3, n_classes: int = 1000, pretrained: bool = False) -> Any:  # noqa: FBT001, FBT002
-        from ddpkit_plugins.models.classifiers import classifier  # noqa: PLC0415 - heavy, and wanted by runs alone
+        from ddpkit_plugins.models import classifiers as built  # noqa: PLC0415 - heavy, and wanted by runs alone
 
-        return classifier(name, n_channels, n_classes, pretrained=pretrained)
+        return built.torchvision(name, n_channels, n_classes, pretrained)
 
     target.__doc__ = f"Torchvision's {name}; parameters as of the model `torchvision`."
     return target

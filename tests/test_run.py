@@ -151,7 +151,7 @@ def test_list_plugins_shows_the_stranger(acme, tmp_path):
         "acme\tacme-parts 1.2.0\tok\tmodel: tinynet, normnet, lazynet, troubled; criterion: fragile; metric: counts, confidence; dataset: blobs\n"
         in outcome.stdout
     )
-    assert "builtin.models\tddpkit 0.1.0\tok\tmodel: resnet18\n" in outcome.stdout
+    assert "builtin.models\tddpkit 0.1.0\tok\tmodel: resnet18, " in outcome.stdout
     listed = json.loads(ddpkit("list-plugins", "--json", cwd=tmp_path).stdout)
     assert listed[0]["components"][0] == {"kind": "model", "name": "acme/tinynet", "doc": "one hidden layer"}
 

@@ -1,23 +1,21 @@
-"""U-Net (Ronneberger, Fischer and Brox 2015, "U-Net: Convolutional networks for biomedical image segmentation")."""
-
-import itertools
+"""U-Net (Ronneberger et al. 2015, "U-Net: convolutional networks for biomedical image segmentation")."""
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 
 class UNet(nn.Module):
-    """Images [B, n_channels, H, W] to logits [B, n_classes, H, W], for any H and W of at least `2 ** depth`.
+    """Takes images [B, n_channels, H, W] of any size and returns logits [B, n_classes, H, W].
 
-    Padded convolutions with BatchNorm, so that nothing is cut off at the borders.
+    Unlike the paper's, convolutions are padded, so that the logits have the size of the image, and each is followed by
+    BatchNorm. A level halves height and width, odd ones rounded up, and doubles the channels.
 
     Args:
         n_channels: Of the images.
         n_classes: Logits a pixel; 1 tells two classes apart.
-        depth: Halvings of the image.
-        width: Channels of the first level; each level has twice as many as the one above.
-        bilinear: Enlarge by interpolation and a convolution; false = by a transposed convolution.
+        depth: Halvings, 4 in the paper.
+        width: Channels of the first level, 64 in the paper.
+        bilinear: Enlarge by interpolation and a 1x1 convolution; else by a transposed convolution, as the paper does.
     """
 
     def __init__(
@@ -30,47 +28,43 @@ class UNet(nn.Module):
     ) -> None:
         super().__init__()
         if min(n_channels, n_classes, depth, width) < 1:
-            given = f"{n_channels}, {n_classes}, {depth} and {width}"
-            raise ValueError(f"n_channels, n_classes, depth and width are at least 1, got {given}")
+            numbers = f"{n_channels}, {n_classes}, {depth} and {width}"
+            raise ValueError(f"n_channels, n_classes, depth and width are at least 1, got {numbers}")
         widths = [width * 2**level for level in range(depth + 1)]
-        self.first = twice(n_channels, width)
-        self.down = nn.ModuleList(nn.Sequential(nn.MaxPool2d(2), twice(*pair)) for pair in itertools.pairwise(widths))
-        self.up = nn.ModuleList(Up(wide, narrow, bilinear=bilinear) for wide, narrow in itertools.pairwise(widths[::-1]))
+        self.encoders = nn.ModuleList(
+            block(inward, outward) for inward, outward in zip([n_channels, *widths], widths, strict=False)
+        )
+        self.halve = nn.MaxPool2d(2, ceil_mode=True)  # rounded up, so that one pixel stays one
+        self.enlargers = nn.ModuleList(enlarger(each, bilinear=bilinear) for each in widths[:-1])
+        self.decoders = nn.ModuleList(block(2 * each, each) for each in widths[:-1])
         self.head = nn.Conv2d(width, n_classes, kernel_size=1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Down, keeping each level, and up again."""
-        levels = [self.first(images)]
-        for down in self.down:
-            levels.append(down(levels[-1]))
-        features = levels.pop()
-        for up in self.up:
-            features = up(features, levels.pop())
-        logits: Tensor = self.head(features)
+        """Images [B, n_channels, H, W] to logits [B, n_classes, H, W]."""
+        maps = [self.encoders[0](images)]
+        for encoder in self.encoders[1:]:
+            maps.append(encoder(self.halve(maps[-1])))
+        found = maps.pop()
+        for enlarge, decode in zip(reversed(self.enlargers), reversed(self.decoders), strict=True):
+            kept = maps.pop()
+            height, width = kept.shape[-2:]
+            found = decode(torch.cat([kept, enlarge(found)[..., :height, :width]], dim=1))  # an odd map was rounded up
+        logits: Tensor = self.head(found)
         return logits
 
 
-class Up(nn.Module):
-    """Enlarge, and join with the level of that size."""
-
-    def __init__(self, wide: int, narrow: int, *, bilinear: bool) -> None:
-        super().__init__()
-        interpolated = nn.Sequential(nn.Upsample(scale_factor=2, mode="bilinear"), nn.Conv2d(wide, narrow, kernel_size=1))
-        self.enlarge = interpolated if bilinear else nn.ConvTranspose2d(wide, narrow, kernel_size=2, stride=2)
-        self.join = twice(2 * narrow, narrow)
-
-    def forward(self, features: Tensor, level: Tensor) -> Tensor:
-        """Features [B, wide, H // 2, W // 2] and the level [B, narrow, H, W] to [B, narrow, H, W]."""
-        features = self.enlarge(features)
-        missing = [level.shape[axis] - features.shape[axis] for axis in (-1, -2)]  # 1 where a side was odd
-        features = functional.pad(features, [0, missing[0], 0, missing[1]])
-        joined: Tensor = self.join(torch.cat([level, features], dim=1))
-        return joined
-
-
-def twice(n_in: int, n_out: int) -> nn.Sequential:
-    """Convolution, BatchNorm, ReLU, and once more."""
-    layers = [
-        part for n in (n_in, n_out) for part in (nn.Conv2d(n, n_out, 3, padding=1, bias=False), nn.BatchNorm2d(n_out), nn.ReLU())
-    ]
+def block(n_in: int, n_out: int) -> nn.Sequential:
+    """Twice a 3x3 convolution, BatchNorm and ReLU; height and width stay."""
+    layers: list[nn.Module] = []
+    for n_from in (n_in, n_out):
+        convolution = nn.Conv2d(n_from, n_out, kernel_size=3, padding=1, bias=False)  # BatchNorm has a bias
+        layers += [convolution, nn.BatchNorm2d(n_out), nn.ReLU(inplace=True)]
     return nn.Sequential(*layers)
+
+
+def enlarger(n_out: int, *, bilinear: bool) -> nn.Module:
+    """[B, 2 * n_out, H, W] to [B, n_out, 2 * H, 2 * W]."""
+    if not bilinear:
+        return nn.ConvTranspose2d(2 * n_out, n_out, kernel_size=2, stride=2)
+    # a 1x1 convolution and an interpolation may change places; this way round costs a quarter
+    return nn.Sequential(nn.Conv2d(2 * n_out, n_out, kernel_size=1), nn.Upsample(scale_factor=2, mode="bilinear"))

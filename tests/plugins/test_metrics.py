@@ -1,91 +1,146 @@
-"""Metrics and postprocesses against counts by hand."""
+"""Metrics against counts made by hand."""
 
 import pytest
 import torch
+from worlds import in_world
 
-from ddpkit_plugins import metrics
-from ddpkit_plugins.postprocesses import binary_segmentation, classification, multilabel, segmentation
+from ddpkit_plugins.metrics.classes import accuracy, auc, dice, f1, iou, precision, recall, specificity
 
-THREE = torch.tensor([[0.7, 0.2, 0.1], [0.6, 0.3, 0.1], [0.1, 0.2, 0.7], [0.3, 0.4, 0.3]])
-CLASSES = torch.tensor([0, 1, 2, 0])
-"""Predicted: 0, 0, 2, 1."""
-TWO = torch.tensor([[0.2, 0.8], [0.4, 0.6], [0.9, 0.1], [0.3, 0.7], [0.6, 0.4]])
-LABELS = torch.tensor([1, 0, 0, 1, 1])
-"""Predicted: 1, 1, 0, 1, 0. TP 2, FP 1, TN 1, FN 1."""
-
-
-def test_accuracy_is_the_share_of_right_samples():
-    assert metrics.accuracy(3)(THREE, CLASSES) == 0.5
-    assert metrics.accuracy(3, top_k=2)(THREE, CLASSES) == 1.0
-    assert metrics.accuracy(3, average="macro")(THREE, CLASSES) == pytest.approx(0.5)
+FORMULAS = {
+    precision: lambda tp, fp, fn, tn: tp / (tp + fp),
+    recall: lambda tp, fp, fn, tn: tp / (tp + fn),
+    f1: lambda tp, fp, fn, tn: 2 * tp / (2 * tp + fp + fn),
+    specificity: lambda tp, fp, fn, tn: tn / (tn + fp),
+    iou: lambda tp, fp, fn, tn: tp / (tp + fp + fn),
+    dice: lambda tp, fp, fn, tn: 2 * tp / (2 * tp + fp + fn),
+}
+FOUND = torch.tensor([0, 0, 1, 2, 2, 1, 0, 2, 1, 1, 2, 0])
+TRUE = torch.tensor([0, 1, 1, 2, 0, 1, 0, 2, 2, 1, 2, 2])
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("precision", 2 / 3),
-        ("recall", 2 / 3),
-        ("specificity", 1 / 2),
-        ("f1", 2 / 3),
-        ("dice", 2 / 3),
-        ("iou", 2 / 4),
-        ("auc", 5 / 6),
-    ],
-)
-def test_of_two_classes_metrics_are_about_the_second(name, value):
-    assert getattr(metrics, name)(2)(TWO, LABELS) == pytest.approx(value)
+def counts(found, true, number):
+    hit, is_it = found == number, true == number
+    return [int(each.sum()) for each in (hit & is_it, hit & ~is_it, ~hit & is_it, ~hit & ~is_it)]
 
 
-@pytest.mark.parametrize(
-    ("name", "macro", "micro"),
-    [
-        ("precision", (1 / 2 + 0 + 1) / 3, 2 / 4),
-        ("recall", (1 / 2 + 0 + 1) / 3, 2 / 4),
-        ("specificity", (1 / 2 + 2 / 3 + 1) / 3, 6 / 8),
-        ("f1", (1 / 2 + 0 + 1) / 3, 2 / 4),
-        ("iou", (1 / 3 + 0 + 1) / 3, 2 / 6),
-    ],
-)
-def test_of_more_classes_metrics_are_averaged(name, macro, micro):
-    assert getattr(metrics, name)(3)(THREE, CLASSES) == pytest.approx(macro)
-    assert getattr(metrics, name)(3, average="micro")(THREE, CLASSES) == pytest.approx(micro)
+def probabilities(found, n_classes):
+    """Of which the class found is the most probable."""
+    one_hot = torch.nn.functional.one_hot(found, n_classes).movedim(-1, 1)
+    return (one_hot + torch.rand(one_hot.shape) * 0.5).softmax(dim=1)
 
 
-@pytest.mark.parametrize("shape", [(1, 2, 2), (1, 1, 2, 2)])
-@pytest.mark.parametrize("name", ["accuracy", "precision", "recall", "specificity", "f1", "dice", "iou", "auc"])
-def test_masks_of_bytes_count_by_pixel(name, shape):
-    shares = torch.tensor([[[[0.2, 0.4], [0.9, 0.3]], [[0.8, 0.6], [0.1, 0.7]]]])
-    mask = torch.tensor([1, 0, 0, 1], dtype=torch.uint8)
-    flat = shares.movedim(1, -1).reshape(-1, 2)
+@pytest.mark.parametrize("make", FORMULAS)
+def test_two_classes_mean_the_positive_one(make):
+    found, true = FOUND.clamp(max=1), TRUE.clamp(max=1)
 
-    assert getattr(metrics, name)(2)(shares, mask.reshape(shape)) == pytest.approx(
-        float(getattr(metrics, name)(2)(flat, mask.long()))
-    )
+    value = make(2)(probabilities(found, 2), true)
+    assert value.shape == ()
+    assert value.item() == pytest.approx(FORMULAS[make](*counts(found, true, 1)))
+    assert make(1)(probabilities(found, 2), true) == value
 
 
-def test_a_metric_begins_anew():
-    metric = metrics.iou(2)
-    metric.update(TWO, LABELS)
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("make", FORMULAS)
+def test_averages_over_classes_and_over_samples(make, n_classes):
+    found, true = FOUND.clamp(max=n_classes - 1), TRUE.clamp(max=n_classes - 1)
+    each = [counts(found, true, number) for number in range(n_classes)]
+    predictions = probabilities(found, n_classes)
+
+    macro = sum(FORMULAS[make](*one) for one in each) / n_classes
+    micro = FORMULAS[make](*(sum(column) for column in zip(*each, strict=True)))
+    assert make(n_classes, average="macro")(predictions, true).item() == pytest.approx(macro)
+    assert make(n_classes, average="micro")(predictions, true).item() == pytest.approx(micro)
+    if n_classes > 2:
+        assert make(n_classes)(predictions, true).item() == pytest.approx(macro)
+
+
+@pytest.mark.parametrize("make", [accuracy, auc, *FORMULAS])
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("shape", [(2, 2, 3), (2, 1, 2, 3)])
+def test_pixels_of_masks_count_like_samples(make, n_classes, shape):
+    found, true = FOUND.clamp(max=n_classes - 1), TRUE.clamp(max=n_classes - 1)
+    flat = probabilities(found, n_classes)
+    maps = flat.reshape(2, 2, 3, n_classes).movedim(-1, 1)
+
+    torch.testing.assert_close(make(n_classes)(maps, true.reshape(shape).byte()), make(n_classes)(flat, true))
+
+
+@pytest.mark.parametrize("make", [accuracy, auc, *FORMULAS])
+def test_ignored_targets_do_not_count(make):
+    predictions, true = probabilities(FOUND, 3), TRUE.clone()
+    true[[0, 5]] = 255
+    kept = true != 255
+
+    torch.testing.assert_close(make(3, ignore_index=255)(predictions, true.byte()), make(3)(predictions[kept], true[kept]))
+
+
+def pairs_in_order(scores, positive):
+    """The share of pairs of a positive and a negative in which the positive scores higher, a tie being half of one."""
+    difference = scores[positive][:, None] - scores[~positive][None]
+    return ((difference > 0).double() + (difference == 0).double() / 2).mean().item()
+
+
+def test_auc_is_the_share_of_pairs_in_order():
+    two = torch.rand(12, dtype=torch.float64).round(decimals=1)
+    three = torch.rand(12, 3).softmax(dim=1)
+
+    binary = auc(2)(torch.stack([1 - two, two], dim=1), TRUE.clamp(max=1))
+    assert binary.item() == pytest.approx(pairs_in_order(two, TRUE > 0))
+    wanted = sum(pairs_in_order(three[:, number], number == TRUE) for number in range(3)) / 3
+    assert auc(3)(three, TRUE).item() == pytest.approx(wanted)
+    assert auc(3, thresholds=1000)(three, TRUE).item() == pytest.approx(wanted, abs=0.02)
+
+
+def auc_of_share(world, n_classes):
+    """Rank 0 has all samples, rank 1 none."""
+    metric = auc(n_classes)
+    if world.is_main:
+        metric.update(*samples(n_classes))
+    return metric.compute()
+
+
+def samples(n_classes):
+    generator = torch.Generator().manual_seed(1)
+    return torch.rand(12, n_classes, generator=generator).softmax(dim=1), TRUE.clamp(max=n_classes - 1)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.filterwarnings("ignore:.*was called before the ``update``")
+def test_auc_is_the_same_on_a_rank_without_samples(tmp_path, n_classes):
+    values = in_world(2, tmp_path, auc_of_share, n_classes)
+
+    assert values == [auc(n_classes)(*samples(n_classes))] * 2
+
+
+@pytest.mark.parametrize("make", [accuracy, auc, *FORMULAS])
+def test_a_metric_begins_anew_after_a_reset(make):
+    metric = make(3)
+    metric.update(probabilities(TRUE, 3), TRUE)
+    metric.compute()
     metric.reset()
-    metric.update(TWO[:1], LABELS[:1])
+    metric.update(probabilities(FOUND, 3), TRUE)
 
-    assert metric.compute() == 1.0
-
-
-@pytest.mark.parametrize("make", [classification, segmentation, binary_segmentation])
-def test_probabilities_of_classes_add_up_to_one(make):
-    one, three = torch.randn(2, 1, 3, 3), torch.randn(2, 3, 3, 3)
-
-    torch.testing.assert_close(make()(one)[:, 1:], one.sigmoid())
-    torch.testing.assert_close(make()(one).sum(1), torch.ones(2, 3, 3))
-    torch.testing.assert_close(make()(three), three.softmax(1))
+    assert 0 < metric.compute() < 1
 
 
-def test_labels_are_each_by_themselves():
-    torch.testing.assert_close(multilabel()(torch.tensor([[0.0, 100.0]])), torch.tensor([[0.5, 1.0]]))
+@pytest.mark.parametrize(
+    ("predictions", "targets"),
+    [
+        (torch.rand(4, 3), torch.tensor([0, 1, 2, 3])),
+        (torch.rand(1, 3, 2, 2), torch.tensor([[[0, 0], [255, 255]]])),
+        (torch.rand(4, 2), torch.tensor([0, 1, 1, 0])),
+        (torch.rand(4, 1), torch.tensor([0, 1, 1, 0])),
+        (torch.rand(4, 3), torch.rand(4)),
+        (torch.rand(4, 3), torch.zeros(4, 3, dtype=torch.long)),
+        (torch.rand(4), torch.tensor([0, 1, 1, 0])),
+    ],
+)
+def test_what_does_not_fit_is_refused(predictions, targets):
+    with pytest.raises(ValueError, match="got"):
+        precision(3).update(predictions, targets)
 
 
-@pytest.mark.parametrize(("make", "params"), [(metrics.accuracy, {"top_k": 0}), (metrics.auc, {"thresholds": 1})])
+@pytest.mark.parametrize(("make", "params"), [(accuracy, {"top_k": 4}), (accuracy, {"top_k": 0}), (auc, {"thresholds": 1})])
 def test_parameters_that_cannot_be_are_refused(make, params):
-    with pytest.raises(ValueError, match=r"got"):
+    with pytest.raises(ValueError, match="got"):
         make(3, **params)
