@@ -1,18 +1,28 @@
 """Metrics against counts made by hand."""
 
+from typing import NamedTuple
+
 import pytest
 import torch
 from worlds import in_world
 
 from ddpkit_plugins.metrics.classes import accuracy, auc, dice, f1, iou, precision, recall, specificity
 
+
+class Counts(NamedTuple):
+    tp: int
+    fp: int
+    fn: int
+    tn: int
+
+
 FORMULAS = {
-    precision: lambda tp, fp, fn, tn: tp / (tp + fp),
-    recall: lambda tp, fp, fn, tn: tp / (tp + fn),
-    f1: lambda tp, fp, fn, tn: 2 * tp / (2 * tp + fp + fn),
-    specificity: lambda tp, fp, fn, tn: tn / (tn + fp),
-    iou: lambda tp, fp, fn, tn: tp / (tp + fp + fn),
-    dice: lambda tp, fp, fn, tn: 2 * tp / (2 * tp + fp + fn),
+    precision: lambda n: n.tp / (n.tp + n.fp),
+    recall: lambda n: n.tp / (n.tp + n.fn),
+    f1: lambda n: 2 * n.tp / (2 * n.tp + n.fp + n.fn),
+    specificity: lambda n: n.tn / (n.tn + n.fp),
+    iou: lambda n: n.tp / (n.tp + n.fp + n.fn),
+    dice: lambda n: 2 * n.tp / (2 * n.tp + n.fp + n.fn),
 }
 FOUND = torch.tensor([0, 0, 1, 2, 2, 1, 0, 2, 1, 1, 2, 0])
 TRUE = torch.tensor([0, 1, 1, 2, 0, 1, 0, 2, 2, 1, 2, 2])
@@ -20,7 +30,7 @@ TRUE = torch.tensor([0, 1, 1, 2, 0, 1, 0, 2, 2, 1, 2, 2])
 
 def counts(found, true, number):
     hit, is_it = found == number, true == number
-    return [int(each.sum()) for each in (hit & is_it, hit & ~is_it, ~hit & is_it, ~hit & ~is_it)]
+    return Counts(*(int(each.sum()) for each in (hit & is_it, hit & ~is_it, ~hit & is_it, ~hit & ~is_it)))
 
 
 def probabilities(found, n_classes):
@@ -35,7 +45,7 @@ def test_two_classes_mean_the_positive_one(make):
 
     value = make(2)(probabilities(found, 2), true)
     assert value.shape == ()
-    assert value.item() == pytest.approx(FORMULAS[make](*counts(found, true, 1)))
+    assert value.item() == pytest.approx(FORMULAS[make](counts(found, true, 1)))
     assert make(1)(probabilities(found, 2), true) == value
 
 
@@ -46,8 +56,8 @@ def test_averages_over_classes_and_over_samples(make, n_classes):
     each = [counts(found, true, number) for number in range(n_classes)]
     predictions = probabilities(found, n_classes)
 
-    macro = sum(FORMULAS[make](*one) for one in each) / n_classes
-    micro = FORMULAS[make](*(sum(column) for column in zip(*each, strict=True)))
+    macro = sum(FORMULAS[make](one) for one in each) / n_classes
+    micro = FORMULAS[make](Counts(*map(sum, zip(*each, strict=True))))
     assert make(n_classes, average="macro")(predictions, true).item() == pytest.approx(macro)
     assert make(n_classes, average="micro")(predictions, true).item() == pytest.approx(micro)
     if n_classes > 2:
