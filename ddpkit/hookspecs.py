@@ -71,6 +71,11 @@ def ddpkit_models() -> Iterable[Component]:
     Run-time values: `classes` (list of names, may be empty).
     Returns an `nn.Module`, called with images [B, C, H, W]; called with `(images, targets)` in training when the TOML
     has no `[[criterion]]`.
+
+    Example:
+        @hookimpl
+        def ddpkit_models():
+            yield Component("tinynet", "acme.parts:TinyNet", doc="one hidden layer, for small images")
     """
     raise NotImplementedError
 
@@ -81,6 +86,11 @@ def ddpkit_criteria() -> Iterable[Component]:
 
     Run-time values: `classes`, `n_classes`.
     Returns a callable `(outputs, targets) -> scalar`, the mean over the micro-batch. A module is moved to the device.
+
+    Example:
+        @hookimpl
+        def ddpkit_criteria():
+            yield Component("hinge", "torch.nn:MultiMarginLoss", doc="a margin between the right class and the others")
     """
     raise NotImplementedError
 
@@ -92,6 +102,11 @@ def ddpkit_transforms() -> Iterable[Component]:
     Run-time values: none.
     Returns a callable in the manner of `torchvision.transforms.v2`: called with `(image, target)`, returns both.
     A `batchable` one that ends the list is called with a batch of images alone, on the device.
+
+    Example:
+        @hookimpl
+        def ddpkit_transforms():
+            yield Component("SOLARIZE", "torchvision.transforms.v2:RandomSolarize", train_only=True)
     """
     raise NotImplementedError
 
@@ -102,6 +117,11 @@ def ddpkit_postprocesses() -> Iterable[Component]:
 
     Run-time values: `classes`, `n_classes`.
     Returns a callable `outputs -> predictions`; predictions are what metrics take.
+
+    Example:
+        @hookimpl
+        def ddpkit_postprocesses():
+            yield Component("sharpened", "acme.every:sharpened")
     """
     raise NotImplementedError
 
@@ -112,6 +132,11 @@ def ddpkit_metrics() -> Iterable[Component]:
 
     Run-time values: `classes`, `n_classes`.
     Returns a `torchmetrics.Metric`: `update(predictions, targets)` with the rank's own samples, `compute()` on all ranks.
+
+    Example:
+        @hookimpl
+        def ddpkit_metrics():
+            yield Component("kappa", "torchmetrics.classification:MulticlassCohenKappa", takes="labels")
     """
     raise NotImplementedError
 
@@ -123,6 +148,11 @@ def ddpkit_datasets() -> Iterable[Component]:
     Run-time values: `root_dir` (absolute path, may be empty), `classes` (as the config names them, maybe none), `seed`.
     Returns a map-style dataset of `(image, target)`. Its attribute `parts`, if it has one, maps `train`, `valid` or
     `test` to indices; the split divides the indices that `parts` leaves. `targets`, if it has them, is one label a sample.
+
+    Example:
+        @hookimpl
+        def ddpkit_datasets():
+            yield Component("dots", "acme.every:Dots", doc="bright and dark images")
     """
     raise NotImplementedError
 
@@ -133,6 +163,11 @@ def ddpkit_splits() -> Iterable[Component]:
 
     Run-time values: `n_samples` (how many are to be divided), `targets` (labels or None), `seed`.
     Returns a mapping of `train`, `valid`, `test` to lists of positions 0..n_samples-1; the same on every rank.
+
+    Example:
+        @hookimpl
+        def ddpkit_splits():
+            yield Component("thirds", "acme.every:thirds", doc="equal parts")
     """
     raise NotImplementedError
 
@@ -143,6 +178,11 @@ def ddpkit_optimizers() -> Iterable[Component]:
 
     Run-time values: `params`. The TOML's `learning_rate` is passed as `lr`, as torch calls it.
     Returns a `torch.optim.Optimizer`.
+
+    Example:
+        @hookimpl
+        def ddpkit_optimizers():
+            yield Component("rmsprop", "torch.optim:RMSprop")
     """
     raise NotImplementedError
 
@@ -154,6 +194,11 @@ def ddpkit_lr_schedulers() -> Iterable[Component]:
     Run-time values: `optimizer`, `total_steps` (how often `step()` will be called, warm-up left out), `epochs`,
     `steps_per_epoch`. The core does the warm-up.
     Returns a `torch.optim.lr_scheduler.LRScheduler`.
+
+    Example:
+        @hookimpl
+        def ddpkit_lr_schedulers():
+            yield Component("polynomial", "torch.optim.lr_scheduler:PolynomialLR")
     """
     raise NotImplementedError
 
@@ -165,6 +210,11 @@ def ddpkit_loggers() -> Iterable[Component]:
     Run-time values: `folder` (`pathlib.Path` of the run), `config` (the resolved config as plain tables).
     Returns an object with `epoch_ended(row)`, called with each row of history, and `close()`. What it raises becomes a
     warning, and it is not called again: no run ends for the sake of a logger.
+
+    Example:
+        @hookimpl
+        def ddpkit_loggers():
+            yield Component("notes", "acme.every:Notes", doc="a JSON line an epoch")
     """
     raise NotImplementedError
 
@@ -175,6 +225,11 @@ def ddpkit_writers() -> Iterable[Component]:
 
     Run-time values: `folder` (`pathlib.Path`), `classes`.
     Returns an object with `write(name, prediction)`, called for each input, and `close()`.
+
+    Example:
+        @hookimpl
+        def ddpkit_writers():
+            yield Component("lines", "acme.every:Lines", doc="a line a prediction")
     """
     raise NotImplementedError
 
@@ -184,13 +239,25 @@ def ddpkit_writers() -> Iterable[Component]:
 
 @hookspec
 def ddpkit_find(kind: str, name: str) -> "Component | None":
-    """The component `name` (bare) of a kind (`model`, ...), or None: for families too large to declare. Imports nothing heavy."""
+    """The component `name` (bare) of a kind (`model`, ...), or None: for families too large to declare. Imports nothing heavy.
+
+    Example:
+        @hookimpl
+        def ddpkit_find(kind, name):
+            return Component(name, "torchvision.models:" + name) if kind == "model" and name == "resnet101" else None
+    """
     raise NotImplementedError
 
 
 @hookspec
 def ddpkit_names(kind: str, pattern: str) -> Iterable[str]:
-    """The bare names that `ddpkit_find` knows and that match a pattern (`*`, `?`), for lists; may take a while."""
+    """The bare names that `ddpkit_find` knows and that match a pattern (`*`, `?`), for lists; may take a while.
+
+    Example:
+        @hookimpl
+        def ddpkit_names(kind, pattern):
+            return [name for name in ("resnet101",) if kind == "model" and fnmatch.fnmatch(name, pattern)]
+    """
     raise NotImplementedError
 
 
@@ -199,37 +266,73 @@ def ddpkit_names(kind: str, pattern: str) -> Iterable[str]:
 
 @hookspec
 def ddpkit_run_start(run: Any) -> None:
-    """Before the first step; `run` has `folder`, `config` (plain tables), `rank`, `n_ranks`, `device`, `model`, `optimizer`."""
+    """Before the first step; `run` has `folder`, `config` (plain tables), `rank`, `n_ranks`, `device`, `model`, `optimizer`.
+
+    Example:
+        @hookimpl
+        def ddpkit_run_start(run):
+            (run.folder / f"rank-{run.rank}.txt").write_text(f"{run.n_ranks} ranks on {run.device}")
+    """
     raise NotImplementedError
 
 
 @hookspec
 def ddpkit_step_end(run: Any, epoch: int, step: int) -> None:
-    """After an optimizer step of this epoch (both 1-based). In the hot loop: reads nothing from the device, changes nothing."""
+    """After an optimizer step of this epoch (both 1-based). In the hot loop: reads nothing from the device, changes nothing.
+
+    Example:
+        @hookimpl
+        def ddpkit_step_end(run, epoch, step):
+            watchdog.reset()
+    """
     raise NotImplementedError
 
 
 @hookspec
 def ddpkit_epoch_end(run: Any, row: Mapping[str, float]) -> None:
-    """After an epoch was trained and evaluated; `row` is its row of history, without the times on ranks but the first."""
+    """After an epoch was trained and evaluated; `row` is its row of history, without the times on ranks but the first.
+
+    Example:
+        @hookimpl
+        def ddpkit_epoch_end(run, row):
+            print(run.rank, row["valid/loss"])
+    """
     raise NotImplementedError
 
 
 @hookspec
 def ddpkit_checkpoint_save(run: Any) -> "Mapping[str, Any] | None":
-    """Rank 0: tensors and plain values to be kept under the plugin's name. Checkpoints are not built yet."""
+    """Rank 0: tensors and plain values to be kept under the plugin's name. Checkpoints are not built yet.
+
+    Example:
+        @hookimpl
+        def ddpkit_checkpoint_save(run):
+            return {"seen": 17} if run.rank == 0 else None
+    """
     raise NotImplementedError
 
 
 @hookspec
 def ddpkit_checkpoint_load(run: Any, state: Mapping[str, Any]) -> None:
-    """What this plugin saved, and only that. Checkpoints are not built yet."""
+    """What this plugin saved, and only that. Checkpoints are not built yet.
+
+    Example:
+        @hookimpl
+        def ddpkit_checkpoint_load(run, state):
+            print("goes on from", state["seen"])
+    """
     raise NotImplementedError
 
 
 @hookspec
 def ddpkit_run_end(run: Any, error: "BaseException | None") -> None:
-    """After the last step and the test, and after a failure, which is `error`."""
+    """After the last step and the test, and after a failure, which is `error`.
+
+    Example:
+        @hookimpl
+        def ddpkit_run_end(run, error):
+            print("done" if error is None else f"failed: {error}")
+    """
     raise NotImplementedError
 
 

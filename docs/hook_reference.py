@@ -1,10 +1,11 @@
 """Writes docs/hooks.md from the hook specifications: `python docs/hook_reference.py`."""
 
 import inspect
+import textwrap
 from pathlib import Path
 
 from ddpkit import hookspecs
-from ddpkit.hookspecs import FAMILY_HOOKS, HOOKS, RUN_HOOKS, RUNTIME_VALUES, Component
+from ddpkit.hookspecs import FAMILY_HOOKS, HOOKS, RUN_HOOKS, Component
 
 HERE = Path(__file__).parent
 INTRODUCTION = """\
@@ -20,7 +21,7 @@ values below that its signature names.
 
 def reference() -> str:
     """The whole page."""
-    kinds = "".join(section(hook, f"`{hook}`: {kind}", RUNTIME_VALUES[kind]) for kind, hook in HOOKS.items())
+    kinds = "".join(section(hook, f"`{hook}`: {kind}") for kind, hook in HOOKS.items())
     families = "".join(section(hook, f"`{hook}`") for hook in FAMILY_HOOKS)
     run = "".join(section(hook, f"`{hook}`") for hook in RUN_HOOKS)
     return f"{INTRODUCTION}\n{component()}{kinds}\n# Open families\n{families}\n# Run hooks\n{run}"
@@ -32,13 +33,13 @@ def component() -> str:
     return f"## `Component`\n\n```python\nComponent({fields})\n```\n\n{inspect.cleandoc(Component.__doc__ or '')}\n"
 
 
-def section(hook: str, title: str, values: frozenset[str] = frozenset()) -> str:
+def section(hook: str, title: str) -> str:
     """One hook."""
     function = getattr(hookspecs, hook)
     names = list(inspect.signature(function).parameters)
     takes = f"Arguments: {', '.join(f'`{name}`' for name in names)}.\n\n" if names else ""
-    allowed = f"Run-time values: {', '.join(f'`{name}`' for name in sorted(values))}.\n\n" if values else ""
-    return f"\n## {title}\n\n{takes}{allowed}{inspect.cleandoc(function.__doc__ or '')}\n"
+    text, _, example = inspect.cleandoc(function.__doc__ or "").partition("\n\nExample:\n")
+    return f"\n## {title}\n\n{takes}{text}\n\n```python\n{textwrap.dedent(example)}\n```\n"
 
 
 if __name__ == "__main__":

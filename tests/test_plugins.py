@@ -1,9 +1,13 @@
 """Every plugin by itself: found, named, and unable to harm the others."""
 
+import fnmatch
 import importlib.metadata
+import inspect
 import json
+import re
 import subprocess
 import sys
+import textwrap
 import types
 from pathlib import Path
 
@@ -13,7 +17,7 @@ import tomli
 import tomli_w
 from blobs import BLOBS
 
-from ddpkit import Component, PluginError, hookimpl, plugins, schema
+from ddpkit import Component, PluginError, describe, hookimpl, hookspecs, plugins, schema
 from ddpkit.check import check, judge
 from ddpkit.cli import main
 from ddpkit.commands.list_plugins import provides
@@ -450,3 +454,31 @@ def test_without_an_import_names_and_versions_are_known(acme, capsys):
 
     assert "acme\tacme-parts\t1.2.0\tacme.plugin\n" in done.stdout
     assert done.stdout.endswith("False\n")
+
+
+@pytest.mark.parametrize("hook", [*HOOKS.values(), *hookspecs.FAMILY_HOOKS, *hookspecs.RUN_HOOKS])
+def test_the_example_of_each_hook_is_a_plugin(acme, hook, module):
+    """As it is printed; the components that it yields can be described, so their targets are there."""
+    text = inspect.cleandoc(getattr(hookspecs, hook).__doc__).partition("Example:\n")[2]
+    names = {"hookimpl": hookimpl, "Component": Component, "fnmatch": fnmatch}
+    exec(textwrap.dedent(text), names)  # noqa: S102 - our own documentation
+    hooks = {name: value for name, value in names.items() if name == hook}
+    if hook == "ddpkit_find":
+        hooks["ddpkit_names"] = hookimpl(lambda kind, pattern: [])
+    if hook == "ddpkit_names":
+        hooks["ddpkit_find"] = hookimpl(lambda kind, name: None)
+
+    found = register([source(module("example_parts", **hooks), "example")])
+
+    assert [plugin.status for plugin in found.plugins] == ["ok"], found.plugins
+    for entry in found.registry:
+        assert describe.described(entry).source
+    assert len(list(found.registry)) == (hook in HOOKS.values())
+
+
+@pytest.mark.parametrize("kind", HOOKS)
+def test_the_docstring_of_each_hook_lists_the_run_time_values(kind):
+    text = inspect.getdoc(getattr(hookspecs, HOOKS[kind])).partition("Run-time values:")[2].partition("Returns")[0]
+    hidden = {"lr"}  # the TOML's learning_rate
+
+    assert set(re.findall(r"`(\w+)`", text)) - {"learning_rate", "step"} - hidden == hookspecs.RUNTIME_VALUES[kind] - hidden
