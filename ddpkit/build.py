@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from ddpkit import config as config_file
 from ddpkit import schema, seeding, signatures
-from ddpkit.check import PARTS, Reference, class_names, find, n_classes, references
 from ddpkit.config import Config
 from ddpkit.criteria import Criteria, Term
 from ddpkit.dist import World
@@ -27,6 +27,7 @@ from ddpkit.log import LOGGER
 from ddpkit.loggers import GuardedLogger
 from ddpkit.measures import Measure
 from ddpkit.precision import Precision
+from ddpkit.references import PARTS, Reference, class_names, find, n_classes, references
 from ddpkit.registry import Registry
 from ddpkit.sampler import Sampler
 from ddpkit.schedule import Schedule
@@ -149,6 +150,9 @@ class Parts:
             epochs=self.run.train.epoch,
             steps_per_epoch=steps_per_epoch,
         )
+        if by_step and isinstance(scheduler, ReduceLROnPlateau):
+            message = "a schedule that looks at the validation loss moves by epoch"
+            raise ConfigError([self.config.problem(("train", "lr_scheduler", "update_policy"), message)])
         return Schedule(optimizer, scheduler, warmup=warmup, warmup_lr=table.warmup_lr, by_step=by_step)
 
     def batches(self, limit: int | None) -> dict[str, Batches]:

@@ -7,116 +7,21 @@ about to begin or `ddpkit check --deep` asks for it.
 import importlib.metadata
 import re
 import shlex
-from collections import Counter
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import attrs
 
-from ddpkit import local_files, schema, signatures
+from ddpkit import schema, signatures
 from ddpkit.config import Config, sorted_problems
 from ddpkit.errors import ConfigError, KeyPath, PluginError, Problem
 from ddpkit.hookspecs import RUNTIME_VALUES
 from ddpkit.plugins import Plugins
+from ddpkit.references import NEVER_IN_TOML, Reference, find, n_classes, references
 from ddpkit.registry import Entry, Registry, UnknownNameError
+from ddpkit.rules import RULES, not_built_yet, rank_faults, warnings_of
 from ddpkit.signatures import UNREAD, Signature
-from ddpkit.structure import Fault, closest, covered, keys_of, structure, suggest
-
-NEVER_IN_TOML = frozenset({"params", "optimizer", "lr"})
-"""Parameters that only the run can give; the rate is `learning_rate` in the TOML."""
-PARTS = ("train", "valid", "test")
-
-
-@attrs.frozen
-class Reference:
-    """A place in the config that names a component."""
-
-    kind: str
-    name: str
-    path: KeyPath
-    """Of the name."""
-    params: Mapping[str, Any] | list[Any]
-    """By name, or in the order of the target's parameters."""
-    params_path: KeyPath
-    key: str = ""
-    """What the component is called in history (criteria and metrics)."""
-    core_keys: tuple[str, ...] = ()
-    """Keys of the same table that are the core's."""
-
-    @property
-    def is_key(self) -> bool:
-        """The name is the key of its table (`[transform]`)."""
-        return self.path == self.params_path
-
-    def named_params(self, signature: Signature) -> dict[str, Any]:
-        """The parameters by name; a list is bound in order to what is no run-time value.
-
-        A model's `arch` is the core's to judge where the model does not take it.
-        """
-        if isinstance(self.params, Mapping):
-            return {name: value for name, value in self.params.items() if name in signature.parameters or name != "arch"}
-        open_names = [name for name in signature.parameters if name not in RUNTIME_VALUES[self.kind]]
-        return dict(zip(open_names, self.params, strict=False))
-
-
-def references(run: schema.Run) -> list[Reference]:
-    """Every component that the config names, in the order of the format."""
-    taken = {metric.name or metric.type.rpartition("/")[2] for metric in run.metrics}
-    return [
-        *(table_reference("metric", metric, ("metrics", number)) for number, metric in enumerate(run.metrics)),
-        *(table_reference("postprocess", table, ("postprocess",)) for table in [run.postprocess] if table),
-        model_reference(run.model),
-        *(criterion_reference(term, number, taken) for number, term in enumerate(run.criterion)),
-        *(transform_reference(name, params) for name, params in run.transform.items()),
-        Reference("dataset", run.dataset.name, ("dataset", "name"), run.dataset.config, ("dataset", "config")),
-        open_reference("split", run.dataset.split, ("dataset", "split")),
-        *(table_reference("logger", logger, ("private", "loggers", number)) for number, logger in enumerate(run.private.loggers)),
-        open_reference("optimizer", run.train.optimizer, ("train", "optimizer")),
-        *(open_reference("lr_scheduler", table, ("train", "lr_scheduler")) for table in [run.train.lr_scheduler] if table),
-    ]
-
-
-def model_reference(model: schema.Model) -> Reference:
-    """`[model]`, whose config has keys of the core's."""
-    core_keys = ("arch", *keys_of(schema.ModelConfig))
-    return Reference("model", model.name, ("model", "name"), model.config.params, ("model", "config"), core_keys=core_keys)
-
-
-def table_reference(kind: str, table: Any, path: KeyPath) -> Reference:
-    """A table of `type` and `config`."""
-    key = getattr(table, "name", "") or table.type.rpartition("/")[2]
-    return Reference(kind, table.type, (*path, "type"), table.config, (*path, "config"), key)
-
-
-def criterion_reference(term: schema.Criterion, number: int, taken: Container[str]) -> Reference:
-    """An entry of `[[criterion]]`; one without a name that a metric has too is called `dice_loss`."""
-    reference = table_reference("criterion", term, ("criterion", number))
-    is_taken = not term.name and reference.key in taken
-    return attrs.evolve(reference, key=f"{reference.key}_loss") if is_taken else reference
-
-
-def open_reference(kind: str, table: Any, path: KeyPath) -> Reference:
-    """A table of `type` and the component's own keys."""
-    return Reference(kind, table.type, (*path, "type"), table.params, path, core_keys=tuple(keys_of(type(table))))
-
-
-def transform_reference(name: str, params: Any) -> Reference:
-    """A key of `[transform]`; a single value is a list of one."""
-    path = ("transform", name)
-    return Reference("transform", name, path, params if isinstance(params, Mapping | list) else [params], path)
-
-
-def n_classes(run: schema.Run) -> int | None:
-    """How many classes the run tells apart: as many as it names or the model is asked for, whatever is more."""
-    asked = run.model.config.params.get("n_classes")
-    return max(len(run.classes), asked if isinstance(asked, int) else 0) or None
-
-
-def class_names(run: schema.Run) -> list[str]:
-    """The names of the classes; missing ones are numbered. Empty when the run names none."""
-    n_missing = (n_classes(run) or 0) - len(run.classes) if run.classes else 0
-    return [*run.classes, *(f"class_{len(run.classes) + number}" for number in range(n_missing))]
+from ddpkit.structure import Fault, closest, covered, structure, suggest
 
 
 @attrs.frozen
@@ -209,11 +114,6 @@ def reference_faults(run: schema.Run, plugins: Plugins, reference: Reference, *,
     unknown = UNREAD if signature.takes_any else None
     given = [signature.parameters.get(name, unknown) for name in reference.named_params(signature)]
     return list(parameter_faults(run, reference, signature)), deep or UNREAD not in given
-
-
-def find(reference: Reference, registry: Registry) -> Entry:
-    """The component that a reference names. Raises UnknownNameError."""
-    return registry.get(reference.kind, reference.name)
 
 
 def signature_of(entry: Entry, *, deep: bool) -> Signature | None:
@@ -315,159 +215,3 @@ def unknown_parameter(reference: Reference, name: str, known: list[str]) -> str:
     """The message for a key that the target does not take."""
     hint = "did you mean 'learning_rate'?" if name == "lr" else suggest(name, [*reference.core_keys, *known])
     return f"{reference.kind} {reference.name!r} has no such key, {hint}"
-
-
-def not_built_yet(table: Any, path: KeyPath) -> Iterator[Fault]:
-    """Values that ask for what the engine cannot do yet; what asks for nothing is accepted."""
-    for field in attrs.fields(type(table)):
-        value, default = getattr(table, field.name), field.default
-        factory = getattr(default, "factory", None)
-        nothing = factory() if factory else default
-        if field.metadata.get("later"):
-            if value != nothing and (value or nothing):
-                yield Fault((*path, field.name), "is not supported yet; leave it out", at_key=True)
-        elif value in field.metadata.get("later_values", ()):
-            yield Fault((*path, field.name), f"{value!r} is not supported yet")
-        elif attrs.has(type(value)):
-            yield from not_built_yet(value, (*path, field.name))
-
-
-def warnings_of(run: schema.Run) -> Iterator[Fault]:
-    """What is allowed, and may not be meant."""
-    n_named, n_outputs = len(run.classes), run.model.config.params.get("n_classes")
-    is_binary = n_named == 2 and n_outputs == 1  # noqa: PLR2004 - one logit tells two classes apart
-    if n_named and n_outputs not in (None, n_named) and not is_binary:
-        message = f"{n_named} classes are named, the model has {n_outputs} outputs; missing names are numbered"
-        yield Fault(("classes",), message, at_key=True)
-    table = run.train.lr_scheduler
-    if table and table.warmup > run.train.epoch:
-        message = f"the warm-up of {table.warmup:g} epochs is longer than the run of {run.train.epoch}"
-        yield Fault(("train", "lr_scheduler", "warmup"), message)
-
-
-# --- rules that look at several keys; each fault is at the key to change ----------------------------------------------
-
-
-def rank_faults(run: schema.Run, n_ranks: int) -> Iterator[Fault]:
-    """`train.batch_size` is over all ranks, each takes an equal part; one device is for one rank."""
-    size = run.train.batch_size
-    if size % n_ranks:
-        nearest = [whole for whole in (size - size % n_ranks, size - size % n_ranks + n_ranks) if whole]
-        sizes = " or ".join(map(str, nearest))
-        yield Fault(("train", "batch_size"), f"{size} samples cannot be shared by {n_ranks} ranks; use {sizes}")
-    if ":" in run.device and n_ranks > 1:
-        yield Fault(("device",), f"{run.device!r} is one GPU for {n_ranks} ranks; write 'cuda'")
-
-
-def backend_faults(run: schema.Run) -> Iterator[Fault]:
-    """Nccl is CUDA's."""
-    if run.device == "cpu" and run.ddp.backend == "nccl":
-        yield Fault(("ddp", "backend"), "'nccl' needs CUDA, and 'device' is cpu; leave it out")
-
-
-def start_faults(run: schema.Run) -> Iterator[Fault]:
-    """A run begins with weights, or goes on from a checkpoint."""
-    if run.model.pretrained and run.model.continue_checkpoint:
-        yield Fault(("model", "pretrained"), "goes with a new run, and 'continue_checkpoint' goes on with an old one; keep one")
-
-
-def input_faults(run: schema.Run) -> Iterator[Fault]:
-    """Inputs to try the model with: a dtype each."""
-    sizes, dtypes = run.model.config.input_sizes, run.model.config.dtypes
-    if dtypes and len(dtypes) != len(sizes):
-        message = f"{len(dtypes)} dtypes for {len(sizes)} input_sizes; give one each"
-        yield Fault(("model", "config", "dtypes"), message)
-    for number, size in enumerate(sizes):
-        if not size or min(size) < 1:
-            yield Fault(("model", "config", "input_sizes", number), f"a shape has numbers from 1, got {size}")
-
-
-def folder_faults(run: schema.Run) -> Iterator[Fault]:
-    """`base_dir` became `root_dir` when the file was read, so two folders cannot be told from one here."""
-    if run.dataset.base_dir:
-        yield Fault(("dataset", "base_dir"), "'root_dir' is another folder; keep one of the two")
-
-
-def fraction_faults(run: schema.Run) -> Iterator[Fault]:
-    """Parts that are fractions are one whole at most."""
-    given = {part: run.dataset.split.params.get(part) for part in PARTS}
-    fractions = {part: value for part, value in given.items() if isinstance(value, float)}
-    total = sum(value for value in given.values() if isinstance(value, int | float))
-    outside = [part for part, value in fractions.items() if not 0 <= value <= 1]
-    for part in outside:
-        yield Fault(("dataset", "split", part), f"a fraction is from 0 to 1, not {fractions[part]:g}")
-    if fractions and not outside and total > 1 + 1e-9:
-        part = list(fractions)[-1]
-        yield Fault(("dataset", "split", part), f"the fractions add up to {total:g}; lower one, so that they are 1 at most")
-
-
-def key_faults(run: schema.Run) -> Iterator[Fault]:
-    """Two columns of history cannot have one name."""
-    columns = columns_of(run)
-    counts = Counter(reference.key for reference in columns)
-    for reference in columns:
-        if counts[reference.key] > 1 or reference.key == "loss":
-            yield Fault(reference.path, f"{reference.key!r} is taken in history; give this entry a 'name'")
-
-
-def columns_of(run: schema.Run) -> list[Reference]:
-    """What has a column in history."""
-    return [reference for reference in references(run) if reference.kind in ("metric", "criterion")]
-
-
-def monitor_faults(run: schema.Run) -> Iterator[Fault]:
-    """What decides is measured."""
-    known = ["loss", *(reference.key for reference in columns_of(run))]
-    stopping = run.train.early_stopping
-    monitors = {("output", "monitor"): run.output.monitor, ("train", "early_stopping", "monitor"): stopping and stopping.monitor}
-    for path, monitor in monitors.items():
-        if monitor and monitor not in known:
-            yield Fault(path, f"nothing is measured as {monitor!r}, {suggest(monitor, known)}")
-
-
-def criterion_faults(run: schema.Run) -> Iterator[Fault]:
-    """What training cannot do without."""
-    if not run.criterion:
-        yield Fault(("criterion",), "is missing; models that bring their own loss are not supported yet", at_key=True)
-
-
-def metric_faults(run: schema.Run) -> Iterator[Fault]:
-    """Metrics take predictions."""
-    if run.metrics and not run.postprocess:
-        yield Fault(("metrics",), "metrics need a 'postprocess' that makes predictions of the model's outputs", at_key=True)
-
-
-def warmup_faults(run: schema.Run) -> Iterator[Fault]:
-    """By epoch, a warm-up cannot end within one, and its first epoch trains at `warmup_lr`."""
-    table = run.train.lr_scheduler
-    if table is None or not table.warmup or table.update_policy == "step":
-        return
-    if table.warmup % 1:
-        message = f"{table.warmup:g} epochs are not whole, which needs update_policy = 'step'"
-        yield Fault(("train", "lr_scheduler", "warmup"), message)
-    if not table.warmup_lr:
-        message = "the first epoch would train at rate 0; set it above, or use update_policy = 'step'"
-        yield Fault(("train", "lr_scheduler", "warmup_lr"), message)
-
-
-def file_faults(run: schema.Run) -> Iterator[Fault]:
-    """Files of one's own parts are there and can be imported by their names."""
-    for number, file in enumerate(run.plugins.files):
-        if message := local_files.fault(Path(file)):
-            yield Fault(("plugins", "files", number), message)
-
-
-RULES: tuple[tuple[tuple[KeyPath, ...], Callable[[schema.Run], Iterable[Fault]]], ...] = (
-    ((("device",), ("ddp", "backend")), backend_faults),
-    ((("model", "pretrained"), ("model", "continue_checkpoint")), start_faults),
-    ((("model", "config"),), input_faults),
-    ((("dataset",),), folder_faults),
-    ((("dataset", "split"),), fraction_faults),
-    ((("metrics",), ("criterion",)), key_faults),
-    ((("metrics",), ("criterion",), ("output", "monitor"), ("train", "early_stopping")), monitor_faults),
-    ((("criterion",),), criterion_faults),
-    ((("metrics",), ("postprocess",)), metric_faults),
-    ((("train", "lr_scheduler"),), warmup_faults),
-    ((("plugins", "files"),), file_faults),
-)
-"""Rules with the keys that they read: one with a mistake at such a key is passed over."""

@@ -6,8 +6,8 @@ from typing import Any
 import attrs
 
 from ddpkit import signatures, toml
-from ddpkit.check import NEVER_IN_TOML
 from ddpkit.hookspecs import RUNTIME_VALUES
+from ddpkit.references import NEVER_IN_TOML
 from ddpkit.registry import BUILTIN, Entry
 from ddpkit.signatures import UNREAD, Signature
 from ddpkit.structure import describe, stand_in

@@ -67,8 +67,9 @@ class Engine:
             trained = time.perf_counter()
             if self.valid is not None:
                 losses |= prefixed("valid", self.evaluate(self.valid))
-            is_best = self.progress.epoch_ended(losses.get("valid/loss", losses["train/loss"]))
-            self.schedule.epoch_ended()
+            deciding = losses.get("valid/loss", losses["train/loss"])
+            is_best = self.progress.epoch_ended(deciding)
+            self.schedule.epoch_ended(deciding)
             if self.world.is_main:
                 weights.epoch_ended(self.model, self.progress.epoch, is_best=is_best)
             row = {

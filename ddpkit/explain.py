@@ -6,10 +6,10 @@ from typing import Any
 import attrs
 
 from ddpkit import schema, signatures
-from ddpkit.check import Reference, find, references
 from ddpkit.config import Config
 from ddpkit.errors import KeyPath
 from ddpkit.plugins import Plugins
+from ddpkit.references import Reference, find, references
 from ddpkit.registry import UnknownNameError
 from ddpkit.structure import describe, is_union, plain_arms
 

@@ -10,9 +10,9 @@ from typing import Any, Literal, get_args
 import attrs
 
 from ddpkit import schema, signatures
-from ddpkit.check import NEVER_IN_TOML
 from ddpkit.hookspecs import RUNTIME_VALUES
 from ddpkit.plugins import Plugins
+from ddpkit.references import NEVER_IN_TOML
 from ddpkit.registry import Entry
 from ddpkit.structure import is_array, is_literal, is_mapping, is_union, plain_arms
 

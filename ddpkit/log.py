@@ -2,9 +2,8 @@
 
 import contextlib
 import logging
-import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from rich.console import Console
@@ -43,9 +42,9 @@ def messages(run: schema.Run, *, is_main: bool) -> Iterator[None]:
         LOGGER.propagate = propagates
 
 
-def warn(message: str) -> None:
-    """A warning before a run has a log; the launcher's, and the first rank's under another launcher."""
-    if os.environ.get("RANK", "0") == "0" and "DDPKIT_REPORTS" not in os.environ:
+def warn(messages: Iterable[str]) -> None:
+    """Warnings before a run has a log."""
+    for message in messages:
         CONSOLE.print(f"warning: {message}", markup=False, soft_wrap=True, highlight=False)
 
 

@@ -1,8 +1,9 @@
 """One run, from top to bottom. Read this first; the loop itself is in engine.py."""
 
+import contextlib
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,6 @@ from ddpkit.run_folder import RunFolder, RunResult
 if TYPE_CHECKING:
     from ddpkit.dist import World
     from ddpkit.engine import Engine
-    from ddpkit.run_hooks import RunInfo
 
 
 @attrs.frozen(kw_only=True)
@@ -64,8 +64,8 @@ def run_with(file: Path, options: Options) -> RunResult | None:
     """What `ddpkit run` does; None after a dry run."""
     config = config_file.read(file, options.overrides)
     found = plugins.load(policy_of(config.run.plugins, options.block, no_plugins=options.no_plugins))
-    for warning in found.warnings:
-        log.warn(warning)
+    if launch.is_speaker():
+        log.warn(found.warnings)
     n_ranks = launch.n_ranks(config, options.nproc)
     check(config, found, n_ranks)
     run_folder.refuse_taken(config)
@@ -81,11 +81,10 @@ def run_with(file: Path, options: Options) -> RunResult | None:
 
 def train(config: Config, found: Plugins, options: Options) -> RunResult | None:
     """What every rank does: join, build, fit, test."""
-    from ddpkit import build, dist, run_hooks, terminal  # noqa: PLC0415 - torch is for ranks alone
+    from ddpkit import build, dist, terminal  # noqa: PLC0415 - torch is for ranks alone
     from ddpkit.checkpoint import WeightsFolder  # noqa: PLC0415
 
-    used = run_folder.plugins_of(config, found)
-    ddp = config.run.ddp
+    ddp, used = config.run.ddp, run_folder.plugins_of(config, found)
     joined = dist.join_world(device=config.run.device, backend=ddp.backend, timeout=ddp.timeout, manifest=used)
     with joined as world, log.messages(config.run, is_main=world.is_main):
         config = settled_together(config, world)
@@ -97,39 +96,34 @@ def train(config: Config, found: Plugins, options: Options) -> RunResult | None:
         folder = RunFolder.create(config, found, environment_of(world, options)) if world.is_main else None
         world.barrier()  # from here on the folder is there for all
         terminal.announce(config.run, engine, run_folder.path_of(config.run))
-        output = config.run.output
-        weights = WeightsFolder(
-            run_folder.path_of(config.run) / "weights", output.save_best, output.save_last, output.save_interval
-        )
-        with run_hooks.called(found, about(config, engine)) as hooks, terminal.watching(engine) as line:
-            loggers = build.loggers(config, found.registry, world, run_folder.path_of(config.run))
-            mine: list[Watcher] = [folder, line] if folder else []
-            engine.fit(weights, [*mine, *loggers, *hooks])
+        kept = config.run.output
+        path = run_folder.path_of(config.run) / "weights"
+        weights = WeightsFolder(path, kept.save_best, kept.save_last, kept.save_interval)
+        with watchers_of(config, found, engine, folder) as watchers:
+            engine.fit(weights, watchers)
             if engine.test is not None and config.run.private.mode == 0:
                 test_metrics = engine.test_best(weights)
                 if folder:
                     folder.write_test_metrics(test_metrics)
-            if folder:
-                weights.close()
-            for logger in loggers:
-                logger.close()
+        if folder:
+            weights.close()
     return run_folder.result(config.run) if folder else None
 
 
-def about(config: Config, engine: "Engine") -> "RunInfo":
-    """What run hooks are told."""
-    from ddpkit.run_hooks import RunInfo  # noqa: PLC0415
+@contextlib.contextmanager
+def watchers_of(config: Config, found: Plugins, engine: "Engine", folder: RunFolder | None) -> Iterator[list[Watcher]]:
+    """What watches a run on this rank: files, terminal and loggers on the first, run hooks on every one."""
+    from ddpkit import build, run_hooks, terminal  # noqa: PLC0415
 
-    world, folder = engine.world, run_folder.path_of(config.run)
-    return RunInfo(
-        folder=folder,
-        config=config_file.tables(config.run),
-        rank=world.rank,
-        n_ranks=world.size,
-        device=world.device,
-        model=engine.model,
-        optimizer=engine.optimizer,
-    )
+    path = run_folder.path_of(config.run)
+    with run_hooks.called(found, run_hooks.RunInfo.of(config, engine, path)) as hooks, terminal.watching(engine) as line:
+        loggers = build.loggers(config, found.registry, engine.world, path)
+        try:
+            mine: list[Watcher] = [folder, line] if folder else []
+            yield [*mine, *loggers, *hooks]
+        finally:
+            for logger in loggers:
+                logger.close()
 
 
 def settled_together(config: Config, world: "World") -> Config:

@@ -17,11 +17,11 @@ import attrs
 
 from ddpkit import config as config_file
 from ddpkit import log, schema
-from ddpkit.check import find, references
 from ddpkit.config import Config
 from ddpkit.errors import ConfigError
 from ddpkit.plugins import Plugins
 from ddpkit.protocols import Row
+from ddpkit.references import find, references
 
 HISTORY = "history.jsonl"
 TEST_METRICS = "test_metrics.json"

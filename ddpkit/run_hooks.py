@@ -10,6 +10,9 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from ddpkit import config as config_file
+from ddpkit.config import Config
+from ddpkit.engine import Engine
 from ddpkit.plugins import Plugins
 from ddpkit.protocols import Row, Watcher
 
@@ -30,6 +33,19 @@ class RunInfo:
     model: nn.Module
     """Not wrapped."""
     optimizer: Optimizer
+
+    @classmethod
+    def of(cls, config: Config, engine: Engine, folder: Path) -> "RunInfo":
+        """Of the run that this rank is about to begin."""
+        return cls(
+            folder=folder,
+            config=config_file.tables(config.run),
+            rank=engine.world.rank,
+            n_ranks=engine.world.size,
+            device=engine.world.device,
+            model=engine.model,
+            optimizer=engine.optimizer,
+        )
 
 
 @attrs.frozen

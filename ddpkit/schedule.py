@@ -1,7 +1,9 @@
 """When the learning rate moves: a warm-up, then the scheduler that the TOML names."""
 
+import math
+
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 
 class Schedule:
@@ -33,19 +35,21 @@ class Schedule:
         if self._by_step:
             self._update()
 
-    def epoch_ended(self) -> None:
-        """An epoch is done."""
+    def epoch_ended(self, loss: float) -> None:
+        """An epoch is done; `loss` is the validation loss, for a scheduler that looks at it."""
         if not self._by_step:
-            self._update()
+            self._update(loss)
 
     def rate(self) -> float:
         """The learning rate of the next optimizer step (of the first group)."""
         return float(self._optimizer.param_groups[0]["lr"])
 
-    def _update(self) -> None:
+    def _update(self, loss: float = math.nan) -> None:
         self._updates += 1
         if self._updates <= self._warmup:
             self._warm_up()
+        elif isinstance(self._scheduler, ReduceLROnPlateau):
+            self._scheduler.step(loss)
         elif self._scheduler is not None:
             self._scheduler.step()
 

@@ -9,10 +9,10 @@ from typing import Any
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from ddpkit import schema
-from ddpkit.check import warnings_of
 from ddpkit.engine import Engine
 from ddpkit.log import CONSOLE, LOGGER
 from ddpkit.protocols import Row
+from ddpkit.rules import warnings_of
 
 REFRESH_SECONDS = 0.5
 """How often the moving line reads the loss: that waits for the device."""

@@ -21,7 +21,7 @@ def test_warm_up_rises_in_a_line_and_the_cosine_falls_to_its_end():
     for _ in range(10):
         sgd.step()
         schedule.step_ended()
-        schedule.epoch_ended()  # passed over
+        schedule.epoch_ended(1.0)  # passed over
         rates.append(schedule.rate())
 
     line = [0.2, 0.4, 0.6, 0.8, 1.0]
@@ -35,7 +35,7 @@ def test_by_epoch_steps_are_passed_over():
 
     schedule.step_ended()
     assert schedule.rate() == 0.0
-    schedule.epoch_ended()
+    schedule.epoch_ended(1.0)
     assert schedule.rate() == 0.5
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 from torchvision.tv_tensors import Mask
 
 from ddpkit import plugins
-from ddpkit.check import transform_reference
+from ddpkit.references import transform_reference
 from ddpkit.signatures import from_source, imported
 from ddpkit.structure import structure
 from ddpkit_plugins import transforms
