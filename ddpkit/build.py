@@ -1,6 +1,7 @@
 """A checked config -> a live engine. The only place that knows both the names in the TOML and the objects of the loop."""
 
 import contextlib
+import fnmatch
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,11 +28,12 @@ from ddpkit.log import LOGGER
 from ddpkit.loggers import GuardedLogger
 from ddpkit.measures import Measure
 from ddpkit.precision import Precision
+from ddpkit.progress import Best, EarlyStopping
 from ddpkit.references import PARTS, Reference, class_names, find, n_classes, references
 from ddpkit.registry import Registry
 from ddpkit.sampler import Sampler
 from ddpkit.schedule import Schedule
-from ddpkit.structure import structure
+from ddpkit.structure import structure, suggest
 
 
 def engine(config: Config, registry: Registry, world: World, limit_batches: int | None = None) -> Engine:
@@ -45,7 +47,10 @@ def engine(config: Config, registry: Registry, world: World, limit_batches: int 
     precision = Precision.of(run.train.scaler.compute_type)
     with first_samples(config):
         model = parts.model(precision, batches["train"])
-    optimizer = parts.make_one("optimizer", params=model.parameters(), **learning_rate(run))
+    parts.freeze(model)
+    optimizer = parts.make_one("optimizer", params=parts.parameter_groups(model), **learning_rate(run))
+    metrics = parts.metrics()
+    torch.set_float32_matmul_precision(run.train.matmul_precision)
     accumulation = max(run.train.grad_accumulation_steps, 1)
     made = Engine(
         world=world,
@@ -58,11 +63,16 @@ def engine(config: Config, registry: Registry, world: World, limit_batches: int 
         train=batches["train"],
         valid=batches.get("valid"),
         test=batches.get("test"),
-        metrics=parts.metrics(),
+        metrics=metrics,
         postprocess=parts.postprocess(),
         epochs=run.train.epoch,
         accumulation=accumulation,
         seed=run.seed,
+        best=parts.best(run.output.monitor, ("output", "monitor"), metrics, has_valid="valid" in batches),
+        stopping=parts.stopping(metrics, has_valid="valid" in batches),
+        valid_every=run.valid.every,
+        clip_norm=run.train.grad_clip_norm,
+        frozen=frozen_norms(model),
     )
     with first_samples(config):
         made.rehearse()
@@ -113,6 +123,56 @@ class Parts:
                 LOGGER.debug("the model refuses an input", exc_info=True)
                 message = f"the model refuses images of this shape: {error}"
                 raise ConfigError([self.config.problem(("model", "config", "input_sizes", number), message)]) from error
+
+    def freeze(self, model: nn.Module) -> None:
+        """Parameters that `model.freeze` names are not trained."""
+        parameters = dict(model.named_parameters())
+        for number, pattern in enumerate(self.run.model.freeze):
+            names = fnmatch.filter(parameters, pattern)
+            if not names:
+                message = f"no parameter is called like {pattern!r}, {suggest(pattern, parameters)}"
+                raise ConfigError([self.config.problem(("model", "freeze", number), message)])
+            for name in names:
+                parameters[name].requires_grad = False
+        if not any(parameter.requires_grad for parameter in parameters.values()):
+            raise ConfigError([self.config.problem(("model", "freeze"), "leaves nothing to train")])
+
+    def parameter_groups(self, model: nn.Module) -> list[dict[str, Any]]:
+        """What is trained, as torch's optimizers take it: those of no group first, then each of `optimizer.groups`.
+
+        Raises ConfigError for a group without a parameter.
+        """
+        table = self.run.train.optimizer
+        left = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+        groups = []
+        for number, group in enumerate(table.groups):
+            names = fnmatch.filter(left, group["match"])
+            if not names:
+                message = f"no trained parameter that is left is called like {group['match']!r}, {suggest(group['match'], left)}"
+                raise ConfigError([self.config.problem(("train", "optimizer", "groups", number, "match"), message)])
+            options = {GROUP_KEYS.get(key, key): value for key, value in group.items() if key != "match"}
+            groups.append({"params": [left.pop(name) for name in names], **options})
+        groups = [{"params": list(left.values())}, *groups] if left else groups
+        return groups if table.decay_norm_and_bias else [part for group in groups for part in by_decay(group)]
+
+    def best(self, monitor: str, path: KeyPath, metrics: Mapping[str, Measure], *, has_valid: bool) -> Best:
+        """How a column of history is judged. Raises ConfigError for a metric that nobody measures, or has no direction."""
+        key = monitor or "loss"
+        if key not in metrics:
+            return Best(f"{'valid' if has_valid else 'train'}/{key}")
+        higher = metrics[key].metric.higher_is_better
+        if not has_valid or higher is None:
+            lack = "is not measured without a valid part" if not has_valid else "does not say whether more is better"
+            raise ConfigError([self.config.problem(path, f"the metric {key!r} {lack}; take 'loss'")])
+        return Best(f"valid/{key}", lower=not higher)
+
+    def stopping(self, metrics: Mapping[str, Measure], *, has_valid: bool) -> EarlyStopping | None:
+        """When to end early."""
+        table = self.run.train.early_stopping
+        if table is None:
+            return None
+        best = self.best(table.monitor, ("train", "early_stopping", "monitor"), metrics, has_valid=has_valid)
+        return EarlyStopping(attrs.evolve(best, min_delta=table.min_delta), table.patience)
 
     def criteria(self) -> Criteria:
         """The weighted sum of `[[criterion]]`."""
@@ -306,6 +366,24 @@ MISTAKES: Sequence[tuple[str, KeyPath, str]] = (
 """Words of torch (a pattern) for what a config can cause, the key to look at, and what to say."""
 REFUSALS: Mapping[str, tuple[type[Exception], ...]] = {"optimizer": (ValueError, TypeError, RuntimeError)}
 """By kind, what a constructor raises about its parameters beside ValueError and TypeError: torch's optimizers."""
+
+
+GROUP_KEYS = {"learning_rate": "lr"}
+"""Keys of `optimizer.groups` that torch calls otherwise."""
+
+
+def by_decay(group: dict[str, Any]) -> list[dict[str, Any]]:
+    """A group as two: norms and biases, which have one axis at most, without weight decay."""
+    flat = [parameter for parameter in group["params"] if parameter.ndim <= 1]
+    rest = [parameter for parameter in group["params"] if parameter.ndim > 1]
+    parts = [{**group, "params": rest}, {**group, "params": flat, "weight_decay": 0.0}]
+    return [part for part in parts if part["params"]]
+
+
+def frozen_norms(model: nn.Module) -> list[nn.Module]:
+    """BatchNorm layers none of whose parameters is trained: their statistics stay too."""
+    norms = [layer for layer in model.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]  # noqa: SLF001 - their base
+    return [layer for layer in norms if [*layer.parameters()] and not any(each.requires_grad for each in layer.parameters())]
 
 
 def refusal(reference: Reference, error: Exception) -> str:

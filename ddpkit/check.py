@@ -111,9 +111,12 @@ def reference_faults(run: schema.Run, plugins: Plugins, reference: Reference, *,
         return [Fault(reference.path, message, at_key=reference.is_key)], True
     if signature is None:
         return [], False
+    faults = list(parameter_faults(run, reference, signature))
+    faults += group_faults(run, reference, signature) if reference.kind == "optimizer" else []
     unknown = UNREAD if signature.takes_any else None
-    given = [signature.parameters.get(name, unknown) for name in reference.named_params(signature)]
-    return list(parameter_faults(run, reference, signature)), deep or UNREAD not in given
+    grouped = [name for group in run.train.optimizer.groups for name in group] if reference.kind == "optimizer" else []
+    given = [signature.parameters.get(name, unknown) for name in [*reference.named_params(signature), *grouped]]
+    return faults, deep or UNREAD not in given
 
 
 def signature_of(entry: Entry, *, deep: bool) -> Signature | None:
@@ -193,6 +196,23 @@ def arch_faults(reference: Reference, signature: Signature) -> Iterator[Fault]:
     given = reference.params.get("arch") if reference.kind == "model" and isinstance(reference.params, Mapping) else None
     if given is not None and "arch" not in signature.parameters and given != reference.name.rpartition("/")[2]:
         yield Fault((*reference.params_path, "arch"), f"the model is {reference.name!r}; give that name, or leave this out")
+
+
+def group_faults(run: schema.Run, reference: Reference, signature: Signature) -> Iterator[Fault]:
+    """The keys of `optimizer.groups` are those of the optimizer's own table."""
+    known = {"learning_rate": float, **{name: kind for name, kind in signature.parameters.items() if name not in NEVER_IN_TOML}}
+    for number, group in enumerate(run.train.optimizer.groups):
+        path = (*reference.params_path, "groups", number)
+        if not isinstance(group.get("match"), str):
+            yield Fault(path, "a group needs 'match', a pattern of parameter names as in \"backbone.*\"")
+        for name, value in group.items():
+            if name in known:
+                yield from value_faults(value, known[name], (*path, name))
+            elif name != "match" and not signature.takes_any:
+                yield Fault((*path, name), unknown_parameter(reference, name, list(known)), at_key=True)
+    if not run.train.optimizer.decay_norm_and_bias and not {"weight_decay"} & known.keys():
+        message = f"optimizer {reference.name!r} knows no weight decay"
+        yield Fault((*reference.params_path, "decay_norm_and_bias"), message)
 
 
 def value_faults(value: Any, kind: Any, path: KeyPath) -> list[Fault]:

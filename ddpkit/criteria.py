@@ -25,6 +25,11 @@ class Criteria:
 
     terms: Sequence[Term]
 
+    @property
+    def keys(self) -> list[str]:
+        """Of the terms, in history."""
+        return [term.key for term in self.terms]
+
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The terms, unweighted: float [T]."""
         return torch.stack([term.criterion(outputs, targets) for term in self.terms])
@@ -35,5 +40,5 @@ class Criteria:
 
     def named(self, values: Tensor) -> dict[str, float]:
         """`loss` and each term under its key, from the unweighted terms [T]."""
-        singles = dict(zip([term.key for term in self.terms], values.tolist(), strict=True))
+        singles = dict(zip(self.keys, values.tolist(), strict=True))
         return {"loss": float(self.loss(values)), **singles}

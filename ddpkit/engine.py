@@ -27,7 +27,7 @@ from ddpkit.errors import NonFiniteError
 from ddpkit.loader import Batch, Batches
 from ddpkit.measures import Measure
 from ddpkit.precision import Precision
-from ddpkit.progress import Progress
+from ddpkit.progress import Best, EarlyStopping, Progress
 from ddpkit.protocols import Row, Watcher
 from ddpkit.schedule import Schedule
 
@@ -57,19 +57,30 @@ class Engine:
     accumulation: int
     """Micro-batches of an optimizer step."""
     seed: int
+    best: Best
+    """Which weights are the best."""
+    stopping: EarlyStopping | None = None
+    valid_every: int = 1
+    """Epochs; the last one is evaluated in any case."""
+    clip_norm: float = 0.0
+    """Largest norm of the whole gradient of a step; 0 = as it is."""
+    frozen: Sequence[nn.Module] = ()
+    """Layers that keep their statistics in training."""
     progress: Progress = attrs.field(factory=Progress)
 
     def fit(self, weights: WeightsFolder, watchers: Sequence[Watcher]) -> None:
-        """Train to the last epoch. Every rank must call it, each with its own `watchers`."""
-        while self.progress.epoch < self.epochs:
+        """Train to the last epoch, or until nothing improves. Every rank must call it, each with its own `watchers`."""
+        is_over = False
+        while self.progress.epoch < self.epochs and not is_over:
             started = time.perf_counter()
             losses = prefixed("train", self.train_epoch(watchers))
             trained = time.perf_counter()
-            if self.valid is not None:
-                losses |= prefixed("valid", self.evaluate(self.valid))
-            deciding = losses.get("valid/loss", losses["train/loss"])
-            is_best = self.progress.epoch_ended(deciding)
-            self.schedule.epoch_ended(deciding)
+            is_judged = self.valid is None or self.is_validated(self.progress.epoch + 1)
+            losses |= prefixed("valid", self.validate(is_due=is_judged))
+            self.progress.epoch_ended()
+            self.schedule.epoch_ended(losses.get("valid/loss", losses["train/loss"]))
+            is_best = is_judged and self.best.improved(losses, self.progress.epoch)
+            is_over = is_judged and self.stopping is not None and self.stopping.is_over(losses, self.progress.epoch)
             if self.world.is_main:
                 weights.epoch_ended(self.model, self.progress.epoch, is_best=is_best)
             row = {
@@ -83,9 +94,21 @@ class Engine:
             for watcher in watchers:
                 watcher.epoch_ended(row)
 
+    def is_validated(self, epoch: int) -> bool:
+        """Whether this epoch (from 1) is evaluated."""
+        return epoch % self.valid_every == 0 or epoch == self.epochs
+
+    def validate(self, *, is_due: bool) -> dict[str, float]:
+        """The valid part's values; no numbers where it is not due, and nothing without such a part. Every rank must call it."""
+        if self.valid is None:
+            return {}
+        return self.evaluate(self.valid) if is_due else dict.fromkeys(["loss", *self.criteria.keys, *self.metrics], math.nan)
+
     def train_epoch(self, watchers: Sequence[Watcher]) -> dict[str, float]:
         """One pass over the training split; returns `loss` and each criterion. Every rank must call it."""
         self.network.train()
+        for layer in self.frozen:
+            layer.eval()
         sums = self.zeros()
         n_steps = math.ceil(len(self.train.sampler) / self.accumulation)
         for step, micro_batches in enumerate(self.steps(), start=1):
@@ -115,6 +138,8 @@ class Engine:
                     backward(self.criteria.loss(terms) * (share.n_real * self.world.size / n_global))
                 else:  # a repeated sample, to meet the others: its gradient is nought, whatever a criterion makes of it
                     backward(outputs, torch.zeros_like(outputs))
+        if self.clip_norm:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
         self.optimizer.step()
         self.progress.step_ended(self.schedule.rate())
         self.schedule.step_ended()

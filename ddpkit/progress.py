@@ -1,6 +1,7 @@
-"""How far a run is, and what was best."""
+"""How far a run is, what was best, and whether to go on."""
 
 import math
+from collections.abc import Mapping
 
 import attrs
 
@@ -15,19 +16,49 @@ class Progress:
     """Finished optimizer steps since the run began."""
     learning_rate: float = math.nan
     """Of the last optimizer step."""
-    best: float = math.inf
-    """The lowest loss that chose weights so far."""
-    best_epoch: int = 0
 
     def step_ended(self, learning_rate: float) -> None:
         """Count an optimizer step."""
         self.step += 1
         self.learning_rate = learning_rate
 
-    def epoch_ended(self, loss: float) -> bool:
-        """Count an epoch; returns whether its loss is the best so far. The first one always is."""
+    def epoch_ended(self) -> None:
+        """Count an epoch."""
         self.epoch += 1
-        if self.best_epoch and not loss < self.best:  # not a number is never better
+
+
+@attrs.define
+class Best:
+    """The best value of a column of history so far. Values are reduced over ranks, so all ranks judge alike."""
+
+    column: str
+    """`valid/loss`."""
+    lower: bool = True
+    """A lower value is better."""
+    min_delta: float = 0.0
+    """An improvement is more than this."""
+    value: float = math.nan
+    epoch: int = 0
+    """When it was reached; 0 = nothing was judged yet."""
+
+    def improved(self, row: Mapping[str, float], epoch: int) -> bool:
+        """Judge an epoch. The first one is always the best so far, and what is no number never is after that."""
+        value = row[self.column]
+        gain = (self.value - value) * (1 if self.lower else -1)
+        if self.epoch and not (gain > self.min_delta or (math.isnan(self.value) and not math.isnan(value))):
             return False
-        self.best, self.best_epoch = (loss if math.isfinite(loss) else math.inf), self.epoch
+        self.value, self.epoch = value, epoch
         return True
+
+
+@attrs.define
+class EarlyStopping:
+    """When to end before the last epoch."""
+
+    best: Best
+    patience: int
+    """Epochs without an improvement."""
+
+    def is_over(self, row: Mapping[str, float], epoch: int) -> bool:
+        """Judge an epoch; whether the last improvement is too long ago."""
+        return not self.best.improved(row, epoch) and epoch - self.best.epoch >= self.patience

@@ -49,7 +49,8 @@ class Schedule:
         if self._updates <= self._warmup:
             self._warm_up()
         elif isinstance(self._scheduler, ReduceLROnPlateau):
-            self._scheduler.step(loss)
+            if not math.isnan(loss):  # an epoch that was not evaluated
+                self._scheduler.step(loss)
         elif self._scheduler is not None:
             self._scheduler.step()
 

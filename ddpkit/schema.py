@@ -131,7 +131,7 @@ class Model:
     )
     continue_ext_checkpoint: str = key("Deprecated: state is one checkpoint.", "已弃用：状态只有一个检查点。", "", later=True)
     pretrained: str = key("File of weights to start a new run from.", "新运行起始所用的权重文件。", "", later=True)
-    freeze: list[str] = key("Patterns of parameter names that are not trained.", "不参与训练的参数名模式。", a_list(), later=True)
+    freeze: list[str] = key("Patterns of parameter names that are not trained.", "不参与训练的参数名模式。", a_list())
     config: ModelConfig = key("The model's parameters.", "模型参数。", attrs.Factory(ModelConfig))
 
 
@@ -218,10 +218,9 @@ class Optimizer:
         'Rates and decay by parameter name: `{match = "backbone.*", learning_rate = 1e-5}`; the first match wins.',
         '按参数名设置：`{match = "backbone.*", learning_rate = 1e-5}`；先匹配者生效。',
         a_list(),
-        later=True,
     )
     decay_norm_and_bias: bool = key(
-        "false = no weight decay on norms and biases.", "false 表示归一化层与偏置不做权重衰减。", default=True, later=True
+        "false = no weight decay on norms and biases.", "false 表示归一化层与偏置不做权重衰减。", default=True
     )
     params: dict[str, Any] = key(
         "The optimizer's own keys, as in `weight_decay`, `betas`.",
@@ -309,7 +308,7 @@ class Train:
         "Micro-steps of an optimizer step; 0 and less mean 1.", "每个优化步的微步数；小于等于 0 视为 1。", 1
     )
     grad_clip_norm: float = key(
-        "Largest norm of the whole gradient; 0 = off.", "整体梯度的最大范数；0 表示关闭。", 0.0, limits=Range(0), later=True
+        "Largest norm of the whole gradient; 0 = off.", "整体梯度的最大范数；0 表示关闭。", 0.0, limits=Range(0)
     )
     ema_decay: float = key(
         "Moving average of the weights; 0 = off.", "权重的滑动平均；0 表示关闭。", 0.0, limits=Range(0, 1), later=True
@@ -322,7 +321,7 @@ class Train:
         "On CUDA: slower kernels that repeat to the bit.", "CUDA 上使用可逐位复现的较慢内核。", default=False, later=True
     )
     matmul_precision: Literal["highest", "high", "medium"] = key(
-        "Torch's precision of float32 products.", "torch 的 float32 矩阵乘精度。", "highest", later=True
+        "Torch's precision of float32 products.", "torch 的 float32 矩阵乘精度。", "highest"
     )
     on_nonfinite: Literal["stop", "skip"] = key(
         "What a loss or gradient that is not finite does.", "损失或梯度非有限时如何处理。", "stop", later=True
@@ -330,7 +329,7 @@ class Train:
     optimizer: Optimizer = key("The optimizer.", "优化器。")
     lr_scheduler: LrScheduler | None = key("The schedule; left out = the rate stays.", "学习率调度器；不写则学习率不变。", None)
     scaler: Scaler = key("The number format.", "计算精度。", attrs.Factory(Scaler))
-    early_stopping: EarlyStopping | None = key("Ending early; left out = never.", "提前停止；不写则从不。", None, later=True)
+    early_stopping: EarlyStopping | None = key("Ending early; left out = never.", "提前停止；不写则从不。", None)
 
 
 @attrs.frozen(kw_only=True)
@@ -347,7 +346,7 @@ class Valid:
         limits=Range(1),
         unit="samples",
     )
-    every: int = key("How often.", "多久一次。", 1, limits=Range(1), unit="epochs", later=True)
+    every: int = key("How often.", "多久一次。", 1, limits=Range(1), unit="epochs")
 
 
 @attrs.frozen(kw_only=True)
@@ -462,9 +461,7 @@ class Output:
         limits=Range(0),
         unit="epochs",
     )
-    monitor: str = key(
-        "What best means: `loss` or a metric; empty = the loss.", "最佳的标准：`loss` 或某个指标；空为损失。", "", later=True
-    )
+    monitor: str = key("What best means: `loss` or a metric; empty = the loss.", "最佳的标准：`loss` 或某个指标；空为损失。", "")
 
 
 @attrs.frozen(kw_only=True)

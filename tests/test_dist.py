@@ -33,6 +33,13 @@ CASES = {
             {"type": "cross_entropy", "name": "smooth", "weight": 0.3, "config": {"label_smoothing": 0.1}},
         ]
     },
+    "clipping": {"train.grad_clip_norm": 0.05, "dataset.split": {"train": 35 / 40, "valid": 5 / 40}},
+    "groups": {
+        "train.optimizer.groups": [{"match": "4.*", "learning_rate": 0.01}],
+        "train.optimizer.decay_norm_and_bias": False,
+        "train.optimizer.weight_decay": 0.1,
+        "train.lr_scheduler.type": "linear",
+    },
     "noise and loader workers": {"dataset.config.noise": 0.1, "dataloader.num_workers": 1},
     "adamw and a schedule": {
         "train.optimizer": {"type": "adamw", "learning_rate": 0.01},

@@ -174,6 +174,87 @@ def test_the_best_weights_are_tested_not_the_last(blobs):
     assert engine.evaluate(engine.valid)["loss"] == min(losses)
 
 
+def built(file, **overrides):
+    return build.engine(config.load(file, config.named_overrides(overrides)), plugins.load().registry, World())
+
+
+def test_a_step_is_no_longer_than_the_clipped_gradient(blobs):
+    engine = built(blobs, **{"train.grad_clip_norm": 0.01, "train.optimizer": {"type": "sgd", "learning_rate": 1.0}})
+    before = [parameter.detach().clone() for parameter in engine.model.parameters()]
+
+    engine.train_step(next(engine.steps()))
+
+    moved = torch.cat([(new - old).flatten() for new, old in zip(engine.model.parameters(), before, strict=True)])
+    assert moved.norm().item() == pytest.approx(0.01, rel=1e-4)
+
+
+def test_what_is_frozen_keeps_its_weights_and_statistics(blobs):
+    blobs.write_text(BLOBS.replace("tinynet", "normnet"))
+    engine = built(blobs, **{"model.freeze": ["2.*", "1.weight"]})
+    before = {name: tensor.clone() for name, tensor in engine.model.state_dict().items()}
+
+    engine.train_epoch([])
+
+    moved = {name for name, tensor in engine.model.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert moved == {"1.bias", "4.weight", "4.bias"}
+
+
+def test_the_first_group_that_matches_gives_a_parameter_its_options(blobs):
+    groups = [{"match": "4.weight", "learning_rate": 0.5}, {"match": "4.*", "momentum": 0.1}]
+    engine = built(blobs, **{"train.optimizer.groups": groups})
+    names = {id(parameter): name for name, parameter in engine.model.named_parameters()}
+
+    seen = [
+        (sorted(names[id(each)] for each in group["params"]), group["lr"], group["momentum"])
+        for group in engine.optimizer.param_groups
+    ]
+
+    assert seen == [(["1.bias", "1.weight"], 0.1, 0.9), (["4.weight"], 0.5, 0.9), (["4.bias"], 0.1, 0.1)]
+
+
+def test_norms_and_biases_may_go_without_weight_decay(blobs):
+    blobs.write_text(BLOBS.replace("tinynet", "normnet"))
+    engine = built(blobs, **{"train.optimizer.weight_decay": 0.1, "train.optimizer.decay_norm_and_bias": False})
+
+    assert [(len(group["params"]), group["weight_decay"]) for group in engine.optimizer.param_groups] == [(2, 0.1), (4, 0.0)]
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "nadam", "radam", "rmsprop", "adagrad", "adadelta"])
+def test_each_optimizer_learns(blobs, name):
+    rates = {"adadelta": 5.0, "sgd": 0.1}
+    rows = fit(blobs, World(), **{"train.optimizer": {"type": name, "learning_rate": rates.get(name, 0.01)}, "train.epoch": 4})[
+        "rows"
+    ]
+
+    assert rows[-1]["train/loss"] < rows[0]["train/loss"]
+
+
+def test_evaluation_may_be_rarer_and_the_last_epoch_always_is(blobs):
+    rows = fit(blobs, World(), **{"valid.every": 2, "train.epoch": 5})["rows"]
+
+    assert [not math.isnan(row["valid/loss"]) for row in rows] == [False, True, False, True, True]
+    assert len({tuple(row) for row in rows}) == 1
+
+
+def test_a_run_ends_when_nothing_improves(blobs):
+    still = {"train.optimizer": {"type": "sgd", "learning_rate": 0.0}, "train.epoch": 9}
+    rows = fit(blobs, World(), **still, **{"train.early_stopping": {"patience": 3}})["rows"]
+
+    assert [row["epoch"] for row in rows] == [1, 2, 3, 4]
+    assert len(fit(blobs, World(), **still)["rows"]) == 9
+
+
+@pytest.mark.parametrize(("monitor", "lower"), [("accuracy", False), ("loss", True), ("cross_entropy", True)])
+def test_best_is_what_the_monitor_says(blobs, monitor, lower):
+    wild = {"train.optimizer.learning_rate": 3.0, "train.epoch": 4, "output.monitor": monitor}
+    engine = built(blobs, **wild)
+    engine.fit(WeightsFolder(blobs.parent), [rows := Rows()])
+
+    values = [row[f"valid/{monitor}"] for row in rows.seen]
+    assert engine.best.value == (min if lower else max)(values)
+    assert engine.best.epoch == values.index(engine.best.value) + 1
+
+
 def test_history_counts_epochs_and_steps(blobs):
     rows = fit(blobs, World())["rows"]
 
