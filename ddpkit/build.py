@@ -1,10 +1,7 @@
 """A checked config -> a live engine. The only place that knows both the names in the TOML and the objects of the loop."""
 
-import contextlib
-import fnmatch
 import math
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +18,21 @@ from ddpkit.config import Config
 from ddpkit.criteria import Criteria, Term
 from ddpkit.dist import World
 from ddpkit.engine import Engine
-from ddpkit.errors import ConfigError, DdpkitError, KeyPath
+from ddpkit.errors import ConfigError, KeyPath
 from ddpkit.hookspecs import Component
 from ddpkit.loader import Batches, KeyedDataset, MapDataset, make_loader
 from ddpkit.log import LOGGER
 from ddpkit.loggers import GuardedLogger
 from ddpkit.measures import Measure
+from ddpkit.mistakes import first_samples
+from ddpkit.parameters import freeze, frozen_norms, parameter_groups
 from ddpkit.precision import Precision
 from ddpkit.progress import Best, EarlyStopping
 from ddpkit.references import PARTS, Reference, class_names, find, n_classes, references
 from ddpkit.registry import Registry
 from ddpkit.sampler import Sampler
 from ddpkit.schedule import Schedule
-from ddpkit.structure import structure, suggest
+from ddpkit.structure import structure
 
 
 def engine(config: Config, registry: Registry, world: World, limit_batches: int | None = None) -> Engine:
@@ -47,8 +46,8 @@ def engine(config: Config, registry: Registry, world: World, limit_batches: int 
     precision = Precision.of(run.train.scaler.compute_type)
     with first_samples(config):
         model = parts.model(precision, batches["train"])
-    parts.freeze(model)
-    optimizer = parts.make_one("optimizer", params=parts.parameter_groups(model), **learning_rate(run))
+    freeze(model, config)
+    optimizer = parts.make_one("optimizer", params=parameter_groups(model, config), **learning_rate(run))
     metrics = parts.metrics()
     torch.set_float32_matmul_precision(run.train.matmul_precision)
     accumulation = max(run.train.grad_accumulation_steps, 1)
@@ -123,37 +122,6 @@ class Parts:
                 LOGGER.debug("the model refuses an input", exc_info=True)
                 message = f"the model refuses images of this shape: {error}"
                 raise ConfigError([self.config.problem(("model", "config", "input_sizes", number), message)]) from error
-
-    def freeze(self, model: nn.Module) -> None:
-        """Parameters that `model.freeze` names are not trained."""
-        parameters = dict(model.named_parameters())
-        for number, pattern in enumerate(self.run.model.freeze):
-            names = fnmatch.filter(parameters, pattern)
-            if not names:
-                message = f"no parameter is called like {pattern!r}, {suggest(pattern, parameters)}"
-                raise ConfigError([self.config.problem(("model", "freeze", number), message)])
-            for name in names:
-                parameters[name].requires_grad = False
-        if not any(parameter.requires_grad for parameter in parameters.values()):
-            raise ConfigError([self.config.problem(("model", "freeze"), "leaves nothing to train")])
-
-    def parameter_groups(self, model: nn.Module) -> list[dict[str, Any]]:
-        """What is trained, as torch's optimizers take it: those of no group first, then each of `optimizer.groups`.
-
-        Raises ConfigError for a group without a parameter.
-        """
-        table = self.run.train.optimizer
-        left = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-        groups = []
-        for number, group in enumerate(table.groups):
-            names = fnmatch.filter(left, group["match"])
-            if not names:
-                message = f"no trained parameter that is left is called like {group['match']!r}, {suggest(group['match'], left)}"
-                raise ConfigError([self.config.problem(("train", "optimizer", "groups", number, "match"), message)])
-            options = {GROUP_KEYS.get(key, key): value for key, value in group.items() if key != "match"}
-            groups.append({"params": [left.pop(name) for name in names], **options})
-        groups = [{"params": list(left.values())}, *groups] if left else groups
-        return groups if table.decay_norm_and_bias else [part for group in groups for part in by_decay(group)]
 
     def best(self, monitor: str, path: KeyPath, metrics: Mapping[str, Measure], *, has_valid: bool) -> Best:
         """How a column of history is judged. Raises ConfigError for a metric that nobody measures, or has no direction."""
@@ -330,60 +298,8 @@ class Parts:
             raise ConfigError([self.config.problem(reference.params_path, refusal(reference, error))]) from error
 
 
-@contextlib.contextmanager
-def first_samples(config: Config) -> Iterator[None]:
-    """The model meets its first samples: torch's words for a mistake of the config are shown at its key, a bug stays one."""
-    try:
-        yield
-    except DdpkitError:
-        raise
-    except Exception as error:
-        for words, path, advice in MISTAKES:
-            if re.search(words, str(error)):
-                raise ConfigError([config.problem(path, f"{advice} ({error})")]) from error
-        error.add_note("This happened when the model was tried with the first samples, before training.")
-        raise
-
-
-MISTAKES: Sequence[tuple[str, KeyPath, str]] = (
-    ("default_collate", ("transform",), "the samples are no tensors; does 'PIL_TO_TENSOR = []' lack?"),
-    ("expected scalar type Byte", ("transform",), "the images are integers; does 'CONVERT_IMAGE_DTYPE = [\"float32\"]' lack?"),
-    ("stack expects each tensor to be equal size", ("transform",), "the images differ in size; give them one"),
-    (
-        "Given groups=",
-        ("model", "config", "n_channels"),
-        "the images have another number of channels than the model takes (NORMALIZE with three means makes three of one)",
-    ),
-    ("shapes cannot be multiplied", ("model", "config"), "the images have another size than the model takes"),
-    (r"Target -?\d+ is out of bounds", ("model", "config", "n_classes"), "there are targets that the model has no output for"),
-    (
-        "more than 1 value per channel",
-        ("train", "batch_size"),
-        "a rank would get one sample alone, too few for BatchNorm: make it larger, or leave a short last one out by 'drop_last'",
-    ),
-    ("one element tensors can be converted", ("metrics",), "a metric gives several numbers where one is wanted"),
-)
-"""Words of torch (a pattern) for what a config can cause, the key to look at, and what to say."""
 REFUSALS: Mapping[str, tuple[type[Exception], ...]] = {"optimizer": (ValueError, TypeError, RuntimeError)}
 """By kind, what a constructor raises about its parameters beside ValueError and TypeError: torch's optimizers."""
-
-
-GROUP_KEYS = {"learning_rate": "lr"}
-"""Keys of `optimizer.groups` that torch calls otherwise."""
-
-
-def by_decay(group: dict[str, Any]) -> list[dict[str, Any]]:
-    """A group as two: norms and biases, which have one axis at most, without weight decay."""
-    flat = [parameter for parameter in group["params"] if parameter.ndim <= 1]
-    rest = [parameter for parameter in group["params"] if parameter.ndim > 1]
-    parts = [{**group, "params": rest}, {**group, "params": flat, "weight_decay": 0.0}]
-    return [part for part in parts if part["params"]]
-
-
-def frozen_norms(model: nn.Module) -> list[nn.Module]:
-    """BatchNorm layers none of whose parameters is trained: their statistics stay too."""
-    norms = [layer for layer in model.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]  # noqa: SLF001 - their base
-    return [layer for layer in norms if [*layer.parameters()] and not any(each.requires_grad for each in layer.parameters())]
 
 
 def refusal(reference: Reference, error: Exception) -> str:

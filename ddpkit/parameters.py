@@ -1,0 +1,60 @@
+"""Which parameters of a model are trained, and how: `model.freeze`, `optimizer.groups`, weight decay."""
+
+import fnmatch
+from typing import Any
+
+from torch import nn
+
+from ddpkit.config import Config
+from ddpkit.errors import ConfigError
+from ddpkit.structure import suggest
+
+GROUP_KEYS = {"learning_rate": "lr"}
+"""Keys of `optimizer.groups` that torch calls otherwise."""
+
+
+def freeze(model: nn.Module, config: Config) -> None:
+    """Parameters that `model.freeze` names are not trained."""
+    parameters = dict(model.named_parameters())
+    for number, pattern in enumerate(config.run.model.freeze):
+        names = fnmatch.filter(parameters, pattern)
+        if not names:
+            message = f"no parameter is called like {pattern!r}, {suggest(pattern, parameters)}"
+            raise ConfigError([config.problem(("model", "freeze", number), message)])
+        for name in names:
+            parameters[name].requires_grad = False
+    if not any(parameter.requires_grad for parameter in parameters.values()):
+        raise ConfigError([config.problem(("model", "freeze"), "leaves nothing to train")])
+
+
+def parameter_groups(model: nn.Module, config: Config) -> list[dict[str, Any]]:
+    """What is trained, as torch's optimizers take it: those of no group first, then each of `optimizer.groups`.
+
+    Raises ConfigError for a group without a parameter.
+    """
+    table = config.run.train.optimizer
+    left = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    groups = []
+    for number, group in enumerate(table.groups):
+        names = fnmatch.filter(left, group["match"])
+        if not names:
+            message = f"no trained parameter that is left is called like {group['match']!r}, {suggest(group['match'], left)}"
+            raise ConfigError([config.problem(("train", "optimizer", "groups", number, "match"), message)])
+        options = {GROUP_KEYS.get(key, key): value for key, value in group.items() if key != "match"}
+        groups.append({"params": [left.pop(name) for name in names], **options})
+    groups = [{"params": list(left.values())}, *groups] if left else groups
+    return groups if table.decay_norm_and_bias else [part for group in groups for part in by_decay(group)]
+
+
+def by_decay(group: dict[str, Any]) -> list[dict[str, Any]]:
+    """A group as two: norms and biases, which have one axis at most, without weight decay."""
+    flat = [parameter for parameter in group["params"] if parameter.ndim <= 1]
+    rest = [parameter for parameter in group["params"] if parameter.ndim > 1]
+    parts = [{**group, "params": rest}, {**group, "params": flat, "weight_decay": 0.0}]
+    return [part for part in parts if part["params"]]
+
+
+def frozen_norms(model: nn.Module) -> list[nn.Module]:
+    """BatchNorm layers none of whose parameters is trained: their statistics stay too."""
+    norms = [layer for layer in model.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]  # noqa: SLF001 - their base
+    return [layer for layer in norms if [*layer.parameters()] and not any(each.requires_grad for each in layer.parameters())]
