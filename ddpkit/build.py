@@ -43,7 +43,7 @@ def engine(config: Config, registry: Registry, world: World, limit_batches: int 
     run, parts = config.run, Parts(config, registry, world)
     batches = parts.batches(limit_batches)
     parts.try_reading(batches["train"])
-    precision = Precision.of(run.train.scaler.compute_type)
+    precision = Precision.of(run.train.scaler.compute_type, world.device)
     with first_samples(config):
         model = parts.model(precision, batches["train"])
     freeze(model, config)
@@ -105,7 +105,7 @@ class Parts:
         model = precision.prepare(model.to(self.world.device))
         if any(isinstance(parameter, UninitializedParameter) for parameter in model.parameters()):
             with torch.no_grad():
-                model.eval()(precision.images(train.sample(1)[0]))
+                precision(model.eval(), train.sample(1)[0])
         self.try_inputs(model, precision)
         return model
 
@@ -117,7 +117,7 @@ class Parts:
         for number, (size, dtype) in enumerate(zip(wanted.input_sizes, dtypes, strict=True)):
             images = torch.zeros(size, dtype=getattr(torch, dtype), device=self.world.device)
             try:
-                model.eval()(precision.images(images))
+                precision(model.eval(), images)
             except (RuntimeError, ValueError) as error:
                 LOGGER.debug("the model refuses an input", exc_info=True)
                 message = f"the model refuses images of this shape: {error}"

@@ -131,16 +131,14 @@ class Engine:
         for number, (images, targets, share) in enumerate(micro_batches, start=1):
             seeding.seed_generators("forward", self.seed, self.progress.step, number, self.world.rank, device=self.world.device)
             with self.gradients_reduced(now=number == len(micro_batches)):
-                outputs = self.network(self.precision.images(images))
+                outputs = self.precision(self.network, images)
                 if share.n_real:
                     terms = self.criteria(outputs, targets)
                     sums += terms.detach() * share.n_real
-                    backward(self.criteria.loss(terms) * (share.n_real * self.world.size / n_global))
+                    self.precision.backward(self.criteria.loss(terms) * (share.n_real * self.world.size / n_global))
                 else:  # a repeated sample, to meet the others: its gradient is nought, whatever a criterion makes of it
                     backward(outputs, torch.zeros_like(outputs))
-        if self.clip_norm:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
-        self.optimizer.step()
+        self.precision.step(self.optimizer, self.model.parameters(), self.clip_norm)
         self.progress.step_ended(self.schedule.rate())
         self.schedule.step_ended()
         return sums, sum(share.n_real for _, _, share in micro_batches)
@@ -157,7 +155,7 @@ class Engine:
         sums = self.zeros()
         for number, (images, targets, share) in enumerate(batches.epoch(0), start=1):
             seeding.seed_generators("evaluate", self.seed, number, self.world.rank, device=self.world.device)
-            outputs = self.model(self.precision.images(images))
+            outputs = self.precision(self.model, images)
             sums += self.criteria(outputs, targets) * share.n_real
             predictions = self.postprocess(outputs)
             for metric in self.metrics.values():
@@ -185,12 +183,12 @@ class Engine:
         before = [buffer.clone() for buffer in self.model.buffers()]
         images, targets = self.train.sample(min(self.train.sampler.smallest_share(), 2))
         self.model.train()
-        self.criteria(self.model(self.precision.images(images)), targets)
+        self.criteria(self.precision(self.model, images), targets)
         for buffer, old in zip(self.model.buffers(), before, strict=True):
             buffer.copy_(old)
         images, targets = self.train.sample(REHEARSED)
         self.model.eval()
-        outputs = self.model(self.precision.images(images))
+        outputs = self.precision(self.model, images)
         predictions = self.postprocess(outputs)
         with warnings.catch_warnings(action="ignore"):  # a class that these few lack is worth no word
             for metric in self.metrics.values():

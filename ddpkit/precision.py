@@ -1,25 +1,64 @@
-"""The number format of a run (`train.scaler.compute_type`)."""
+"""The number format of a run (`train.scaler.compute_type`): the same in training and evaluation."""
+
+from collections.abc import Iterable
 
 import attrs
 import torch
 from torch import Tensor, nn
+from torch.amp import GradScaler
+from torch.autograd import backward
+from torch.optim import Optimizer
+
+MIXED = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @attrs.frozen
 class Precision:
-    """Puts model and images into one format; the same in training and evaluation."""
+    """How a model is called, and how gradients reach its weights."""
 
     dtype: torch.dtype
+    """Of weights and images."""
+    device_type: str = "cpu"
+    mixed: torch.dtype | None = None
+    """Of what autocast computes in fewer bits."""
+    scaler: GradScaler | None = None
+    """Keeps small gradients within float16's range. It skips a step whose gradients overflow: those are reduced, so all
+    ranks skip together."""
 
     @classmethod
-    def of(cls, compute_type: str) -> "Precision":
-        """From the TOML's word: `float32` or `float64`."""
-        return cls(getattr(torch, compute_type))
+    def of(cls, compute_type: str, device: torch.device) -> "Precision":
+        """From the TOML's word."""
+        if compute_type not in MIXED:
+            return cls(getattr(torch, compute_type), device.type)
+        scaler = GradScaler(device.type) if compute_type == "float16" else None
+        return cls(torch.float32, device.type, MIXED[compute_type], scaler)
 
     def prepare(self, model: nn.Module) -> nn.Module:
         """The model in this format, before it is wrapped and before the optimizer sees its parameters."""
         return model.to(self.dtype)
 
-    def images(self, images: Tensor) -> Tensor:
-        """Images in this format; integers stay what they are (they are no images yet)."""
-        return images.to(self.dtype) if images.is_floating_point() else images
+    def __call__(self, network: nn.Module, images: Tensor) -> Tensor:
+        """The outputs, in at least float32. Integer images stay what they are: they are no images yet."""
+        images = images.to(self.dtype) if images.is_floating_point() else images
+        if self.mixed is None:
+            outputs: Tensor = network(images)
+            return outputs
+        with torch.autocast(self.device_type, self.mixed):
+            outputs = network(images)
+        return outputs.float()
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradients of a scalar."""
+        backward(loss if self.scaler is None else self.scaler.scale(loss))
+
+    def step(self, optimizer: Optimizer, parameters: Iterable[nn.Parameter], clip_norm: float) -> None:
+        """Clip the whole gradient, unless `clip_norm` is 0, and step."""
+        if self.scaler is not None:
+            self.scaler.unscale_(optimizer)
+        if clip_norm:
+            nn.utils.clip_grad_norm_(parameters, clip_norm)
+        if self.scaler is None:
+            optimizer.step()
+        else:
+            self.scaler.step(optimizer)
+            self.scaler.update()

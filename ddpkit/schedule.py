@@ -1,6 +1,7 @@
 """When the learning rate moves: a warm-up, then the scheduler that the TOML names."""
 
 import math
+import warnings
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
@@ -52,7 +53,9 @@ class Schedule:
             if not math.isnan(loss):  # an epoch that was not evaluated
                 self._scheduler.step(loss)
         elif self._scheduler is not None:
-            self._scheduler.step()
+            with warnings.catch_warnings():  # a first step that the scaler skipped counts as one
+                warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step\\(\\)` before")
+                self._scheduler.step()
 
     def _warm_up(self) -> None:
         if not self._warmup:

@@ -257,7 +257,6 @@ class Scaler:
         "float64 = model and images in double precision, for proofs; the 16-bit ones are mixed precision.",
         "float64 表示模型与图像均用双精度，用于验证；16 位为混合精度。",
         "float32",
-        later_values=("bfloat16", "float16"),
     )
 
 

@@ -37,7 +37,7 @@ MISTAKES = {
     "options that exclude each other": ('type = "sgd"', 'type = "sgd", fused = true, foreach = true', "28:13: train.optimizer: optimizer 'sgd' refuses this: `fused` and `foreach` cannot be `True` together."),
     "part of an epoch by epoch": ("epoch = 2", "epoch = 2\nlr_scheduler = { type = 'cosine', warmup = 0.5, warmup_lr = 1e-4 }", "28:44: train.lr_scheduler.warmup: 0.5 epochs are not whole, which needs update_policy = 'step'"),
     "an epoch at rate nought": ("epoch = 2", "epoch = 2\nlr_scheduler = { type = 'cosine', warmup = 1 }", "28:1: train.lr_scheduler.warmup_lr: the first epoch would train at rate 0; set it above, or use update_policy = 'step'"),
-    "a format that is not built yet": ("[train]", "[train.scaler]\ncompute_type = 'bfloat16'\n[train]", "26:16: train.scaler.compute_type: 'bfloat16' is not supported yet"),
+    "a format that there is not": ("[train]", "[train.scaler]\ncompute_type = 'float8'\n[train]", "26:16: train.scaler.compute_type: 'float8' is not allowed"),
     "a log format that is none": ("[train]", "[private.log]\nlog_format = 'hello'\n[train]", "26:14: private.log.log_format: must be a %-format of Python's logging"),
     "a folder that cannot be made": ('output_dir = "runs"', 'output_dir = "/proc/x"', "1:14: output_dir: /proc/x/blobs/"),
     "a name that leads elsewhere": ('task = "blobs"', 'task = ".."', "2:8: task: must be letters, digits, '.', '_' and '-' alone, not '..'"),

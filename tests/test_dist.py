@@ -51,6 +51,7 @@ CASES = {
 def run_cases(world, file):
     results = {name: fit(file, world, **FLOAT64, **case) for name, case in CASES.items()}
     results |= {"reductions": count_reductions(world, file), "batchnorm": fit(file, world, **{"model.name": "lazynet"})}
+    results["overflow"] = overflow(world, file)
     return results | {"versions": with_version(world, Path(file).parent)}
 
 
@@ -90,6 +91,32 @@ def test_two_ranks_give_what_one_gives(results, case):
     assert first["tested"] == second["tested"]
     for mine, theirs in zip([*alone["rows"], alone["tested"]], [*first["rows"], first["tested"]], strict=True):
         assert theirs == pytest.approx(mine, rel=1e-9)
+
+
+def overflow(world, file):
+    """A step in float16 with an infinite image on the last rank, then one without: how far the weights went, and what they are."""
+    loaded = config.load(Path(file), config.named_overrides({"train.scaler.compute_type": "float16"}))
+    engine = build.engine(loaded, plugins.load().registry, world)
+    before = [parameter.detach().clone() for parameter in engine.model.parameters()]
+    steps = engine.steps()
+    (images, targets, share), *_ = next(steps)
+    broken = images * float("inf") if world.rank == world.size - 1 else images
+    engine.train_step([(broken, targets, share)])
+    skipped = all(torch.equal(new, old) for new, old in zip(engine.model.parameters(), before, strict=True))
+    engine.train_step(next(steps))
+    return {
+        "skipped": skipped,
+        "weights": [parameter.detach().clone() for parameter in engine.model.parameters()],
+        "before": before,
+    }
+
+
+def test_a_step_that_overflows_on_one_rank_is_skipped_on_all(results):
+    first, second = (rank["overflow"] for rank in results[1])
+
+    assert [first["skipped"], second["skipped"]] == [True, True]
+    assert all(torch.equal(*pair) for pair in zip(first["weights"], second["weights"], strict=True))
+    assert not torch.equal(first["weights"][0], first["before"][0])
 
 
 def with_version(world, folder):

@@ -255,6 +255,16 @@ def test_best_is_what_the_monitor_says(blobs, monitor, lower):
     assert engine.best.epoch == values.index(engine.best.value) + 1
 
 
+@pytest.mark.parametrize("compute_type", ["bfloat16", "float16"])
+def test_mixed_precision_learns_as_float32_does(blobs, compute_type):
+    options = {"train.epoch": 4, "train.grad_clip_norm": 1.0, "train.lr_scheduler.type": "cosine"}
+    whole = fit(blobs, World(), **options)["rows"][-1]
+    mixed = fit(blobs, World(), **options, **{"train.scaler.compute_type": compute_type})["rows"][-1]
+
+    assert mixed["valid/loss"] == pytest.approx(whole["valid/loss"], abs=0.03)
+    assert mixed["valid/loss"] != whole["valid/loss"]
+
+
 def test_history_counts_epochs_and_steps(blobs):
     rows = fit(blobs, World())["rows"]
 
