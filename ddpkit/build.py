@@ -43,13 +43,12 @@ def engine(config: Config, registry: Registry, world: World, limit_batches: int 
     run, parts = config.run, Parts(config, registry, world)
     batches = parts.batches(limit_batches)
     parts.try_reading(batches["train"])
-    precision = Precision.of(run.train.scaler.compute_type, world.device)
+    precision = Precision.of(run.train.scaler.compute_type, world.device, channels_last=run.train.channels_last)
     with first_samples(config):
         model = parts.model(precision, batches["train"])
     freeze(model, config)
     optimizer = parts.make_one("optimizer", params=parameter_groups(model, config), **learning_rate(run))
     metrics = parts.metrics()
-    torch.set_float32_matmul_precision(run.train.matmul_precision)
     accumulation = max(run.train.grad_accumulation_steps, 1)
     made = Engine(
         world=world,

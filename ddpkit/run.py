@@ -83,10 +83,12 @@ def train(config: Config, found: Plugins, options: Options) -> RunResult | None:
     """What every rank does: join, build, fit, test."""
     from ddpkit import build, dist, terminal  # noqa: PLC0415 - torch is for ranks alone
     from ddpkit.checkpoint import WeightsFolder  # noqa: PLC0415
+    from ddpkit.precision import kernels  # noqa: PLC0415
 
     ddp, used = config.run.ddp, run_folder.plugins_of(config, found)
     joined = dist.join_world(device=config.run.device, backend=ddp.backend, timeout=ddp.timeout, manifest=used)
-    with joined as world, log.messages(config.run, is_main=world.is_main):
+    chosen = kernels(config.run.train.matmul_precision, deterministic=config.run.train.deterministic)
+    with joined as world, log.messages(config.run, is_main=world.is_main), chosen:
         config = settled_together(config, world)
         engine = build.engine(config, found.registry, world, options.limit_batches)
         if options.dry_run:

@@ -312,12 +312,12 @@ class Train:
     ema_decay: float = key(
         "Moving average of the weights; 0 = off.", "权重的滑动平均；0 表示关闭。", 0.0, limits=Range(0, 1), later=True
     )
-    channels_last: bool = key(
-        "Memory format of images and model.", "图像与模型使用 channels_last 内存格式。", default=False, later=True
-    )
+    channels_last: bool = key("Memory format of images and model.", "图像与模型使用 channels_last 内存格式。", default=False)
     compile: bool = key("Compile the model with torch.compile.", "用 torch.compile 编译模型。", default=False, later=True)
     deterministic: bool = key(
-        "On CUDA: slower kernels that repeat to the bit.", "CUDA 上使用可逐位复现的较慢内核。", default=False, later=True
+        "Only kernels that repeat to the bit (slower on CUDA; the CPU's do in any case).",
+        "只使用可逐位复现的内核（CUDA 上较慢；CPU 上本就如此）。",
+        default=False,
     )
     matmul_precision: Literal["highest", "high", "medium"] = key(
         "Torch's precision of float32 products.", "torch 的 float32 矩阵乘精度。", "highest"

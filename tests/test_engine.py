@@ -11,6 +11,7 @@ from ddpkit import build, config, plugins
 from ddpkit.checkpoint import WeightsFolder, load_weights
 from ddpkit.dist import World
 from ddpkit.errors import NonFiniteError
+from ddpkit.precision import kernels
 
 DIGITS = """\
 seed = 3
@@ -263,6 +264,26 @@ def test_mixed_precision_learns_as_float32_does(blobs, compute_type):
 
     assert mixed["valid/loss"] == pytest.approx(whole["valid/loss"], abs=0.03)
     assert mixed["valid/loss"] != whole["valid/loss"]
+
+
+def test_channels_last_is_a_format_not_another_result(digits):
+    model = {"model.name": "unet", "model.config": {"n_channels": 1, "n_classes": 10, "depth": 1, "width": 2}}
+    as_masks = {**model, "criterion": [{"type": "acme/first_pixel"}], "metrics": [], "train.scaler.compute_type": "float64"}
+    plain = built(digits, **as_masks)
+    last = built(digits, **as_masks, **{"train.channels_last": True})
+
+    kernels_of = [parameter for parameter in last.model.parameters() if parameter.ndim == 4 and parameter.shape[2] > 1]
+    assert all(kernel.is_contiguous(memory_format=torch.channels_last) for kernel in kernels_of)
+    assert last.train_epoch([])["loss"] == pytest.approx(plain.train_epoch([])["loss"], rel=1e-9)
+
+
+def test_kernels_are_chosen_for_a_run_and_put_back(blobs):
+    before = (torch.get_float32_matmul_precision(), torch.are_deterministic_algorithms_enabled())
+
+    with kernels("high", deterministic=True):
+        assert (torch.get_float32_matmul_precision(), torch.are_deterministic_algorithms_enabled()) == ("high", True)
+
+    assert (torch.get_float32_matmul_precision(), torch.are_deterministic_algorithms_enabled()) == before
 
 
 def test_history_counts_epochs_and_steps(blobs):

@@ -12,6 +12,7 @@ def ddpkit_models():
 @hookimpl
 def ddpkit_criteria():
     yield Component("fragile", "acme.parts:fragile_criterion", doc="cross-entropy that breaks on rank 1")
+    yield Component("first_pixel", "acme.parts:first_pixel", doc="cross-entropy of one pixel")
 
 
 @hookimpl
