@@ -25,7 +25,7 @@ def main(arguments: argparse.Namespace) -> int:
         raise ConfigError([Problem("NAME", (), str(error))]) from error
     bare = arguments.name.rpartition("/")[2]
     others = [entry for entry in registry.candidates(arguments.kind, bare) if entry != meant]
-    rows = [row(meant, "meant"), *(row(entry, "shadowed") for entry in others)]
+    rows = [row(meant, "meant"), *(row(entry, "not meant" if "/" in arguments.name else "shadowed") for entry in others)]
     tables.show(("NAME", "IS", "DISTRIBUTION", "SOURCE"), rows)
     return ExitCode.DONE
 
