@@ -70,6 +70,7 @@ def engine(config: Config, registry: Registry, world: World, limit_batches: int 
         stopping=parts.stopping(metrics, has_valid="valid" in batches),
         valid_every=run.valid.every,
         clip_norm=run.train.grad_clip_norm,
+        skip_nonfinite=run.train.on_nonfinite == "skip",
         frozen=frozen_norms(model),
     )
     with first_samples(config):

@@ -32,6 +32,20 @@ from ddpkit.protocols import Row, Watcher
 from ddpkit.schedule import Schedule
 
 T = TypeVar("T")
+
+
+@attrs.frozen
+class Step:
+    """What one optimizer step did."""
+
+    sums: Tensor
+    """Loss terms summed over this rank's samples: float64 [T]."""
+    n_samples: int
+    """Of this rank."""
+    n_global: int
+    """Over all ranks."""
+
+
 REHEARSED = 8
 """Samples to try the metrics with before training."""
 
@@ -62,6 +76,8 @@ class Engine:
     stopping: EarlyStopping | None = None
     valid_every: int = 1
     """Epochs; the last one is evaluated in any case."""
+    skip_nonfinite: bool = False
+    """Leave out a step whose gradient is not finite, and its losses; else the epoch's loss tells, and ends the run."""
     clip_norm: float = 0.0
     """Largest norm of the whole gradient of a step; 0 = as it is."""
     frozen: Sequence[nn.Module] = ()
@@ -109,22 +125,23 @@ class Engine:
         self.network.train()
         for layer in self.frozen:
             layer.eval()
-        sums = self.zeros()
+        sums, n_samples = self.zeros(), 0
         n_steps = math.ceil(len(self.train.sampler) / self.accumulation)
-        for step, micro_batches in enumerate(self.steps(), start=1):
-            step_sums, n_samples = self.train_step(micro_batches)
-            sums += step_sums
-            loss = self.criteria.loss(step_sums / max(n_samples, 1)) if watchers else None
+        for number, micro_batches in enumerate(self.steps(), start=1):
+            step = self.train_step(micro_batches)
+            sums += step.sums
+            n_samples += step.n_global
+            loss = self.criteria.loss(step.sums / max(step.n_samples, 1)) if watchers else None
             for watcher in watchers:
-                watcher.train_step_ended(self.progress.epoch + 1, step, n_steps, loss)
-        losses = self.mean_losses(sums, self.train)
+                watcher.train_step_ended(self.progress.epoch + 1, number, n_steps, loss)
+        losses = self.mean_losses(sums, n_samples)
         if not math.isfinite(losses["loss"]):
             epoch = self.progress.epoch + 1
             raise NonFiniteError(f"the loss of epoch {epoch} is {losses['loss']}; try a lower learning rate, or a warm-up")
         return losses
 
-    def train_step(self, micro_batches: Sequence[Batch]) -> tuple[Tensor, int]:
-        """One optimizer step; returns this rank's loss terms summed over its samples (float64 [T]) and their number."""
+    def train_step(self, micro_batches: Sequence[Batch]) -> Step:
+        """One optimizer step. Every rank must call it; one that is skipped counts no samples."""
         n_global = sum(share.n_global for _, _, share in micro_batches)
         sums = self.zeros()
         self.optimizer.zero_grad()
@@ -138,10 +155,13 @@ class Engine:
                     self.precision.backward(self.criteria.loss(terms) * (share.n_real * self.world.size / n_global))
                 else:  # a repeated sample, to meet the others: its gradient is nought, whatever a criterion makes of it
                     backward(outputs, torch.zeros_like(outputs))
-        self.precision.step(self.optimizer, self.model.parameters(), self.clip_norm)
+        parameters, skips = self.model.parameters(), self.skip_nonfinite
+        counts = self.precision.step(self.optimizer, parameters, self.clip_norm, skip_nonfinite=skips)
         self.progress.step_ended(self.schedule.rate())
         self.schedule.step_ended()
-        return sums, sum(share.n_real for _, _, share in micro_batches)
+        if not counts:
+            return Step(self.zeros(), 0, 0)
+        return Step(sums, sum(share.n_real for _, _, share in micro_batches), n_global)
 
     def steps(self) -> Iterator[list[Batch]]:
         """The micro-batches of each optimizer step of this epoch; the last step may have fewer."""
@@ -160,7 +180,7 @@ class Engine:
             predictions = self.postprocess(outputs)
             for metric in self.metrics.values():
                 metric.update(outputs, predictions, targets)
-        losses = self.mean_losses(sums, batches)
+        losses = self.mean_losses(sums, batches.sampler.n_samples())
         return losses | {key: metric.value() for key, metric in self.metrics.items()}
 
     def test_best(self, weights: WeightsFolder) -> dict[str, float]:
@@ -204,9 +224,9 @@ class Engine:
             with self.network.no_sync():
                 yield
 
-    def mean_losses(self, sums: Tensor, batches: Batches) -> dict[str, float]:
-        """Loss terms summed over this rank's samples -> their means over all. Every rank must call it."""
-        return self.criteria.named(self.world.sum(sums) / batches.sampler.n_samples())
+    def mean_losses(self, sums: Tensor, n_samples: int) -> dict[str, float]:
+        """Loss terms summed over this rank's samples -> their means over all `n_samples`. Every rank must call it."""
+        return self.criteria.named(self.world.sum(sums) / n_samples)
 
     def zeros(self) -> Tensor:
         """Room for a sum of loss terms: float64 [T] on the device."""

@@ -1,6 +1,7 @@
 """The number format of a run (`train.scaler.compute_type`): the same in training and evaluation."""
 
 import contextlib
+import math
 import os
 from collections.abc import Iterable, Iterator
 
@@ -79,14 +80,21 @@ class Precision:
         """Add the gradients of a scalar."""
         backward(loss if self.scaler is None else self.scaler.scale(loss))
 
-    def step(self, optimizer: Optimizer, parameters: Iterable[nn.Parameter], clip_norm: float) -> None:
-        """Clip the whole gradient, unless `clip_norm` is 0, and step."""
+    def step(self, optimizer: Optimizer, parameters: Iterable[nn.Parameter], clip_norm: float, *, skip_nonfinite: bool) -> bool:
+        """Clip the whole gradient, unless `clip_norm` is 0, and step; returns whether the step counts.
+
+        `skip_nonfinite`: one whose gradient is not finite does not; to know it, the device is waited for. Gradients are
+        reduced, so all ranks decide alike.
+        """
         if self.scaler is not None:
             self.scaler.unscale_(optimizer)
-        if clip_norm:
-            nn.utils.clip_grad_norm_(parameters, clip_norm)
-        if self.scaler is None:
-            optimizer.step()
-        else:
-            self.scaler.step(optimizer)
+        is_fine = True
+        if clip_norm or skip_nonfinite:
+            norm = nn.utils.clip_grad_norm_(parameters, clip_norm or math.inf)
+            is_fine = not skip_nonfinite or bool(torch.isfinite(norm))
+        if self.scaler is not None:
+            self.scaler.step(optimizer)  # passes over what overflowed by itself
             self.scaler.update()
+        elif is_fine:
+            optimizer.step()
+        return is_fine

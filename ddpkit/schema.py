@@ -323,7 +323,9 @@ class Train:
         "Torch's precision of float32 products.", "torch 的 float32 矩阵乘精度。", "highest"
     )
     on_nonfinite: Literal["stop", "skip"] = key(
-        "What a loss or gradient that is not finite does.", "损失或梯度非有限时如何处理。", "stop", later=True
+        "stop = a loss that is not finite ends the run after its epoch; skip = such a step is left out.",
+        "stop：非有限的损失使运行在该轮后结束；skip：跳过这一步。",
+        "stop",
     )
     optimizer: Optimizer = key("The optimizer.", "优化器。")
     lr_scheduler: LrScheduler | None = key("The schedule; left out = the rate stays.", "学习率调度器；不写则学习率不变。", None)

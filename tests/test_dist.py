@@ -1,5 +1,6 @@
 """N ranks give what one gives."""
 
+import math
 import os
 import time
 from pathlib import Path
@@ -51,7 +52,7 @@ CASES = {
 def run_cases(world, file):
     results = {name: fit(file, world, **FLOAT64, **case) for name, case in CASES.items()}
     results |= {"reductions": count_reductions(world, file), "batchnorm": fit(file, world, **{"model.name": "lazynet"})}
-    results["overflow"] = overflow(world, file)
+    results |= {"overflow": overflow(world, file), "poisoned": poisoned(world, file)}
     return results | {"versions": with_version(world, Path(file).parent)}
 
 
@@ -117,6 +118,29 @@ def test_a_step_that_overflows_on_one_rank_is_skipped_on_all(results):
     assert [first["skipped"], second["skipped"]] == [True, True]
     assert all(torch.equal(*pair) for pair in zip(first["weights"], second["weights"], strict=True))
     assert not torch.equal(first["weights"][0], first["before"][0])
+
+
+def poisoned(world, file):
+    """Twenty steps, one image of the last rank being no number in every second: which counted, and the weights."""
+    skipping = {"train.on_nonfinite": "skip", "train.epoch": 5, "train.batch_size": 8}
+    engine = build.engine(config.load(Path(file), config.named_overrides(skipping)), plugins.load().registry, world)
+    counted = []
+    for epoch in range(5):
+        engine.progress.epoch = epoch
+        for micro_batches in engine.steps():
+            is_poisoned = len(counted) % 2 and world.rank == world.size - 1
+            engine_steps = [
+                (images * math.nan if is_poisoned else images, targets, share) for images, targets, share in micro_batches
+            ]
+            counted.append(engine.train_step(engine_steps).n_global)
+    return {"counted": counted, "weights": [parameter.detach().clone() for parameter in engine.model.parameters()]}
+
+
+def test_a_step_with_a_nan_on_one_rank_is_left_out_by_all(results):
+    first, second = (rank["poisoned"] for rank in results[1])
+
+    assert first["counted"] == second["counted"] == [8, 0] * 10
+    assert all(torch.equal(*pair) and pair[0].isfinite().all() for pair in zip(first["weights"], second["weights"], strict=True))
 
 
 def with_version(world, folder):

@@ -18,4 +18,4 @@ def test_each_says_what_it_is_and_needs_nothing_unheard_of(entry):
     signature = from_source(entry.component.target)
 
     assert entry.component.doc
-    assert signature.required - {"params"} <= RUNTIME_VALUES[entry.kind] | {"mean", "std", "degrees", "arch"}
+    assert signature.required - {"params"} <= RUNTIME_VALUES[entry.kind] | {"mean", "std", "degrees", "arch", "milestones"}
