@@ -40,15 +40,17 @@ class Verdict:
     """Components whose source does not tell all that they take."""
 
 
-def check(config: Config, plugins: Plugins, n_ranks: int) -> None:
+def check(config: Config, plugins: Plugins, n_ranks: int) -> Verdict:
     """Raise ConfigError with everything that keeps the config from running, PluginError if a plugin is why.
 
     What source does not tell is imported and judged too, but only when nothing else is wrong: that takes seconds.
     """
     verdict = judge(config, plugins, n_ranks)
-    problems = sorted_problems([*verdict.problems, *verdict.later]) or deep_problems(config, plugins, verdict.unchecked)
-    if problems:
+    if not (verdict.problems or verdict.later):
+        verdict = deepened(verdict, config, plugins)
+    if problems := sorted_problems([*verdict.problems, *verdict.later]):
         raise (PluginError if verdict.needs_failed_plugin else ConfigError)(problems)
+    return verdict
 
 
 def judge(config: Config, plugins: Plugins, n_ranks: int | None) -> Verdict:
@@ -67,7 +69,7 @@ def judge(config: Config, plugins: Plugins, n_ranks: int | None) -> Verdict:
         wrong += [fault for fault in rank_faults(config.run, n_ranks) if not touched(fault.path, wrong)]
     return Verdict(
         problems=tuple(sorted_problems(map(config.placed, wrong))),
-        needs_failed_plugin=any(plugin_failed(each, plugins) for each in references_),
+        needs_failed_plugin=any(fault.blames_plugin for fault in wrong),
         later=tuple(map(config.placed, not_built_yet(config.run, ()))),
         warnings=tuple(map(config.placed, [*warnings_of(config.run), *deprecated(references_, plugins.registry)])),
         policy_warnings=plugins.warnings,
@@ -88,10 +90,12 @@ def touched(path: KeyPath, faults: Iterable[Fault]) -> bool:
     return covered(path, faults) or any(fault.path[: len(path)] == path for fault in faults)
 
 
-def deep_problems(config: Config, plugins: Plugins, unchecked: Iterable[Reference]) -> list[Problem]:
-    """What is wrong with components that must be imported to be judged."""
-    faults = [fault for each in unchecked for fault in reference_faults(config.run, plugins, each, deep=True)[0]]
-    return sorted_problems(map(config.placed, faults))
+def deepened(verdict: Verdict, config: Config, plugins: Plugins) -> Verdict:
+    """The verdict after importing what must be imported to be judged."""
+    faults = [fault for each in verdict.unchecked for fault in reference_faults(config.run, plugins, each, deep=True)[0]]
+    problems = sorted_problems([*verdict.problems, *map(config.placed, faults)])
+    blames = verdict.needs_failed_plugin or any(fault.blames_plugin for fault in faults)
+    return attrs.evolve(verdict, problems=tuple(problems), needs_failed_plugin=blames, unchecked=())
 
 
 def reference_faults(run: schema.Run, plugins: Plugins, reference: Reference, *, deep: bool = False) -> tuple[list[Fault], bool]:
@@ -99,16 +103,16 @@ def reference_faults(run: schema.Run, plugins: Plugins, reference: Reference, *,
     try:
         entry = find(reference, plugins.registry)
     except UnknownNameError as error:
-        return [Fault(reference.path, str(error) + failed_note(plugins), at_key=reference.is_key)], True
+        message, blames = str(error) + failed_note(plugins), plugin_failed(reference.name, plugins)
+        return [Fault(reference.path, message, at_key=reference.is_key, blames_plugin=blames)], True
     if missing := missing_libraries(entry):
-        return [
-            Fault(reference.path, f"{entry.qualified_name} needs a library: pip install {missing}", at_key=reference.is_key)
-        ], True
+        message = f"{entry.qualified_name} needs a library: pip install {missing}"
+        return [Fault(reference.path, message, at_key=reference.is_key, blames_plugin=True)], True
     try:
         signature = signature_of(entry, deep=deep)
     except Exception as error:  # noqa: BLE001 - a plugin's import may raise anything
         message = f"{entry.qualified_name} ({entry.distribution}) cannot be imported: {type(error).__name__}: {error}"
-        return [Fault(reference.path, message, at_key=reference.is_key)], True
+        return [Fault(reference.path, message, at_key=reference.is_key, blames_plugin=True)], True
     if signature is None:
         return [], False
     faults = list(parameter_faults(run, reference, signature))
@@ -135,13 +139,10 @@ def missing_libraries(entry: Entry) -> str:
     return " ".join(shlex.quote(requirement) for requirement in missing)
 
 
-def plugin_failed(reference: Reference, plugins: Plugins) -> bool:
-    """Whether a component cannot be used because its plugin did not load, or lacks a library."""
-    try:
-        return bool(missing_libraries(find(reference, plugins.registry)))
-    except UnknownNameError:
-        namespace, slash, _ = reference.name.partition("/")
-        return bool(slash) and any(plugin.name.partition(".")[0] == namespace for plugin in plugins.failed)
+def plugin_failed(name: str, plugins: Plugins) -> bool:
+    """Whether a qualified name belongs to a plugin that did not load."""
+    namespace, slash, _ = name.partition("/")
+    return bool(slash) and any(plugin.name.partition(".")[0] == namespace for plugin in plugins.failed)
 
 
 def failed_note(plugins: Plugins) -> str:

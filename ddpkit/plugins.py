@@ -208,12 +208,13 @@ def refuse_newer(version: object) -> None:
 def check_hooks(module: ModuleType, manager: pluggy.PluginManager) -> None:
     """Pluggy passes over a hook without the marker or with a wrong name in silence; say so instead."""
     known = (*HOOKS.values(), *FAMILY_HOOKS, *RUN_HOOKS)
-    for name in vars(module):
-        if name.startswith("ddpkit_") and callable(getattr(module, name)):
-            if name not in known:
-                raise ValueError(f"there is no hook {name!r}, {suggest(name, known)}")
-            if manager.parse_hookimpl_opts(module, name) is None:
-                raise ValueError(f"{name} lacks its @hookimpl")
+    for name, value in vars(module).items():
+        marks = manager.parse_hookimpl_opts(module, name) if callable(value) else None
+        is_meant = marks is not None or (name.startswith("ddpkit_") and callable(value))
+        if is_meant and name not in known and not (marks and marks["optionalhook"]):
+            raise ValueError(f"there is no hook {name!r}, {suggest(name, known)}")
+        if is_meant and marks is None:
+            raise ValueError(f"{name} lacks its @hookimpl")
 
 
 def declared(source: Source, module: ModuleType, manager: pluggy.PluginManager) -> list[Entry]:

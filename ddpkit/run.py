@@ -64,10 +64,10 @@ def run_with(file: Path, options: Options) -> RunResult | None:
     """What `ddpkit run` does; None after a dry run."""
     config = config_file.read(file, options.overrides)
     found = plugins.load(policy_of(config.run.plugins, options.block, no_plugins=options.no_plugins))
-    if launch.is_speaker():
-        log.warn(found.warnings)
     n_ranks = launch.n_ranks(config, options.nproc)
-    check(config, found, n_ranks)
+    verdict = check(config, found, n_ranks)
+    if launch.is_speaker():
+        log.warn([*found.warnings, *map(str, verdict.warnings)])
     run_folder.refuse_taken(config)
     refuse_device(config, n_ranks)
 

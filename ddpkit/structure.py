@@ -30,6 +30,8 @@ class Fault:
     """The key is wrong, not its value."""
     meant: str = ""
     """Of an unknown key: the one that was probably meant."""
+    blames_plugin: bool = False
+    """The config may be right; a plugin that it needs cannot be used."""
 
 
 def structure(data: object, kind: type[T], path: KeyPath = ()) -> tuple[T | None, list[Fault]]:

@@ -12,7 +12,6 @@ from ddpkit import schema
 from ddpkit.engine import Engine
 from ddpkit.log import CONSOLE, LOGGER
 from ddpkit.protocols import Row
-from ddpkit.rules import warnings_of
 
 REFRESH_SECONDS = 0.5
 """How often the moving line reads the loss: that waits for the device."""
@@ -81,8 +80,6 @@ def announce(run: schema.Run, engine: Engine, folder: Path) -> None:
     LOGGER.info("model   %s, %d parameters", run.model.name, n_parameters)
     LOGGER.info("data    %s: %s", run.dataset.name, sizes)
     LOGGER.info("ranks   %d on %s, %d threads each; %s; seed %d", world.size, world.device.type, world.threads, share, run.seed)
-    for warning in warnings_of(run):
-        LOGGER.warning("%s", warning.message)
     if engine.valid is None:
         LOGGER.warning("no valid part: the training loss chooses the best weights")
     if engine.test is None:

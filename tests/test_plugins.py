@@ -157,6 +157,8 @@ PLUGINS = {
     "syntax": ("def\n", "broken", "SyntaxError: "),
     "leaves": ("import sys\nsys.exit(3)\n", "broken", "SystemExit: 3 ({file}:2)"),
     "misspelt": (HOOK.replace("ddpkit_models", "ddpkit_model"), "invalid", "there is no hook 'ddpkit_model', did you mean 'ddpkit_models'?"),
+    "misspelt_prefix": (HOOK.replace("ddpkit_models", "dppkit_models"), "invalid", "there is no hook 'dppkit_models', did you mean 'ddpkit_models'?"),
+    "of_a_later_version": (HOOK + "@hookimpl(optionalhook=True)\ndef ddpkit_of_2030():\n    pass\n", "ok", ""),
     "unmarked": (HOOK.replace("@hookimpl", ""), "invalid", "ddpkit_models lacks its @hookimpl"),
     "bad_name": (HOOK.replace('"net"', '"a net"'), "invalid", "a component's name is letters, digits and '_.+-', a letter first, not 'a net' ({file}:4)"),
     "bad_target": (HOOK.replace("somewhere:Thing", "somewhere"), "invalid", "a component's target is 'package.module:callable', not 'somewhere' ({file}:4)"),

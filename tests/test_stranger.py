@@ -113,12 +113,25 @@ def test_installed_is_not_active(blobs):
 
 
 def test_a_deprecated_component_says_until_when(blobs, capsys):
+    warning = "warning: --set 1: train.lr_scheduler.type: 'halving' is deprecated: until 2030; use 'cosine'\n"
     assert main(["check", blobs.name, "--set", "train.lr_scheduler.type=halving"]) == 0
+    assert warning in capsys.readouterr().out
 
-    assert (
-        "warning: --set 1: train.lr_scheduler.type: 'halving' is deprecated: until 2030; use 'cosine'\n"
-        in capsys.readouterr().out
-    )
+    done = ddpkit("run", blobs.name, "--set", "train.lr_scheduler.type=halving", "--dry-run", cwd=blobs.parent).assert_done()
+
+    assert done.stderr == warning
+
+
+BROKEN = "from ddpkit import Component, hookimpl\n@hookimpl\ndef ddpkit_models():\n    yield Component('gone', 'nowhere:Net')\n"
+
+
+def test_a_component_that_cannot_be_imported_is_its_plugins_fault(blobs, capsys):
+    blobs.with_name("has_gone.py").write_text(BROKEN)
+
+    assert main(["run", blobs.name, "--set", "model.name=gone", "--set", "plugins.files=['has_gone.py']"]) == 3
+
+    assert "model.name: has_gone/gone (" in (message := capsys.readouterr().err)
+    assert "cannot be imported: ModuleNotFoundError: No module named 'nowhere'" in message
 
 
 def test_an_alias_is_a_name(blobs, capsys):

@@ -6,11 +6,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import attrs
-
 from ddpkit import config as config_file
 from ddpkit import plugins
-from ddpkit.check import Verdict, deep_problems, judge, ranks_in_file
+from ddpkit.check import Verdict, deepened, judge, ranks_in_file
 from ddpkit.commands import plugin_options
 from ddpkit.errors import ConfigError, ExitCode, PluginError, Problem, shown
 
@@ -48,10 +46,7 @@ def verdict_of(arguments: argparse.Namespace) -> Verdict:
     config = config_file.read(arguments.file, config_file.parse_overrides(arguments.set))
     found = plugins.load(plugin_options.policy(arguments, config.run.plugins))
     verdict = judge(config, found, ranks_in_file(config.run))
-    if not arguments.deep:
-        return verdict
-    problems = (*verdict.problems, *deep_problems(config, found, verdict.unchecked))
-    return attrs.evolve(verdict, problems=tuple(config_file.sorted_problems(problems)), unchecked=())
+    return deepened(verdict, config, found) if arguments.deep else verdict
 
 
 def notes(verdict: Verdict) -> list[str]:
