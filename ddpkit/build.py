@@ -11,13 +11,15 @@ from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ddpkit import config as config_file
 from ddpkit import schema, seeding, signatures
+from ddpkit.batchnorm import Counted, synchronise
 from ddpkit.config import Config
 from ddpkit.criteria import Criteria, Term
 from ddpkit.dist import World
-from ddpkit.engine import Engine
+from ddpkit.engine import Candidate, Engine
 from ddpkit.errors import ConfigError, KeyPath
 from ddpkit.hookspecs import Component
 from ddpkit.loader import Batches, KeyedDataset, MapDataset, make_loader
@@ -25,7 +27,7 @@ from ddpkit.log import LOGGER
 from ddpkit.loggers import GuardedLogger
 from ddpkit.measures import Measure
 from ddpkit.mistakes import first_samples
-from ddpkit.parameters import freeze, frozen_norms, parameter_groups
+from ddpkit.parameters import freeze, frozen_norms, fused_kernels, parameter_groups, refuse_unreached
 from ddpkit.precision import Precision
 from ddpkit.progress import Best, EarlyStopping
 from ddpkit.references import PARTS, Reference, class_names, find, n_classes, references
@@ -46,9 +48,14 @@ def engine(config: Config, registry: Registry, world: World, limit_batches: int 
     precision = Precision.of(run.train.scaler.compute_type, world.device, channels_last=run.train.channels_last)
     with first_samples(config):
         model = parts.model(precision, batches["train"])
+    counted = Counted()
+    model = synchronise(model, counted, world.device) if run.ddp.sync_batchnorm and world.size > 1 else model
     freeze(model, config)
-    optimizer = parts.make_one("optimizer", params=parameter_groups(model, config), **learning_rate(run))
+    optimizer = parts.optimizer(model)
     metrics = parts.metrics()
+    average = moving_average(model, run.train.ema_decay)
+    if run.train.compile:
+        model.compile()
     accumulation = max(run.train.grad_accumulation_steps, 1)
     made = Engine(
         world=world,
@@ -66,7 +73,9 @@ def engine(config: Config, registry: Registry, world: World, limit_batches: int 
         epochs=run.train.epoch,
         accumulation=accumulation,
         seed=run.seed,
-        best=parts.best(run.output.monitor, ("output", "monitor"), metrics, has_valid="valid" in batches),
+        candidates=parts.candidates(model, average, metrics, has_valid="valid" in batches),
+        average=average,
+        counted=counted,
         stopping=parts.stopping(metrics, has_valid="valid" in batches),
         valid_every=run.valid.every,
         clip_norm=run.train.grad_clip_norm,
@@ -74,7 +83,8 @@ def engine(config: Config, registry: Registry, world: World, limit_batches: int 
         frozen=frozen_norms(model),
     )
     with first_samples(config):
-        made.rehearse()
+        unreached = made.rehearse()
+    refuse_unreached(config, unreached, world.size)
     return made
 
 
@@ -122,6 +132,24 @@ class Parts:
                 LOGGER.debug("the model refuses an input", exc_info=True)
                 message = f"the model refuses images of this shape: {error}"
                 raise ConfigError([self.config.problem(("model", "config", "input_sizes", number), message)]) from error
+
+    def optimizer(self, model: nn.Module) -> Optimizer:
+        """Of what is trained."""
+        table = self.run.train.optimizer
+        rate = {} if table.learning_rate is None else {"lr": table.learning_rate}
+        made: Optimizer = self.make_one("optimizer", params=parameter_groups(model, self.config), **rate, **fused_kernels(table))
+        return made
+
+    def candidates(
+        self, model: nn.Module, average: AveragedModel | None, metrics: Mapping[str, Measure], *, has_valid: bool
+    ) -> list[Candidate]:
+        """The model, and its average where there is one."""
+        best = self.best(self.run.output.monitor, ("output", "monitor"), metrics, has_valid=has_valid)
+        mine = Candidate("valid", model, best)
+        if average is None:
+            return [mine]
+        of_average = attrs.evolve(best, column=best.column.replace("valid/", "ema/", 1))
+        return [mine, Candidate("ema", average.module, of_average, prefix="ema/")]
 
     def best(self, monitor: str, path: KeyPath, metrics: Mapping[str, Measure], *, has_valid: bool) -> Best:
         """How a column of history is judged. Raises ConfigError for a metric that nobody measures, or has no direction."""
@@ -307,10 +335,13 @@ def refusal(reference: Reference, error: Exception) -> str:
     return f"{reference.kind} {reference.name!r} refuses this: {error}"
 
 
-def learning_rate(run: schema.Run) -> Mapping[str, float]:
-    """Under torch's name; nothing when the optimizer's own is to be used."""
-    rate = run.train.optimizer.learning_rate
-    return {} if rate is None else {"lr": rate}
+def moving_average(model: nn.Module, decay: float) -> AveragedModel | None:
+    """A copy that follows the model's weights and buffers from where they are now; None for a decay of 0."""
+    if not decay:
+        return None
+    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)  # type: ignore[no-untyped-call]
+    average.update_parameters(model)  # the first call copies
+    return average
 
 
 def batch_size(run: schema.Run, part: str) -> int:

@@ -34,20 +34,28 @@ class WeightsFolder:
     save_last: bool = True
     save_interval: int = 0
 
-    def epoch_ended(self, model: nn.Module, epoch: int, *, is_best: bool) -> None:
-        """Save what this epoch calls for. The best are written in any case: the run is tested with them."""
-        if is_best:
-            save_weights(model, self.folder / BEST)
-        if self.save_last:
-            save_weights(model, self.folder / LAST)
-        if self.save_interval and epoch % self.save_interval == 0:
-            save_weights(model, self.folder / f"epoch-{epoch:04d}.safetensors")
+    def epoch_ended(self, model: nn.Module, epoch: int, *, is_best: bool, prefix: str = "") -> None:
+        """Save what this epoch calls for, under names that begin with `prefix`.
 
-    def load_best(self, model: nn.Module) -> None:
+        The best are written in any case: the run is tested with them.
+        """
+        if is_best:
+            save_weights(model, self.file(prefix, BEST))
+        if self.save_last:
+            save_weights(model, self.file(prefix, LAST))
+        if self.save_interval and epoch % self.save_interval == 0:
+            save_weights(model, self.file(prefix, f"epoch-{epoch:04d}.safetensors"))
+
+    def load_best(self, model: nn.Module, prefix: str = "") -> None:
         """Put the best weights into the model."""
-        load_weights(model, self.folder / BEST)
+        load_weights(model, self.file(prefix, BEST))
+
+    def file(self, prefix: str, name: str) -> Path:
+        """`ema/` -> `ema-best.safetensors`."""
+        return self.folder / (prefix.replace("/", "-") + name)
 
     def close(self) -> None:
         """The run was tested; drop the best weights if they are not wanted."""
         if not self.save_best:
-            (self.folder / BEST).unlink(missing_ok=True)
+            for file in self.folder.glob(f"*{BEST}"):
+                file.unlink()

@@ -6,6 +6,7 @@ averages over ranks, so each rank scales the mean loss of its n samples by n * W
 
 import contextlib
 import itertools
+import logging
 import math
 import time
 import warnings
@@ -18,8 +19,10 @@ from torch import Tensor, nn
 from torch.autograd import backward
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
+from torch.optim.swa_utils import AveragedModel
 
 from ddpkit import seeding
+from ddpkit.batchnorm import Counted
 from ddpkit.checkpoint import WeightsFolder
 from ddpkit.criteria import Criteria
 from ddpkit.dist import World
@@ -32,6 +35,7 @@ from ddpkit.protocols import Row, Watcher
 from ddpkit.schedule import Schedule
 
 T = TypeVar("T")
+LOGGER = logging.getLogger(__name__)
 
 
 @attrs.frozen
@@ -46,8 +50,23 @@ class Step:
     """Over all ranks."""
 
 
+@attrs.frozen
+class Candidate:
+    """Weights that are evaluated each epoch, and of which the best are kept: the model's, and their moving average."""
+
+    name: str
+    """Of its columns in history."""
+    model: nn.Module
+    best: Best
+    """Which epoch's are the best."""
+    prefix: str = ""
+    """Of its files, and of its values in the test."""
+
+
 REHEARSED = 8
 """Samples to try the metrics with before training."""
+LOOK_EVERY = 100
+"""Steps after which training looks at its losses: that waits for the device, and for the other ranks."""
 
 
 @attrs.define(kw_only=True)
@@ -71,13 +90,17 @@ class Engine:
     accumulation: int
     """Micro-batches of an optimizer step."""
     seed: int
-    best: Best
-    """Which weights are the best."""
+    candidates: Sequence[Candidate]
+    """The model, and what else is evaluated beside it."""
+    average: AveragedModel | None = None
+    """Follows the weights, step by step."""
+    counted: Counted = attrs.field(factory=Counted)
+    """What the BatchNorm layers that work over all ranks look at."""
     stopping: EarlyStopping | None = None
     valid_every: int = 1
     """Epochs; the last one is evaluated in any case."""
     skip_nonfinite: bool = False
-    """Leave out a step whose gradient is not finite, and its losses; else the epoch's loss tells, and ends the run."""
+    """Leave out a step whose gradient is not finite, and its losses; else a loss that is not finite ends the run."""
     clip_norm: float = 0.0
     """Largest norm of the whole gradient of a step; 0 = as it is."""
     frozen: Sequence[nn.Module] = ()
@@ -92,13 +115,15 @@ class Engine:
             losses = prefixed("train", self.train_epoch(watchers))
             trained = time.perf_counter()
             is_judged = self.valid is None or self.is_validated(self.progress.epoch + 1)
-            losses |= prefixed("valid", self.validate(is_due=is_judged))
+            for candidate in self.candidates:
+                losses |= prefixed(candidate.name, self.validate(candidate.model, is_due=is_judged))
             self.progress.epoch_ended()
             self.schedule.epoch_ended(losses.get("valid/loss", losses["train/loss"]))
-            is_best = is_judged and self.best.improved(losses, self.progress.epoch)
             is_over = is_judged and self.stopping is not None and self.stopping.is_over(losses, self.progress.epoch)
-            if self.world.is_main:
-                weights.epoch_ended(self.model, self.progress.epoch, is_best=is_best)
+            for candidate in self.candidates:
+                is_best = is_judged and candidate.best.improved(losses, self.progress.epoch)
+                if self.world.is_main:
+                    weights.epoch_ended(candidate.model, self.progress.epoch, is_best=is_best, prefix=candidate.prefix)
             row = {
                 "epoch": self.progress.epoch,
                 "step": self.progress.step,
@@ -114,31 +139,45 @@ class Engine:
         """Whether this epoch (from 1) is evaluated."""
         return epoch % self.valid_every == 0 or epoch == self.epochs
 
-    def validate(self, *, is_due: bool) -> dict[str, float]:
+    def validate(self, model: nn.Module, *, is_due: bool) -> dict[str, float]:
         """The valid part's values; no numbers where it is not due, and nothing without such a part. Every rank must call it."""
         if self.valid is None:
             return {}
-        return self.evaluate(self.valid) if is_due else dict.fromkeys(["loss", *self.criteria.keys, *self.metrics], math.nan)
+        return (
+            self.evaluate(model, self.valid) if is_due else dict.fromkeys(["loss", *self.criteria.keys, *self.metrics], math.nan)
+        )
 
     def train_epoch(self, watchers: Sequence[Watcher]) -> dict[str, float]:
         """One pass over the training split; returns `loss` and each criterion. Every rank must call it."""
-        self.network.train()
-        for layer in self.frozen:
-            layer.eval()
-        sums, n_samples = self.zeros(), 0
+        self.set_training()
+        sums, n_samples, skipped = self.zeros(), 0, 0
         n_steps = math.ceil(len(self.train.sampler) / self.accumulation)
         for number, micro_batches in enumerate(self.steps(), start=1):
             step = self.train_step(micro_batches)
             sums += step.sums
             n_samples += step.n_global
+            skipped += not step.n_global
             loss = self.criteria.loss(step.sums / max(step.n_samples, 1)) if watchers else None
             for watcher in watchers:
                 watcher.train_step_ended(self.progress.epoch + 1, number, n_steps, loss)
-        losses = self.mean_losses(sums, n_samples)
-        if not math.isfinite(losses["loss"]):
-            epoch = self.progress.epoch + 1
-            raise NonFiniteError(f"the loss of epoch {epoch} is {losses['loss']}; try a lower learning rate, or a warm-up")
+            if number % LOOK_EVERY == 0 or number == n_steps:
+                losses = self.mean_losses(sums.clone(), n_samples)
+                self.refuse_nonfinite(losses["loss"])
+        if skipped:
+            LOGGER.warning("epoch %d: %d steps were left out, their gradients were not finite", self.progress.epoch + 1, skipped)
         return losses
+
+    def set_training(self) -> None:
+        """The mode of every layer."""
+        self.network.train()
+        for layer in self.frozen:
+            layer.eval()
+
+    def refuse_nonfinite(self, loss: float) -> None:
+        """A mean over all ranks, so they all raise NonFiniteError, or none does."""
+        if not math.isfinite(loss):
+            where = f"epoch {self.progress.epoch + 1} is {loss} at step {self.progress.step}"
+            raise NonFiniteError(f"the loss of {where}; try a lower learning rate, or a warm-up")
 
     def train_step(self, micro_batches: Sequence[Batch]) -> Step:
         """One optimizer step. Every rank must call it; one that is skipped counts no samples."""
@@ -147,6 +186,7 @@ class Engine:
         self.optimizer.zero_grad()
         for number, (images, targets, share) in enumerate(micro_batches, start=1):
             seeding.seed_generators("forward", self.seed, self.progress.step, number, self.world.rank, device=self.world.device)
+            self.counted.n_real, self.counted.everywhere = share.n_real, share.n_global >= self.world.size
             with self.gradients_reduced(now=number == len(micro_batches)):
                 outputs = self.precision(self.network, images)
                 if share.n_real:
@@ -161,6 +201,8 @@ class Engine:
         self.schedule.step_ended()
         if not counts:
             return Step(self.zeros(), 0, 0)
+        if self.average:
+            self.average.update_parameters(self.model)
         return Step(sums, sum(share.n_real for _, _, share in micro_batches), n_global)
 
     def steps(self) -> Iterator[list[Batch]]:
@@ -168,14 +210,14 @@ class Engine:
         return grouped(self.train.epoch(self.progress.epoch), self.accumulation)
 
     @torch.no_grad()
-    def evaluate(self, batches: Batches) -> dict[str, float]:
+    def evaluate(self, model: nn.Module, batches: Batches) -> dict[str, float]:
         """`loss`, each criterion and each metric over a split, every sample counted once. Every rank must call it."""
-        self.world.broadcast(self.model.buffers())  # BatchNorm's, which each rank gathered from its own samples
-        self.model.eval()
+        self.world.broadcast(model.buffers())  # BatchNorm's, which each rank gathered from its own samples
+        model.eval()
         sums = self.zeros()
         for number, (images, targets, share) in enumerate(batches.epoch(0), start=1):
             seeding.seed_generators("evaluate", self.seed, number, self.world.rank, device=self.world.device)
-            outputs = self.precision(self.model, images)
+            outputs = self.precision(model, images)
             sums += self.criteria(outputs, targets) * share.n_real
             predictions = self.postprocess(outputs)
             for metric in self.metrics.values():
@@ -187,25 +229,43 @@ class Engine:
         """`loss` and each metric of the best weights on the test split; there must be one. Every rank must call it."""
         if self.test is None:
             raise ValueError("there is no test split")
-        if self.world.is_main:
-            weights.load_best(self.model)
-        self.world.broadcast([*self.model.parameters(), *self.model.buffers()])
-        values = self.evaluate(self.test)
-        return {key: values[key] for key in ("loss", *self.metrics)}
+        tested: dict[str, float] = {}
+        for candidate in self.candidates:
+            if self.world.is_main:
+                weights.load_best(candidate.model, candidate.prefix)
+            self.world.broadcast([*candidate.model.parameters(), *candidate.model.buffers()])
+            values = self.evaluate(candidate.model, self.test)
+            tested |= {candidate.prefix + key: values[key] for key in ("loss", *self.metrics)}
+        return tested
 
-    @torch.no_grad()
-    def rehearse(self) -> None:
+    def rehearse(self) -> list[str]:
         """Try model, criteria, postprocess and metrics on a few samples, and leave no trace. Every rank must call it.
 
-        Raises what they raise, before anything is written. In training mode the model gets as few samples as the smallest
-        micro-batch of any rank will have: BatchNorm refuses a single value.
+        Raises what they raise, before anything is written.
+
+        Returns:
+            Names of the trained parameters that no gradient reaches.
         """
         before = [buffer.clone() for buffer in self.model.buffers()]
-        images, targets = self.train.sample(min(self.train.sampler.smallest_share(), 2))
-        self.model.train()
-        self.criteria(self.precision(self.model, images), targets)
-        for buffer, old in zip(self.model.buffers(), before, strict=True):
-            buffer.copy_(old)
+        self.rehearse_training()
+        unreached = [name for name, each in self.model.named_parameters() if each.requires_grad and each.grad is None]
+        self.optimizer.zero_grad()
+        with torch.no_grad():
+            for buffer, old in zip(self.model.buffers(), before, strict=True):
+                buffer.copy_(old)
+            self.rehearse_evaluation()
+        return unreached
+
+    def rehearse_training(self) -> None:
+        """Forward and backward with as few samples as the smallest micro-batch gives: BatchNorm refuses a single value."""
+        last = self.train.sampler.last_share()
+        images, targets = self.train.sample(min(max(last.n_global // self.world.size, 1), 2))
+        self.counted.n_real, self.counted.everywhere = min(last.n_real, len(images)), last.n_global >= self.world.size
+        self.set_training()
+        backward(self.criteria.loss(self.criteria(self.precision(self.model, images), targets)))
+
+    def rehearse_evaluation(self) -> None:
+        """A forward and the metrics."""
         images, targets = self.train.sample(REHEARSED)
         self.model.eval()
         outputs = self.precision(self.model, images)

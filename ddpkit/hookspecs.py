@@ -176,7 +176,8 @@ def ddpkit_splits() -> Iterable[Component]:
 def ddpkit_optimizers() -> Iterable[Component]:
     """Optimizers, named by `[train.optimizer] type`; the parameters are the other keys of that table.
 
-    Run-time values: `params`. The TOML's `learning_rate` is passed as `lr`, as torch calls it.
+    Run-time values: `params`. The TOML's `learning_rate` is passed as `lr`, as torch calls it; `fused = true` where the target
+    has such a key and the table chooses no other way.
     Returns a `torch.optim.Optimizer`.
 
     Example:

@@ -39,6 +39,8 @@ MISTAKES: Sequence[tuple[str, KeyPath, str]] = (
         ("train", "batch_size"),
         "a rank would get one sample alone, too few for BatchNorm: make it larger, or leave a short last one out by 'drop_last'",
     ),
+    ("does not require grad", ("criterion",), "the loss depends on no trained parameter"),
+    ("compiler|g\\+\\+|Inductor", ("train", "compile"), "torch.compile does not work here; leave it out"),
     ("one element tensors can be converted", ("metrics",), "a metric gives several numbers where one is wanted"),
 )
 """Words of torch (a pattern) for what a config can cause, the key to look at, and what to say."""

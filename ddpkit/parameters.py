@@ -1,12 +1,15 @@
 """Which parameters of a model are trained, and how: `model.freeze`, `optimizer.groups`, weight decay."""
 
 import fnmatch
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import nn
 
+from ddpkit import schema
 from ddpkit.config import Config
 from ddpkit.errors import ConfigError
+from ddpkit.log import LOGGER
 from ddpkit.structure import suggest
 
 GROUP_KEYS = {"learning_rate": "lr"}
@@ -58,3 +61,24 @@ def frozen_norms(model: nn.Module) -> list[nn.Module]:
     """BatchNorm layers none of whose parameters is trained: their statistics stay too."""
     norms = [layer for layer in model.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]  # noqa: SLF001 - their base
     return [layer for layer in norms if [*layer.parameters()] and not any(each.requires_grad for each in layer.parameters())]
+
+
+OTHER_KERNELS = {"fused", "foreach", "differentiable", "capturable"}
+"""Keys of torch's optimizers that leave no choice."""
+
+
+def fused_kernels(table: schema.Optimizer) -> Mapping[str, bool]:
+    """What an optimizer that has a `fused` way is told, where the config does not choose: torch has it for CPU and CUDA."""
+    return {} if OTHER_KERNELS & table.params.keys() else {"fused": True}
+
+
+def refuse_unreached(config: Config, names: Sequence[str], n_ranks: int) -> None:
+    """Trained parameters that no gradient reaches: a warning, and ConfigError where the ranks would wait for theirs."""
+    if not names or config.run.ddp.find_unused_parameters:
+        return
+    shown = ", ".join(names[:3]) + ", ..." * (len(names) > 3)  # noqa: PLR2004
+    message = f"no gradient reaches {len(names)} trained parameters ({shown})"
+    if n_ranks > 1:
+        advice = "freeze them by 'model.freeze', or let each step look for such by 'find_unused_parameters = true'"
+        raise ConfigError([config.problem(("ddp", "find_unused_parameters"), f"{message}; {advice}")])
+    LOGGER.warning("%s; several ranks would need 'ddp.find_unused_parameters = true'", message)

@@ -93,6 +93,8 @@ class Precision:
             norm = nn.utils.clip_grad_norm_(parameters, clip_norm or math.inf)
             is_fine = not skip_nonfinite or bool(torch.isfinite(norm))
         if self.scaler is not None:
+            # Torch's fused SGD leaves its momentum unset when it is told of an overflow in its first step: the scaler skips it.
+            optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]  # noqa: SLF001
             self.scaler.step(optimizer)  # passes over what overflowed by itself
             self.scaler.update()
         elif is_fine:

@@ -59,10 +59,10 @@ class Sampler:
         """Samples that count in one epoch, over all ranks."""
         return min(len(self.indices), self.n_batches() * self.batch_size)
 
-    def smallest_share(self) -> int:
-        """The fewest samples that any rank gets in a micro-batch, the repeated one included; the same on all ranks."""
-        last = self.n_samples() - (self.n_batches() - 1) * self.batch_size
-        return max(1, last // self.n_ranks)
+    def last_share(self) -> Share:
+        """This rank's part of a micro-batch as small as the smallest of an epoch, which is the last; of other samples."""
+        n_last = self.n_samples() - (self.n_batches() - 1) * self.batch_size
+        return deal(list(self.indices[:n_last]), self.rank, self.n_ranks)
 
     def shares(self) -> list[Share]:
         """This rank's parts of the epoch, in order."""

@@ -85,9 +85,7 @@ class Ddp:
     find_unused_parameters: bool = key(
         "Look for parameters that a step leaves without a gradient (slower).", "查找某一步没有梯度的参数（较慢）。", default=False
     )
-    sync_batchnorm: bool = key(
-        "BatchNorm statistics over all ranks.", "BatchNorm 统计量跨所有进程同步。", default=False, later=True
-    )
+    sync_batchnorm: bool = key("BatchNorm statistics over all ranks.", "BatchNorm 统计量跨所有进程同步。", default=False)
     timeout: float = key(
         "Until a collective that hangs ends the run.",
         "通信挂起多久后结束运行。",
@@ -310,10 +308,13 @@ class Train:
         "Largest norm of the whole gradient; 0 = off.", "整体梯度的最大范数；0 表示关闭。", 0.0, limits=Range(0)
     )
     ema_decay: float = key(
-        "Moving average of the weights; 0 = off.", "权重的滑动平均；0 表示关闭。", 0.0, limits=Range(0, 1), later=True
+        "Moving average of the weights, evaluated and saved beside them (`ema/...`, `ema-best.safetensors`); 0 = off.",
+        "权重的滑动平均，与权重一同评估和保存（`ema/...`、`ema-best.safetensors`）；0 表示关闭。",
+        0.0,
+        limits=Range(0, 1),
     )
     channels_last: bool = key("Memory format of images and model.", "图像与模型使用 channels_last 内存格式。", default=False)
-    compile: bool = key("Compile the model with torch.compile.", "用 torch.compile 编译模型。", default=False, later=True)
+    compile: bool = key("Compile the model with torch.compile.", "用 torch.compile 编译模型。", default=False)
     deterministic: bool = key(
         "Only kernels that repeat to the bit (slower on CUDA; the CPU's do in any case).",
         "只使用可逐位复现的内核（CUDA 上较慢；CPU 上本就如此）。",
@@ -323,8 +324,8 @@ class Train:
         "Torch's precision of float32 products.", "torch 的 float32 矩阵乘精度。", "highest"
     )
     on_nonfinite: Literal["stop", "skip"] = key(
-        "stop = a loss that is not finite ends the run after its epoch; skip = such a step is left out.",
-        "stop：非有限的损失使运行在该轮后结束；skip：跳过这一步。",
+        "stop = a loss that is not finite ends the run within 100 steps; skip = such a step is left out.",
+        "stop：非有限的损失使运行在 100 步之内结束；skip：跳过这一步。",
         "stop",
     )
     optimizer: Optimizer = key("The optimizer.", "优化器。")

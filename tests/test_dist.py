@@ -8,35 +8,52 @@ from pathlib import Path
 import pytest
 import torch
 from blobs import BLOBS
+from torch import nn
 from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
 from worlds import fit, in_world
 
 from ddpkit import build, config, dist, plugins
+from ddpkit.batchnorm import Counted, synchronise
 from ddpkit.dist import World
-from ddpkit.errors import PluginError
+from ddpkit.errors import ConfigError, NonFiniteError, PluginError
 
-FLOAT64 = {"train.scaler.compute_type": "float64", "train.epoch": 3}
+FLOAT64 = {"train.scaler.compute_type": "float64", "train.epoch": 3, "train.batch_size": 6}
+SYNC = {"model.name": "convnet", "ddp.sync_batchnorm": True}
+ADAMW = {"train.optimizer": {"type": "adamw", "learning_rate": 0.01, "weight_decay": 0.1}}
+EVEN = {"dataset.split": {"train": 30 / 40, "valid": 10 / 40}}
+UNEVEN = {"dataset.split": {"train": 34 / 40, "valid": 6 / 40}}  # a last batch of 4: 2 and 2, or 2, 1 and 1
+ONE = {"dataset.split": {"train": 31 / 40, "valid": 9 / 40}}
+CLIPPING = {"train.grad_clip_norm": 0.05}
+EMA = {"train.ema_decay": 0.9}
+GROUPS = {"train.optimizer.groups": [{"match": "*.bias", "learning_rate": 0.02}, {"match": "1.*", "learning_rate": 0.03}]}
+ACCUMULATED = {"train.grad_accumulation_steps": 3}
+GRID = {  # each two values of {BatchNorm over ranks, none}, {SGD, AdamW}, tails, {clipping, EMA, groups}, accumulation meet
+    "sync, uneven, ema, accumulation": SYNC | UNEVEN | EMA | ACCUMULATED,
+    "adamw, even, groups": ADAMW | EVEN | GROUPS,
+    "one": ONE,
+    "sync, adamw, one, clipping, accumulation": SYNC | ADAMW | ONE | CLIPPING | ACCUMULATED,
+    "uneven, clipping": UNEVEN | CLIPPING,
+    "sync, adamw, even, accumulation": SYNC | ADAMW | EVEN | ACCUMULATED,
+    "even, ema": EVEN | EMA,
+    "sync, one, groups, accumulation": SYNC | ONE | GROUPS | ACCUMULATED,
+    "adamw, uneven, accumulation": ADAMW | UNEVEN | ACCUMULATED,
+    "sync, adamw, one, ema": SYNC | ADAMW | ONE | EMA,
+    "sync, even, clipping, accumulation": SYNC | EVEN | CLIPPING | ACCUMULATED,
+    "adamw, uneven, groups": ADAMW | UNEVEN | GROUPS,
+}
 CASES = {
-    "even": {"dataset.config.n": 40},
-    "uneven last batch": {"dataset.split": {"train": 35 / 40, "valid": 5 / 40}},  # 3 samples: 2 and 1
-    "last batch of one sample": {"dataset.split": {"train": 33 / 40, "valid": 7 / 40}},
-    "a repeated sample without a finite loss": {
-        "criterion": [{"type": "acme/fragile"}],
-        "dataset.split": {"train": 33 / 40, "valid": 7 / 40},
-    },
-    "last batch dropped": {"dataset.split": {"train": 33 / 40, "valid": 7 / 40}, "dataloader.drop_last": True},
+    **GRID,
+    "a repeated sample without a finite loss": {"criterion": [{"type": "acme/fragile"}], "valid.batch_size": 9, **ONE},
+    "last batch dropped": {**ONE, "dataloader.drop_last": True},
     "uneven test set": {"dataset.config.n_test": 13, "test.batch_size": 4},
     "fewer test samples than ranks": {"dataset.config.n_test": 1},
-    "accumulation with a tail": {"train.grad_accumulation_steps": 3, "dataset.split": {"train": 33 / 40, "valid": 7 / 40}},
     "two criteria": {
         "criterion": [
             {"type": "cross_entropy"},
             {"type": "cross_entropy", "name": "smooth", "weight": 0.3, "config": {"label_smoothing": 0.1}},
         ]
     },
-    "clipping": {"train.grad_clip_norm": 0.05, "dataset.split": {"train": 35 / 40, "valid": 5 / 40}},
-    "groups": {
-        "train.optimizer.groups": [{"match": "4.*", "learning_rate": 0.01}],
+    "no decay on biases": {
         "train.optimizer.decay_norm_and_bias": False,
         "train.optimizer.weight_decay": 0.1,
         "train.lr_scheduler.type": "linear",
@@ -49,10 +66,16 @@ CASES = {
 }
 
 
+def equal_cases(world, file):
+    return {name: fit(file, world, **(FLOAT64 | case)) for name, case in CASES.items()}
+
+
 def run_cases(world, file):
-    results = {name: fit(file, world, **FLOAT64, **case) for name, case in CASES.items()}
+    results = equal_cases(world, file)
     results |= {"reductions": count_reductions(world, file), "batchnorm": fit(file, world, **{"model.name": "lazynet"})}
-    results |= {"overflow": overflow(world, file), "poisoned": poisoned(world, file)}
+    results |= {"overflow": overflow(world, file), "poisoned": poisoned(world, file), "stopped": stopped(world, file)}
+    results |= {"float32": fit(file, world, **{"train.epoch": 2, "train.batch_size": 6, **EVEN})["weights"]}
+    results |= {"normalised": normalised_layer(world), "forgetful": forgetful(world, file)}
     return results | {"versions": with_version(world, Path(file).parent)}
 
 
@@ -74,22 +97,25 @@ def count_reductions(world, file):
 
 @pytest.fixture(scope="module")
 def results(acme, tmp_path_factory):
-    """Each case on one rank and, in one spawned world, on two."""
+    """Each case on one rank and, in one spawned world each, on two and three."""
     folder = tmp_path_factory.mktemp("world")
     file = folder / "blobs.toml"
     file.write_text(BLOBS)
-    return run_cases(World(), str(file)), in_world(2, folder, run_cases, str(file))
+    (folder / "of-three").mkdir()
+    three = in_world(3, folder / "of-three", equal_cases, str(file))
+    return run_cases(World(), str(file)), in_world(2, folder, run_cases, str(file)), three
 
 
+@pytest.mark.parametrize("n_ranks", [2, 3])
 @pytest.mark.parametrize("case", CASES)
-def test_two_ranks_give_what_one_gives(results, case):
-    alone, (first, second) = results[0][case], [rank[case] for rank in results[1]]
+def test_ranks_give_what_one_gives(results, case, n_ranks):
+    alone, (first, *others) = results[0][case], [rank[case] for rank in results[n_ranks - 1]]
 
     assert alone["steps"] >= 6
     for name, tensor in alone["weights"].items():
         torch.testing.assert_close(first["weights"][name], tensor, rtol=1e-9, atol=1e-12)
-        assert torch.equal(first["weights"][name], second["weights"][name])
-    assert first["tested"] == second["tested"]
+        assert all(torch.equal(first["weights"][name], other["weights"][name]) for other in others)
+    assert all(first["tested"] == other["tested"] for other in others)
     for mine, theirs in zip([*alone["rows"], alone["tested"]], [*first["rows"], first["tested"]], strict=True):
         assert theirs == pytest.approx(mine, rel=1e-9)
 
@@ -121,26 +147,95 @@ def test_a_step_that_overflows_on_one_rank_is_skipped_on_all(results):
 
 
 def poisoned(world, file):
-    """Twenty steps, one image of the last rank being no number in every second: which counted, and the weights."""
-    skipping = {"train.on_nonfinite": "skip", "train.epoch": 5, "train.batch_size": 8}
+    """Twenty steps whose images are no numbers on one rank, in turn, a good one after each: which counted, and the weights."""
+    skipping = {"train.on_nonfinite": "skip", "train.ema_decay": 0.5}
     engine = build.engine(config.load(Path(file), config.named_overrides(skipping)), plugins.load().registry, world)
     counted = []
-    for epoch in range(5):
+    for epoch in range(10):
         engine.progress.epoch = epoch
-        for micro_batches in engine.steps():
-            is_poisoned = len(counted) % 2 and world.rank == world.size - 1
-            engine_steps = [
+        for number, micro_batches in enumerate(engine.steps()):
+            is_poisoned = number % 2 == 0 and world.rank == epoch % world.size
+            poisoned = [
                 (images * math.nan if is_poisoned else images, targets, share) for images, targets, share in micro_batches
             ]
-            counted.append(engine.train_step(engine_steps).n_global)
-    return {"counted": counted, "weights": [parameter.detach().clone() for parameter in engine.model.parameters()]}
+            counted.append(engine.train_step(poisoned).n_global)
+    return {
+        "counted": counted,
+        "weights": [each.detach().clone() for made in engine.candidates for each in made.model.parameters()],
+    }
 
 
 def test_a_step_with_a_nan_on_one_rank_is_left_out_by_all(results):
     first, second = (rank["poisoned"] for rank in results[1])
 
-    assert first["counted"] == second["counted"] == [8, 0] * 10
+    assert first["counted"] == second["counted"] == [0, 8] * 20
     assert all(torch.equal(*pair) and pair[0].isfinite().all() for pair in zip(first["weights"], second["weights"], strict=True))
+
+
+def stopped(world, file):
+    """What an epoch says whose third step has a NaN on the last rank."""
+    engine = build.engine(config.load(Path(file)), plugins.load().registry, world)
+    with torch.no_grad():
+        index = engine.train.sampler.batches()[2][-1]  # the last sample of a micro-batch is the last rank's
+        engine.train.samples.dataset.images[index] = math.nan
+    try:
+        engine.train_epoch([])
+    except NonFiniteError as error:
+        return str(error)
+
+
+def test_a_nan_on_one_rank_ends_the_run_on_all(results):
+    assert {rank["stopped"] for rank in [results[0], *results[1]]} == {
+        "the loss of epoch 1 is nan at step 4; try a lower learning rate, or a warm-up"
+    }
+
+
+def test_in_float32_a_small_net_differs_by_rounding_alone(results):
+    """Ten steps."""
+    for name, tensor in results[0]["float32"].items():
+        torch.testing.assert_close(results[1][0]["float32"][name], tensor, rtol=1e-5, atol=1e-6)
+
+
+def normalised_layer(world):
+    """A BatchNorm layer on this rank's part of 7 samples: outputs, gradients, running statistics."""
+    images = torch.randn(7, 3, 2, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) * 5 + 100
+    wanted = torch.randn(7, 3, 2, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    mine = slice(*((0, 7) if world.size == 1 else [(0, 4), (4, 7)][world.rank]))
+    layer = nn.BatchNorm2d(3, dtype=torch.float64)
+    layer = layer if world.size == 1 else synchronise(layer, Counted(), world.device)
+    given = images[mine].requires_grad_()
+    outputs = layer(given)
+    (outputs * wanted[mine]).sum().backward()
+    gradients = [world.sum(layer.weight.grad), world.sum(layer.bias.grad)]
+    return {"parts": [outputs.detach(), given.grad], "whole": [*gradients, *layer.buffers()]}
+
+
+def test_batchnorm_over_ranks_is_batchnorm_of_the_whole(results):
+    alone, (first, second) = results[0]["normalised"], [rank["normalised"] for rank in results[1]]
+
+    for whole, *parts in zip(alone["parts"], first["parts"], second["parts"], strict=True):
+        torch.testing.assert_close(torch.cat(parts), whole, rtol=1e-12, atol=1e-12)
+    for whole, *same in zip(alone["whole"], first["whole"], second["whole"], strict=True):
+        torch.testing.assert_close(same[0], whole, rtol=1e-12, atol=1e-12)
+        assert torch.equal(*same)
+
+
+def forgetful(world, file):
+    """What is said of a layer that is never called, and how many steps it does when told."""
+    try:
+        fit(file, world, **{"model.name": "forgetful"})
+        said = ""
+    except ConfigError as error:
+        said = str(error)
+    told = {"model.name": "forgetful", "ddp.find_unused_parameters": True, "train.epoch": 1}
+    return {"said": said, "steps": fit(file, world, **told)["steps"]}
+
+
+def test_parameters_without_a_gradient_are_named_where_ranks_would_wait(results):
+    assert results[0]["forgetful"]["said"] == ""
+    for rank in results[1]:
+        assert "no gradient reaches 2 trained parameters (spare.weight, spare.bias); freeze them by" in rank["forgetful"]["said"]
+        assert rank["forgetful"]["steps"] == 4
 
 
 def with_version(world, folder):

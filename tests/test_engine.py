@@ -10,7 +10,7 @@ from worlds import Rows, fit
 from ddpkit import build, config, plugins
 from ddpkit.checkpoint import WeightsFolder, load_weights
 from ddpkit.dist import World
-from ddpkit.errors import NonFiniteError
+from ddpkit.errors import ConfigError, NonFiniteError
 from ddpkit.precision import kernels
 
 DIGITS = """\
@@ -101,11 +101,11 @@ def test_the_tail_of_the_transforms_works_on_batches(digits):
 
 
 def test_accumulated_micro_batches_are_one_batch(blobs):
-    double = {"train.scaler.compute_type": "float64"}
-    whole = fit(blobs, World(), **double)
-    in_parts = fit(blobs, World(), **double, **{"train.batch_size": 2, "train.grad_accumulation_steps": 4})
+    double = {"train.scaler.compute_type": "float64", "dataset.config.n": 125}  # 100 train: steps of 48, 48 and 4
+    whole = fit(blobs, World(), **double, **{"train.batch_size": 48})
+    in_parts = fit(blobs, World(), **double, **{"train.batch_size": 12, "train.grad_accumulation_steps": 4})
 
-    assert in_parts["steps"] == whole["steps"] == 8
+    assert in_parts["steps"] == whole["steps"] == 6
     for name, tensor in whole["weights"].items():
         torch.testing.assert_close(in_parts["weights"][name], tensor, rtol=1e-9, atol=1e-12)
 
@@ -146,7 +146,7 @@ def test_lazy_layers_learn_their_shapes_before_the_optimizer_sees_them(blobs):
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(blobs):
-    with pytest.raises(NonFiniteError, match=r"the loss of epoch 1 is (inf|nan); try a lower learning rate"):
+    with pytest.raises(NonFiniteError, match=r"the loss of epoch 1 is (inf|nan) at step \d; try a lower learning rate"):
         fit(blobs, World(), **{"train.optimizer.learning_rate": 1e38})
 
 
@@ -166,13 +166,85 @@ def test_the_best_weights_are_tested_not_the_last(blobs):
     losses = [row["valid/loss"] for row in rows.seen]
     assert min(losses) < losses[-1]  # else this test shows nothing
 
-    of_last = engine.evaluate(engine.test)
+    of_last = engine.evaluate(engine.model, engine.test)
     tested = engine.test_best(weights)
     load_weights(engine.model, blobs.parent / "best.safetensors")
 
-    assert tested == {key: engine.evaluate(engine.test)[key] for key in ("loss", "accuracy")}
+    assert tested == {key: engine.evaluate(engine.model, engine.test)[key] for key in ("loss", "accuracy")}
     assert tested["loss"] != of_last["loss"]
-    assert engine.evaluate(engine.valid)["loss"] == min(losses)
+    assert engine.evaluate(engine.model, engine.valid)["loss"] == min(losses)
+
+
+def test_the_average_of_the_weights_is_evaluated_saved_and_tested_beside_them(blobs):
+    engine = built(blobs, **{"train.ema_decay": 0.75, "train.epoch": 3, "train.optimizer.learning_rate": 1.0})
+    engine.fit(WeightsFolder(blobs.parent, save_interval=3), [rows := Rows()])
+    tested = engine.test_best(WeightsFolder(blobs.parent))
+
+    of_average = [row["ema/loss"] for row in rows.seen]
+    assert of_average != [row["valid/loss"] for row in rows.seen]
+    assert set(tested) == {"loss", "accuracy", "ema/loss", "ema/accuracy"}
+    assert engine.evaluate(engine.average.module, engine.valid)["loss"] == min(of_average)  # the test put the best back
+    assert {file.name for file in blobs.parent.glob("ema-*")} == {
+        "ema-best.safetensors", "ema-last.safetensors", "ema-epoch-0003.safetensors"
+    }  # fmt: skip
+
+
+def test_the_average_follows_its_formula(blobs):
+    engine = built(blobs, **{"train.ema_decay": 0.75})
+    weight, averaged = (next(model.parameters()) for model in (engine.model, engine.average.module))
+    expected = weight.detach().clone()
+    for micro_batches in engine.steps():
+        engine.train_step(micro_batches)
+        expected = 0.75 * expected + 0.25 * weight.detach()
+
+    torch.testing.assert_close(averaged.detach(), expected)
+    assert not torch.equal(averaged, weight)
+
+
+@pytest.mark.slow
+def test_a_compiled_model_gives_the_same(blobs):
+    plain, compiled = (fit(blobs, World(), **{"train.epoch": 1, "train.compile": on}) for on in (False, True))
+
+    assert compiled["rows"][0] == pytest.approx(plain["rows"][0], rel=1e-5)
+    assert set(compiled["weights"]) == set(plain["weights"])
+
+
+def test_optimizers_take_the_fused_way_unless_the_config_chooses(blobs):
+    of_torch = built(blobs).optimizer.defaults
+    chosen = built(blobs, **{"train.optimizer.foreach": True}).optimizer.defaults
+
+    assert (of_torch["fused"], of_torch["foreach"]) == (True, None)
+    assert (chosen["fused"], chosen["foreach"]) == (None, True)
+
+
+def test_a_loss_that_is_not_finite_ends_a_long_epoch_early(blobs):
+    engine = built(blobs, **{"dataset.config.n": 1000, "train.batch_size": 2})
+    engine.train.samples.dataset.images[engine.train.sampler.batches()[1][0]] = math.nan
+
+    with pytest.raises(NonFiniteError, match="at step 100;"):
+        engine.train_epoch([])
+
+
+def test_steps_that_are_left_out_are_told(blobs, caplog):
+    engine = built(blobs, **{"train.on_nonfinite": "skip"})
+    engine.train.samples.dataset.images[engine.train.sampler.batches()[1][0]] = math.nan
+
+    losses = engine.train_epoch([])
+
+    assert math.isfinite(losses["loss"])
+    assert caplog.messages == ["epoch 1: 1 steps were left out, their gradients were not finite"]
+
+
+def test_parameters_without_a_gradient_are_told(blobs, caplog):
+    built(blobs, **{"model.name": "forgetful"})
+
+    (message,) = caplog.messages
+    assert message.startswith("no gradient reaches 2 trained parameters (spare.weight, spare.bias); several ranks would need")
+
+
+def test_a_loss_that_depends_on_no_weight_is_refused_before_training(blobs):
+    with pytest.raises(ConfigError, match="criterion: the loss depends on no trained parameter"):
+        built(blobs, criterion=[{"type": "acme/deaf"}])
 
 
 def built(file, **overrides):
@@ -252,8 +324,8 @@ def test_best_is_what_the_monitor_says(blobs, monitor, lower):
     engine.fit(WeightsFolder(blobs.parent), [rows := Rows()])
 
     values = [row[f"valid/{monitor}"] for row in rows.seen]
-    assert engine.best.value == (min if lower else max)(values)
-    assert engine.best.epoch == values.index(engine.best.value) + 1
+    assert engine.candidates[0].best.value == (min if lower else max)(values)
+    assert engine.candidates[0].best.epoch == values.index(engine.candidates[0].best.value) + 1
 
 
 @pytest.mark.parametrize("compute_type", ["bfloat16", "float16"])

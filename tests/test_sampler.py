@@ -68,10 +68,13 @@ def test_drop_last_leaves_out_the_short_batch():
 
 
 @pytest.mark.parametrize(("n", "n_ranks", "smallest"), [(21, 2, 1), (22, 2, 1), (23, 2, 1), (24, 2, 2), (24, 1, 4)])
-def test_smallest_share_is_the_fewest_samples_of_any_rank(n, n_ranks, smallest):
-    counts = [len(share.indices) for rank in range(n_ranks) for share in sampler(rank, n_ranks, n).shares()]
+def test_the_last_share_has_the_fewest_samples(n, n_ranks, smallest):
+    shares = [share for rank in range(n_ranks) for share in sampler(rank, n_ranks, n).shares()]
+    last = [sampler(rank, n_ranks, n).last_share() for rank in range(n_ranks)]
 
-    assert sampler(0, n_ranks, n).smallest_share() == min(counts) == smallest
+    assert min(len(share.indices) for share in last) == min(len(share.indices) for share in shares) == smallest
+    assert last[-1].n_real == shares[-1].n_real
+    assert last[0].n_global == shares[-1].n_global
 
 
 def test_limit_cuts_the_epoch():

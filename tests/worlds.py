@@ -18,8 +18,12 @@ def fit(file, world, **overrides):
     engine = build.engine(loaded, plugins.load().registry, world)
     rows = Rows()
     engine.fit(Nowhere(), [rows] if world.is_main else [])
-    tested = engine.evaluate(engine.test) if engine.test else {}
-    weights = {name: tensor.clone() for name, tensor in engine.model.state_dict().items()}
+    tested = engine.evaluate(engine.model, engine.test) if engine.test else {}
+    weights = {
+        candidate.prefix + name: tensor.clone()
+        for candidate in engine.candidates
+        for name, tensor in candidate.model.state_dict().items()
+    }
     return {"rows": rows.seen, "tested": tested, "weights": weights, "steps": engine.progress.step}
 
 
@@ -39,7 +43,7 @@ class Rows:
 class Nowhere:
     """Weights that are not kept."""
 
-    def epoch_ended(self, model, epoch, *, is_best):
+    def epoch_ended(self, model, epoch, *, is_best, prefix=""):
         pass
 
 

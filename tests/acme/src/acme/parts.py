@@ -20,6 +20,27 @@ class NormNet(nn.Sequential):
         super().__init__(nn.Flatten(), nn.Linear(n_pixels, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, n_classes))
 
 
+class ConvNet(nn.Sequential):
+    """A convolution with BatchNorm, and several values a channel even for one sample."""
+
+    def __init__(self, n_classes: int = 2):
+        conv = nn.Conv2d(1, 4, 3, bias=False)  # its gradient would be rounding alone, which AdamW makes into steps
+        super().__init__(conv, nn.BatchNorm2d(4), nn.Tanh(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(16, n_classes))
+
+
+class Forgetful(TinyNet):
+    """Has a layer that it never calls."""
+
+    def __init__(self, n_pixels: int = 64):
+        super().__init__(n_pixels)
+        self.spare = nn.Linear(2, 2)
+
+    def forward(self, images):
+        for name, layer in self.named_children():
+            images = images if name == "spare" else layer(images)
+        return images
+
+
 class LazyNet(nn.Sequential):
     def __init__(self, n_classes: int = 2):
         super().__init__(nn.Flatten(), nn.LazyLinear(8), nn.LazyBatchNorm1d(), nn.ReLU(), nn.LazyLinear(n_classes))
@@ -47,6 +68,11 @@ def fragile(outputs, targets):
     loss = nn.functional.cross_entropy(outputs, targets)
     alone = len(targets) == 1 and torch.distributed.is_initialized() and torch.distributed.get_rank() == 1
     return loss * math.inf if alone else loss
+
+
+def deaf():
+    """A loss that does not hear the model."""
+    return lambda outputs, targets: nn.functional.cross_entropy(outputs.detach(), targets)
 
 
 def first_pixel():

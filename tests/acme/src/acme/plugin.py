@@ -5,6 +5,8 @@ from ddpkit import Component, hookimpl
 def ddpkit_models():
     yield Component("tinynet", "acme.parts:TinyNet", doc="one hidden layer")
     yield Component("normnet", "acme.parts:NormNet", doc="one hidden layer with BatchNorm")
+    yield Component("convnet", "acme.parts:ConvNet", doc="a convolution with BatchNorm")
+    yield Component("forgetful", "acme.parts:Forgetful", doc="one hidden layer, and one that is never called")
     yield Component("lazynet", "acme.parts:LazyNet", doc="layers that learn their shapes from the first images")
     yield Component("troubled", "acme.parts:Troubled", doc="fails or dawdles when told to")
 
@@ -12,6 +14,7 @@ def ddpkit_models():
 @hookimpl
 def ddpkit_criteria():
     yield Component("fragile", "acme.parts:fragile_criterion", doc="cross-entropy that breaks on rank 1")
+    yield Component("deaf", "acme.parts:deaf", doc="cross-entropy without a gradient")
     yield Component("first_pixel", "acme.parts:first_pixel", doc="cross-entropy of one pixel")
 
 
