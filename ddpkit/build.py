@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ddpkit import config as config_file
 from ddpkit import schema, seeding, signatures
+from ddpkit.average import MovingAverage
 from ddpkit.batchnorm import Counted, synchronise
 from ddpkit.config import Config
 from ddpkit.criteria import Criteria, Term
@@ -53,7 +53,7 @@ def engine(config: Config, registry: Registry, world: World, limit_batches: int 
     freeze(model, config)
     optimizer = parts.optimizer(model)
     metrics = parts.metrics()
-    average = moving_average(model, run.train.ema_decay)
+    average = MovingAverage.of(model, run.train.ema_decay) if run.train.ema_decay else None
     if run.train.compile:
         model.compile()
     accumulation = max(run.train.grad_accumulation_steps, 1)
@@ -141,7 +141,7 @@ class Parts:
         return made
 
     def candidates(
-        self, model: nn.Module, average: AveragedModel | None, metrics: Mapping[str, Measure], *, has_valid: bool
+        self, model: nn.Module, average: MovingAverage | None, metrics: Mapping[str, Measure], *, has_valid: bool
     ) -> list[Candidate]:
         """The model, and its average where there is one."""
         best = self.best(self.run.output.monitor, ("output", "monitor"), metrics, has_valid=has_valid)
@@ -149,7 +149,7 @@ class Parts:
         if average is None:
             return [mine]
         of_average = attrs.evolve(best, column=best.column.replace("valid/", "ema/", 1))
-        return [mine, Candidate("ema", average.module, of_average, prefix="ema/")]
+        return [mine, Candidate("ema", average.model, of_average, prefix="ema/")]
 
     def best(self, monitor: str, path: KeyPath, metrics: Mapping[str, Measure], *, has_valid: bool) -> Best:
         """How a column of history is judged. Raises ConfigError for a metric that nobody measures, or has no direction."""
@@ -333,15 +333,6 @@ REFUSALS: Mapping[str, tuple[type[Exception], ...]] = {"optimizer": (ValueError,
 def refusal(reference: Reference, error: Exception) -> str:
     """What a component said of its parameters."""
     return f"{reference.kind} {reference.name!r} refuses this: {error}"
-
-
-def moving_average(model: nn.Module, decay: float) -> AveragedModel | None:
-    """A copy that follows the model's weights and buffers from where they are now; None for a decay of 0."""
-    if not decay:
-        return None
-    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)  # type: ignore[no-untyped-call]
-    average.update_parameters(model)  # the first call copies
-    return average
 
 
 def batch_size(run: schema.Run, part: str) -> int:

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from torch.autograd import backward
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
-from torch.optim.swa_utils import AveragedModel
 
 from ddpkit import seeding
+from ddpkit.average import MovingAverage
 from ddpkit.batchnorm import Counted
 from ddpkit.checkpoint import WeightsFolder
 from ddpkit.criteria import Criteria
@@ -92,7 +92,7 @@ class Engine:
     seed: int
     candidates: Sequence[Candidate]
     """The model, and what else is evaluated beside it."""
-    average: AveragedModel | None = None
+    average: MovingAverage | None = None
     """Follows the weights, step by step."""
     counted: Counted = attrs.field(factory=Counted)
     """What the BatchNorm layers that work over all ranks look at."""
@@ -202,7 +202,7 @@ class Engine:
         if not counts:
             return Step(self.zeros(), 0, 0)
         if self.average:
-            self.average.update_parameters(self.model)
+            self.average.update(self.model)
         return Step(sums, sum(share.n_real for _, _, share in micro_batches), n_global)
 
     def steps(self) -> Iterator[list[Batch]]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from ddpkit import config as config_file
-from ddpkit import launch, log, plugins, run_folder
+from ddpkit import launch, log, plugins, run_folder, slurm
 from ddpkit.check import check
 from ddpkit.config import Config, Override
 from ddpkit.errors import ConfigError
@@ -62,6 +62,7 @@ def run(config: str | os.PathLike[str], overrides: Mapping[str, Any] | None = No
 
 def run_with(file: Path, options: Options) -> RunResult | None:
     """What `ddpkit run` does; None after a dry run."""
+    os.environ |= slurm.torchrun_variables(os.environ)
     config = config_file.read(file, options.overrides)
     found = plugins.load(policy_of(config.run.plugins, options.block, no_plugins=options.no_plugins))
     n_ranks = launch.n_ranks(config, options.nproc)
@@ -97,7 +98,7 @@ def train(config: Config, found: Plugins, options: Options) -> RunResult | None:
 
         folder = RunFolder.create(config, found, environment_of(world, options)) if world.is_main else None
         world.barrier()  # from here on the folder is there for all
-        terminal.announce(config.run, engine, run_folder.path_of(config.run))
+        terminal.announce(config, used, engine, run_folder.path_of(config.run))
         kept = config.run.output
         path = run_folder.path_of(config.run) / "weights"
         weights = WeightsFolder(path, kept.save_best, kept.save_last, kept.save_interval)

@@ -2,13 +2,13 @@
 
 import contextlib
 import time
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from ddpkit import schema
+from ddpkit.config import Config
 from ddpkit.engine import Engine
 from ddpkit.log import CONSOLE, LOGGER
 from ddpkit.protocols import Row
@@ -69,15 +69,26 @@ class Terminal:
         )
 
 
-def announce(run: schema.Run, engine: Engine, folder: Path) -> None:
-    """The first screen: where, with what, on what. What other ranks say is not heard."""
-    world = engine.world
+def announce(config: Config, plugins: Sequence[Mapping[str, str]], engine: Engine, folder: Path) -> None:
+    """The first screen: where, with what, on what. What other ranks say is not heard.
+
+    Args:
+        config: As it is run.
+        plugins: `name` and `version` of those that it uses.
+        engine: Built.
+        folder: Of the run.
+    """
+    run, world = config.run, engine.world
     parts = {"train": engine.train, "valid": engine.valid, "test": engine.test}
     sizes = ", ".join(f"{part} {len(batches.sampler.indices)}" for part, batches in parts.items() if batches)
     n_parameters = sum(parameter.numel() for parameter in engine.model.parameters())
     share = f"{run.train.batch_size // world.size} of {run.train.batch_size} samples a micro-step"
+    trained = sum(parameter.numel() for parameter in engine.model.parameters() if parameter.requires_grad)
+    frozen = f", {trained} of them trained" * (trained < n_parameters)
+    LOGGER.info("config  %s", config.file.name)
     LOGGER.info("run     %s", folder)
-    LOGGER.info("model   %s, %d parameters", run.model.name, n_parameters)
+    LOGGER.info("plugins %s", ", ".join(f"{each['name']} {each['version']}" for each in plugins))
+    LOGGER.info("model   %s, %d parameters%s, %s", run.model.name, n_parameters, frozen, run.train.scaler.compute_type)
     LOGGER.info("data    %s: %s", run.dataset.name, sizes)
     LOGGER.info("ranks   %d on %s, %d threads each; %s; seed %d", world.size, world.device.type, world.threads, share, run.seed)
     if engine.valid is None:

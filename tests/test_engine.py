@@ -183,19 +183,19 @@ def test_the_average_of_the_weights_is_evaluated_saved_and_tested_beside_them(bl
     of_average = [row["ema/loss"] for row in rows.seen]
     assert of_average != [row["valid/loss"] for row in rows.seen]
     assert set(tested) == {"loss", "accuracy", "ema/loss", "ema/accuracy"}
-    assert engine.evaluate(engine.average.module, engine.valid)["loss"] == min(of_average)  # the test put the best back
+    assert engine.evaluate(engine.average.model, engine.valid)["loss"] == min(of_average)  # the test put the best back
     assert {file.name for file in blobs.parent.glob("ema-*")} == {
         "ema-best.safetensors", "ema-last.safetensors", "ema-epoch-0003.safetensors"
     }  # fmt: skip
 
 
 def test_the_average_follows_its_formula(blobs):
-    engine = built(blobs, **{"train.ema_decay": 0.75})
-    weight, averaged = (next(model.parameters()) for model in (engine.model, engine.average.module))
+    engine = built(blobs, **{"train.ema_decay": 0.25})
+    weight, averaged = (next(model.parameters()) for model in (engine.model, engine.average.model))
     expected = weight.detach().clone()
-    for micro_batches in engine.steps():
+    for decay, micro_batches in zip([2 / 11, 0.25, 0.25, 0.25], engine.steps(), strict=True):  # 3/12 in the second step
         engine.train_step(micro_batches)
-        expected = 0.75 * expected + 0.25 * weight.detach()
+        expected = decay * expected + (1 - decay) * weight.detach()
 
     torch.testing.assert_close(averaged.detach(), expected)
     assert not torch.equal(averaged, weight)

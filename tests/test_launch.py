@@ -13,6 +13,7 @@ import pytest
 from blobs import BLOBS
 
 from ddpkit import launch
+from ddpkit.slurm import torchrun_variables
 from ddpkit.testing import ddpkit
 
 SECONDS = 5
@@ -115,3 +116,51 @@ def test_a_single_process_that_fails_keeps_its_traceback(blobs):
     assert outcome.exit_code == 1
     assert outcome.stderr.count("Traceback") == 1
     assert outcome.stderr.endswith("RuntimeError: the troubled model had enough\n")
+
+
+STEP = {
+    "SLURM_JOB_ID": "40007",
+    "SLURM_STEP_ID": "1",
+    "SLURM_STEP_NUM_TASKS": "5",
+    "SLURM_STEP_TASKS_PER_NODE": "2(x2),1",
+    "SLURM_STEP_NODELIST": "gpu[03-04,9]",
+    "SLURM_PROCID": "3",
+    "SLURM_LOCALID": "1",
+    "SLURM_NODEID": "1",
+}
+PLACE = {"RANK": "3", "WORLD_SIZE": "5", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}
+MEETING = {"MASTER_ADDR": "gpu03", "MASTER_PORT": "20008"}
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ({}, PLACE | MEETING),
+        ({"SLURM_NODEID": "2", "SLURM_LOCALID": "0"}, PLACE | MEETING | {"LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}),
+        ({"SLURM_GPUS_PER_TASK": "1"}, PLACE | MEETING | {"LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}),
+        ({"MASTER_PORT": "1234"}, PLACE | MEETING | {"MASTER_PORT": "1234"}),
+        ({"SLURM_STEP_NODELIST": "a1-b[07,9],c"}, PLACE | MEETING | {"MASTER_ADDR": "a1-b07"}),
+        ({"SLURM_STEP_NODELIST": "login"}, PLACE | MEETING | {"MASTER_ADDR": "login"}),
+        ({"RANK": "0"}, {}),
+        ({"SLURM_STEP_NUM_TASKS": "1"}, {}),
+    ],
+)
+def test_tasks_of_srun_are_ranks(more, expected):
+    assert torchrun_variables(STEP | more) == expected
+
+
+def test_a_script_of_sbatch_is_no_rank():
+    assert torchrun_variables({"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}) == {}
+
+
+def test_srun_starts_one_run_of_several_ranks(blobs):
+    """Two processes with srun's variables."""
+    step = STEP | {"SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_TASKS_PER_NODE": "2", "SLURM_STEP_NODELIST": "localhost"}
+    command = [sys.executable, "-m", "ddpkit", "run", blobs.name, "--set", "run_id=of-srun", "--set", "ddp.nproc='auto'"]
+    ranks = [
+        subprocess.Popen(command, env=os.environ | step | {"SLURM_PROCID": number, "SLURM_LOCALID": number, "SLURM_NODEID": "0"})
+        for number in ("0", "1")
+    ]
+
+    assert [rank.wait(60) for rank in ranks] == [0, 0]
+    assert json.loads(Path("runs/blobs/of-srun/environment.json").read_text())["ranks"] == 2

@@ -72,7 +72,7 @@ def test_the_record_names_ranks_versions_and_components(quick):
 def test_messages_are_calm_and_nobody_else_speaks(quick):
     lines = quick.stderr.splitlines()
 
-    assert [line.split()[0] for line in lines] == ["run", "model", "data", "ranks", "epoch", "epoch"]
+    assert [line.split()[0] for line in lines] == ["config", "run", "plugins", "model", "data", "ranks", "epoch", "epoch"]
     assert "\x1b" not in quick.stderr
 
 
@@ -148,7 +148,7 @@ def test_list_plugins_shows_the_stranger(acme, tmp_path):
     outcome = ddpkit("list-plugins", cwd=tmp_path).assert_done()
 
     assert (
-        "acme\tacme-parts 1.2.0\tok\tmodel: tinynet, normnet, lazynet, troubled; criterion: fragile, first_pixel; metric: counts, confidence; dataset: blobs\n"
+        "acme\tacme-parts 1.2.0\tok\tmodel: tinynet, normnet, convnet, forgetful, lazynet, troubled; criterion: fragile, deaf, first_pixel; metric: counts, confidence; dataset: blobs\n"
         in outcome.stdout
     )
     assert "builtin.models\tddpkit 0.1.0\tok\tmodel: resnet18, " in outcome.stdout
