@@ -1,4 +1,4 @@
-"""Optimizers: torch's classes as they are."""
+"""Optimizers: torch's classes as they are, and one of timm's."""
 
 from collections.abc import Iterator
 
@@ -16,3 +16,4 @@ def ddpkit_optimizers() -> Iterator[Component]:
     yield Component("rmsprop", "torch.optim:RMSprop", doc="Tieleman and Hinton 2012")
     yield Component("adagrad", "torch.optim:Adagrad", doc="Duchi, Hazan and Singer 2011")
     yield Component("adadelta", "torch.optim:Adadelta", doc="Zeiler 2012")
+    yield Component("lion", "timm.optim.lion:Lion", doc="sign momentum, Chen et al. 2023", requires=("timm>=1",))
