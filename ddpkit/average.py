@@ -1,6 +1,8 @@
 """The moving average of a model's weights (`train.ema_decay`)."""
 
 import copy
+from collections.abc import Mapping
+from typing import Any
 
 import attrs
 import torch
@@ -24,6 +26,15 @@ class MovingAverage:
     def of(cls, model: nn.Module, decay: float) -> "MovingAverage":
         """A copy of the model as it is now."""
         return cls(copy.deepcopy(model), decay)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The averaged weights, and how many steps they followed."""
+        return {"updates": self.updates, "model": self.model.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Put them back."""
+        self.updates = state["updates"]
+        self.model.load_state_dict(state["model"])
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:

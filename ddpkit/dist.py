@@ -45,6 +45,13 @@ class World:
             torch.distributed.all_reduce(values)
         return values
 
+    def gather(self, values: Tensor) -> Tensor:
+        """`values` of every rank in order of rank: [ranks, ...]; all ranks must call it with the same shape."""
+        gathered = [torch.empty_like(values) for _ in range(self.size)]
+        if self.size > 1:
+            torch.distributed.all_gather(gathered, values)
+        return torch.stack(gathered) if self.size > 1 else values[None]
+
     def broadcast(self, tensors: Iterable[Tensor]) -> None:
         """Overwrite `tensors` with those of rank 0; all ranks must call it with the same shapes."""
         if self.size > 1:

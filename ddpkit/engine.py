@@ -31,7 +31,7 @@ from ddpkit.loader import Batch, Batches
 from ddpkit.measures import Measure
 from ddpkit.precision import Precision
 from ddpkit.progress import Best, EarlyStopping, Progress
-from ddpkit.protocols import Row, Watcher
+from ddpkit.protocols import Recovery, Row, Watcher
 from ddpkit.schedule import Schedule
 
 T = TypeVar("T")
@@ -48,6 +48,24 @@ class Step:
     """Of this rank."""
     n_global: int
     """Over all ranks."""
+
+
+@attrs.define
+class Tally:
+    """The epoch in hand, so far."""
+
+    sums: Tensor
+    """Loss terms summed over this rank's samples that counted: float64 [T]."""
+    n_samples: int = 0
+    """That counted, over all ranks."""
+    n_skipped: int = 0
+    """Steps that were left out."""
+
+    def add(self, step: Step) -> None:
+        """Count a step."""
+        self.sums += step.sums
+        self.n_samples += step.n_global
+        self.n_skipped += not step.n_global
 
 
 @attrs.frozen
@@ -106,11 +124,16 @@ class Engine:
     frozen: Sequence[nn.Module] = ()
     """Layers that keep their statistics in training."""
     progress: Progress = attrs.field(factory=Progress)
+    tally: Tally = attrs.field(init=False)
+    recovery: Recovery = attrs.field(factory=Recovery)
+    """Asked after each step and epoch."""
+
+    def __attrs_post_init__(self) -> None:
+        self.tally = Tally(self.zeros())
 
     def fit(self, weights: WeightsFolder, watchers: Sequence[Watcher]) -> None:
         """Train to the last epoch, or until nothing improves. Every rank must call it, each with its own `watchers`."""
-        is_over = False
-        while self.progress.epoch < self.epochs and not is_over:
+        while self.progress.epoch < self.epochs and not self.progress.is_over:
             started = time.perf_counter()
             losses = prefixed("train", self.train_epoch(watchers))
             trained = time.perf_counter()
@@ -119,7 +142,7 @@ class Engine:
                 losses |= prefixed(candidate.name, self.validate(candidate.model, is_due=is_judged))
             self.progress.epoch_ended()
             self.schedule.epoch_ended(losses.get("valid/loss", losses["train/loss"]))
-            is_over = is_judged and self.stopping is not None and self.stopping.is_over(losses, self.progress.epoch)
+            self.progress.is_over = is_judged and self.stopping is not None and self.stopping.is_over(losses, self.progress.epoch)
             for candidate in self.candidates:
                 is_best = is_judged and candidate.best.improved(losses, self.progress.epoch)
                 if self.world.is_main:
@@ -134,6 +157,7 @@ class Engine:
             }
             for watcher in watchers:
                 watcher.epoch_ended(row)
+            self.recovery.epoch_ended(self)
 
     def is_validated(self, epoch: int) -> bool:
         """Whether this epoch (from 1) is evaluated."""
@@ -148,23 +172,30 @@ class Engine:
         )
 
     def train_epoch(self, watchers: Sequence[Watcher]) -> dict[str, float]:
-        """One pass over the training split; returns `loss` and each criterion. Every rank must call it."""
+        """The rest of a pass over the training split; returns `loss` and each criterion of it all. Every rank must call it."""
         self.set_training()
-        sums, n_samples, skipped = self.zeros(), 0, 0
-        n_steps = math.ceil(len(self.train.sampler) / self.accumulation)
-        for number, micro_batches in enumerate(self.steps(), start=1):
+        epoch, n_steps = self.progress.epoch + 1, math.ceil(len(self.train.sampler) / self.accumulation)
+        for micro_batches in self.steps():
             step = self.train_step(micro_batches)
-            sums += step.sums
-            n_samples += step.n_global
-            skipped += not step.n_global
+            self.tally.add(step)
             loss = self.criteria.loss(step.sums / max(step.n_samples, 1)) if watchers else None
             for watcher in watchers:
-                watcher.train_step_ended(self.progress.epoch + 1, number, n_steps, loss)
-            if number % LOOK_EVERY == 0 or number == n_steps:
-                losses = self.mean_losses(sums.clone(), n_samples)
-                self.refuse_nonfinite(losses["loss"])
-        if skipped:
-            LOGGER.warning("epoch %d: %d steps were left out, their gradients were not finite", self.progress.epoch + 1, skipped)
+                watcher.train_step_ended(epoch, self.progress.step_in_epoch, n_steps, loss)
+            if self.progress.step_in_epoch % LOOK_EVERY == 0:
+                self.train_losses()
+            self.recovery.step_ended(self)
+        losses = self.train_losses()
+        if self.tally.n_skipped:
+            LOGGER.warning("epoch %d: %d steps were left out, their gradients were not finite", epoch, self.tally.n_skipped)
+        self.tally = Tally(self.zeros())
+        return losses
+
+    def train_losses(self) -> dict[str, float]:
+        """The epoch's so far. Raises NonFiniteError, on every rank alike; every rank must call it."""
+        losses = self.mean_losses(self.tally.sums.clone(), self.tally.n_samples)
+        if not math.isfinite(losses["loss"]):
+            where = f"epoch {self.progress.epoch + 1} is {losses['loss']} at step {self.progress.step}"
+            raise NonFiniteError(f"the loss of {where}; try a lower learning rate, or a warm-up")
         return losses
 
     def set_training(self) -> None:
@@ -172,12 +203,6 @@ class Engine:
         self.network.train()
         for layer in self.frozen:
             layer.eval()
-
-    def refuse_nonfinite(self, loss: float) -> None:
-        """A mean over all ranks, so they all raise NonFiniteError, or none does."""
-        if not math.isfinite(loss):
-            where = f"epoch {self.progress.epoch + 1} is {loss} at step {self.progress.step}"
-            raise NonFiniteError(f"the loss of {where}; try a lower learning rate, or a warm-up")
 
     def train_step(self, micro_batches: Sequence[Batch]) -> Step:
         """One optimizer step. Every rank must call it; one that is skipped counts no samples."""
@@ -206,8 +231,9 @@ class Engine:
         return Step(sums, sum(share.n_real for _, _, share in micro_batches), n_global)
 
     def steps(self) -> Iterator[list[Batch]]:
-        """The micro-batches of each optimizer step of this epoch; the last step may have fewer."""
-        return grouped(self.train.epoch(self.progress.epoch), self.accumulation)
+        """The micro-batches of each optimizer step that is left of this epoch; the last step may have fewer."""
+        done = self.progress.step_in_epoch * self.accumulation
+        return grouped(self.train.epoch(self.progress.epoch, start=done), self.accumulation)
 
     @torch.no_grad()
     def evaluate(self, model: nn.Module, batches: Batches) -> dict[str, float]:

@@ -55,11 +55,12 @@ class Batches:
     """Applied to whole batches of images, on the device."""
     device: torch.device
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Those of one epoch, in order."""
         self.sampler.epoch = epoch
-        for (images, targets), share in zip(self.loader, self.sampler.shares(), strict=True):
-            yield *self.on_device(images, targets), share
+        for n, ((images, targets), share) in enumerate(zip(self.loader, self.sampler.shares(), strict=True)):
+            if n >= start:
+                yield *self.on_device(images, targets), share
 
     def sample(self, n: int) -> tuple[Tensor, Tensor]:
         """The first `n` samples as a batch on the device, read in this process."""

@@ -4,6 +4,7 @@ import contextlib
 import math
 import os
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import attrs
 import torch
@@ -75,6 +76,15 @@ class Precision:
         with torch.autocast(self.device_type, self.mixed):
             outputs = network(images)
         return outputs.float()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The scaler's; empty without one."""
+        return {} if self.scaler is None else self.scaler.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put it back."""
+        if self.scaler is not None:
+            self.scaler.load_state_dict(state)
 
     def backward(self, loss: Tensor) -> None:
         """Add the gradients of a scalar."""

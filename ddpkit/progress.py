@@ -14,17 +14,23 @@ class Progress:
     """Finished epochs."""
     step: int = 0
     """Finished optimizer steps since the run began."""
+    step_in_epoch: int = 0
+    """Finished optimizer steps of the epoch in hand."""
     learning_rate: float = math.nan
     """Of the last optimizer step."""
+    is_over: bool = False
+    """Nothing improves any more."""
 
     def step_ended(self, learning_rate: float) -> None:
         """Count an optimizer step."""
         self.step += 1
+        self.step_in_epoch += 1
         self.learning_rate = learning_rate
 
     def epoch_ended(self) -> None:
         """Count an epoch."""
         self.epoch += 1
+        self.step_in_epoch = 0
 
 
 @attrs.define
@@ -40,6 +46,10 @@ class Best:
     value: float = math.nan
     epoch: int = 0
     """When it was reached; 0 = nothing was judged yet."""
+
+    def resume(self, value: float, epoch: int) -> None:
+        """Go on from what an earlier process had."""
+        self.value, self.epoch = value, epoch
 
     def improved(self, row: Mapping[str, float], epoch: int) -> bool:
         """Judge an epoch. The first one is always the best so far, and what is no number never is after that."""

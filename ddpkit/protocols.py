@@ -7,6 +7,19 @@ Row = Mapping[str, float]
 """One epoch of history, flat: `epoch`, `train/loss`, `valid/accuracy`, ..."""
 
 
+class Recovery:
+    """Sees where a run could go on, should it end there. This one does nothing.
+
+    Every rank has one, and each is asked at the same steps. It may raise to leave the run.
+    """
+
+    def step_ended(self, engine: Any) -> None:
+        """An optimizer step is done."""
+
+    def epoch_ended(self, engine: Any) -> None:
+        """An epoch is trained, evaluated and recorded."""
+
+
 class Logger(Protocol):
     """What a plugin's logger must be; on global rank 0 only."""
 

@@ -2,6 +2,8 @@
 
 import math
 import warnings
+from collections.abc import Mapping
+from typing import Any
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
@@ -44,6 +46,16 @@ class Schedule:
     def rate(self) -> float:
         """The learning rate of the next optimizer step (of the first group)."""
         return float(self._optimizer.param_groups[0]["lr"])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where it is. The rates themselves are the optimizer's."""
+        return {"updates": self._updates, "scheduler": self._scheduler.state_dict() if self._scheduler else None}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from there, with an optimizer that was put back too."""
+        self._updates = state["updates"]
+        if self._scheduler:
+            self._scheduler.load_state_dict(state["scheduler"])
 
     def _update(self, loss: float = math.nan) -> None:
         self._updates += 1

@@ -1,0 +1,56 @@
+"""All that a run is between two optimizer steps, as tensors and plain data; and back into a run that was built anew.
+
+No state of a random generator: what is drawn depends on seed, epoch, step and sample alone (`seeding`).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from ddpkit.engine import Engine, Tally
+from ddpkit.optimizer_state import load_named_state, named_state
+from ddpkit.progress import Progress
+
+
+def taken(engine: Engine) -> dict[str, Any]:
+    """The state of a run, by reference: the next step changes its tensors. Every rank must call it; rank 0's is the one to keep.
+
+    (Ranks differ in BatchNorm's statistics alone, and those of rank 0 are the ones that a run is evaluated with.)
+    """
+    return {
+        "progress": attrs.asdict(engine.progress),
+        "tally": {
+            "sums": engine.world.gather(engine.tally.sums),
+            "n_samples": engine.tally.n_samples,
+            "n_skipped": engine.tally.n_skipped,
+        },
+        "model": engine.model.state_dict(),
+        "optimizer": named_state(engine.optimizer, engine.model),
+        "schedule": engine.schedule.state_dict(),
+        "precision": engine.precision.state_dict(),
+        "average": engine.average.state_dict() if engine.average else {},
+        "best": {each.name: {"value": each.best.value, "epoch": each.best.epoch} for each in engine.candidates},
+        "stopping": {"value": engine.stopping.best.value, "epoch": engine.stopping.best.epoch} if engine.stopping else {},
+    }
+
+
+def put_back(engine: Engine, state: Mapping[str, Any]) -> None:
+    """Make a run that was built anew go on from a state. Every rank must call it.
+
+    Raises ValueError when the model or the optimizer's parameters are others.
+    """
+    tally, sums = state["tally"], state["tally"]["sums"]
+    mine = sums[engine.world.rank] if len(sums) == engine.world.size else sums.sum(0) * engine.world.is_main
+    engine.progress = Progress(**state["progress"])
+    engine.tally = Tally(mine.to(engine.world.device, copy=True), tally["n_samples"], tally["n_skipped"])
+    engine.model.load_state_dict(state["model"])
+    load_named_state(engine.optimizer, engine.model, state["optimizer"])
+    engine.schedule.load_state_dict(state["schedule"])
+    engine.precision.load_state_dict(state["precision"])
+    if engine.average:
+        engine.average.load_state_dict(state["average"])
+    for candidate in engine.candidates:
+        candidate.best.resume(**state["best"][candidate.name])
+    if engine.stopping:
+        engine.stopping.best.resume(**state["stopping"])
