@@ -1,5 +1,6 @@
 """N ranks give what one gives."""
 
+import copy
 import math
 import os
 import time
@@ -10,9 +11,9 @@ import torch
 from blobs import BLOBS
 from torch import nn
 from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
-from worlds import fit, in_world
+from worlds import Nowhere, Rows, fit, in_world
 
-from ddpkit import build, config, dist, plugins
+from ddpkit import build, config, dist, plugins, snapshot
 from ddpkit.batchnorm import Counted, synchronise
 from ddpkit.dist import World
 from ddpkit.errors import ConfigError, NonFiniteError, PluginError
@@ -76,6 +77,7 @@ def run_cases(world, file):
     results |= {"overflow": overflow(world, file), "poisoned": poisoned(world, file), "stopped": stopped(world, file)}
     results |= {"float32": fit(file, world, **{"train.epoch": 2, "train.batch_size": 6, **EVEN})["weights"]}
     results |= {"normalised": normalised_layer(world), "forgetful": forgetful(world, file)}
+    results |= {f"resumed, {name}": resumed(world, file, name) for name in RESUMED}
     return results | {"versions": with_version(world, Path(file).parent)}
 
 
@@ -152,13 +154,13 @@ def poisoned(world, file):
     engine = build.engine(config.load(Path(file), config.named_overrides(skipping)), plugins.load().registry, world)
     counted = []
     for epoch in range(10):
-        engine.progress.epoch = epoch
         for number, micro_batches in enumerate(engine.steps()):
             is_poisoned = number % 2 == 0 and world.rank == epoch % world.size
             poisoned = [
                 (images * math.nan if is_poisoned else images, targets, share) for images, targets, share in micro_batches
             ]
             counted.append(engine.train_step(poisoned).n_global)
+        engine.progress.epoch_ended()
     return {
         "counted": counted,
         "weights": [each.detach().clone() for made in engine.candidates for each in made.model.parameters()],
@@ -236,6 +238,57 @@ def test_parameters_without_a_gradient_are_named_where_ranks_would_wait(results)
     for rank in results[1]:
         assert "no gradient reaches 2 trained parameters (spare.weight, spare.bias); freeze them by" in rank["forgetful"]["said"]
         assert rank["forgetful"]["steps"] == 4
+
+
+RESUMED = {
+    "each rank with statistics of its own": {"model.name": "normnet", "train.ema_decay": 0.9, "train.batch_size": 6, **UNEVEN},
+    "statistics of all ranks": SYNC | ADAMW | ACCUMULATED | {"dataset.split": {"train": 35 / 40, "valid": 5 / 40}},
+}
+
+
+def resumed(world, file, name):
+    """The ends of a run that was left alone, and of those that went on from what rank 0 kept after each of its steps."""
+    engine = build.engine(config.load(Path(file), config.named_overrides(RESUMED[name])), plugins.load().registry, world)
+    engine.recovery = kept = Kept()
+    ends = [fit_on(engine)]
+    states = Path(file).with_name(f"{world.size}-{name}.pt")
+    if world.is_main:
+        torch.save(kept.states, states)
+    world.barrier()
+    for state in torch.load(states, weights_only=True):
+        again = build.engine(config.load(Path(file), config.named_overrides(RESUMED[name])), plugins.load().registry, world)
+        snapshot.put_back(again, state)
+        ends.append(fit_on(again))
+    return ends
+
+
+class Kept:
+    """Snapshots after each step and epoch."""
+
+    def __init__(self):
+        self.states = []
+
+    def step_ended(self, engine):
+        self.states.append(copy.deepcopy(snapshot.taken(engine)))
+
+    epoch_ended = step_ended
+
+
+def fit_on(engine):
+    """The state at the end, and the last row of history."""
+    rows = Rows()
+    engine.fit(Nowhere(), [rows])
+    weights = [tensor.clone() for made in engine.candidates for tensor in made.model.state_dict().values()]
+    return {"weights": weights, "row": repr(rows.seen[-1:])}
+
+
+@pytest.mark.parametrize("name", RESUMED)
+def test_ranks_go_on_to_the_bit(results, name):
+    for whole, *others in (rank[f"resumed, {name}"] for rank in results[1]):
+        assert len(others) >= 5
+        for end in others:
+            assert end["row"] in (whole["row"], "[]")  # none where nothing was left to do
+            assert all(torch.equal(*pair) for pair in zip(whole["weights"], end["weights"], strict=True))
 
 
 def with_version(world, folder):

@@ -1,5 +1,6 @@
 """Real ranks for tests: gloo processes that meet at a file."""
 
+import multiprocessing
 import os
 import time
 from pathlib import Path
@@ -60,6 +61,7 @@ def in_world(size, folder, function, *arguments):
 
 
 def rank(number, size, folder, function, arguments):
+    multiprocessing.set_start_method(None, force=True)  # spawned ones would spawn their loader workers too, which ranks do not
     os.environ |= {"RANK": str(number), "WORLD_SIZE": str(size), "OMP_NUM_THREADS": "1"}
     with dist.join_world(device="cpu", timeout=60, init_method=f"file://{folder}/meet") as world:
         torch.save(function(world, *arguments), Path(folder) / f"rank-{number}.pt")
