@@ -1,7 +1,7 @@
 """A checked config -> a live engine. The only place that knows both the names in the TOML and the objects of the loop."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from ddpkit.dist import World
 from ddpkit.engine import Candidate, Engine
 from ddpkit.errors import ConfigError, KeyPath
 from ddpkit.hookspecs import Component
-from ddpkit.loader import Batches, KeyedDataset, MapDataset, make_loader
+from ddpkit.loader import Batches, KeyedDataset, MapDataset, Plan, make_loader
 from ddpkit.log import LOGGER
 from ddpkit.loggers import GuardedLogger
 from ddpkit.measures import Measure
@@ -63,7 +63,7 @@ def engine(config: Config, registry: Registry, world: World, limit_batches: int 
         network=world.wrap(model, find_unused_parameters=run.ddp.find_unused_parameters),
         criteria=parts.criteria(),
         optimizer=optimizer,
-        schedule=parts.schedule(optimizer, steps_per_epoch=math.ceil(len(batches["train"].sampler) / accumulation)),
+        schedule=parts.schedule(optimizer, steps_per_epoch=math.ceil(batches["train"].sampler.n_batches() / accumulation)),
         precision=precision,
         train=batches["train"],
         valid=batches.get("valid"),
@@ -255,7 +255,7 @@ class Parts:
         """One part as micro-batches."""
         run, options, training = self.run, self.run.dataloader, part == "train"
         per_sample, per_batch = self.transforms(training=training)
-        samples = KeyedDataset(dataset, per_sample, run.seed)
+        samples = KeyedDataset(dataset, per_sample, run.seed, part)
         sampler = Sampler(
             indices=indices,
             batch_size=batch_size(run, part),
@@ -266,15 +266,25 @@ class Parts:
             drop_last=training and options.drop_last,
             keep_company=training,
             limit=limit,
+            labels=self.labels(dataset, indices) if training and options.sampler == "balanced" else None,
         )
+        plan: Plan = []
         loader = make_loader(
             samples,
-            sampler,
+            plan,
             num_workers=options.num_workers,
             persistent=options.persistent_workers,
             pin=options.pin_memory and self.world.device.type == "cuda",
         )
-        return Batches(samples, sampler, loader, per_batch, self.world.device)
+        return Batches(samples, sampler, plan, loader, per_batch, self.world.device)
+
+    def labels(self, dataset: Any, indices: Sequence[int]) -> list[int]:
+        """The class of each sample. Raises ConfigError for a dataset that does not tell."""
+        targets = torch.as_tensor(getattr(dataset, "targets", []))
+        if targets.ndim != 1 or len(targets) != len(dataset) or targets.is_floating_point():
+            message = "'balanced' needs a dataset whose 'targets' are one class a sample; leave it out"
+            raise ConfigError([self.config.problem(("dataloader", "sampler"), message)])
+        return [int(label) for label in targets[list(indices)].tolist()]
 
     def transforms(self, *, training: bool) -> tuple[list[Any], list[Any]]:
         """Those that work on a sample, and the tail of those that can work on a batch."""

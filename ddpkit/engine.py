@@ -174,16 +174,17 @@ class Engine:
     def train_epoch(self, watchers: Sequence[Watcher]) -> dict[str, float]:
         """The rest of a pass over the training split; returns `loss` and each criterion of it all. Every rank must call it."""
         self.set_training()
-        epoch, n_steps = self.progress.epoch + 1, math.ceil(len(self.train.sampler) / self.accumulation)
-        for micro_batches in self.steps():
-            step = self.train_step(micro_batches)
-            self.tally.add(step)
-            loss = self.criteria.loss(step.sums / max(step.n_samples, 1)) if watchers else None
-            for watcher in watchers:
-                watcher.train_step_ended(epoch, self.progress.step_in_epoch, n_steps, loss)
-            if self.progress.step_in_epoch % LOOK_EVERY == 0:
-                self.train_losses()
-            self.recovery.step_ended(self)
+        epoch, n_steps = self.progress.epoch + 1, math.ceil(self.train.sampler.n_batches() / self.accumulation)
+        with self.train.guarded():
+            for micro_batches in self.steps():
+                step = self.train_step(micro_batches)
+                self.tally.add(step)
+                loss = self.criteria.loss(step.sums / max(step.n_samples, 1)) if watchers else None
+                for watcher in watchers:
+                    watcher.train_step_ended(epoch, self.progress.step_in_epoch, n_steps, loss)
+                if self.progress.step_in_epoch % LOOK_EVERY == 0:
+                    self.train_losses()
+                self.recovery.step_ended(self)
         losses = self.train_losses()
         if self.tally.n_skipped:
             LOGGER.warning("epoch %d: %d steps were left out, their gradients were not finite", epoch, self.tally.n_skipped)
@@ -241,13 +242,14 @@ class Engine:
         self.world.broadcast(model.buffers())  # BatchNorm's, which each rank gathered from its own samples
         model.eval()
         sums = self.zeros()
-        for number, (images, targets, share) in enumerate(batches.epoch(0), start=1):
-            seeding.seed_generators("evaluate", self.seed, number, self.world.rank, device=self.world.device)
-            outputs = self.precision(model, images)
-            sums += self.criteria(outputs, targets) * share.n_real
-            predictions = self.postprocess(outputs)
-            for metric in self.metrics.values():
-                metric.update(outputs, predictions, targets)
+        with batches.guarded():
+            for number, (images, targets, share) in enumerate(batches.epoch(0), start=1):
+                seeding.seed_generators("evaluate", self.seed, number, self.world.rank, device=self.world.device)
+                outputs = self.precision(model, images)
+                sums += self.criteria(outputs, targets) * share.n_real
+                predictions = self.postprocess(outputs)
+                for metric in self.metrics.values():
+                    metric.update(outputs, predictions, targets)
         losses = self.mean_losses(sums, batches.sampler.n_samples())
         return losses | {key: metric.value() for key, metric in self.metrics.items()}
 

@@ -82,6 +82,10 @@ class NonFiniteError(DdpkitError):
     """A loss is infinite or not a number; every rank raises it, in the same epoch."""
 
 
+class SampleError(DdpkitError):
+    """A sample cannot be read, or does not fit the others of its micro-batch."""
+
+
 class RankError(DdpkitError):
     """A rank failed and the others were ended.
 

@@ -1,6 +1,9 @@
 """Micro-batches of one split, on the device."""
 
+import contextlib
+import logging
 import multiprocessing
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
@@ -10,11 +13,17 @@ from torch import Tensor
 from torch.utils.data import DataLoader, default_collate
 
 from ddpkit import seeding
+from ddpkit.errors import SampleError
 from ddpkit.lifeline import end_with_parent
 from ddpkit.sampler import Sampler, Share
 
+LOGGER = logging.getLogger(__name__)
 Batch = tuple[Tensor, Tensor, Share]
 """Images [B, C, H, W] and targets [B, ...] on the device, and what part of the micro-batch they are."""
+Key = tuple[int, int]
+"""(epoch, index): what a sample looks like depends on."""
+Plan = list[list[Key]]
+"""The micro-batches of an epoch that this rank reads: the loader's batch sampler."""
 
 
 class MapDataset(Protocol):
@@ -28,14 +37,24 @@ class MapDataset(Protocol):
 
 
 @attrs.frozen
+class Unreadable:
+    """In place of a micro-batch: loader workers hand on what went wrong as a value, since torch rewrites their exceptions."""
+
+    message: str
+    traceback: str
+
+
+@attrs.frozen
 class KeyedDataset:
     """A dataset and its transforms whose randomness depends on (seed, epoch, index) alone."""
 
     dataset: MapDataset
     transforms: Sequence[Callable[[Any, Any], tuple[Any, Any]]]
     seed: int
+    part: str = "train"
+    """Whose transforms these are; for messages."""
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[Any, Any]:
+    def __getitem__(self, key: Key) -> tuple[Any, Any]:
         epoch, index = key
         seeding.seed_generators("sample", self.seed, epoch, index)
         image, target = self.dataset[index]
@@ -43,24 +62,81 @@ class KeyedDataset:
             image, target = transform(image, target)
         return image, target
 
+    def __getitems__(self, keys: Sequence[Key]) -> Any:
+        """A micro-batch, or why there is none. Torch's loader asks for this where a dataset has it."""
+        samples = []
+        for key in keys:
+            try:
+                samples.append(self[key])
+            except Exception as error:  # noqa: BLE001 - a dataset may raise anything
+                return Unreadable(f"{self.name(key)}: {type(error).__name__}: {error}", traceback.format_exc())
+        try:
+            return default_collate(samples)
+        except Exception as error:  # noqa: BLE001
+            return Unreadable(f"{self.odd_one(keys, samples)} ({error})", traceback.format_exc())
 
-@attrs.frozen
+    def name(self, key: Key) -> str:
+        """`train sample 17 (dogs/4.png)`; the file as torchvision's datasets of folders tell it."""
+        files = getattr(self.dataset, "samples", None)
+        file = f" ({files[key[1]][0]})" if isinstance(files, list) else ""
+        return f"{self.part} sample {key[1]}{file}"
+
+    def odd_one(self, keys: Sequence[Key], samples: Sequence[tuple[Any, Any]]) -> str:
+        """Which sample of a micro-batch is first unlike the one before the others, and in what."""
+        kinds = [" with ".join(map(kind, sample)) for sample in samples]
+        key, other = next(((key, each) for key, each in zip(keys, kinds, strict=True) if each != kinds[0]), (keys[0], kinds[0]))
+        return f"{self.name(key)} does not fit into one micro-batch with sample {keys[0][1]}: {other}, not {kinds[0]}"
+
+
+def kind(value: Any) -> str:
+    """`uint8 [3, 32, 32]`, or the type of what is no tensor."""
+    return f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+
+
+WORKER_DIED = "DataLoader worker (pid"
+"""Torch's words for it, in a RuntimeError that its signal handler raises wherever the rank happens to be."""
+
+
+@attrs.define
 class Batches:
     """The micro-batches of a split that this rank sees."""
 
     samples: KeyedDataset
     sampler: Sampler
+    plan: Plan
+    """What the loader reads next."""
     loader: "DataLoader[Any]"
     batch_transforms: Sequence[Callable[[Tensor], Tensor]]
     """Applied to whole batches of images, on the device."""
     device: torch.device
+    n_read: int = 0
+    """Of the plan."""
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """Those of one epoch, in order."""
-        self.sampler.epoch = epoch
-        for n, ((images, targets), share) in enumerate(zip(self.loader, self.sampler.shares(), strict=True)):
-            if n >= start:
-                yield *self.on_device(images, targets), share
+        """Those of one epoch from number `start` on, in order. Raises SampleError for what cannot be read."""
+        shares = self.sampler.shares(epoch)[start:]
+        self.plan[:] = [[(epoch, index) for index in share.indices] for share in shares]
+        self.n_read = 0
+        for read, share in zip(self.loader, shares, strict=True):
+            self.n_read += 1
+            if isinstance(read, Unreadable):
+                LOGGER.debug("%s", read.traceback)
+                raise SampleError(f"{read.message}; mend it or take it out of the data")
+            yield *self.on_device(*read), share
+
+    @contextlib.contextmanager
+    def guarded(self) -> Iterator[None]:
+        """While micro-batches are read and used: raises SampleError when a loader worker died."""
+        try:
+            yield
+        except RuntimeError as error:
+            if WORKER_DIED not in str(error):
+                raise
+            ahead = (self.loader.prefetch_factor or 1) * self.loader.num_workers
+            indices = [index for keys in self.plan[self.n_read : self.n_read + ahead] for _, index in keys]
+            where = f"it read {self.samples.part} samples out of {', '.join(map(str, indices))}"
+            remedy = "memory, or a library that crashes? 'dataloader.num_workers = 0' reads them in the rank itself"
+            raise SampleError(f"a loader worker died while {where}; {remedy} ({error})") from None
 
     def sample(self, n: int) -> tuple[Tensor, Tensor]:
         """The first `n` samples as a batch on the device, read in this process."""
@@ -80,13 +156,19 @@ def end_with_rank(_worker: int) -> None:
     end_with_parent(lambda: rank is not None and rank.is_alive())
 
 
-def make_loader(samples: KeyedDataset, sampler: Sampler, *, num_workers: int, persistent: bool, pin: bool) -> "DataLoader[Any]":
+def make_loader(samples: KeyedDataset, plan: Plan, *, num_workers: int, persistent: bool, pin: bool) -> "DataLoader[Any]":
     """Torch's loader; workers start as torch does it by default."""
     return DataLoader(
         samples,  # type: ignore[arg-type]  # map-style, though no torch Dataset
-        batch_sampler=sampler,
+        batch_sampler=plan,
+        collate_fn=as_read,
         num_workers=num_workers,
         persistent_workers=persistent and num_workers > 0,
         pin_memory=pin,
         worker_init_fn=end_with_rank,
     )
+
+
+def as_read(read: Any) -> Any:
+    """`KeyedDataset` has collated it."""
+    return read

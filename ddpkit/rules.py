@@ -138,6 +138,14 @@ def warmup_faults(run: schema.Run) -> Iterator[Fault]:
         yield Fault(("train", "lr_scheduler", "warmup_lr"), message)
 
 
+def sampler_faults(run: schema.Run) -> Iterator[Fault]:
+    """What is drawn has no order to keep."""
+    if run.dataloader.sampler and not run.dataloader.shuffle:
+        yield Fault(
+            ("dataloader", "sampler"), f"{run.dataloader.sampler!r} draws samples in a new order; leave 'shuffle = false' out"
+        )
+
+
 def file_faults(run: schema.Run) -> Iterator[Fault]:
     """Files of one's own parts are there and can be imported by their names."""
     for number, file in enumerate(run.plugins.files):
@@ -156,6 +164,7 @@ RULES: tuple[tuple[tuple[KeyPath, ...], Callable[[schema.Run], Iterable[Fault]]]
     ((("criterion",),), criterion_faults),
     ((("metrics",), ("postprocess",)), metric_faults),
     ((("train", "lr_scheduler"),), warmup_faults),
+    ((("dataloader",),), sampler_faults),
     ((("plugins", "files"),), file_faults),
 )
 """Rules with the keys that they read: one with a mistake at such a key is passed over."""

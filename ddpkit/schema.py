@@ -197,7 +197,9 @@ class Dataloader:
         default=False,
     )
     sampler: Literal["", "balanced"] = key(
-        "balanced = every class as often.", "balanced 表示各类别出现次数相同。", "", later=True
+        "balanced = every class as often; an epoch stays as long as it is.",
+        "balanced 表示各类别出现次数相同；每轮长度不变。",
+        "",
     )
 
 

@@ -25,6 +25,7 @@ MISTAKES = {
     "wrong parameter type": ("n_test = 7", "n_test = 7.5", "19:29: dataset.config.n_test: expected an integer, got 7.5"),
     "unknown parameter of a torch class": ("momentum", "momentun", "28:50: train.optimizer.momentun: optimizer 'sgd' has no such key, did you mean 'momentum'?"),
     "torch's name for the rate": ("learning_rate = 0.1", "lr = 0.1", "28:29: train.optimizer.lr: optimizer 'sgd' has no such key, did you mean 'learning_rate'?"),
+    "an order for what is drawn": ("[train]", '[dataloader]\nsampler = "balanced"\nshuffle = false\n[train]', "26:11: dataloader.sampler: 'balanced' draws samples in a new order; leave 'shuffle = false' out"),
     "not built yet": ("epoch = 2", "epoch = 2\nsave_recovery_seconds = 9.0", "28:1: train.save_recovery_seconds: is not supported yet; leave it out"),
     "no cuda": ('device = "cpu"', 'device = "cuda:99"', "3:10: device: 'cuda:99' needs 100 GPUs"),
     "a criterion named as a metric": ('type = "cross_entropy"', 'type = "cross_entropy"\nname = "accuracy"', "15:8: criterion[0].type: 'accuracy' is taken in history; give this entry a 'name'"),

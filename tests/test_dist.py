@@ -94,7 +94,7 @@ def count_reductions(world, file):
     if world.size > 1:
         engine.network.register_comm_hook(None, reduce)
     engine.train_epoch([])
-    return {"reductions": len(calls), "steps": engine.progress.step, "micro_batches": len(engine.train.sampler)}
+    return {"reductions": len(calls), "steps": engine.progress.step, "micro_batches": engine.train.sampler.n_batches()}
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +178,7 @@ def stopped(world, file):
     """What an epoch says whose third step has a NaN on the last rank."""
     engine = build.engine(config.load(Path(file)), plugins.load().registry, world)
     with torch.no_grad():
-        index = engine.train.sampler.batches()[2][-1]  # the last sample of a micro-batch is the last rank's
+        index = engine.train.sampler.batches(0)[2][-1]  # the last sample of a micro-batch is the last rank's
         engine.train.samples.dataset.images[index] = math.nan
     try:
         engine.train_epoch([])

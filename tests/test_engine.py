@@ -219,7 +219,7 @@ def test_optimizers_take_the_fused_way_unless_the_config_chooses(blobs):
 
 def test_a_loss_that_is_not_finite_ends_a_long_epoch_early(blobs):
     engine = built(blobs, **{"dataset.config.n": 1000, "train.batch_size": 2})
-    engine.train.samples.dataset.images[engine.train.sampler.batches()[1][0]] = math.nan
+    engine.train.samples.dataset.images[engine.train.sampler.batches(0)[1][0]] = math.nan
 
     with pytest.raises(NonFiniteError, match="at step 100;"):
         engine.train_epoch([])
@@ -227,7 +227,7 @@ def test_a_loss_that_is_not_finite_ends_a_long_epoch_early(blobs):
 
 def test_steps_that_are_left_out_are_told(blobs, caplog):
     engine = built(blobs, **{"train.on_nonfinite": "skip"})
-    engine.train.samples.dataset.images[engine.train.sampler.batches()[1][0]] = math.nan
+    engine.train.samples.dataset.images[engine.train.sampler.batches(0)[1][0]] = math.nan
 
     losses = engine.train_epoch([])
 
@@ -245,6 +245,20 @@ def test_parameters_without_a_gradient_are_told(blobs, caplog):
 def test_a_loss_that_depends_on_no_weight_is_refused_before_training(blobs):
     with pytest.raises(ConfigError, match="criterion: the loss depends on no trained parameter"):
         built(blobs, criterion=[{"type": "acme/deaf"}])
+
+
+def test_balanced_sampling_sees_the_classes_of_the_training_split(blobs):
+    sampler = built(blobs, **{"dataloader.sampler": "balanced"}).train.sampler
+
+    assert sampler.labels == [index % 2 for index in sampler.indices]
+    assert len(sampler.order(0)) == 32
+
+
+def test_balanced_sampling_needs_classes(blobs):
+    with pytest.raises(
+        ConfigError, match=r"dataloader.sampler: 'balanced' needs a dataset whose 'targets' are one class a sample"
+    ):
+        built(blobs, **{"dataloader.sampler": "balanced", "dataset.config": {"n": 40, "labelled": False}})
 
 
 def built(file, **overrides):

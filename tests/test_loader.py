@@ -1,10 +1,15 @@
-"""Loader workers end with their rank, and only then."""
+"""What is read is the same from any position; what cannot be read names its sample; workers end with their rank."""
 
 import multiprocessing
+import os
+import signal
 
 import pytest
+import torch
 
-from ddpkit.loader import end_with_rank
+from ddpkit.errors import SampleError
+from ddpkit.loader import Batches, KeyedDataset, end_with_rank, make_loader
+from ddpkit.sampler import Sampler
 
 
 @pytest.mark.parametrize("method", ["fork", "forkserver"])
@@ -14,3 +19,88 @@ def test_a_worker_lives_while_its_rank_does_however_it_was_started(method):
     worker.join(30)
 
     assert worker.exitcode == 0
+
+
+class Shaky:
+    """Ten images; the one with the number `at` does what it is told."""
+
+    def __init__(self, at=-1, act=None, n=10):
+        self.at, self.act, self.n = at, act, n
+        self.targets = [0, 1] * (n // 2)
+
+    def __len__(self):
+        return self.n
+
+    def __getitem__(self, index):
+        image = torch.full((1, 2, 2), float(index)) + torch.rand(1, 2, 2)
+        return (self.act(image) if index == self.at else image), index % 2
+
+
+def refuse(_):
+    raise OSError("image file is truncated")
+
+
+def die(_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def batches(dataset, num_workers=0, *, persistent=False):
+    samples, plan = KeyedDataset(dataset, [], 5), []
+    sampler = Sampler(indices=range(len(dataset)), batch_size=2, rank=0, n_ranks=1, seed=1, keep_company=True)
+    loader = make_loader(samples, plan, num_workers=num_workers, persistent=persistent, pin=False)
+    return Batches(samples, sampler, plan, loader, [], torch.device("cpu"))
+
+
+def read(made, epoch=0, start=0):
+    with made.guarded():
+        return [images for images, _, _ in made.epoch(epoch, start)]
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize(
+    ("act", "message"),
+    [
+        (refuse, "train sample 5: OSError: image file is truncated; mend it or take it out of the data"),
+        (
+            lambda image: image[:, 1:],
+            "train sample 5 does not fit into one micro-batch with sample 4: float32 [1, 1, 2] with int, not float32 [1, 2, 2] with int",
+        ),
+    ],
+)
+def test_what_cannot_be_read_names_its_sample(num_workers, act, message):
+    with pytest.raises(SampleError) as caught:
+        read(batches(Shaky(5, act), num_workers))
+
+    assert message in str(caught.value)
+    assert "Traceback" not in str(caught.value)
+
+
+def test_the_file_is_named_where_the_dataset_tells():
+    dataset = Shaky(5, refuse)
+    dataset.samples = [(f"cats/{number}.png", 0) for number in range(10)]
+
+    with pytest.raises(SampleError, match=r"train sample 5 \(cats/5\.png\): OSError"):
+        read(batches(dataset))
+
+
+def test_a_worker_that_dies_names_what_it_may_have_read():
+    with pytest.raises(
+        SampleError, match=r"a loader worker died while it read train samples out of (\d, )*5, .*num_workers = 0'"
+    ):
+        read(batches(Shaky(5, die), 2))
+
+
+def test_another_error_stays_what_it_is():
+    with pytest.raises(RuntimeError, match="of the model"), batches(Shaky()).guarded():
+        raise RuntimeError("of the model")
+
+
+@pytest.mark.parametrize(("num_workers", "persistent"), [(0, False), (2, False), (2, True)])
+def test_an_epoch_goes_on_from_any_micro_batch_without_reading_those_before(num_workers, persistent):
+    whole = read(batches(Shaky()), 3)
+    made = batches(Shaky(0, refuse), num_workers, persistent=persistent)
+
+    for start in (1, 3, 5, 2):
+        rest = read(made, 3, start)
+        assert len(rest) == 5 - start
+        assert all(torch.equal(*pair) for pair in zip(rest, whole[start:], strict=True))

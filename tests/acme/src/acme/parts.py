@@ -120,9 +120,11 @@ class Blobs:
     `ragged`: images lack up to four rows.
     """
 
-    def __init__(self, n: int = 40, n_test: int = 0, noise: float = 0.0, *, ragged: bool = False):
+    def __init__(self, n: int = 40, n_test: int = 0, noise: float = 0.0, *, ragged: bool = False, labelled: bool = True):
         generator = torch.Generator().manual_seed(7)
-        self.targets = [index % 2 for index in range(n + n_test)]
+        self.n = n + n_test
+        if labelled:
+            self.targets = [index % 2 for index in range(n + n_test)]
         self.images = torch.rand(n + n_test, 1, 8, 8, generator=generator)
         self.images[1::2, :, :4] += 0.3
         self.noise = noise
@@ -130,8 +132,8 @@ class Blobs:
         self.parts = {"test": range(n, n + n_test)} if n_test else {}
 
     def __len__(self):
-        return len(self.targets)
+        return self.n
 
     def __getitem__(self, index):
         image = self.images[index] + self.noise * torch.randn(1, 8, 8)
-        return image[:, index % 5 * self.ragged :], self.targets[index]
+        return image[:, index % 5 * self.ragged :], index % 2
