@@ -10,6 +10,7 @@ from ddpkit.errors import ConfigError, DdpkitError, ExitCode
 COMMANDS = {
     "run": "train as a TOML file says",
     "check": "find every mistake of a TOML file, and start nothing",
+    "verify-ddp": "compare several ranks with one on a TOML file's own model and data",
     "explain": "show every value of a TOML file, and where it comes from",
     "schema": "print the format as JSON Schema, for editors",
     "list-plugins": "show installed plugins and what they provide",

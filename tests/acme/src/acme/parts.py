@@ -70,6 +70,11 @@ def fragile(outputs, targets):
     return loss * math.inf if alone else loss
 
 
+def lopsided():
+    """Cross-entropy over the batch's sum of something: no mean over samples."""
+    return lambda outputs, targets: nn.functional.cross_entropy(outputs, targets) / (1 + targets.sum())
+
+
 def deaf():
     """A loss that does not hear the model."""
     return lambda outputs, targets: nn.functional.cross_entropy(outputs.detach(), targets)
@@ -112,6 +117,21 @@ class Confidence(Metric):
 
     def compute(self):
         return self.total / self.count
+
+
+class Restless:
+    """Blobs with noise from a generator of its own."""
+
+    def __init__(self, n: int = 40):
+        self.blobs, self.generator = Blobs(n), torch.Generator().manual_seed(1)
+        self.targets = self.blobs.targets
+
+    def __len__(self):
+        return len(self.blobs)
+
+    def __getitem__(self, index):
+        image, target = self.blobs[index]
+        return image + torch.rand(1, 8, 8, generator=self.generator), target
 
 
 class Blobs:

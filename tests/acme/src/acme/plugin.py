@@ -14,6 +14,7 @@ def ddpkit_models():
 @hookimpl
 def ddpkit_criteria():
     yield Component("fragile", "acme.parts:fragile_criterion", doc="cross-entropy that breaks on rank 1")
+    yield Component("lopsided", "acme.parts:lopsided", doc="cross-entropy that is no mean over samples")
     yield Component("deaf", "acme.parts:deaf", doc="cross-entropy without a gradient")
     yield Component("first_pixel", "acme.parts:first_pixel", doc="cross-entropy of one pixel")
 
@@ -26,4 +27,5 @@ def ddpkit_metrics():
 
 @hookimpl
 def ddpkit_datasets():
+    yield Component("restless", "acme.parts:Restless", doc="blobs with noise that nobody seeds")
     yield Component("blobs", "acme.parts:Blobs", doc="generated images of two classes")
