@@ -447,7 +447,7 @@ def test_components_of_a_kind_are_listed_by_pattern(acme, capsys):
     assert names == ["builtin/resnet18", "torchvision/resnet18"]
 
     assert main(["list", "model", "acme/*", "--json"]) == 0
-    assert [each["name"] for each in json.loads(capsys.readouterr().out)][:2] == ["acme/lazynet", "acme/normnet"]
+    assert [each["name"] for each in json.loads(capsys.readouterr().out)][:2] == ["acme/convnet", "acme/forgetful"]
 
 
 def test_without_an_import_names_and_versions_are_known(acme, capsys):
