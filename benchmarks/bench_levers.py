@@ -1,0 +1,47 @@
+"""Ways to do an optimizer step that a config can choose: CPU milliseconds of 20 steps on ResNet-18, one thread."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import torch
+from rounds import interleaved, ratios, spread
+from torch.optim import SGD, AdamW
+from torchvision.models import resnet18
+
+STEPS = 20
+
+
+def steps_of(kind: type[SGD | AdamW], **options: bool) -> Callable[[], None]:
+    """Twenty steps with gradients that stay."""
+    parameters = list(resnet18().parameters())
+    for parameter in parameters:
+        parameter.grad = torch.full_like(parameter, 1e-4)
+    optimizer = kind(parameters, lr=1e-4, **({"momentum": 0.9} if kind is SGD else {}), **options)
+
+    def steps() -> None:
+        for _ in range(STEPS):
+            optimizer.step()
+
+    return steps
+
+
+def main() -> None:
+    """Print a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=9)
+    n_rounds = parser.parse_args().rounds
+    for kind in (SGD, AdamW):
+        rows = {"default": steps_of(kind), "foreach": steps_of(kind, foreach=True), "fused": steps_of(kind, fused=True)}
+        seen = interleaved(rows, n_rounds)
+        for name, costs in seen.items():
+            cpu = [cost.cpu for cost in costs]
+            to_default = ratios(cpu, [cost.cpu for cost in seen["default"]])
+            sys.stdout.write(f"{kind.__name__:6} {name:8} {spread([1000 * each for each in cpu], '.0f'):>20} {to_default:>20}\n")
+
+
+if __name__ == "__main__":
+    main()
