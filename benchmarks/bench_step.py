@@ -135,7 +135,7 @@ def contestants(engine: Engine, watchers: list[Watcher], folder: Path) -> dict[s
         loop.train(train.kept)
         loop.evaluate(valid.kept)
 
-    def engine_on(batches: Batches | Ready, call: Callable[[], object]) -> Callable[[], object]:
+    def engine_on(batches: Batches, call: Callable[[], object]) -> Callable[[], object]:
         def measured() -> None:
             engine.train = batches
             call()

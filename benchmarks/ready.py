@@ -7,22 +7,21 @@ import attrs
 from ddpkit.engine import Engine
 from ddpkit.loader import Batch, Batches
 from ddpkit.protocols import Watcher
-from ddpkit.sampler import Sampler
 
 
-@attrs.frozen
-class Ready:
-    """Stands for a part's `Batches` with all that a loader does done: the micro-batches of one epoch, again and again."""
+@attrs.define(kw_only=True)
+class Ready(Batches):
+    """A part with all that its loader does done: the micro-batches of one epoch, again and again."""
 
-    sampler: Sampler
     kept: list[Batch]
 
     @classmethod
     def of(cls, batches: Batches) -> "Ready":
         """What the loader gives in its first epoch."""
-        return cls(batches.sampler, list(batches.epoch(0)))
+        parts = {field.name: getattr(batches, field.name) for field in attrs.fields(Batches)}
+        return cls(kept=list(batches.epoch(0)), **parts)
 
-    def epoch(self, _epoch: int, *, start: int = 0) -> Iterator[Batch]:
+    def epoch(self, _epoch: int, start: int = 0) -> Iterator[Batch]:
         """Those of an epoch, from the micro-batch `start`."""
         return iter(self.kept[start:])
 
