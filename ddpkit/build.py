@@ -256,11 +256,12 @@ class Parts:
         run, options, training = self.run, self.run.dataloader, part == "train"
         per_sample, per_batch = self.transforms(training=training)
         samples = KeyedDataset(dataset, per_sample, run.seed, part)
+        n_shards = max(self.world.size, run.ddp.virtual_shards)
         sampler = Sampler(
             indices=indices,
             batch_size=batch_size(run, part),
-            rank=self.world.rank,
-            n_ranks=self.world.size,
+            shards=range(self.world.rank, n_shards, self.world.size),
+            n_shards=n_shards,
             seed=run.seed,
             shuffle=training and options.shuffle,
             drop_last=training and options.drop_last,

@@ -5,6 +5,7 @@ averages over ranks, so each rank scales the mean loss of its n samples by n * W
 """
 
 import contextlib
+import functools
 import itertools
 import logging
 import math
@@ -33,29 +34,33 @@ from ddpkit.precision import Precision
 from ddpkit.progress import Best, EarlyStopping, Progress
 from ddpkit.protocols import Recovery, Row, Watcher
 from ddpkit.schedule import Schedule
+from ddpkit.shards import GradientMean
 
 T = TypeVar("T")
+Losses = Sequence[tuple[Sequence[Tensor], int]]
+"""Of each micro-batch the loss terms, scalars, and of how many samples they are the mean."""
+Sums = Sequence[Tensor]
+"""Each loss term summed over samples: float64 scalars on the device."""
 LOGGER = logging.getLogger(__name__)
+AS_USUAL = contextlib.nullcontext()
 
 
 @attrs.frozen
 class Step:
     """What one optimizer step did."""
 
-    sums: Tensor
-    """Loss terms summed over this rank's samples: float64 [T]."""
-    n_samples: int
-    """Of this rank."""
+    losses: Sequence["Losses"]
+    """Of each of this rank's shards."""
     n_global: int
-    """Over all ranks."""
+    """Samples over all ranks; 0 when the step was left out."""
 
 
 @attrs.define
 class Tally:
     """The epoch in hand, so far."""
 
-    sums: Tensor
-    """Loss terms summed over this rank's samples that counted: float64 [T]."""
+    sums: Sequence["Sums"]
+    """Of each of this rank's shards, over the samples that counted."""
     n_samples: int = 0
     """That counted, over all ranks."""
     n_skipped: int = 0
@@ -63,7 +68,9 @@ class Tally:
 
     def add(self, step: Step) -> None:
         """Count a step."""
-        self.sums += step.sums
+        for sums, losses in zip(self.sums, step.losses, strict=False):  # a step that was left out has none
+            for terms, n in losses:
+                add(sums, terms, n)
         self.n_samples += step.n_global
         self.n_skipped += not step.n_global
 
@@ -179,9 +186,8 @@ class Engine:
             for micro_batches in self.steps():
                 step = self.train_step(micro_batches)
                 self.tally.add(step)
-                loss = self.criteria.loss(step.sums / max(step.n_samples, 1)) if watchers else None
                 for watcher in watchers:
-                    watcher.train_step_ended(epoch, self.progress.step_in_epoch, n_steps, loss)
+                    watcher.train_step_ended(epoch, self.progress.step_in_epoch, n_steps, functools.partial(self.step_loss, step))
                 if self.progress.step_in_epoch % LOOK_EVERY == 0:
                     self.train_losses()
                 self.recovery.step_ended(self)
@@ -193,11 +199,17 @@ class Engine:
 
     def train_losses(self) -> dict[str, float]:
         """The epoch's so far. Raises NonFiniteError, on every rank alike; every rank must call it."""
-        losses = self.mean_losses(self.tally.sums.clone(), self.tally.n_samples)
+        losses = self.mean_losses(self.tally.sums, self.tally.n_samples)
         if not math.isfinite(losses["loss"]):
             where = f"epoch {self.progress.epoch + 1} is {losses['loss']} at step {self.progress.step}"
             raise NonFiniteError(f"the loss of {where}; try a lower learning rate, or a warm-up")
         return losses
+
+    def step_loss(self, step: Step) -> float:
+        """This rank's mean over a step; not a number for one that was left out. Waits for the device."""
+        n_samples, tally = sum(n for losses in step.losses for _, n in losses), Tally(self.zeros())
+        tally.add(step)
+        return self.criteria.loss((added_up(tally.sums) / n_samples).tolist()) if n_samples else math.nan
 
     def set_training(self) -> None:
         """The mode of every layer."""
@@ -207,34 +219,49 @@ class Engine:
 
     def train_step(self, micro_batches: Sequence[Batch]) -> Step:
         """One optimizer step. Every rank must call it; one that is skipped counts no samples."""
-        n_global = sum(share.n_global for _, _, share in micro_batches)
-        sums = self.zeros()
         self.optimizer.zero_grad()
-        for number, (images, targets, share) in enumerate(micro_batches, start=1):
-            seeding.seed_generators("forward", self.seed, self.progress.step, number, self.world.rank, device=self.world.device)
-            self.counted.n_real, self.counted.everywhere = share.n_real, share.n_global >= self.world.size
-            with self.gradients_reduced(now=number == len(micro_batches)):
-                outputs = self.precision(self.network, images)
-                if share.n_real:
-                    terms = self.criteria(outputs, targets)
-                    sums += terms.detach() * share.n_real
-                    self.precision.backward(self.criteria.loss(terms) * (share.n_real * self.world.size / n_global))
-                else:  # a repeated sample, to meet the others: its gradient is nought, whatever a criterion makes of it
-                    backward(outputs, torch.zeros_like(outputs))
+        n_global = sum(share.n_global for _, _, share in micro_batches) // self.n_own
+        losses = [self.backward(micro_batches, n_global)] if self.n_own == 1 else self.backward_in_turn(micro_batches, n_global)
         parameters, skips = self.model.parameters(), self.skip_nonfinite
         counts = self.precision.step(self.optimizer, parameters, self.clip_norm, skip_nonfinite=skips)
         self.progress.step_ended(self.schedule.rate())
         self.schedule.step_ended()
         if not counts:
-            return Step(self.zeros(), 0, 0)
+            return Step([], 0)
         if self.average:
             self.average.update(self.model)
-        return Step(sums, sum(share.n_real for _, _, share in micro_batches), n_global)
+        return Step(losses, n_global)
+
+    def backward(self, micro_batches: Sequence[Batch], n_global: int) -> Losses:
+        """The gradient of one shard's part of a step of `n_global` samples over all shards; it is reduced once."""
+        losses: list[tuple[list[Tensor], int]] = []
+        n_shards = self.train.sampler.n_shards
+        for number, (images, targets, share) in enumerate(micro_batches, start=1):
+            seeding.seed_generators("forward", self.seed, self.progress.step, number, share.shard, device=self.world.device)
+            self.counted.n_real, self.counted.everywhere = share.n_real, share.n_global >= n_shards
+            with self.gradients_reduced(now=number == len(micro_batches)):
+                outputs = self.precision(self.network, images)
+                if share.n_real:
+                    terms = self.criteria(outputs, targets)
+                    losses.append(([term.detach() for term in terms], share.n_real))
+                    self.precision.backward(scaled(self.criteria.loss(terms), share.n_real * n_shards / n_global))
+                else:  # a repeated sample, to meet the others: its gradient is nought, whatever a criterion makes of it
+                    backward(outputs, torch.zeros_like(outputs))
+        return losses
+
+    def backward_in_turn(self, micro_batches: Sequence[Batch], n_global: int) -> list[Losses]:
+        """The same of several shards, which take turns in each micro-batch."""
+        mean, losses = GradientMean(self.n_own), []
+        for place in range(self.n_own):
+            losses.append(self.backward(micro_batches[place :: self.n_own], n_global))
+            mean.take(self.model.parameters())
+        mean.give()
+        return losses
 
     def steps(self) -> Iterator[list[Batch]]:
         """The micro-batches of each optimizer step that is left of this epoch; the last step may have fewer."""
-        done = self.progress.step_in_epoch * self.accumulation
-        return grouped(self.train.epoch(self.progress.epoch, start=done), self.accumulation)
+        size = self.accumulation * self.n_own
+        return grouped(self.train.epoch(self.progress.epoch, start=self.progress.step_in_epoch * size), size)
 
     @torch.no_grad()
     def evaluate(self, model: nn.Module, batches: Batches) -> dict[str, float]:
@@ -243,10 +270,10 @@ class Engine:
         model.eval()
         sums = self.zeros()
         with batches.guarded():
-            for number, (images, targets, share) in enumerate(batches.epoch(0), start=1):
-                seeding.seed_generators("evaluate", self.seed, number, self.world.rank, device=self.world.device)
+            for images, targets, share in batches.epoch(0):
+                seeding.seed_generators("evaluate", self.seed, share.indices[0], device=self.world.device)
                 outputs = self.precision(model, images)
-                sums += self.criteria(outputs, targets) * share.n_real
+                add(sums[share.shard // self.world.size], self.criteria(outputs, targets), share.n_real)
                 predictions = self.postprocess(outputs)
                 for metric in self.metrics.values():
                     metric.update(outputs, predictions, targets)
@@ -287,8 +314,9 @@ class Engine:
     def rehearse_training(self) -> None:
         """Forward and backward with as few samples as the smallest micro-batch gives: BatchNorm refuses a single value."""
         last = self.train.sampler.last_share()
-        images, targets = self.train.sample(min(max(last.n_global // self.world.size, 1), 2))
-        self.counted.n_real, self.counted.everywhere = min(last.n_real, len(images)), last.n_global >= self.world.size
+        n_shards = self.train.sampler.n_shards
+        images, targets = self.train.sample(min(max(last.n_global // n_shards, 1), 2))
+        self.counted.n_real, self.counted.everywhere = min(last.n_real, len(images)), last.n_global >= n_shards
         self.set_training()
         backward(self.criteria.loss(self.criteria(self.precision(self.model, images), targets)))
 
@@ -303,22 +331,39 @@ class Engine:
                 metric.update(outputs, predictions, targets)
                 metric.value()
 
-    @contextlib.contextmanager
-    def gradients_reduced(self, *, now: bool) -> Iterator[None]:
+    def gradients_reduced(self, *, now: bool) -> contextlib.AbstractContextManager[None]:
         """Reduce over ranks in the last backward of a step only; the ones before add up on their rank."""
-        if now or not isinstance(self.network, DistributedDataParallel):
-            yield
-        else:
-            with self.network.no_sync():
-                yield
+        return AS_USUAL if now or not isinstance(self.network, DistributedDataParallel) else self.network.no_sync()
 
-    def mean_losses(self, sums: Tensor, n_samples: int) -> dict[str, float]:
-        """Loss terms summed over this rank's samples -> their means over all `n_samples`. Every rank must call it."""
-        return self.criteria.named(self.world.sum(sums) / n_samples)
+    def mean_losses(self, sums: Sequence[Sums], n_samples: int) -> dict[str, float]:
+        """Sums of each of this rank's shards -> means over all `n_samples`. Every rank must call it."""
+        return self.criteria.named((self.world.sum(added_up(sums)) / n_samples).tolist())
 
-    def zeros(self) -> Tensor:
-        """Room for a sum of loss terms: float64 [T] on the device."""
-        return torch.zeros(len(self.criteria.terms), dtype=torch.float64, device=self.world.device)
+    def zeros(self) -> list[Sums]:
+        """Room for sums of loss terms of each of this rank's shards."""
+        room = torch.zeros(self.n_own, len(self.criteria.terms), dtype=torch.float64, device=self.world.device)
+        return [each.unbind() for each in room]
+
+    @property
+    def n_own(self) -> int:
+        """Shards that this rank takes in turn; 1 but for `ddp.virtual_shards` on fewer ranks."""
+        return len(self.train.sampler.shards)
+
+
+def add(sums: Sums, terms: Sequence[Tensor], n: int) -> None:
+    """Means of `n` samples into sums, in place."""
+    for total, term in zip(sums, terms, strict=True):
+        total.add_(term, alpha=n)
+
+
+def added_up(sums: Sequence[Sums]) -> Tensor:
+    """Over shards: float64 [T]."""
+    return torch.stack([torch.stack(list(each)) for each in sums]).sum(0)
+
+
+def scaled(loss: Tensor, factor: float) -> Tensor:
+    """`loss * factor`, which costs nothing where it changes nothing."""
+    return loss if factor == 1 else loss * factor
 
 
 def grouped(items: Iterable[T], size: int) -> Iterator[list[T]]:

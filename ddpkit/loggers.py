@@ -14,7 +14,7 @@ class GuardedLogger:
         self._name = name
         self._logger: Logger | None = logger
 
-    def train_step_ended(self, epoch: int, step: int, steps: int, loss: Any) -> None:
+    def train_step_ended(self, epoch: int, step: int, steps: int, loss: Callable[[], float]) -> None:
         """Loggers get history, which is about epochs."""
 
     def epoch_ended(self, row: Row) -> None:

@@ -1,6 +1,6 @@
 """What the engine calls: the shapes of the objects that it is handed."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 Row = Mapping[str, float]
@@ -33,10 +33,10 @@ class Logger(Protocol):
 class Watcher(Protocol):
     """Sees a run go by; must not call collectives. The engine has a list of them, on each rank its own."""
 
-    def train_step_ended(self, epoch: int, step: int, steps: int, loss: Any) -> None:
+    def train_step_ended(self, epoch: int, step: int, steps: int, loss: Callable[[], float]) -> None:
         """Optimizer step `step` of `steps` (1-based) in this epoch is done.
 
-        `loss` is a scalar tensor on the device, this rank's mean over the step: `float(loss)` waits for the device.
+        `loss()` is this rank's mean over the step, not a number if it had no sample that counts; it waits for the device.
         """
 
     def epoch_ended(self, row: Row) -> None:

@@ -43,11 +43,16 @@ def warnings_of(run: schema.Run) -> Iterator[Fault]:
 
 def rank_faults(run: schema.Run, n_ranks: int) -> Iterator[Fault]:
     """`train.batch_size` is over all ranks, each takes an equal part; one device is for one rank."""
-    size = run.train.batch_size
-    if size % n_ranks:
-        nearest = [whole for whole in (size - size % n_ranks, size - size % n_ranks + n_ranks) if whole]
+    size, n_shards = run.train.batch_size, max(n_ranks, run.ddp.virtual_shards)
+    if size % n_shards:
+        nearest = [whole for whole in (size - size % n_shards, size - size % n_shards + n_shards) if whole]
         sizes = " or ".join(map(str, nearest))
-        yield Fault(("train", "batch_size"), f"{size} samples cannot be shared by {n_ranks} ranks; use {sizes}")
+        kind = "ranks" if n_shards == n_ranks else "virtual shards"
+        yield Fault(("train", "batch_size"), f"{size} samples cannot be shared by {n_shards} {kind}; use {sizes}")
+    if run.ddp.virtual_shards > 1 and n_ranks > run.ddp.virtual_shards:
+        yield Fault(("ddp", "virtual_shards"), f"goes with 1 or 2 ranks, and these are {n_ranks}; leave it out")
+    if run.ddp.virtual_shards > 1 and run.ddp.sync_batchnorm:
+        yield Fault(("ddp", "virtual_shards"), "takes shards in turn, and 'sync_batchnorm' wants them at once; keep one")
     if ":" in run.device and n_ranks > 1:
         yield Fault(("device",), f"{run.device!r} is one GPU for {n_ranks} ranks; write 'cuda'")
 

@@ -8,7 +8,7 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -70,7 +70,7 @@ class RunFolder:
         """A JSON file for people and scripts."""
         self.write(name, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
-    def train_step_ended(self, epoch: int, step: int, steps: int, loss: Any) -> None:
+    def train_step_ended(self, epoch: int, step: int, steps: int, loss: Callable[[], float]) -> None:
         """History is about epochs."""
 
     def epoch_ended(self, row: Row) -> None:

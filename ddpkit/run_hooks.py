@@ -56,7 +56,7 @@ class RunHooks:
     step_end: Sequence[Hook]
     epoch_end: Sequence[Hook]
 
-    def train_step_ended(self, epoch: int, step: int, steps: int, loss: Any) -> None:  # noqa: ARG002 - a watcher's
+    def train_step_ended(self, epoch: int, step: int, steps: int, loss: Callable[[], float]) -> None:  # noqa: ARG002 - a watcher's
         """`ddpkit_step_end`."""
         for hook in self.step_end:
             hook(run=self.run, epoch=epoch, step=step)

@@ -1,4 +1,7 @@
-"""Which samples each rank sees, and when: a pure function of (seed, epoch, position), whatever the number of ranks."""
+"""Which samples each rank sees, and when: a pure function of (seed, epoch, position), whatever the number of ranks.
+
+A micro-batch is dealt to shards. A rank has one, or, where the world is smaller than the number of shards, several in turn.
+"""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -11,34 +14,37 @@ from ddpkit import seeding
 
 @attrs.frozen
 class Share:
-    """One rank's part of a micro-batch."""
+    """One shard's part of a micro-batch."""
 
     indices: list[int]
     n_real: int
-    """How many of the indices count. 0: the rank has no sample of its own and repeats one, to meet the collectives."""
+    """How many of the indices count. 0: the shard has no sample of its own and repeats one, to meet the collectives."""
     n_global: int
-    """Samples of the micro-batch over all ranks."""
+    """Samples of the micro-batch over all shards."""
+    shard: int
 
 
 @attrs.frozen(kw_only=True)
 class Sampler:
     """Deals the samples of a split.
 
-    The order of an epoch is cut into micro-batches of `batch_size` over all ranks; each is dealt in equal runs, a short
+    The order of an epoch is cut into micro-batches of `batch_size` over all shards; each is dealt in equal runs, a short
     last one as evenly as can be.
     """
 
     indices: Sequence[int]
     """The samples of this split."""
     batch_size: int
-    """Samples of a micro-batch over all ranks."""
-    rank: int
-    n_ranks: int
+    """Samples of a micro-batch over all shards."""
+    shards: Sequence[int]
+    """This rank's own."""
+    n_shards: int
+    """Over all ranks."""
     seed: int
     shuffle: bool = False
     drop_last: bool = False
     keep_company: bool = False
-    """A rank without a sample of its own gets one to repeat (training); else its micro-batch is left out (evaluation)."""
+    """A shard without a sample of its own gets one to repeat (training); else its micro-batch is left out (evaluation)."""
     limit: int | None = None
     """At most so many micro-batches an epoch."""
     labels: Sequence[int] | None = None
@@ -57,15 +63,18 @@ class Sampler:
     def last_share(self) -> Share:
         """This rank's part of a micro-batch as small as the smallest of an epoch, which is the last; of other samples."""
         n_last = self.n_samples() - (self.n_batches() - 1) * self.batch_size
-        return deal(list(self.indices[:n_last]), self.rank, self.n_ranks)
+        return deal(list(self.indices[:n_last]), self.shards[-1], self.n_shards)
 
     def shares(self, epoch: int) -> list[Share]:
-        """This rank's parts of an epoch, in order."""
-        dealt = [deal(batch, self.rank, self.n_ranks) for batch in self.batches(epoch)]
-        return dealt if self.keep_company else [share for share in dealt if share.n_real]
+        """This rank's parts of an epoch, in order: in training the shards take turns, else one is seen after the other."""
+        batches = self.batches(epoch)
+        if self.keep_company:
+            return [deal(batch, shard, self.n_shards) for batch in batches for shard in self.shards]
+        dealt = [deal(batch, shard, self.n_shards) for shard in self.shards for batch in batches]
+        return [share for share in dealt if share.n_real]
 
     def batches(self, epoch: int) -> list[list[int]]:
-        """The micro-batches of an epoch over all ranks."""
+        """The micro-batches of an epoch over all shards."""
         order = self.order(epoch)
         return [order[start : start + self.batch_size] for start in range(0, self.n_samples(), self.batch_size)]
 
@@ -93,12 +102,12 @@ class Sampler:
         return drawn
 
 
-def deal(batch: list[int], rank: int, n_ranks: int) -> Share:
-    """This rank's run of a micro-batch; the first ranks get one more where it does not divide."""
-    each, left = divmod(len(batch), n_ranks)
-    start = rank * each + min(rank, left)
-    mine = batch[start : start + each + (rank < left)]
-    return Share(mine or batch[:1], n_real=len(mine), n_global=len(batch))
+def deal(batch: list[int], shard: int, n_shards: int) -> Share:
+    """This shard's run of a micro-batch; the first shards get one more where it does not divide."""
+    each, left = divmod(len(batch), n_shards)
+    start = shard * each + min(shard, left)
+    mine = batch[start : start + each + (shard < left)]
+    return Share(mine or batch[:1], n_real=len(mine), n_global=len(batch), shard=shard)
 
 
 def shuffled(items: Sequence[int], *key: int | str) -> list[int]:

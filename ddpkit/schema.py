@@ -86,6 +86,11 @@ class Ddp:
         "Look for parameters that a step leaves without a gradient (slower).", "查找某一步没有梯度的参数（较慢）。", default=False
     )
     sync_batchnorm: bool = key("BatchNorm statistics over all ranks.", "BatchNorm 统计量跨所有进程同步。", default=False)
+    virtual_shards: Literal[1, 2] = key(
+        "2 = one rank and two give the same bits, without BatchNorm: one takes the parts of two in turn (slower).",
+        "2 表示单进程与双进程结果逐位相同（无 BatchNorm）：单进程依次计算两份（较慢）。",
+        1,
+    )
     timeout: float = key(
         "Until a collective that hangs ends the run.",
         "通信挂起多久后结束运行。",

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import attrs
+import torch
+from torch import Tensor
 
 from ddpkit.engine import Engine, Tally
 from ddpkit.optimizer_state import load_named_state, named_state
@@ -21,7 +23,7 @@ def taken(engine: Engine) -> dict[str, Any]:
     return {
         "progress": attrs.asdict(engine.progress),
         "tally": {
-            "sums": engine.world.gather(engine.tally.sums),
+            "sums": sums_of_shards(engine),
             "n_samples": engine.tally.n_samples,
             "n_skipped": engine.tally.n_skipped,
         },
@@ -40,10 +42,10 @@ def put_back(engine: Engine, state: Mapping[str, Any]) -> None:
 
     Raises ValueError when the model or the optimizer's parameters are others.
     """
-    tally, sums = state["tally"], state["tally"]["sums"]
-    mine = sums[engine.world.rank] if len(sums) == engine.world.size else sums.sum(0) * engine.world.is_main
+    tally, shards = state["tally"], engine.train.sampler.shards
+    sums = dealt(tally["sums"], engine.train.sampler.n_shards)[list(shards)].to(engine.world.device, copy=True)
     engine.progress = Progress(**state["progress"])
-    engine.tally = Tally(mine.to(engine.world.device, copy=True), tally["n_samples"], tally["n_skipped"])
+    engine.tally = Tally([each.unbind() for each in sums], tally["n_samples"], tally["n_skipped"])
     engine.model.load_state_dict(state["model"])
     load_named_state(engine.optimizer, engine.model, state["optimizer"])
     engine.schedule.load_state_dict(state["schedule"])
@@ -54,3 +56,16 @@ def put_back(engine: Engine, state: Mapping[str, Any]) -> None:
         candidate.best.resume(**state["best"][candidate.name])
     if engine.stopping:
         engine.stopping.best.resume(**state["stopping"])
+
+
+def sums_of_shards(engine: Engine) -> Tensor:
+    """The losses of the epoch in hand, summed over the samples of each shard: float64 [V, T]. Every rank must call it."""
+    mine = torch.stack([torch.stack(list(sums)) for sums in engine.tally.sums])
+    return engine.world.gather(mine).transpose(0, 1).flatten(0, 1)  # [ranks, own shards, T]: shard = rank + ranks * place
+
+
+def dealt(sums: Tensor, n_shards: int) -> Tensor:
+    """The same for as many shards as there are now: all in the first, where the number is another."""
+    if len(sums) == n_shards:
+        return sums
+    return torch.cat([sums.sum(0, keepdim=True), sums.new_zeros(n_shards - 1, sums.shape[1])])

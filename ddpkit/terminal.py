@@ -2,9 +2,8 @@
 
 import contextlib
 import time
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
@@ -46,13 +45,13 @@ class Terminal:
         self._task: TaskID = bar.add_task("", total=None, loss="-", visible=False)
         self._read_at = 0.0
 
-    def train_step_ended(self, epoch: int, step: int, steps: int, loss: Any) -> None:
+    def train_step_ended(self, epoch: int, step: int, steps: int, loss: Callable[[], float]) -> None:
         """Move the line, at most every so often."""
         now = time.monotonic()
         if self._bar.disable or now - self._read_at < REFRESH_SECONDS:
             return
         self._read_at = now
-        self._bar.update(self._task, completed=step, total=steps, visible=True, loss=f"{float(loss):.4f}")
+        self._bar.update(self._task, completed=step, total=steps, visible=True, loss=f"{loss():.4f}")
         self._bar.update(self._task, description=f"epoch {epoch}/{self._epochs}", refresh=True)
 
     def epoch_ended(self, row: Row) -> None:

@@ -1,11 +1,14 @@
 """Targets as losses and metrics want them: in the shape and type that a model's outputs ask for."""
 
+import torch
 from torch import Tensor
 
 
 def class_indices(outputs: Tensor, targets: Tensor) -> Tensor:
     """Class indices int64 [B, ...] for outputs [B, C, ...], from integers [B, ...] or [B, 1, ...]. Raises ValueError."""
     shape = (outputs.shape[0], *outputs.shape[2:])
+    if targets.shape == shape and targets.dtype == torch.int64:
+        return targets
     if targets.is_floating_point() or targets.shape not in (shape, with_channel(shape)):
         raise ValueError(
             f"outputs {list(outputs.shape)} want class indices, integers {list(shape)}; got {targets.dtype} {list(targets.shape)}"

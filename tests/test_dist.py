@@ -78,6 +78,8 @@ def run_cases(world, file):
     results |= {"float32": fit(file, world, **{"train.epoch": 2, "train.batch_size": 6, **EVEN})["weights"]}
     results |= {"normalised": normalised_layer(world), "forgetful": forgetful(world, file)}
     results |= {f"resumed, {name}": resumed(world, file, name) for name in RESUMED}
+    results |= {f"virtual, {name}": fit(file, world, **VIRTUAL, **case) for name, case in IN_TURN.items()}
+    results |= {"crossed": crossed(world, file)}
     return results | {"versions": with_version(world, Path(file).parent)}
 
 
@@ -288,6 +290,57 @@ def test_ranks_go_on_to_the_bit(results, name):
         assert len(others) >= 5
         for end in others:
             assert end["row"] in (whole["row"], "[]")  # none where nothing was left to do
+            assert all(torch.equal(*pair) for pair in zip(whole["weights"], end["weights"], strict=True))
+
+
+DROPOUT = {"model.config": {"n_pixels": 64, "dropout": 0.3}, "train.epoch": 2}
+VIRTUAL = {"ddp.virtual_shards": 2, "train.batch_size": 6}
+IN_TURN = {
+    "adamw, uneven, accumulation, clipping": DROPOUT | ADAMW | UNEVEN | ACCUMULATED | CLIPPING,
+    "bfloat16, ema, one": DROPOUT | ONE | EMA | {"train.scaler.compute_type": "bfloat16"},
+    "float16, workers, plateau": DROPOUT
+    | {
+        "train.scaler.compute_type": "float16",
+        "dataset.config.noise": 0.1,
+        "dataloader.num_workers": 1,
+        "train.lr_scheduler.type": "plateau",
+    },
+}
+
+
+@pytest.mark.parametrize("case", IN_TURN)
+def test_virtual_shards_give_the_same_bits_on_one_rank_and_on_two(results, case):
+    alone, pair = results[0][f"virtual, {case}"], [rank[f"virtual, {case}"] for rank in results[1]]
+
+    assert (alone["rows"], alone["tested"]) == (pair[0]["rows"], pair[0]["tested"])
+    assert all(torch.equal(tensor, rank["weights"][name]) for name, tensor in alone["weights"].items() for rank in pair)
+
+
+def crossed(world, file):
+    """The end of a run with virtual shards, and the ends of those that went on from what a world of another size left."""
+    overrides = config.named_overrides(VIRTUAL | IN_TURN["adamw, uneven, accumulation, clipping"])
+    engine = build.engine(config.load(Path(file), overrides), plugins.load().registry, world)
+    engine.recovery = kept = Kept()
+    ends = [fit_on(engine)]
+    if world.is_main:
+        torch.save(kept.states, Path(file).with_name(f"virtual-{world.size}.pt"))
+    others = Path(file).with_name(f"virtual-{3 - world.size}.pt")
+    for state in torch.load(others, weights_only=True) if others.exists() else []:
+        again = build.engine(config.load(Path(file), overrides), plugins.load().registry, world)
+        snapshot.put_back(again, state)
+        ends.append(fit_on(again))
+    return ends
+
+
+def test_with_virtual_shards_a_run_goes_on_in_a_world_of_another_size(results, tmp_path_factory):
+    file = tmp_path_factory.getbasetemp().glob("world*/blobs.toml")
+    whole, *from_two = crossed(World(), str(next(file)))
+
+    for rank in results[1]:
+        _, *from_one = rank["crossed"]
+        assert len(from_one) == len(from_two) >= 5
+        for end in [*from_one, *from_two]:
+            assert end["row"] in (whole["row"], "[]")
             assert all(torch.equal(*pair) for pair in zip(whole["weights"], end["weights"], strict=True))
 
 

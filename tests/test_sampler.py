@@ -15,8 +15,8 @@ def sampler(rank=0, n_ranks=1, n=21, **options):
             "seed": 1,
             "shuffle": True,
             "keep_company": True,
-            "rank": rank,
-            "n_ranks": n_ranks,
+            "shards": [rank],
+            "n_shards": n_ranks,
         }
         | options
     )
@@ -35,7 +35,7 @@ def test_ranks_share_the_micro_batches_of_one_rank(n_ranks, n):
 
 
 def test_a_rank_without_a_sample_repeats_one_that_does_not_count():
-    share = deal([7], rank=1, n_ranks=2)
+    share = deal([7], shard=1, n_shards=2)
 
     assert (share.indices, share.n_real, share.n_global) == ([7], 0, 1)
 

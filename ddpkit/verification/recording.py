@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ddpkit import build, dist, run_folder
 from ddpkit.config import Config
-from ddpkit.engine import Engine
+from ddpkit.engine import Engine, Tally, added_up
 from ddpkit.plugins import Plugins
 from ddpkit.verification import DTYPES
 from ddpkit.verification.comparison import Recording
@@ -54,10 +54,10 @@ def values(engine: Engine, n_steps: int) -> Iterator[tuple[str, Tensor]]:
     for position in positions(-(-engine.train.sampler.n_batches() // engine.accumulation), n_steps):
         engine.progress.step_in_epoch = position
         step = engine.train_step(next(engine.steps()))
-        sums = engine.world.sum(step.sums) / step.n_global
-        yield from (
-            (f"step {position + 1}|loss|{key}", value) for key, value in zip(engine.criteria.keys, sums.cpu(), strict=True)
-        )
+        tally = Tally(engine.zeros())
+        tally.add(step)
+        losses = engine.world.sum(added_up(tally.sums)).cpu() / step.n_global
+        yield from ((f"step {position + 1}|loss|{key}", loss) for key, loss in zip(engine.criteria.keys, losses, strict=True))
         yield from ((f"step {position + 1}|gradient|{name}", gradient) for name, gradient in gradients.items())
     yield from (("end|weights|" + name, tensor.detach().cpu().clone()) for name, tensor in engine.model.named_parameters())
     if engine.valid:

@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from ddpkit_plugins.targets import class_indices, numbers, refuse_above
 
@@ -34,14 +35,17 @@ class CrossEntropy(nn.Module):
             raise ValueError(f"label_smoothing is between 0 and 1, got {label_smoothing}")
         if weight is not None and (len(weight) != (n_classes or len(weight)) or not min(weight, default=-1) >= 0):
             raise ValueError(f"weight holds one number a class, 0 or more, for {n_classes} classes; got {weight}")
-        weights = None if weight is None else torch.tensor(weight)
-        self.loss = nn.CrossEntropyLoss(weights, ignore_index=ignore_index, label_smoothing=label_smoothing)
+        self.weight: Tensor | None
+        self.register_buffer("weight", None if weight is None else torch.tensor(weight))
+        self.ignore_index, self.label_smoothing = ignore_index, label_smoothing
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Logits [B, C, ...] and targets to a scalar."""
         as_probabilities = targets.is_floating_point() and targets.shape == outputs.shape
-        loss: Tensor = self.loss(outputs, targets if as_probabilities else class_indices(outputs, targets))
-        return loss
+        wanted = targets if as_probabilities else class_indices(outputs, targets)
+        return functional.cross_entropy(
+            outputs, wanted, self.weight, ignore_index=self.ignore_index, label_smoothing=self.label_smoothing
+        )
 
 
 class BinaryCrossEntropy(nn.Module):
