@@ -9,11 +9,13 @@ neither there nor predicted is left out of that mean. "micro" is over all sample
 all equal accuracy. A share of nothing is 0.
 """
 
+import warnings
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric, classification
+from torchmetrics.utilities import dim_zero_cat
 
 from ddpkit_plugins.targets import class_indices, refuse_above
 
@@ -77,12 +79,41 @@ class Auc(OfClasses, classification.MulticlassAUROC):
         """As float32: what ranks exchange is of one type."""
         super().update(preds.float(), target)
 
+    def compute(self) -> Any:
+        """The number, a tensor []."""
+        if self.thresholds is not None:
+            return super().compute()
+        scores, targets = dim_zero_cat(self.preds), dim_zero_cat(self.target)
+        classes = [1] if self.num_classes == BINARY else range(self.num_classes)
+        return torch.stack([share_in_order(scores[:, number], targets == number) for number in classes]).mean()
+
     def reset(self) -> None:
         """Begin anew."""
         super().reset()
         if self.thresholds is None:
             self.preds.append(torch.empty(0, self.num_classes, device=self.device))
             self.target.append(torch.empty(0, dtype=torch.long, device=self.device))
+
+
+def share_in_order(scores: Tensor, positive: Tensor) -> Tensor:
+    """The area under the curve, float64 []: the share of pairs of a positive and a negative that are in order, a tie being half.
+
+    From the ranks of the scores, so that who is always right has exactly 1 (Hanley and McNeil 1982, "The meaning and use of
+    the area under a receiver operating characteristic curve"). 0, with a warning, without a pair.
+
+    Args:
+        scores: [N].
+        positive: bool [N].
+    """
+    _, places, counts = torch.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (counts.cumsum(0) - (counts - 1) / 2.0).double()[places]  # ties share the mean of theirs
+    n = positive.sum().double()
+    pairs = n * (len(scores) - n)
+    if not pairs:
+        warnings.warn("auc: a class has no samples, or all; it counts 0", stacklevel=2)
+        return torch.zeros_like(n)
+    share: Tensor = (ranks[positive].sum() - n * (n + 1) / 2) / pairs
+    return share
 
 
 def accuracy(

@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from worlds import in_world
 
 from ddpkit_plugins.metrics.classes import accuracy, auc, dice, f1, iou, precision, recall, specificity
 
@@ -99,27 +98,6 @@ def test_auc_is_the_share_of_pairs_in_order():
     wanted = sum(pairs_in_order(three[:, number], number == TRUE) for number in range(3)) / 3
     assert auc(3)(three, TRUE).item() == pytest.approx(wanted)
     assert auc(3, thresholds=1000)(three, TRUE).item() == pytest.approx(wanted, abs=0.02)
-
-
-def auc_of_share(world, n_classes):
-    """Rank 0 has all samples, rank 1 none."""
-    metric = auc(n_classes)
-    if world.is_main:
-        metric.update(*samples(n_classes))
-    return metric.compute()
-
-
-def samples(n_classes):
-    generator = torch.Generator().manual_seed(1)
-    return torch.rand(12, n_classes, generator=generator).softmax(dim=1), TRUE.clamp(max=n_classes - 1)
-
-
-@pytest.mark.parametrize("n_classes", [2, 3])
-@pytest.mark.filterwarnings("ignore:.*was called before the ``update``")
-def test_auc_is_the_same_on_a_rank_without_samples(tmp_path, n_classes):
-    values = in_world(2, tmp_path, auc_of_share, n_classes)
-
-    assert values == [auc(n_classes)(*samples(n_classes))] * 2
 
 
 @pytest.mark.parametrize("make", [accuracy, auc, *FORMULAS])
