@@ -29,7 +29,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from ddpkit import build, plugins, run, run_folder
 from ddpkit import config as config_file
-from ddpkit.checkpoint import WeightsFolder
+from ddpkit.checkpoint.weights import WeightsFolder
 from ddpkit.config import Config
 from ddpkit.dist import World
 from ddpkit.engine import Engine

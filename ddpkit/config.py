@@ -293,6 +293,7 @@ def dump(run: schema.Run) -> str:
     plain = tables(run)
     for path in ("extends", "run_id"):
         plain[path] = ""
+    plain["model"] |= {"continue_checkpoint": "", "continue_ext_checkpoint": ""}
     plain["output_dir"] = str(Path(run.output_dir).absolute())
     plain["dataset"] |= {"ref": "", "root_dir": str(Path(run.dataset.root_dir).absolute()) if run.dataset.root_dir else ""}
     return tomli_w.dumps(plain)

@@ -24,7 +24,7 @@ from torch.optim import Optimizer
 from ddpkit import seeding
 from ddpkit.average import MovingAverage
 from ddpkit.batchnorm import Counted
-from ddpkit.checkpoint import WeightsFolder
+from ddpkit.checkpoint.weights import WeightsFolder
 from ddpkit.criteria import Criteria
 from ddpkit.dist import World
 from ddpkit.errors import NonFiniteError

@@ -4,12 +4,17 @@
     ├── ConfigError         the TOML, the command line or the input is wrong; lists every problem at once
     │   └── PluginError     ... because a plugin that the run needs cannot be used
     ├── NonFiniteError      the training diverged
+    ├── SampleError         a sample cannot be read
+    ├── CheckpointError     no good checkpoint, or none can be written
+    ├── HeldError           another process has the run
+    ├── Stopped             a signal ended the run, at a place to go on from
     └── RankError           a rank of this run failed; carries that rank's own report
 
 Anything else that escapes is a bug and keeps its traceback.
 """
 
 import enum
+import signal
 from collections.abc import Sequence
 
 import attrs
@@ -33,6 +38,10 @@ class ExitCode(enum.IntEnum):
     HELD = 8
     REQUEUE = 75
     INTERRUPTED = 130
+
+
+STOPS = {signal.SIGTERM: ExitCode.REQUEUE, signal.SIGINT: ExitCode.INTERRUPTED}
+"""Signals that end a run, and how it then exits."""
 
 
 class DdpkitError(Exception):
@@ -84,6 +93,26 @@ class NonFiniteError(DdpkitError):
 
 class SampleError(DdpkitError):
     """A sample cannot be read, or does not fit the others of its micro-batch."""
+
+
+class CheckpointError(DdpkitError):
+    """Checkpoints are damaged, or cannot be written."""
+
+    exit_code = ExitCode.CHECKPOINT
+
+
+class HeldError(DdpkitError):
+    """Another process writes this run."""
+
+    exit_code = ExitCode.HELD
+
+
+class Stopped(DdpkitError):  # noqa: N818 - it went as it should
+    """A signal ended the run; what was done is saved."""
+
+    def __init__(self, message: str, exit_code: ExitCode) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
 
 
 class RankError(DdpkitError):

@@ -22,13 +22,15 @@ import attrs
 
 from ddpkit import schema
 from ddpkit.config import Config
-from ddpkit.errors import ConfigError, DdpkitError, ExitCode, PluginError, Problem, RankError
+from ddpkit.errors import STOPS, ConfigError, DdpkitError, ExitCode, PluginError, Problem, RankError, Stopped
 from ddpkit.lifeline import end_with_parent
 
 REPORTS = "DDPKIT_REPORTS"
 """Environment of our ranks: the folder for their reports."""
 LAUNCHER = "DDPKIT_LAUNCHER"
 """Environment of our ranks: the process that started them."""
+LISTENS = "listens"
+"""The file with the process id of the first rank, in the folder for reports, while it understands SIGUSR1."""
 AGENT = "torch.distributed.elastic"
 """Loggers of torch's launcher, whose lines are not for our users."""
 HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
@@ -43,6 +45,11 @@ def is_rank() -> bool:
 def is_our_rank() -> bool:
     """This process was started by `start_ranks`; the launcher speaks for it."""
     return REPORTS in os.environ
+
+
+def is_restarted() -> bool:
+    """This rank takes the place of one that failed."""
+    return is_rank() and os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
 
 
 def is_speaker() -> bool:
@@ -80,11 +87,12 @@ def visible_gpus(run: schema.Run) -> int:
     return max(torch.cuda.device_count(), 1)
 
 
-def start_ranks(n: int, arguments: Sequence[str]) -> None:
+def start_ranks(n: int, arguments: Sequence[str], max_restarts: int = 0) -> None:
     """Run `python -m ddpkit ARGUMENTS` once a rank, to the end.
 
-    When one fails, or this process gets a signal, all are ended. Raises what the first one reports: ConfigError as it
-    was raised there, else RankError. KeyboardInterrupt for SIGINT.
+    When one fails, all are ended, and started again `max_restarts` times. SIGTERM and SIGINT are passed on, and ranks that
+    train save then and end; SIGUSR1 makes them save and go on. Raises what the first rank reports: ConfigError as it was
+    raised there, else RankError.
     """
     importlib.import_module("torch.distributed.launcher.api")  # makes the agent's loggers, for `prepared` to silence
     from torch.distributed.elastic.multiprocessing.api import SignalException  # noqa: PLC0415
@@ -92,17 +100,25 @@ def start_ranks(n: int, arguments: Sequence[str]) -> None:
 
     with tempfile.TemporaryDirectory(prefix="ddpkit-") as folder, prepared(folder):
         try:
-            elastic_agent(n, folder)(*["-P", "-m", "ddpkit", *arguments])
+            elastic_agent(n, folder, max_restarts)(*["-P", "-m", "ddpkit", *arguments])
         except ChildFailedError as error:
             raise first_failure(error.failures, Path(folder)) from None
         except SignalException as error:
-            if error.sigval is signal.SIGINT:
-                raise KeyboardInterrupt from None
-            raise RankError(f"ended by {error.sigval.name}") from None
+            if error.sigval not in STOPS:
+                raise RankError(f"ended by {error.sigval.name}") from None
+            early = Stopped(f"ended by {error.sigval.name} before training, or after it", STOPS[error.sigval])
+            raise next(iter(stopped(Path(folder))), early) from None
+        for report in stopped(Path(folder)):
+            raise report
 
 
-def elastic_agent(n: int, folder: str) -> Any:
-    """Torch's launcher for `n` commands on this machine; no restart, a free port."""
+def stopped(folder: Path) -> list[DdpkitError]:
+    """The reports of ranks that saved and ended because they were asked to."""
+    return [reported(report) for report in reports(folder) if report["exit_code"] in STOPS.values()]
+
+
+def elastic_agent(n: int, folder: str, max_restarts: int) -> Any:
+    """Torch's launcher for `n` commands on this machine; a free port."""
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs  # noqa: PLC0415
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch  # noqa: PLC0415
 
@@ -114,7 +130,7 @@ def elastic_agent(n: int, folder: str) -> Any:
         rdzv_backend="c10d",
         rdzv_endpoint="localhost:0",
         local_addr="localhost",
-        max_restarts=0,
+        max_restarts=max_restarts,
         monitor_interval=0.1,
         logs_specs=DefaultLogsSpecs(log_dir=folder),
     )
@@ -135,6 +151,8 @@ def prepared(folder: str) -> Iterator[None]:
     for log in spoke:
         log.disabled = True
     os.environ |= mine
+    if in_main_thread:
+        handlers[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, lambda *_: pass_on(Path(folder)))
     try:
         yield
     finally:
@@ -144,6 +162,49 @@ def prepared(folder: str) -> Iterator[None]:
             signal.signal(number, handler)
         for log in spoke:
             log.disabled = False
+
+
+def pass_on(folder: Path) -> None:
+    """SIGUSR1 to the first rank, if it listens by now; it tells the others."""
+    for file in folder.glob(LISTENS):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(file.read_text()), signal.SIGUSR1)
+
+
+@contextlib.contextmanager
+def listening() -> Iterator[None]:
+    """While this rank understands SIGUSR1, its launcher knows of it."""
+    if not is_our_rank() or os.environ["RANK"] != "0":
+        yield
+        return
+    file = Path(os.environ[REPORTS]) / LISTENS
+    file.write_text(str(os.getpid()))
+    try:
+        yield
+    finally:
+        file.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def stopped_by_signals() -> Iterator[None]:
+    """SIGTERM before training and after it, where nothing is lost: the exit code asks for a requeue. Not for our ranks."""
+    if is_our_rank() or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, _frame: object) -> None:
+        raise Stopped(f"ended by {signal.Signals(number).name} before training, or after it", STOPS[signal.Signals(number)])
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def reports(folder: Path) -> list[dict[str, Any]]:
+    """What ranks wrote down, the earliest first."""
+    return sorted((json.loads(file.read_text()) for file in folder.glob("rank-*.json")), key=lambda report: report["time"])
 
 
 def first_failure(failures: Any, folder: Path) -> DdpkitError:
@@ -156,9 +217,8 @@ def first_failure(failures: Any, folder: Path) -> DdpkitError:
     for rank, number in signals.items():
         if number not in (signal.SIGTERM, signal.SIGABRT):
             return RankError(f"rank {rank} was ended by {number.name}{' (out of memory?)' * (number is signal.SIGKILL)}")
-    reports = sorted((json.loads(file.read_text()) for file in folder.glob("rank-*.json")), key=lambda report: report["time"])
-    if reports:
-        return reported(reports[0])
+    if written := reports(folder):
+        return reported(written[0])
     rank, failure = next(iter(failures.items()))
     return RankError(f"rank {rank} ended without a report: {signals[rank].name if rank in signals else failure.exitcode}")
 
@@ -168,6 +228,8 @@ def reported(report: Mapping[str, Any]) -> DdpkitError:
     problems = [Problem(**{**problem, "path": tuple(problem["path"])}) for problem in report["problems"]]
     if problems:
         return (PluginError if report["exit_code"] == ExitCode.PLUGIN else ConfigError)(problems)
+    if report["exit_code"] in STOPS.values():
+        return Stopped(report["text"], ExitCode(report["exit_code"]))
     return RankError(report["text"], report["exit_code"])
 
 
@@ -179,12 +241,14 @@ def as_rank() -> Iterator[None]:
         return
     end_with_parent(lambda: os.getppid() == int(os.environ[LAUNCHER]))
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # passed on by the agent: end at once, even in the middle of a collective
+    report_file().unlink(missing_ok=True)  # of the process in whose place this one is
     try:
         yield
     except (Exception, SystemExit) as error:  # noqa: BLE001 - reported, whatever it is
         write_report(error)
         sys.stderr.flush()
-        os._exit(ExitCode.FAILED)  # at once: an orderly exit would wait for loader workers
+        # At once: an orderly exit would wait for loader workers. One that went as asked is not started again.
+        os._exit(ExitCode.DONE if isinstance(error, Stopped) else ExitCode.FAILED)
 
 
 def write_report(error: BaseException) -> None:
@@ -196,6 +260,11 @@ def write_report(error: BaseException) -> None:
         text, exit_code = f"rank {rank} failed:\n{''.join(traceback.format_exception(error)).rstrip()}", ExitCode.FAILED
     problems = [attrs.asdict(problem) for problem in getattr(error, "problems", ())]
     report = {"time": time.time_ns(), "text": text, "exit_code": exit_code, "problems": problems}
-    scratch = Path(os.environ[REPORTS]) / f".rank-{rank}"
+    scratch = report_file().with_suffix(".tmp")
     scratch.write_text(json.dumps(report), encoding="utf-8")
-    scratch.replace(scratch.with_name(f"rank-{rank}.json"))
+    scratch.replace(report_file())
+
+
+def report_file() -> Path:
+    """Of this rank."""
+    return Path(os.environ[REPORTS]) / f"rank-{os.environ.get('RANK', '0')}.json"

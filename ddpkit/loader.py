@@ -3,6 +3,8 @@
 import contextlib
 import logging
 import multiprocessing
+import os
+import signal
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
@@ -151,7 +153,14 @@ class Batches:
 
 
 def end_with_rank(_worker: int) -> None:
-    """Called in each loader worker at its start: it ends when the rank that made it does, however it was started."""
+    """Called in each loader worker at its start: it ends when the rank that made it does, however it was started.
+
+    Signals to the rank's process group are not for it: the rank may save, and then ends its workers.
+    """
+    os.setpgrp()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # as its rank ends it; the rank's handler was inherited
     rank = multiprocessing.parent_process()
     end_with_parent(lambda: rank is not None and rank.is_alive())
 

@@ -42,6 +42,11 @@ def messages(run: schema.Run, *, is_main: bool) -> Iterator[None]:
         LOGGER.propagate = propagates
 
 
+def say(message: str) -> None:
+    """Before a run has a log, or where there is none."""
+    CONSOLE.print(message, markup=False, soft_wrap=True, highlight=False)
+
+
 def warn(messages: Iterable[str]) -> None:
     """Warnings before a run has a log."""
     for message in messages:

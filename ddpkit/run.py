@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from ddpkit import config as config_file
-from ddpkit import launch, log, plugins, run_folder, slurm
+from ddpkit import drift, launch, log, plugins, resume, run_folder, schema, slurm
 from ddpkit.check import check
+from ddpkit.checkpoint import lock
 from ddpkit.config import Config, Override
 from ddpkit.errors import ConfigError
 from ddpkit.plugins import Plugins
 from ddpkit.policy import policy_of
 from ddpkit.protocols import Watcher
+from ddpkit.resume import Origin
 from ddpkit.run_folder import RunFolder, RunResult
 
 if TYPE_CHECKING:
@@ -41,6 +43,12 @@ class Options:
     """ddpkit's own plugins alone."""
     block: tuple[str, ...] = ()
     """Plugins that are not even imported."""
+    resume: str | None = None
+    """Go on from this checkpoint or run; `""` = the newest that is unfinished; None = a new run, if the TOML says no other."""
+    allow_drift: tuple[str, ...] = ()
+    """Keys that may differ from those of the run that goes on."""
+    max_restarts: int = 0
+    """So often a run of several ranks goes on by itself after one of them failed."""
 
 
 def run(config: str | os.PathLike[str], overrides: Mapping[str, Any] | None = None) -> RunResult | None:
@@ -69,22 +77,43 @@ def run_with(file: Path, options: Options) -> RunResult | None:
     verdict = check(config, found, n_ranks)
     if launch.is_speaker():
         log.warn([*found.warnings, *map(str, verdict.warnings)])
-    run_folder.refuse_taken(config)
+    config, origin = found_again(config, found, options)
+    if origin and resume.is_finished(config, origin):
+        log.say(f"{origin.folder} is finished; nothing is left to do")
+        return run_folder.result(config.run)
     refuse_device(config, n_ranks)
 
     if launch.is_rank() or n_ranks == 1:
-        return train(config, found, options)
+        return train(config, found, options, origin)
     settled = run_folder.settle(config.run)
     with config_file.named_here(options.overrides):
-        launch.start_ranks(n_ranks, rank_arguments(file, options, settled.run_id, settled.seed))
+        launch.start_ranks(n_ranks, rank_arguments(file, options, settled, origin), options.max_restarts)
     return None if options.dry_run else run_folder.result(settled)
 
 
-def train(config: Config, found: Plugins, options: Options) -> RunResult | None:
-    """What every rank does: join, build, fit, test."""
+def found_again(config: Config, found: Plugins, options: Options) -> tuple[Config, Origin | None]:
+    """The config of the run that goes on, and from where; of a new run as it is. Refuses what is no longer that run."""
+    option = str(run_folder.path_of(config.run)) if launch.is_restarted() else options.resume
+    origin = resume.origin_of(config, option)
+    if origin is None:
+        run_folder.refuse_taken(config)
+        if options.resume is not None and launch.is_speaker():
+            log.say("there is no run to go on with: this one begins at step 0")
+        return config, None
+    config = resume.settled(config, origin)
+    if origin.checkpoint:
+        before = origin.checkpoint.plain["run"]
+        run_folder.refuse_missing(before["plugins"], found)
+        drift.refuse(drift.changes(before["config"], config), options.allow_drift, config)
+    return config, origin
+
+
+def train(config: Config, found: Plugins, options: Options, origin: Origin | None) -> RunResult | None:
+    """What every rank does: join, build, go on from where the run was, fit, test."""
     from ddpkit import build, dist, terminal  # noqa: PLC0415 - torch is for ranks alone
-    from ddpkit.checkpoint import WeightsFolder  # noqa: PLC0415
+    from ddpkit.checkpoint.weights import WeightsFolder  # noqa: PLC0415
     from ddpkit.precision import kernels  # noqa: PLC0415
+    from ddpkit.recovery import recovering  # noqa: PLC0415
 
     ddp, used = config.run.ddp, run_folder.plugins_of(config, found)
     joined = dist.join_world(device=config.run.device, backend=ddp.backend, timeout=ddp.timeout, manifest=used)
@@ -96,21 +125,40 @@ def train(config: Config, found: Plugins, options: Options) -> RunResult | None:
             engine.train_step(next(engine.steps()))
             return None
 
-        folder = RunFolder.create(config, found, environment_of(world, options)) if world.is_main else None
-        world.barrier()  # from here on the folder is there for all
-        terminal.announce(config, used, engine, run_folder.path_of(config.run))
-        kept = config.run.output
-        path = run_folder.path_of(config.run) / "weights"
-        weights = WeightsFolder(path, kept.save_best, kept.save_last, kept.save_interval)
-        with watchers_of(config, found, engine, folder) as watchers:
-            engine.fit(weights, watchers)
-            if engine.test is not None and config.run.private.mode == 0:
-                test_metrics = engine.test_best(weights)
-                if folder:
-                    folder.write_test_metrics(test_metrics)
-        if folder:
-            weights.close()
+        with opened(config, found, environment_of(world, options), origin, is_main=world.is_main) as folder:
+            world.barrier()  # from here on the folder is there for all
+            terminal.announce(config, used, engine, run_folder.path_of(config.run))
+            kept = config.run.output
+            path = run_folder.path_of(config.run) / "weights"
+            weights = WeightsFolder(path, kept.save_best, kept.save_last, kept.save_interval)
+            with watchers_of(config, found, engine, folder) as watchers:
+                with recovering(engine, config, used, weights, folder, origin):
+                    engine.fit(weights, watchers)
+                if engine.test is not None and config.run.private.mode == 0:
+                    test_metrics = engine.test_best(weights)
+                    if folder:
+                        folder.write_test_metrics(test_metrics)
+            if folder:
+                weights.close()
+                folder.finish({"epoch": engine.progress.epoch, "step": engine.progress.step, "is_over": engine.progress.is_over})
     return run_folder.result(config.run) if folder else None
+
+
+@contextlib.contextmanager
+def opened(
+    config: Config, found: Plugins, environment: Mapping[str, Any], origin: Origin | None, *, is_main: bool
+) -> Iterator[RunFolder | None]:
+    """The run's folder, new or as it was at its checkpoint, held against other processes; rank 0's alone."""
+    if not is_main:
+        yield None
+    elif origin is None:
+        folder = RunFolder.create(config, found, environment)
+        with lock.held(folder.path):
+            yield folder
+    else:
+        with lock.held(origin.folder):
+            rows = origin.checkpoint.plain["run"]["history"] if origin.checkpoint else []
+            yield RunFolder.reopen(config, found, environment, rows)
 
 
 @contextlib.contextmanager
@@ -159,14 +207,16 @@ def refuse_device(config: Config, n_ranks: int) -> None:
         raise ConfigError([config.problem(("device",), str(error))]) from error
 
 
-def rank_arguments(file: Path, options: Options, run_id: str, seed: int) -> list[str]:
+def rank_arguments(file: Path, options: Options, settled: schema.Run, origin: Origin | None) -> list[str]:
     """The command of a rank: the same file and options, with what was left open filled in."""
-    settled = config_file.named_overrides({"run_id": run_id, "seed": seed})
+    sets = [*options.overrides, *config_file.named_overrides({"run_id": settled.run_id, "seed": settled.seed})]
+    resumed = [] if origin is None else ["--resume", str(origin.checkpoint.folder if origin.checkpoint else origin.folder)]
+    allowed = [part for key in options.allow_drift for part in ("--allow-drift", key)]
     limit = [] if options.limit_batches is None else ["--limit-batches", str(options.limit_batches)]
-    sets = [part for override in (*options.overrides, *settled) for part in ("--set", override.text())]
+    laid = [part for override in sets for part in ("--set", override.text())]
     blocked = [part for name in options.block for part in ("-p", f"no:{name}")]
     flags = ["--dry-run"] * options.dry_run + ["--no-plugins"] * options.no_plugins
-    return ["run", str(file), *limit, *flags, *blocked, *sets]
+    return ["run", str(file), *limit, *flags, *blocked, *resumed, *allowed, *laid]
 
 
 class CallableModule(ModuleType):

@@ -17,14 +17,17 @@ import attrs
 
 from ddpkit import config as config_file
 from ddpkit import log, schema
+from ddpkit.checkpoint.files import Files, replace_file
 from ddpkit.config import Config
-from ddpkit.errors import ConfigError
+from ddpkit.errors import ConfigError, PluginError, Problem
 from ddpkit.plugins import Plugins
 from ddpkit.protocols import Row
 from ddpkit.references import find, references
 
 HISTORY = "history.jsonl"
 TEST_METRICS = "test_metrics.json"
+FINISHED = "finished.json"
+"""There when a run came to its end."""
 
 
 @attrs.frozen
@@ -57,14 +60,31 @@ class RunFolder:
         except OSError as error:
             raise ConfigError([config.problem(("output_dir",), f"{folder.path} cannot be made: {error.strerror}")]) from error
         log.add_file(config.run, folder.path / "logs")
-        folder.write("config.toml", config_file.dump(resolved(config.run, environment)))
-        folder.write_json("plugins.json", {"plugins": plugins.manifest(), "used": components_of(config, plugins)})
-        folder.write_json("environment.json", versions() | {"seed": config.run.seed} | dict(environment))
+        folder.describe(config, plugins, environment)
         return folder
 
+    @classmethod
+    def reopen(cls, config: Config, plugins: Plugins, environment: Mapping[str, Any], history: Sequence[Row]) -> "RunFolder":
+        """Go on in the folder of a run, with the rows of history that its checkpoint knows. Its record tells of it."""
+        folder = cls(path_of(config.run))
+        for name in ("weights", "logs"):
+            (folder.path / name).mkdir(exist_ok=True)
+        (folder.path / FINISHED).unlink(missing_ok=True)
+        (folder.path / TEST_METRICS).unlink(missing_ok=True)
+        log.add_file(config.run, folder.path / "logs")
+        folder.rewrite_history(history)
+        folder.describe(config, plugins, environment)
+        return folder
+
+    def describe(self, config: Config, plugins: Plugins, environment: Mapping[str, Any]) -> None:
+        """Write what the run was asked for, and on what it runs."""
+        self.write("config.toml", config_file.dump(resolved(config.run, environment)))
+        self.write_json("plugins.json", {"plugins": plugins.manifest(), "used": components_of(config, plugins)})
+        self.write_json("environment.json", versions() | {"seed": config.run.seed} | dict(environment))
+
     def write(self, name: str, text: str) -> None:
-        """A text file."""
-        (self.path / name).write_text(text, encoding="utf-8")
+        """A text file: the old one, or the new one."""
+        replace_file(Files(), self.path / name, [text.encode()])
 
     def write_json(self, name: str, value: Any) -> None:
         """A JSON file for people and scripts."""
@@ -86,6 +106,22 @@ class RunFolder:
                 writer.writeheader()
             writer.writerow(stored)
 
+    def history(self) -> list[Row]:
+        """The rows so far."""
+        file = self.path / HISTORY
+        return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
+
+    def rewrite_history(self, rows: Sequence[Row]) -> None:
+        """These rows, and no others."""
+        for name in (HISTORY, "history.csv"):
+            (self.path / name).unlink(missing_ok=True)
+        for row in rows:
+            self.epoch_ended(row)
+
+    def finish(self, progress: Mapping[str, Any]) -> None:
+        """The run came to its end."""
+        self.write_json(FINISHED, progress)
+
     def write_test_metrics(self, values: Mapping[str, float]) -> None:
         """What the best weights score on the test part."""
         self.write_json(TEST_METRICS, storable(values))
@@ -93,7 +129,7 @@ class RunFolder:
 
 def storable(values: Row) -> dict[str, float | None]:
     """JSON has finite numbers alone: None (`null`, an empty cell of the table) for others."""
-    return {key: value if math.isfinite(value) else None for key, value in values.items()}
+    return {key: value if value is not None and math.isfinite(value) else None for key, value in values.items()}
 
 
 def path_of(run: schema.Run) -> Path:
@@ -147,6 +183,22 @@ def plugins_of(config: Config, plugins: Plugins) -> list[dict[str, str]]:
     used = {component["plugin"] for component in components_of(config, plugins)}
     records = [plugin for plugin in plugins.plugins if plugin.name in used or plugin.hooks]
     return [{"name": each.name, "version": each.version, "digest": each.digest} for each in records]
+
+
+def refuse_missing(used: Sequence[Mapping[str, str]], found: Plugins) -> None:
+    """Raise PluginError when a plugin that the run used is not to be had any more; one of another version is said."""
+    now = {plugin.name: plugin for plugin in found.plugins}
+    missing = [each for each in used if each["name"] not in now]
+    if missing:
+        problems = [
+            Problem("plugins", (), f"the run used {each['name']} {each['version']}, which is not installed; install it again")
+            for each in missing
+        ]
+        raise PluginError(problems)
+    for each in used:
+        plugin = now[each["name"]]
+        if (plugin.version, plugin.digest) != (each["version"], each["digest"]):
+            log.warn([f"plugin {plugin.name} {plugin.version} is not what the run began with, {each['name']} {each['version']}"])
 
 
 def versions() -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch.optim import Optimizer
@@ -56,6 +56,16 @@ class Schedule:
         self._updates = state["updates"]
         if self._scheduler:
             self._scheduler.load_state_dict(state["scheduler"])
+
+    def replay(self, updates: int, losses: Sequence[float]) -> None:
+        """Make as many updates again, on an optimizer that was just built: as if this schedule had been the one all along.
+
+        `losses`: of the epochs so far, for a scheduler that looks at them.
+        """
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step\\(\\)` before")
+            for number in range(updates):
+                self._update(losses[number] if number < len(losses) else math.nan)
 
     def _update(self, loss: float = math.nan) -> None:
         self._updates += 1

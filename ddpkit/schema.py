@@ -130,9 +130,9 @@ class Model:
 
     name: str = key("Name of the model, bare or `plugin/name`.", "模型名称，可写作 `插件/名称`。")
     continue_checkpoint: str = key(
-        "Go on from this checkpoint with everything it holds.", "从该检查点恢复全部状态并继续训练。", "", later=True
+        "Go on from this checkpoint with everything it holds.", "从该检查点恢复全部状态并继续训练。", ""
     )
-    continue_ext_checkpoint: str = key("Deprecated: state is one checkpoint.", "已弃用：状态只有一个检查点。", "", later=True)
+    continue_ext_checkpoint: str = key("Deprecated: state is one checkpoint.", "已弃用：状态只有一个检查点。", "")
     pretrained: str = key("File of weights to start a new run from.", "新运行起始所用的权重文件。", "", later=True)
     freeze: list[str] = key("Patterns of parameter names that are not trained.", "不参与训练的参数名模式。", a_list())
     config: ModelConfig = key("The model's parameters.", "模型参数。", attrs.Factory(ModelConfig))
@@ -296,17 +296,15 @@ class Train:
         "保留的可恢复检查点：每隔多少轮；小于 1 为总轮数的比例；0 表示仅在结束时。",
         0.0,
         unit="epochs",
-        later=True,
     )
     save_recovery_period: float = key(
         "The rolling recovery point: every that many epochs; below 1 that fraction of all steps; 0 = at signals and the end.",
         "滚动的恢复点：每隔多少轮；小于 1 为总优化步数的比例；0 表示仅在收到信号和结束时。",
         0.0,
         unit="epochs",
-        later=True,
     )
     save_recovery_seconds: float = key(
-        "The same by the clock; 0 = off.", "同上，按时间；0 表示关闭。", 0.0, unit="seconds", limits=Range(0), later=True
+        "The same by the clock; 0 = off.", "同上，按时间；0 表示关闭。", 600.0, unit="seconds", limits=Range(0)
     )
     grad_accumulation_steps: int = key(
         "Micro-steps of an optimizer step; 0 and less mean 1.", "每个优化步的微步数；小于等于 0 视为 1。", 1

@@ -3,7 +3,7 @@
 No state of a random generator: what is drawn depends on seed, epoch, step and sample alone (`seeding`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -37,18 +37,22 @@ def taken(engine: Engine) -> dict[str, Any]:
     }
 
 
-def put_back(engine: Engine, state: Mapping[str, Any]) -> None:
+def put_back(engine: Engine, state: Mapping[str, Any], losses: Sequence[float] | None = None) -> None:
     """Make a run that was built anew go on from a state. Every rank must call it.
 
-    Raises ValueError when the model or the optimizer's parameters are others.
+    `losses`: given when schedule or optimizer have other options now, which then hold from here on: the validation losses so
+    far, for a schedule that looks at them. Raises ValueError when the model or the optimizer's parameters are others.
     """
     tally, shards = state["tally"], engine.train.sampler.shards
     sums = dealt(tally["sums"], engine.train.sampler.n_shards)[list(shards)].to(engine.world.device, copy=True)
     engine.progress = Progress(**state["progress"])
     engine.tally = Tally([each.unbind() for each in sums], tally["n_samples"], tally["n_skipped"])
     engine.model.load_state_dict(state["model"])
-    load_named_state(engine.optimizer, engine.model, state["optimizer"])
-    engine.schedule.load_state_dict(state["schedule"])
+    if losses is None:
+        engine.schedule.load_state_dict(state["schedule"])
+    else:
+        engine.schedule.replay(state["schedule"]["updates"], losses)
+    load_named_state(engine.optimizer, engine.model, state["optimizer"], options=losses is None)
     engine.precision.load_state_dict(state["precision"])
     if engine.average:
         engine.average.load_state_dict(state["average"])

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from ddpkit.checkpoint import WeightsFolder, load_weights, save_weights
+from ddpkit.checkpoint.weights import WeightsFolder, load_weights, save_weights
 
 
 def model(value):

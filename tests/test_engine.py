@@ -8,7 +8,7 @@ from blobs import BLOBS
 from worlds import Rows, fit
 
 from ddpkit import build, config, plugins
-from ddpkit.checkpoint import WeightsFolder, load_weights
+from ddpkit.checkpoint.weights import WeightsFolder, load_weights
 from ddpkit.dist import World
 from ddpkit.errors import ConfigError, NonFiniteError
 from ddpkit.precision import kernels

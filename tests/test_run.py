@@ -29,6 +29,12 @@ def quick(tmp_path_factory):
     return ddpkit("run", QUICK, *SMALL, cwd=folder).assert_done()
 
 
+IN_A_CHECKPOINT = [
+    *("manifest.json", "kept", "state.json", "model.safetensors", "optimizer.safetensors", "tally.safetensors"),
+    "best.safetensors",
+]
+
+
 def test_two_ranks_leave_a_whole_run_folder(quick):
     files = {str(file.relative_to(quick.folder)) for file in quick.folder.rglob("*") if file.is_file()}
     log = next(file for file in files if file.startswith("logs/"))
@@ -36,6 +42,7 @@ def test_two_ranks_leave_a_whole_run_folder(quick):
     assert files == {
         "config.toml", "environment.json", "plugins.json", "history.jsonl", "history.csv", "test_metrics.json",
         "weights/best.safetensors", "weights/last.safetensors", "weights/epoch-0002.safetensors", log,
+        "finished.json", "run.lock", *(f"checkpoints/step-{2:012d}/{name}" for name in IN_A_CHECKPOINT),
     }  # fmt: skip
     assert re.fullmatch(r".*/runs/DDP_Quick_Test/\d{8}-\d{6}-[0-9a-f]{4}", str(quick.folder))
 

@@ -21,6 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--nproc", type=positive, metavar="N", help="how many ranks")
     parser.add_argument("--limit-batches", type=positive, metavar="N", help="at most N micro-batches of each part")
     parser.add_argument("--dry-run", action="store_true", help="build everything, try one step, leave no folder")
+    parser.add_argument("--resume", nargs="?", const="", metavar="PATH", help="go on: the newest unfinished run, or PATH")
+    parser.add_argument("--allow-drift", action="append", default=[], metavar="KEY", help="though KEY is another than before")
+    parser.add_argument("--max-restarts", type=whole, default=0, metavar="N", help="go on so often after a rank failed")
     plugin_options.add_arguments(parser)
     parser.set_defaults(error=parser.error)
 
@@ -29,6 +32,13 @@ def positive(text: str) -> int:
     """A whole number from 1."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text!r}")
+    return int(text)
+
+
+def whole(text: str) -> int:
+    """A whole number from 0."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0, got {text!r}")
     return int(text)
 
 
@@ -43,8 +53,11 @@ def main(arguments: argparse.Namespace) -> int:
         dry_run=arguments.dry_run,
         no_plugins=arguments.no_plugins,
         block=tuple(arguments.p),
+        resume=arguments.resume,
+        allow_drift=tuple(arguments.allow_drift),
+        max_restarts=arguments.max_restarts,
     )
-    with launch.as_rank():
+    with launch.as_rank(), launch.stopped_by_signals():
         result = run_with(arguments.file or arguments.config, options)
     if launch.is_speaker():
         sys.stdout.write(summary(result, dry_run=options.dry_run))

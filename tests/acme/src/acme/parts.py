@@ -55,7 +55,7 @@ class Troubled(TinyNet):
 
     def forward(self, images):
         self.calls += self.training
-        if self.training and self.calls == self.at and os.environ.get("RANK") == "1":
+        if self.training and self.calls == self.at and os.environ.get("RANK", "1") == "1":
             Path(self.note).write_text(str(time.time()))
             if self.how == "raise":
                 raise RuntimeError("the troubled model had enough")

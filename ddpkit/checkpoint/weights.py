@@ -1,11 +1,13 @@
 """Weights on disk: safetensors, nothing but tensors inside, never half a file."""
 
-import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import attrs
 from safetensors.torch import load_model, save_model
 from torch import nn
+
+from ddpkit.checkpoint.files import Files, replace_file
 
 BEST = "best.safetensors"
 LAST = "last.safetensors"
@@ -13,11 +15,12 @@ LAST = "last.safetensors"
 
 def save_weights(model: nn.Module, file: Path) -> None:
     """Write parameters and buffers; a crash leaves the old file or the new one."""
-    scratch = file.with_name(f".{file.name}.tmp")
+    scratch, files = file.with_name(f".{file.name}.tmp"), Files()
     save_model(model, str(scratch))
     with scratch.open("rb") as written:
-        os.fsync(written.fileno())
-    scratch.replace(file)
+        files.sync(written.fileno())
+    files.rename(scratch, file)
+    files.sync_folder(file.parent)
 
 
 def load_weights(model: nn.Module, file: Path) -> None:
@@ -45,6 +48,19 @@ class WeightsFolder:
             save_weights(model, self.file(prefix, LAST))
         if self.save_interval and epoch % self.save_interval == 0:
             save_weights(model, self.file(prefix, f"epoch-{epoch:04d}.safetensors"))
+
+    def best_files(self, prefixes: Iterable[str]) -> dict[str, Path]:
+        """Of these candidates, as far as they are there."""
+        files = (self.file(prefix, BEST) for prefix in prefixes)
+        return {file.name: file for file in files if file.exists()}
+
+    def go_back(self, epoch: int, best: Mapping[str, bytes]) -> None:
+        """Make the folder what it was at the end of an epoch, with the best weights of then, by name of file."""
+        for name, data in best.items():
+            replace_file(Files(), self.folder / name, [data])
+        for file in self.folder.glob("*epoch-*.safetensors"):
+            if int(file.stem.rpartition("-")[2]) > epoch:
+                file.unlink()
 
     def load_best(self, model: nn.Module, prefix: str = "") -> None:
         """Put the best weights into the model."""

@@ -1,0 +1,41 @@
+"""One process writes a run folder. The kernel takes the lock back when it ends, however it ends."""
+
+import contextlib
+import fcntl
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from ddpkit.errors import HeldError
+
+NAME = "run.lock"
+WAIT = 5.0
+"""Seconds: the ranks of a launcher that was killed need a moment to end."""
+
+
+@contextlib.contextmanager
+def held(folder: Path, wait: float = WAIT) -> Iterator[None]:
+    """Hold the run in `folder`, which must be there. Raises HeldError when another process does, after `wait` seconds."""
+    with (folder / NAME).open("a+") as file:
+        deadline = time.monotonic() + wait
+        while not taken(file.fileno()):
+            if time.monotonic() > deadline:
+                file.seek(0)
+                raise HeldError(f"{folder} is held by another process, {file.read(200).strip()}; end it, or wait for it")
+            time.sleep(0.05)
+        file.truncate(0)
+        file.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}) + "\n")  # for people; the lock is the kernel's
+        file.flush()
+        yield
+
+
+def taken(file: int) -> bool:
+    """Whether the lock is ours now."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,75 @@
+"""Saves beside the training: the loop waits for a copy in memory, a thread does the rest."""
+
+import logging
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import attrs
+
+from ddpkit.checkpoint.files import Chunk
+from ddpkit.checkpoint.state import Staging
+from ddpkit.checkpoint.store import Store
+from ddpkit.errors import CheckpointError
+
+LOGGER = logging.getLogger(__name__)
+CHUNK = 1 << 22
+
+
+@attrs.define
+class Saver:
+    """Writes one checkpoint at a time."""
+
+    store: Store
+    staging: Staging = attrs.field(factory=Staging)
+    saved: int | None = None
+    """The step of the last one that is safe on disk."""
+    _thread: ThreadPoolExecutor = attrs.field(factory=lambda: ThreadPoolExecutor(1, "checkpoint"), init=False)
+    _writing: "Future[None] | None" = attrs.field(default=None, init=False)
+
+    def save(self, step: int, state: Mapping[str, Any], files: Mapping[str, Path], *, is_kept: bool = False) -> None:
+        """Copy a state, and begin to write it; waits for the one before. The next step may change the tensors.
+
+        Args:
+            step: Optimizer steps done.
+            state: Tensors and plain data.
+            files: Copied as they are now, under these names.
+            is_kept: It stays for good.
+        """
+        self.wait()
+        parts = {name: chunks_of(file.open("rb")) for name, file in files.items()}  # stays what it is if the name is given away
+        self._writing = self._thread.submit(self.write, step, {**self.staging.stage(state), **parts}, is_kept=is_kept)
+
+    def write(self, step: int, parts: Mapping[str, Any], *, is_kept: bool) -> None:
+        """In the thread. A disk that refuses is no reason to stop training."""
+        try:
+            self.store.save(step, parts, is_kept=is_kept)
+        except OSError as error:
+            LOGGER.warning("step %d is not saved: %s; the checkpoint before it stays, and training goes on", step, error)
+        else:
+            self.saved = step
+            LOGGER.debug("saved step %d", step)
+
+    def wait(self) -> None:
+        """Until what was begun is done. A bug in the thread is raised here."""
+        if self._writing:
+            self._writing.result()
+            self._writing = None
+
+    def finish(self, step: int) -> None:
+        """Raises CheckpointError unless this step, which was handed over last, is safe on disk."""
+        self.wait()
+        if self.saved != step:
+            raise CheckpointError(f"{self.store.folder}: step {step} is not saved, see above; the newest there is {self.saved}")
+
+    def close(self) -> None:
+        """Wait, and end the thread."""
+        self._thread.shutdown()
+
+
+def chunks_of(stream: BinaryIO) -> Iterator[Chunk]:
+    """What an open file holds."""
+    with stream:
+        while chunk := stream.read(CHUNK):
+            yield chunk
