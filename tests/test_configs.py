@@ -129,7 +129,7 @@ def test_each_value_of_the_specification_in_another_type_is_found_at_its_place(t
 
 def misspelt(word, number):
     """A slip of the finger: a letter left out, doubled, or two exchanged."""
-    at = random.Random(f"{word}{number}").randrange(len(word) - 1) if len(word) > 1 else 0  # noqa: S311
+    at = random.Random(f"{word}{number}").randrange(len(word) - 1) if len(word) > 1 else 0
     slips = [
         word[:at] + word[at + 1 :],
         word[: at + 1] + word[at:],

@@ -10,7 +10,7 @@ from ddpkit.seeding import seed_for, seed_generators
 
 def drawn(*key):
     seed_generators(*key)
-    return torch.rand(1).item(), np.random.rand(), random.random()  # noqa: NPY002, S311 - what other people's transforms draw from
+    return torch.rand(1).item(), np.random.rand(), random.random()  # noqa: NPY002 - what other people's transforms draw from
 
 
 def test_the_same_key_draws_the_same_from_every_generator():

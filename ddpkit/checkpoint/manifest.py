@@ -77,14 +77,10 @@ def verified_file(folder: Path, name: str, content: Mapping[str, Any]) -> bytes:
 def read_file(file: Path) -> bytes:
     """All of a regular file, through one descriptor: what is verified is what is used. Raises DamagedError."""
     try:
-        opened = os.open(file, os.O_RDONLY | os.O_NOFOLLOW)
+        with open(file, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW)) as stream:
+            about = os.fstat(stream.fileno())
+            if not stat.S_ISREG(about.st_mode) or about.st_size > LARGEST.get(file.name, about.st_size):
+                raise DamagedError(f"{file.name} is no file of a checkpoint")
+            return stream.read()
     except OSError as error:
         raise DamagedError(f"{file.name}: {error.strerror}") from error
-    with open(opened, "rb") as stream:  # noqa: PTH123 - of a descriptor
-        about = os.fstat(opened)
-        if not stat.S_ISREG(about.st_mode) or about.st_size > LARGEST.get(file.name, about.st_size):
-            raise DamagedError(f"{file.name} is no file of a checkpoint")
-        try:
-            return stream.read()
-        except OSError as error:
-            raise DamagedError(f"{file.name}: {error.strerror}") from error
