@@ -19,14 +19,16 @@ FREE = (
     *("ddp.enabled", "ddp.nproc", "ddp.backend", "ddp.timeout", "ddp.log_level", "ddp.find_unused_parameters"),
     *("model.continue_checkpoint", "model.continue_ext_checkpoint", "model.pretrained", "dataset.root_dir", "dataset.ref"),
     *("model.config.input_sizes*", "model.config.dtypes*", "dataloader.num_workers", "dataloader.persistent_workers"),
-    *("dataloader.pin_memory", "valid.batch_size", "train.save_*", "train.compile", "output.save_*"),
+    *("dataloader.pin_memory", "train.save_*", "output.save_*"),
 )
 """Patterns of keys."""
 SOFT = (
     *("train.epoch", "train.optimizer.*", "train.lr_scheduler*", "train.early_stopping*", "train.grad_clip_norm"),
     *("train.ema_decay", "train.on_nonfinite", "train.matmul_precision", "train.channels_last", "train.deterministic"),
-    *("valid.every",),
+    *("train.compile", "valid.batch_size", "valid.every"),
 )
+DATA = "dataset"
+"""The key under which other samples are allowed; whether there are any is seen later."""
 NOT_SOFT = ("train.optimizer.type", "train.optimizer.groups*", "train.optimizer.decay_norm_and_bias", "train.lr_scheduler.type")
 """But these are of identity."""
 
@@ -68,7 +70,7 @@ def is_soft(change: Change) -> bool:
 
 def refuse(found: Sequence[Change], allowed: Sequence[str], config: Config) -> None:
     """Raise ConfigError for each change of identity that nobody allowed, and for each that was allowed and did not happen."""
-    strange = [name for name in allowed if not any(is_below(change.key, name) for change in found)]
+    strange = [name for name in allowed if name != DATA and not any(is_below(change.key, name) for change in found)]
     problems = [Problem("--allow-drift", (), f"{name!r} did not change since the checkpoint; leave it out") for name in strange]
     for change in found:
         if not is_soft(change) and not any(is_below(change.key, name) for name in allowed):

@@ -35,44 +35,11 @@ from ddpkit.progress import Best, EarlyStopping, Progress
 from ddpkit.protocols import Recovery, Row, Watcher
 from ddpkit.schedule import Schedule
 from ddpkit.shards import GradientMean
+from ddpkit.tally import Losses, Step, Sums, Tally, add, added_up
 
 T = TypeVar("T")
-Losses = Sequence[tuple[Sequence[Tensor], int]]
-"""Of each micro-batch the loss terms, scalars, and of how many samples they are the mean."""
-Sums = Sequence[Tensor]
-"""Each loss term summed over samples: float64 scalars on the device."""
 LOGGER = logging.getLogger(__name__)
 AS_USUAL = contextlib.nullcontext()
-
-
-@attrs.frozen
-class Step:
-    """What one optimizer step did."""
-
-    losses: Sequence["Losses"]
-    """Of each of this rank's shards."""
-    n_global: int
-    """Samples over all ranks; 0 when the step was left out."""
-
-
-@attrs.define
-class Tally:
-    """The epoch in hand, so far."""
-
-    sums: Sequence["Sums"]
-    """Of each of this rank's shards, over the samples that counted."""
-    n_samples: int = 0
-    """That counted, over all ranks."""
-    n_skipped: int = 0
-    """Steps that were left out."""
-
-    def add(self, step: Step) -> None:
-        """Count a step."""
-        for sums, losses in zip(self.sums, step.losses, strict=False):  # a step that was left out has none
-            for terms, n in losses:
-                add(sums, terms, n)
-        self.n_samples += step.n_global
-        self.n_skipped += not step.n_global
 
 
 @attrs.frozen
@@ -133,7 +100,7 @@ class Engine:
     progress: Progress = attrs.field(factory=Progress)
     tally: Tally = attrs.field(init=False)
     recovery: Recovery = attrs.field(factory=Recovery)
-    """Asked after each step and epoch."""
+    """Asked after each step, evaluated micro-batch and epoch."""
 
     def __attrs_post_init__(self) -> None:
         self.tally = Tally(self.zeros())
@@ -141,12 +108,13 @@ class Engine:
     def fit(self, weights: WeightsFolder, watchers: Sequence[Watcher]) -> None:
         """Train to the last epoch, or until nothing improves. Every rank must call it, each with its own `watchers`."""
         while self.progress.epoch < self.epochs and not self.progress.is_over:
-            started = time.perf_counter()
+            started, n_before = time.perf_counter(), self.tally.n_samples
             losses = prefixed("train", self.train_epoch(watchers))
-            trained = time.perf_counter()
+            trained, n_trained = time.perf_counter(), self.tally.n_samples - n_before
             is_judged = self.valid is None or self.is_validated(self.progress.epoch + 1)
             for candidate in self.candidates:
                 losses |= prefixed(candidate.name, self.validate(candidate.model, is_due=is_judged))
+            self.tally = Tally(self.zeros())
             self.progress.epoch_ended()
             self.schedule.epoch_ended(losses.get("valid/loss", losses["train/loss"]))
             self.progress.is_over = is_judged and self.stopping is not None and self.stopping.is_over(losses, self.progress.epoch)
@@ -159,7 +127,7 @@ class Engine:
                 "step": self.progress.step,
                 "learning_rate": self.progress.learning_rate,
                 "seconds": time.perf_counter() - started,
-                "samples_per_second": self.train.sampler.n_samples() / (trained - started),
+                "samples_per_second": n_trained / (trained - started),
                 **losses,
             }
             for watcher in watchers:
@@ -194,7 +162,6 @@ class Engine:
         losses = self.train_losses()
         if self.tally.n_skipped:
             LOGGER.warning("epoch %d: %d steps were left out, their gradients were not finite", epoch, self.tally.n_skipped)
-        self.tally = Tally(self.zeros())
         return losses
 
     def train_losses(self) -> dict[str, float]:
@@ -270,13 +237,15 @@ class Engine:
         model.eval()
         sums = self.zeros()
         with batches.guarded():
-            for images, targets, share in batches.epoch(0):
+            for number, (images, targets, share) in enumerate(batches.epoch(0), start=1):
                 seeding.seed_generators("evaluate", self.seed, share.indices[0], device=self.world.device)
                 outputs = self.precision(model, images)
                 add(sums[share.shard // self.world.size], self.criteria(outputs, targets), share.n_real)
                 predictions = self.postprocess(outputs)
                 for metric in self.metrics.values():
                     metric.update(outputs, predictions, targets)
+                if number <= batches.sampler.n_common():
+                    self.recovery.batch_evaluated(self)
         losses = self.mean_losses(sums, batches.sampler.n_samples())
         return losses | {key: metric.value() for key, metric in self.metrics.items()}
 
@@ -348,17 +317,6 @@ class Engine:
     def n_own(self) -> int:
         """Shards that this rank takes in turn; 1 but for `ddp.virtual_shards` on fewer ranks."""
         return len(self.train.sampler.shards)
-
-
-def add(sums: Sums, terms: Sequence[Tensor], n: int) -> None:
-    """Means of `n` samples into sums, in place."""
-    for total, term in zip(sums, terms, strict=True):
-        total.add_(term, alpha=n)
-
-
-def added_up(sums: Sequence[Sums]) -> Tensor:
-    """Over shards: float64 [T]."""
-    return torch.stack([torch.stack(list(each)) for each in sums]).sum(0)
 
 
 def scaled(loss: Tensor, factor: float) -> Tensor:

@@ -303,19 +303,21 @@ def ddpkit_epoch_end(run: Any, row: Mapping[str, float]) -> None:
 
 @hookspec
 def ddpkit_checkpoint_save(run: Any) -> "Mapping[str, Any] | None":
-    """Rank 0: tensors and plain values to be kept under the plugin's name. Checkpoints are not built yet.
+    """What this plugin needs to go on from here: tensors and plain values, or None. Asked on rank 0, between two steps.
+
+    Tensors are copied before the next step. Names are strings; another object is an error that names its place.
 
     Example:
         @hookimpl
         def ddpkit_checkpoint_save(run):
-            return {"seen": 17} if run.rank == 0 else None
+            return {"seen": 17}
     """
     raise NotImplementedError
 
 
 @hookspec
 def ddpkit_checkpoint_load(run: Any, state: Mapping[str, Any]) -> None:
-    """What this plugin saved, and only that. Checkpoints are not built yet.
+    """What this plugin kept, on every rank, after `ddpkit_run_start` and before the first step; tensors are on the CPU.
 
     Example:
         @hookimpl

@@ -16,6 +16,9 @@ class Recovery:
     def step_ended(self, engine: Any) -> None:
         """An optimizer step is done."""
 
+    def batch_evaluated(self, engine: Any) -> None:
+        """The epoch is trained, and a micro-batch evaluated of which every rank has a part."""
+
     def epoch_ended(self, engine: Any) -> None:
         """An epoch is trained, evaluated and recorded."""
 

@@ -1,123 +1,38 @@
-"""When a run is saved, and when it ends early: decided by all ranks at the same step."""
+"""When a run is saved, and when it ends early: decided by all ranks at the same step. And how it goes on."""
 
 import contextlib
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import attrs
-import torch
-import torch.distributed
-from torch import Tensor
 
-from ddpkit import drift, launch, run_folder, snapshot
+from ddpkit import launch, run_folder, run_hooks, snapshot
+from ddpkit.agreement import LOOK_SECONDS, Agreement
 from ddpkit.checkpoint.saver import Saver
 from ddpkit.checkpoint.state import Staging, load, size_of
 from ddpkit.checkpoint.store import Checkpoint, Store
 from ddpkit.checkpoint.weights import BEST, WeightsFolder
-from ddpkit.config import Config, tables
+from ddpkit.config import Config
 from ddpkit.dist import World
 from ddpkit.engine import Engine
 from ddpkit.errors import CheckpointError, ExitCode, Stopped
-from ddpkit.protocols import Recovery, Row
+from ddpkit.periods import Periods
+from ddpkit.plugins import Plugins
+from ddpkit.protocols import Recovery
+from ddpkit.record import Record
 from ddpkit.resume import FOLDER, Origin
 from ddpkit.run_folder import RunFolder
+from ddpkit.run_hooks import RunInfo
 from ddpkit.signals import Wish
 
 LOGGER = logging.getLogger(__name__)
-LOOK_SECONDS = 0.2
-"""So often ranks tell each other what is asked of them, and the first looks at the clock and for the file `STOP`."""
 STOP = "STOP"
 STATES = 4
 """A checkpoint is about so many times the model: its weights, two numbers of the optimizer for each, the best weights."""
-RESCHEDULED = {("train", "epoch"), ("train", "optimizer"), ("train", "lr_scheduler")}
-"""Tables that rates and the options of the optimizer come from."""
-
-
-@attrs.frozen(kw_only=True)
-class Periods:
-    """`train.save_period`, `save_recovery_period` and `save_recovery_seconds`."""
-
-    kept: float
-    rolling: float
-    seconds: float
-    epochs: int
-    """Of the whole run."""
-    steps: int
-    """Of the whole run."""
-
-    def is_kept(self, epoch: int) -> bool:
-        """Whether the checkpoint at the end of this epoch (from 1) stays for good."""
-        return every(self.kept, self.epochs, epoch)
-
-    def ends_with_save(self, epoch: int) -> bool:
-        """Whether this epoch ends with a recovery point."""
-        return self.rolling >= 1 and every(self.rolling, self.epochs, epoch)
-
-    def saves_step(self, step: int) -> bool:
-        """Whether this optimizer step of the run (from 1) ends with a recovery point."""
-        return 0 < self.rolling < 1 and every(self.rolling, self.steps, step)
-
-
-def every(period: float, total: int, number: int) -> bool:
-    """Period: `>= 1` that many, between 0 and 1 that fraction of `total`, though at least one; else never."""
-    size = round(period) if period >= 1 else max(1, round(period * total))
-    return period > 0 and number % size == 0
-
-
-@attrs.define
-class Agreement:
-    """Ranks tell each other what they wish while they work, and all hear it at the same step."""
-
-    world: World
-    began: float = attrs.field(factory=time.monotonic)
-    steps: int = 0
-    """Since then."""
-    wait: int = 0
-    """Steps until they tell each other again."""
-    told: tuple[Any, Tensor] | None = None
-
-    def heard(self, *wishes: float) -> Sequence[float]:
-        """The largest of each wish over all ranks, as they were some steps ago; all 0 between. Every rank must call it."""
-        if self.world.size == 1:
-            return wishes
-        self.steps += 1
-        if self.told:
-            *largest, seconds = self.result()
-            self.wait = int(LOOK_SECONDS / max(seconds, 1e-6))
-            return largest
-        if self.wait <= 0:
-            self.tell(wishes)
-        self.wait -= 1
-        return [0.0] * len(wishes)
-
-    def now(self, *wishes: float) -> Sequence[float]:
-        """The same at once; the ranks wait for each other. Every rank must call it."""
-        if self.world.size == 1:
-            return wishes
-        earlier = self.result()[:-1] if self.told else [0.0] * len(wishes)
-        self.steps += 1
-        self.tell(wishes)
-        return [max(pair) for pair in zip(earlier, self.result()[:-1], strict=True)]
-
-    def tell(self, wishes: Sequence[float]) -> None:
-        """Begin to, with the seconds of a step, so that all know when to do it again."""
-        now = time.monotonic()
-        mine = torch.tensor([*wishes, (now - self.began) / self.steps], dtype=torch.float64, device=self.world.device)
-        self.told = (torch.distributed.all_reduce(mine, torch.distributed.ReduceOp.MAX, async_op=True), mine)
-        self.began, self.steps = now, 0
-
-    def result(self) -> list[float]:
-        """Wait for what was begun."""
-        if self.told is None:
-            raise RuntimeError("nothing was told")
-        work, values = self.told
-        work.wait()
-        self.told = None
-        return [float(value) for value in values.tolist()]
 
 
 @attrs.define(kw_only=True)
@@ -133,7 +48,7 @@ class Checkpoints(Recovery):
     periods: Periods
     wish: Wish
     about: Callable[[], Mapping[str, Any]]
-    """What a run is beside its engine: plain data."""
+    """What a run is beside its engine: tensors and plain data. Rank 0's is asked."""
     agreement: Agreement = attrs.field(init=False)
     looked_at: float = attrs.field(factory=time.monotonic)
     saved_at: float = attrs.field(factory=time.monotonic)
@@ -146,6 +61,12 @@ class Checkpoints(Recovery):
         self.look()
         stop, save = self.agreement.heard(self.wish.stop, self.wish.save)
         self.act(engine, stop, save=bool(save) or self.periods.saves_step(engine.progress.step))
+
+    def batch_evaluated(self, engine: Engine) -> None:
+        """The same if it is asked for: the run is where it was after its last step, and will evaluate again."""
+        self.look()
+        stop, save = self.agreement.heard(self.wish.stop, self.wish.save)
+        self.act(engine, stop, save=bool(save))
 
     def epoch_ended(self, engine: Engine) -> None:
         """The same at the end of an epoch."""
@@ -161,11 +82,12 @@ class Checkpoints(Recovery):
             self.saver.finish(engine.progress.step)
 
     def look(self) -> None:
-        """Rank 0, every so often: for the file, and at the clock."""
+        """Rank 0, every so often: for the file, at the clock, and at what became of the last save."""
         now = time.monotonic()
         if self.saver is None or now - self.looked_at < LOOK_SECONDS:
             return
         self.looked_at = now
+        self.saver.surface()
         if (self.folder / STOP).exists():
             self.wish.stop = self.wish.stop or ExitCode.REQUEUE
         if self.periods.seconds and now - self.saved_at >= self.periods.seconds:
@@ -184,7 +106,7 @@ class Checkpoints(Recovery):
         self.wish.save, self.saved_at = False, time.monotonic()
         if self.saver:
             best = self.weights.best_files(each.prefix for each in engine.candidates)
-            self.saver.save(engine.progress.step, {**state, "run": dict(self.about())}, best, is_kept=is_kept)
+            self.saver.save(engine.progress.step, {**state, **self.about()}, best, is_kept=is_kept)
 
     def stop(self, engine: Engine, code: ExitCode) -> None:
         """Raise Stopped when the last save is safe; CheckpointError if it failed."""
@@ -201,87 +123,67 @@ class Checkpoints(Recovery):
 def recovering(
     engine: Engine,
     config: Config,
-    plugins: Sequence[Mapping[str, str]],
+    plugins: Plugins,
     weights: WeightsFolder,
     folder: RunFolder | None,
     origin: Origin | None,
 ) -> Iterator[None]:
     """Let a run that was built go on from where it was; save it, and listen to signals, while this lasts.
 
-    Every rank must enter it. `folder`: rank 0's. Raises CheckpointError when none can be written.
+    Every rank must enter it. `folder`: rank 0's. Raises ConfigError when the data is not that of the run, CheckpointError
+    when the checkpoint does not fit or none can be written.
     """
-    checkpoint, run = origin.checkpoint if origin else None, config.run
-    changes: list[str] = []
-    if checkpoint:
-        changes = go_on(engine, config, weights, checkpoint, is_main=engine.world.is_main)
-    with contextlib.ExitStack() as stack:
-        saver = None
+    info, record = RunInfo.of(config, engine, run_folder.path_of(config.run)), Record.of(config, plugins, engine)
+    newest = None
+    if origin and origin.checkpoint:
+        newest = origin.checkpoint.step
+        record = gone_on(engine, origin, origin.checkpoint, record, plugins, info)
         if folder:
-            saver = Saver(Store(folder.path / FOLDER), Staging(pinned=engine.world.device.type == "cuda"))
-            stack.callback(saver.close)
-            saver.store.probe(STATES * size_of(engine.model.state_dict()))
-            saver.store.tidy(checkpoint.step if checkpoint else None)
-        wish = Wish()
-        steps = run.train.epoch * math.ceil(engine.train.sampler.n_batches() / engine.accumulation)
-        kept, rolling, seconds = run.train.save_period, run.train.save_recovery_period, run.train.save_recovery_seconds
+            weights.go_back(engine.progress.epoch, origin.checkpoint.ending(BEST))
+        origin.checkpoint.release()
+    wish = Wish()
+    with saving(folder, engine, config.run.train.save_recovery_keep, newest) as saver, wish.listening(), launch.listening():
         engine.recovery = Checkpoints(
-            folder=run_folder.path_of(run),
+            folder=info.folder,
             world=engine.world,
             saver=saver,
             weights=weights,
-            periods=Periods(kept=kept, rolling=rolling, seconds=seconds, epochs=run.train.epoch, steps=steps),
+            periods=Periods.of(config.run.train, math.ceil(engine.train.sampler.n_batches() / engine.accumulation)),
             wish=wish,
-            about=lambda: about(config, plugins, engine.world, folder.history() if folder else [], changes),
+            about=lambda: {"run": record.plain(folder.history() if folder else []), "plugins": run_hooks.kept(plugins, info)},
         )
-        stack.enter_context(wish.listening())
-        stack.enter_context(launch.listening())
         yield
+        engine.recovery = Recovery()
 
 
-def go_on(engine: Engine, config: Config, weights: WeightsFolder, checkpoint: Checkpoint, *, is_main: bool) -> list[str]:
-    """Put the state of a checkpoint into a run that was built; returns what changed since then, for the record."""
+@contextlib.contextmanager
+def saving(folder: RunFolder | None, engine: Engine, n_rolling: int, newest: int | None) -> Iterator[Saver | None]:
+    """What writes the checkpoints of a run that begins after step `newest`; rank 0's alone. Waits for the last one."""
+    if folder is None:
+        yield None
+        return
+    store = Store(folder.path / FOLDER, n_rolling=n_rolling)
+    store.probe(STATES * size_of(engine.model.state_dict()))
+    store.tidy(newest)
+    with contextlib.closing(Saver(store, Staging(pinned=engine.world.device.type == "cuda"))) as saver:
+        yield saver
+
+
+def gone_on(engine: Engine, origin: Origin, checkpoint: Checkpoint, record: Record, plugins: Plugins, info: RunInfo) -> Record:
+    """Put the state of a checkpoint into a run that was built; returns its record, with what changed since then."""
     state = load(checkpoint)
-    before = state.pop("run")
-    found = drift.changes(before["config"], config)
+    before, kept = state.pop("run"), state.pop("plugins")
+    record.refuse_other_data(before["data"], origin.allowed)
     losses = [row.get("valid/loss", row["train/loss"]) for row in before["history"]]
-    is_rescheduled = any(change.path[:2] in RESCHEDULED for change in found)
+    losses = [math.nan if loss is None else loss for loss in losses]
     try:
-        snapshot.put_back(engine, state, [math.nan if loss is None else loss for loss in losses] if is_rescheduled else None)
+        snapshot.put_back(engine, state, losses if record.is_rescheduled(before) else None)
     except (RuntimeError, ValueError, KeyError) as error:
         raise CheckpointError(f"{checkpoint.folder} does not fit the model that is built now: {error}") from error
-    if is_main:
-        weights.go_back(engine.progress.epoch, {name: data for name, data in checkpoint.files.items() if name.endswith(BEST)})
+    run_hooks.give_back(plugins, info, kept)
     where = f"step {engine.progress.step}, epoch {engine.progress.epoch + 1}"
     LOGGER.info("goes on from %s, %s", checkpoint.folder.name, where)
-    said = [*map(str, found), *other_world(before["environment"], environment_of(engine.world), config)]
+    said = record.differences(before)
     for text in said:
         LOGGER.warning("%s", text)
-    return [*before["changes"], *(f"{where}: {text}" for text in said)]
-
-
-def other_world(before: Mapping[str, Any], now: Mapping[str, Any], config: Config) -> list[str]:
-    """In what the machine differs, and that the bits may then differ too."""
-    free = ("ranks",) if config.run.ddp.virtual_shards > 1 else ()
-    return [
-        f"{key} {now[key]}, and {before[key]} before: the same samples in the same order, but not the same bits from here on"
-        for key in now
-        if now[key] != before[key] and key not in free
-    ]
-
-
-def about(
-    config: Config, plugins: Sequence[Mapping[str, str]], world: World, history: Sequence[Row], changes: Sequence[str]
-) -> dict[str, Any]:
-    """What a run is beside its engine."""
-    return {
-        "config": tables(config.run),
-        "plugins": [dict(each) for each in plugins],
-        "environment": environment_of(world),
-        "history": [dict(row) for row in history],
-        "changes": list(changes),
-    }
-
-
-def environment_of(world: World) -> dict[str, Any]:
-    """What the bits of a run depend on, beside its config."""
-    return {"torch": torch.__version__, "device": world.device.type, "ranks": world.size, "threads": world.threads}
+    return attrs.evolve(record, changes=[*before["changes"], *(f"{where}: {text}" for text in said)])

@@ -1,6 +1,7 @@
 """Which run goes on, and from where (`--resume`, `model.continue_checkpoint`)."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import attrs
@@ -25,6 +26,8 @@ class Origin:
     """Of the run."""
     checkpoint: Checkpoint | None
     """None: none was written yet."""
+    allowed: Sequence[str] = ()
+    """Keys that may differ from those of that run."""
 
 
 def asked(config: Config, option: str | None) -> str | None:
@@ -33,7 +36,7 @@ def asked(config: Config, option: str | None) -> str | None:
     return option if option is not None else (model.continue_checkpoint or model.continue_ext_checkpoint or None)
 
 
-def origin_of(config: Config, option: str | None) -> Origin | None:
+def origin_of(config: Config, option: str | None, allowed: Sequence[str] = ()) -> Origin | None:
     """Where this run goes on from; None for a new one. Verifies the checkpoint.
 
     Raises ConfigError for a path that holds none, CheckpointError when all are damaged, HeldError while another process has it.
@@ -44,9 +47,9 @@ def origin_of(config: Config, option: str | None) -> Origin | None:
     folder, chosen = named(config, Path(path).absolute(), option) if path else (latest(config), None)
     if folder is None or not folder.is_dir():
         return None
-    with lock.held(folder):
+    with lock.held(folder, shared=True):
         store = Store(folder / FOLDER)
-        return Origin(folder, opened(store, chosen) if chosen else store.newest())
+        return Origin(folder, opened(store, chosen) if chosen else store.newest(), allowed)
 
 
 def named(config: Config, path: Path, option: str | None) -> tuple[Path, Path | None]:

@@ -47,8 +47,9 @@ def rank_faults(run: schema.Run, n_ranks: int) -> Iterator[Fault]:
     if size % n_shards:
         nearest = [whole for whole in (size - size % n_shards, size - size % n_shards + n_shards) if whole]
         sizes = " or ".join(map(str, nearest))
-        kind = "ranks" if n_shards == n_ranks else "virtual shards"
-        yield Fault(("train", "batch_size"), f"{size} samples cannot be shared by {n_shards} {kind}; use {sizes}")
+        worlds = " or ".join(str(n) for n in range(1, n_shards) if size % n == 0)
+        kind, more = ("ranks", f", or --nproc {worlds}") if n_shards == n_ranks else ("virtual shards", "")
+        yield Fault(("train", "batch_size"), f"{size} samples cannot be shared by {n_shards} {kind}; use {sizes}{more}")
     if run.ddp.virtual_shards > 1 and n_ranks > run.ddp.virtual_shards:
         yield Fault(("ddp", "virtual_shards"), f"goes with 1 or 2 ranks, and these are {n_ranks}; leave it out")
     if run.ddp.virtual_shards > 1 and run.ddp.sync_batchnorm:

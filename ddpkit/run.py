@@ -1,6 +1,7 @@
 """One run, from top to bottom. Read this first; the loop itself is in engine.py."""
 
 import contextlib
+import gc
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -84,7 +85,9 @@ def run_with(file: Path, options: Options) -> RunResult | None:
     refuse_device(config, n_ranks)
 
     if launch.is_rank() or n_ranks == 1:
-        return train(config, found, options, origin)
+        result = train(config, found, options, origin)
+        gc.collect()  # the process group too: a thread of it that outlives the interpreter aborts the process
+        return result
     settled = run_folder.settle(config.run)
     with config_file.named_here(options.overrides):
         launch.start_ranks(n_ranks, rank_arguments(file, options, settled, origin), options.max_restarts)
@@ -93,8 +96,8 @@ def run_with(file: Path, options: Options) -> RunResult | None:
 
 def found_again(config: Config, found: Plugins, options: Options) -> tuple[Config, Origin | None]:
     """The config of the run that goes on, and from where; of a new run as it is. Refuses what is no longer that run."""
-    option = str(run_folder.path_of(config.run)) if launch.is_restarted() else options.resume
-    origin = resume.origin_of(config, option)
+    option = resume.NEWEST if launch.is_restarted() else options.resume
+    origin = resume.origin_of(config, option, options.allow_drift)
     if origin is None:
         run_folder.refuse_taken(config)
         if options.resume is not None and launch.is_speaker():
@@ -132,7 +135,7 @@ def train(config: Config, found: Plugins, options: Options, origin: Origin | Non
             path = run_folder.path_of(config.run) / "weights"
             weights = WeightsFolder(path, kept.save_best, kept.save_last, kept.save_interval)
             with watchers_of(config, found, engine, folder) as watchers:
-                with recovering(engine, config, used, weights, folder, origin):
+                with recovering(engine, config, found, weights, folder, origin):
                     engine.fit(weights, watchers)
                 if engine.test is not None and config.run.private.mode == 0:
                     test_metrics = engine.test_best(weights)

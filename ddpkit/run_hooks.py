@@ -1,6 +1,7 @@
 """Run hooks of the plugins that `[plugins] enable` names: resolved once, so what nobody asked for costs nothing."""
 
 import contextlib
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from ddpkit.plugins import Plugins
 from ddpkit.protocols import Row, Watcher
 
 Hook = Callable[..., Any]
+LOGGER = logging.getLogger(__name__)
+SAVE, LOAD = "ddpkit_checkpoint_save", "ddpkit_checkpoint_load"
 
 
 @attrs.frozen(kw_only=True)
@@ -82,3 +85,19 @@ def called(plugins: Plugins, run: RunInfo) -> Iterator[list[Watcher]]:
     finally:
         for hook in plugins.hooks("ddpkit_run_end"):
             hook(run=run, error=error)
+
+
+def kept(plugins: Plugins, run: RunInfo) -> dict[str, Any]:
+    """What `ddpkit_checkpoint_save` gives, by name of plugin."""
+    given = {plugin.name: plugin.hooks[SAVE](run=run) for plugin in plugins.plugins if SAVE in plugin.hooks}
+    return {name: state for name, state in given.items() if state is not None}
+
+
+def give_back(plugins: Plugins, run: RunInfo, states: Mapping[str, Any]) -> None:
+    """To each plugin what it had kept (`ddpkit_checkpoint_load`)."""
+    hooks = {plugin.name: plugin.hooks[LOAD] for plugin in plugins.plugins if LOAD in plugin.hooks}
+    for name, state in states.items():
+        if name in hooks:
+            hooks[name](run=run, state=state)
+        else:
+            LOGGER.warning("what plugin %s kept is not given back: it is not in '[plugins] enable', or has no %s", name, LOAD)

@@ -60,6 +60,11 @@ class Sampler:
         """Samples that count in one epoch, over all ranks."""
         return min(len(self.indices), self.n_batches() * self.batch_size)
 
+    def n_common(self) -> int:
+        """Shares of an epoch that every rank has: of each of its shards the micro-batches with a sample for all shards."""
+        whole, left = divmod(self.n_samples(), self.batch_size)
+        return len(self.shards) * (whole * (self.batch_size >= self.n_shards) + (left >= self.n_shards))
+
     def last_share(self) -> Share:
         """This rank's part of a micro-batch as small as the smallest of an epoch, which is the last; of other samples."""
         n_last = self.n_samples() - (self.n_batches() - 1) * self.batch_size

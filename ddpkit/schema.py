@@ -306,6 +306,9 @@ class Train:
     save_recovery_seconds: float = key(
         "The same by the clock; 0 = off.", "同上，按时间；0 表示关闭。", 600.0, unit="seconds", limits=Range(0)
     )
+    save_recovery_keep: int = key(
+        "The newest recovery points that stay.", "保留最近的多少个恢复点。", 2, unit="checkpoints", limits=Range(2)
+    )
     grad_accumulation_steps: int = key(
         "Micro-steps of an optimizer step; 0 and less mean 1.", "每个优化步的微步数；小于等于 0 视为 1。", 1
     )

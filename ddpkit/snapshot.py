@@ -10,9 +10,10 @@ import attrs
 import torch
 from torch import Tensor
 
-from ddpkit.engine import Engine, Tally
+from ddpkit.engine import Engine
 from ddpkit.optimizer_state import load_named_state, named_state
 from ddpkit.progress import Progress
+from ddpkit.tally import Tally
 
 
 def taken(engine: Engine) -> dict[str, Any]:

@@ -104,7 +104,9 @@ def test_data_that_cannot_be_used_is_no_bug(blobs, capsys):
 def test_a_batch_that_the_ranks_do_not_divide(blobs, capsys):
     assert main(["run", blobs.name, "--nproc", "3"]) == 2
 
-    assert capsys.readouterr().err == ("blobs.toml:26:14: train.batch_size: 8 samples cannot be shared by 3 ranks; use 6 or 9\n")
+    assert capsys.readouterr().err == (
+        "blobs.toml:26:14: train.batch_size: 8 samples cannot be shared by 3 ranks; use 6 or 9, or --nproc 1 or 2\n"
+    )
     assert not (blobs.parent / "runs").exists()
 
 

@@ -265,7 +265,7 @@ def resumed(world, file, name):
 
 
 class Kept:
-    """Snapshots after each step and epoch."""
+    """Snapshots after each step, evaluated micro-batch and epoch."""
 
     def __init__(self):
         self.states = []
@@ -273,7 +273,7 @@ class Kept:
     def step_ended(self, engine):
         self.states.append(copy.deepcopy(snapshot.taken(engine)))
 
-    epoch_ended = step_ended
+    epoch_ended = batch_evaluated = step_ended
 
 
 def fit_on(engine):
@@ -338,7 +338,7 @@ def test_with_virtual_shards_a_run_goes_on_in_a_world_of_another_size(results, t
 
     for rank in results[1]:
         _, *from_one = rank["crossed"]
-        assert len(from_one) == len(from_two) >= 5
+        assert min(len(from_one), len(from_two)) >= 5
         for end in [*from_one, *from_two]:
             assert end["row"] in (whole["row"], "[]")
             assert all(torch.equal(*pair) for pair in zip(whole["weights"], end["weights"], strict=True))

@@ -45,7 +45,7 @@ def digits(acme, tmp_path):
 
 
 class Album:
-    """Keeps a snapshot of each step and epoch, with the rows of history so far."""
+    """Keeps a snapshot of each step, evaluated micro-batch and epoch, with the rows of history so far."""
 
     def __init__(self, rows):
         self.rows, self.kept = rows, []
@@ -53,7 +53,7 @@ class Album:
     def step_ended(self, engine):
         self.kept.append(copy.deepcopy((snapshot.taken(engine), self.rows.seen)))
 
-    epoch_ended = step_ended
+    epoch_ended = batch_evaluated = step_ended
 
 
 def built(file, overrides):

@@ -51,6 +51,11 @@ class Saver:
             self.saved = step
             LOGGER.debug("saved step %d", step)
 
+    def surface(self) -> None:
+        """Raise what the thread raised, if it is done: a bug must not wait for the next save."""
+        if self._writing and self._writing.done():
+            self.wait()
+
     def wait(self) -> None:
         """Until what was begun is done. A bug in the thread is raised here."""
         if self._writing:

@@ -26,8 +26,8 @@ SCRATCH, TRASH, BAD, LEFT = ".tmp-", ".trash-", ".bad-", ".left-"
 """Prefixes: half written, half removed, damaged, newer than the one that a run went on from."""
 KEPT = "kept"
 """Marks a checkpoint that stays."""
-NEWEST = 2
-"""So many stay in any case: the last one may be hit while it is the only one."""
+ROLLING = 2
+"""So many of the newest stay at least: the last one may be hit while it is the only one."""
 STATE = "state.json"
 
 
@@ -38,12 +38,20 @@ class Checkpoint:
     folder: Path
     step: int
     """Optimizer steps that were done."""
-    files: Mapping[str, bytes] = attrs.field(repr=False)
+    files: dict[str, bytes] = attrs.field(repr=False)
 
     @property
     def plain(self) -> Any:
         """The state without its tensors, as `state.split` wrote it."""
         return json.loads(self.files[STATE])
+
+    def ending(self, end: str) -> dict[str, bytes]:
+        """Its files whose names end so."""
+        return {name: data for name, data in self.files.items() if name.endswith(end)}
+
+    def release(self) -> None:
+        """Forget what the files hold, once it is where it belongs; a run would keep it in memory to its end."""
+        self.files.clear()
 
 
 @attrs.frozen
@@ -52,6 +60,8 @@ class Store:
 
     folder: Path
     files: Files = attrs.field(factory=Files)
+    n_rolling: int = ROLLING
+    """The newest, which stay though nobody said so."""
 
     def save(self, step: int, parts: Mapping[str, Iterable[Chunk]], *, is_kept: bool = False) -> Path:
         """Make a checkpoint of files by name; when this returns, it outlives a power cut. Raises OSError, and leaves the others.
@@ -88,7 +98,7 @@ class Store:
     def prune(self) -> None:
         """Remove what need not stay. What cannot be removed is said, and harms nobody."""
         try:
-            for folder in self.folders()[NEWEST:]:
+            for folder in self.folders()[self.n_rolling :]:
                 if not (folder / KEPT).exists():
                     self.remove(folder)
         except OSError as error:
@@ -160,9 +170,9 @@ class Store:
             self.files.sync_folder(self.folder)
             self.files.remove(self.folder / ".probed")
         free = shutil.disk_usage(self.folder).free
-        if free < NEWEST * size:
-            needed, there = (round(each / 1e6) for each in (NEWEST * size, free))
-            raise CheckpointError(f"{self.folder}: {NEWEST} checkpoints need {needed} MB, {there} MB are free; make room")
+        if free < ROLLING * size:
+            needed, there = (round(each / 1e6) for each in (ROLLING * size, free))
+            raise CheckpointError(f"{self.folder}: {ROLLING} checkpoints need {needed} MB, {there} MB are free; make room")
 
     @contextlib.contextmanager
     def explained(self) -> Iterator[None]:

@@ -1,5 +1,6 @@
 """N ranks against one on a user's own config, plugins and data (`ddpkit verify-ddp`). Nothing stays on the disk."""
 
+import gc
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -75,6 +76,7 @@ def record_here(file: Path, options: Options, n_steps: int, folder: Path) -> Non
     config, found = read(file, options)
     check(config, found, launch.n_ranks(config))
     recording.save(recording.record(config, found, n_steps), folder)
+    gc.collect()  # the process group too: a thread of it that outlives the interpreter aborts the process
 
 
 def read(file: Path, options: Options) -> tuple[Config, Plugins]:

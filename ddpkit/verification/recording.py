@@ -11,8 +11,9 @@ from torch import Tensor
 
 from ddpkit import build, dist, run_folder
 from ddpkit.config import Config
-from ddpkit.engine import Engine, Tally, added_up
+from ddpkit.engine import Engine
 from ddpkit.plugins import Plugins
+from ddpkit.tally import Tally, added_up
 from ddpkit.verification import DTYPES
 from ddpkit.verification.comparison import Recording
 
