@@ -139,11 +139,12 @@ def join_world(
             return
         chosen_backend = {"cuda": "nccl", "cpu": "gloo"}[chosen.type] if backend == "auto" else backend
         limit = dt.timedelta(seconds=timeout)
-        store = next(rendezvous(init_method, rank, size, timeout=limit))[0]
+        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")  # torch's agent may keep its store over them
+        store = PrefixStore(f"ddpkit/{attempt}", next(rendezvous(init_method, rank, size, timeout=limit))[0])
         refuse_other_plugins(store, rank, size, manifest)
         torch.distributed.init_process_group(
             chosen_backend,
-            store=PrefixStore("ddpkit", store),
+            store=store,
             rank=rank,
             world_size=size,
             timeout=limit,

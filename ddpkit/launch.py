@@ -30,10 +30,14 @@ REPORTS = "DDPKIT_REPORTS"
 LAUNCHER = "DDPKIT_LAUNCHER"
 """Environment of our ranks: the process that started them."""
 LISTENS = "listens"
-"""The file with the process id of the first rank, in the folder for reports, while it understands SIGUSR1."""
+"""The file with the process id of the first rank, in the folder for reports, while it understands signals."""
+PASSED_ON = {signal.SIGTERM: signal.SIGUSR2, signal.SIGINT: signal.SIGINT, signal.SIGUSR1: signal.SIGUSR1}
+"""What the first rank is told: it saves, and all end or go on. SIGTERM is the agent's, which ends a failed run with it."""
+GRACE = 120.0
+"""Seconds for ranks to finish a step and save, after which they are ended; `TORCH_ELASTIC_SHUTDOWN_TIMEOUT` has another."""
 AGENT = "torch.distributed.elastic"
 """Loggers of torch's launcher, whose lines are not for our users."""
-HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+HANDLED = (signal.SIGHUP, signal.SIGQUIT)
 """Signals for which torch's agent sets handlers and leaves them."""
 
 
@@ -90,9 +94,9 @@ def visible_gpus(run: schema.Run) -> int:
 def start_ranks(n: int, arguments: Sequence[str], max_restarts: int = 0) -> None:
     """Run `python -m ddpkit ARGUMENTS` once a rank, to the end.
 
-    When one fails, all are ended, and started again `max_restarts` times. SIGTERM and SIGINT are passed on, and ranks that
-    train save then and end; SIGUSR1 makes them save and go on. Raises what the first rank reports: ConfigError as it was
-    raised there, else RankError.
+    When one fails, all are ended, and started again `max_restarts` times. On SIGTERM and SIGINT ranks that train save and
+    end; a second one ends them at once. SIGUSR1 makes them save and go on. Raises what the first rank reports: ConfigError
+    as it was raised there, else RankError.
     """
     importlib.import_module("torch.distributed.launcher.api")  # makes the agent's loggers, for `prepared` to silence
     from torch.distributed.elastic.multiprocessing.api import SignalException  # noqa: PLC0415
@@ -104,10 +108,7 @@ def start_ranks(n: int, arguments: Sequence[str], max_restarts: int = 0) -> None
         except ChildFailedError as error:
             raise first_failure(error.failures, Path(folder)) from None
         except SignalException as error:
-            if error.sigval not in STOPS:
-                raise RankError(f"ended by {error.sigval.name}") from None
-            early = Stopped(f"ended by {error.sigval.name} before training, or after it", STOPS[error.sigval])
-            raise next(iter(stopped(Path(folder))), early) from None
+            raise RankError(f"ended by {error.sigval.name}") from None
         for report in stopped(Path(folder)):
             raise report
 
@@ -132,6 +133,7 @@ def elastic_agent(n: int, folder: str, max_restarts: int) -> Any:
         local_addr="localhost",
         max_restarts=max_restarts,
         monitor_interval=0.1,
+        signals_to_handle=",".join(number.name for number in HANDLED),
         logs_specs=DefaultLogsSpecs(log_dir=folder),
     )
     return elastic_launch(config, sys.executable)
@@ -151,11 +153,13 @@ def prepared(folder: str) -> Iterator[None]:
     for log in spoke:
         log.disabled = True
     os.environ |= mine
+    messenger = Messenger(Path(folder))
     if in_main_thread:
-        handlers[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, lambda *_: pass_on(Path(folder)))
+        handlers |= {number: signal.signal(number, messenger.asked) for number in PASSED_ON}
     try:
         yield
     finally:
+        messenger.close()
         for name, value in before.items():
             os.environ.pop(name, None) if value is None else os.environ.update({name: value})
         for number, handler in handlers.items():
@@ -164,16 +168,51 @@ def prepared(folder: str) -> Iterator[None]:
             log.disabled = False
 
 
-def pass_on(folder: Path) -> None:
-    """SIGUSR1 to the first rank, if it listens by now; it tells the others."""
-    for file in folder.glob(LISTENS):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(int(file.read_text()), signal.SIGUSR1)
+@attrs.define
+class Messenger:
+    """Passes signals on to the first rank, which tells the others."""
+
+    folder: Path
+    """For reports."""
+    patience: threading.Timer | None = None
+    """Until ranks that were asked to end are ended."""
+
+    def asked(self, number: int, _frame: object) -> None:
+        """The launcher's handler. Raises Stopped when nobody listens, and at a second signal that ends a run."""
+        asked = signal.Signals(number)
+        is_told = self.patience is None and self.told(PASSED_ON[asked])
+        if asked not in STOPS:
+            return
+        if not is_told:
+            how = "at once; '--resume' goes on from the newest checkpoint" if self.patience else "before training, or after it"
+            raise Stopped(f"ended by {asked.name} {how}", STOPS[asked])
+        grace = float(os.environ.get("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", GRACE))
+        self.patience = threading.Timer(grace, os.kill, (os.getpid(), asked))
+        self.patience.daemon = True
+        self.patience.start()
+
+    def told(self, number: signal.Signals) -> bool:
+        """Whether the first rank listens; then it was told."""
+        for file in self.folder.glob(LISTENS):
+            with contextlib.suppress(ProcessLookupError, ValueError):
+                os.kill(int(file.read_text()), number)
+                return True
+        return False
+
+    def close(self) -> None:
+        """The ranks have ended."""
+        if self.patience:
+            self.patience.cancel()
+
+
+def stop_signals() -> Mapping[signal.Signals, ExitCode]:
+    """What asks this process to save and end. Our ranks have it from their launcher alone."""
+    return {PASSED_ON[number]: code for number, code in STOPS.items()} if is_our_rank() else STOPS
 
 
 @contextlib.contextmanager
 def listening() -> Iterator[None]:
-    """While this rank understands SIGUSR1, its launcher knows of it."""
+    """While this rank understands signals, its launcher knows of it."""
     if not is_our_rank() or os.environ["RANK"] != "0":
         yield
         return

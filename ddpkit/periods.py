@@ -15,7 +15,7 @@ class Periods:
     epochs: int
     """Of the whole run."""
     steps: int
-    """Of the whole run."""
+    """Of an epoch."""
 
     @classmethod
     def of(cls, train: schema.Train, steps_per_epoch: int) -> "Periods":
@@ -25,7 +25,7 @@ class Periods:
             rolling=train.save_recovery_period,
             seconds=train.save_recovery_seconds,
             epochs=train.epoch,
-            steps=train.epoch * steps_per_epoch,
+            steps=steps_per_epoch,
         )
 
     def is_kept(self, epoch: int) -> bool:
@@ -36,9 +36,13 @@ class Periods:
         """Whether this epoch ends with a recovery point."""
         return self.rolling >= 1 and every(self.rolling, self.epochs, epoch)
 
+    def is_last_of_epoch(self, step: int) -> bool:
+        """Whether nothing of an epoch is left to train after this step of it (from 1)."""
+        return step == self.steps
+
     def saves_step(self, step: int) -> bool:
         """Whether this optimizer step of the run (from 1) ends with a recovery point."""
-        return 0 < self.rolling < 1 and every(self.rolling, self.steps, step)
+        return 0 < self.rolling < 1 and every(self.rolling, self.epochs * self.steps, step)
 
 
 def every(period: float, total: int, number: int) -> bool:

@@ -18,6 +18,7 @@ from ddpkit.errors import ConfigError
 from ddpkit.loader import Batches
 from ddpkit.plugins import Plugins
 from ddpkit.protocols import Row
+from ddpkit.resume import Origin
 
 RESCHEDULED = {("train", "epoch"), ("train", "optimizer"), ("train", "lr_scheduler")}
 """Tables that rates and the options of the optimizer come from."""
@@ -38,15 +39,18 @@ class Record:
     """What became another since the run began, and when."""
 
     @classmethod
-    def of(cls, config: Config, plugins: Plugins, engine: Engine) -> "Record":
-        """Of a run that was built."""
+    def of(cls, config: Config, plugins: Plugins, engine: Engine, origin: Origin | None = None) -> "Record":
+        """Of a run that was built. Raises ConfigError when its data is not that of the run that goes on."""
         parts = {"train": engine.train, "valid": engine.valid, "test": engine.test}
-        return cls(
+        made = cls(
             config=config,
             plugins=run_folder.plugins_of(config, plugins),
             environment=environment_of(engine.world),
             data={part: data_of(batches) for part, batches in parts.items() if batches},
         )
+        if origin and origin.checkpoint:
+            made.refuse_other_data(origin.checkpoint.plain["run"]["data"], origin.allowed)
+        return made
 
     def plain(self, history: Sequence[Row]) -> dict[str, Any]:
         """As plain data, with the epochs so far."""
@@ -101,7 +105,7 @@ def data_of(batches: Batches) -> dict[str, Any]:
     """How many samples a part has, and a digest of which: positions; classes and names of files where a dataset tells them."""
     dataset, indices = batches.samples.dataset, batches.sampler.indices
     digest = hashlib.sha256(np.asarray(indices, dtype=np.int64).tobytes())
-    for name in ("targets", "samples"):
+    for name in ("targets", "samples", "files"):
         known = getattr(dataset, name, None)
         if isinstance(known, list | tuple | torch.Tensor | np.ndarray) and len(known) > max(indices, default=-1):
             digest.update(json.dumps([told(known[index]) for index in indices]).encode())

@@ -16,7 +16,6 @@ from ddpkit.checkpoint.saver import Saver
 from ddpkit.checkpoint.state import Staging, load, size_of
 from ddpkit.checkpoint.store import Checkpoint, Store
 from ddpkit.checkpoint.weights import BEST, WeightsFolder
-from ddpkit.config import Config
 from ddpkit.dist import World
 from ddpkit.engine import Engine
 from ddpkit.errors import CheckpointError, ExitCode, Stopped
@@ -49,6 +48,8 @@ class Checkpoints(Recovery):
     wish: Wish
     about: Callable[[], Mapping[str, Any]]
     """What a run is beside its engine: tensors and plain data. Rank 0's is asked."""
+    is_due: bool = False
+    """The epoch ends with a save."""
     agreement: Agreement = attrs.field(init=False)
     looked_at: float = attrs.field(factory=time.monotonic)
     saved_at: float = attrs.field(factory=time.monotonic)
@@ -59,8 +60,11 @@ class Checkpoints(Recovery):
     def step_ended(self, engine: Engine) -> None:
         """Save if it is due or asked for. Raises Stopped, on every rank alike."""
         self.look()
-        stop, save = self.agreement.heard(self.wish.stop, self.wish.save)
-        self.act(engine, stop, save=bool(save) or self.periods.saves_step(engine.progress.step))
+        stop, heard = self.agreement.heard(self.wish.stop, self.wish.save)
+        save = bool(heard) or self.periods.saves_step(engine.progress.step)
+        if self.periods.is_last_of_epoch(engine.progress.step_in_epoch) and not stop:
+            self.is_due, save = save, False  # once it is evaluated: a step is saved once
+        self.act(engine, stop, save=save)
 
     def batch_evaluated(self, engine: Engine) -> None:
         """The same if it is asked for: the run is where it was after its last step, and will evaluate again."""
@@ -77,7 +81,8 @@ class Checkpoints(Recovery):
         is_kept = is_last or self.periods.is_kept(epoch)
         if is_last:
             stop = 0  # nothing is left to stop
-        self.act(engine, stop, save=bool(save) or is_kept or self.periods.ends_with_save(epoch), is_kept=is_kept)
+        is_due, self.is_due = self.is_due or bool(save) or self.periods.ends_with_save(epoch), False
+        self.act(engine, stop, save=is_due or is_kept, is_kept=is_kept)
         if is_last and self.saver:
             self.saver.finish(engine.progress.step)
 
@@ -122,7 +127,7 @@ class Checkpoints(Recovery):
 @contextlib.contextmanager
 def recovering(
     engine: Engine,
-    config: Config,
+    record: Record,
     plugins: Plugins,
     weights: WeightsFolder,
     folder: RunFolder | None,
@@ -130,18 +135,17 @@ def recovering(
 ) -> Iterator[None]:
     """Let a run that was built go on from where it was; save it, and listen to signals, while this lasts.
 
-    Every rank must enter it. `folder`: rank 0's. Raises ConfigError when the data is not that of the run, CheckpointError
-    when the checkpoint does not fit or none can be written.
+    Every rank must enter it. `folder`: rank 0's. Raises CheckpointError when the checkpoint does not fit, or none can be written.
     """
-    info, record = RunInfo.of(config, engine, run_folder.path_of(config.run)), Record.of(config, plugins, engine)
-    newest = None
+    config, newest = record.config, None
+    info = RunInfo.of(config, engine, run_folder.path_of(config.run))
     if origin and origin.checkpoint:
         newest = origin.checkpoint.step
-        record = gone_on(engine, origin, origin.checkpoint, record, plugins, info)
+        record = gone_on(engine, origin.checkpoint, record, plugins, info)
         if folder:
             weights.go_back(engine.progress.epoch, origin.checkpoint.ending(BEST))
         origin.checkpoint.release()
-    wish = Wish()
+    wish = Wish(launch.stop_signals())
     with saving(folder, engine, config.run.train.save_recovery_keep, newest) as saver, wish.listening(), launch.listening():
         engine.recovery = Checkpoints(
             folder=info.folder,
@@ -169,11 +173,10 @@ def saving(folder: RunFolder | None, engine: Engine, n_rolling: int, newest: int
         yield saver
 
 
-def gone_on(engine: Engine, origin: Origin, checkpoint: Checkpoint, record: Record, plugins: Plugins, info: RunInfo) -> Record:
+def gone_on(engine: Engine, checkpoint: Checkpoint, record: Record, plugins: Plugins, info: RunInfo) -> Record:
     """Put the state of a checkpoint into a run that was built; returns its record, with what changed since then."""
     state = load(checkpoint)
     before, kept = state.pop("run"), state.pop("plugins")
-    record.refuse_other_data(before["data"], origin.allowed)
     losses = [row.get("valid/loss", row["train/loss"]) for row in before["history"]]
     losses = [math.nan if loss is None else loss for loss in losses]
     try:

@@ -91,9 +91,11 @@ def settled(config: Config, origin: Origin) -> Config:
 
 
 def is_finished(config: Config, origin: Origin) -> bool:
-    """Whether nothing is left to do: it came to its end, and no more epochs are asked for."""
+    """Whether nothing is left to do: it came to its end, which is where it goes on, and no more epochs are asked for."""
     marker = origin.folder / run_folder.FINISHED
     if not marker.exists():
         return False
     end = json.loads(marker.read_text(encoding="utf-8"))
+    if origin.checkpoint is None or origin.checkpoint.step < end["step"]:
+        return False
     return bool(end["is_over"]) or config.run.train.epoch <= int(end["epoch"])

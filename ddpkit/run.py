@@ -24,6 +24,7 @@ from ddpkit.resume import Origin
 from ddpkit.run_folder import RunFolder, RunResult
 
 if TYPE_CHECKING:
+    from ddpkit.checkpoint.weights import WeightsFolder
     from ddpkit.dist import World
     from ddpkit.engine import Engine
 
@@ -114,8 +115,8 @@ def found_again(config: Config, found: Plugins, options: Options) -> tuple[Confi
 def train(config: Config, found: Plugins, options: Options, origin: Origin | None) -> RunResult | None:
     """What every rank does: join, build, go on from where the run was, fit, test."""
     from ddpkit import build, dist, terminal  # noqa: PLC0415 - torch is for ranks alone
-    from ddpkit.checkpoint.weights import WeightsFolder  # noqa: PLC0415
     from ddpkit.precision import kernels  # noqa: PLC0415
+    from ddpkit.record import Record  # noqa: PLC0415
     from ddpkit.recovery import recovering  # noqa: PLC0415
 
     ddp, used = config.run.ddp, run_folder.plugins_of(config, found)
@@ -128,14 +129,13 @@ def train(config: Config, found: Plugins, options: Options, origin: Origin | Non
             engine.train_step(next(engine.steps()))
             return None
 
+        record = Record.of(config, found, engine, origin)
         with opened(config, found, environment_of(world, options), origin, is_main=world.is_main) as folder:
             world.barrier()  # from here on the folder is there for all
             terminal.announce(config, used, engine, run_folder.path_of(config.run))
-            kept = config.run.output
-            path = run_folder.path_of(config.run) / "weights"
-            weights = WeightsFolder(path, kept.save_best, kept.save_last, kept.save_interval)
+            weights = weights_of(config.run)
             with watchers_of(config, found, engine, folder) as watchers:
-                with recovering(engine, config, found, weights, folder, origin):
+                with recovering(engine, record, found, weights, folder, origin):
                     engine.fit(weights, watchers)
                 if engine.test is not None and config.run.private.mode == 0:
                     test_metrics = engine.test_best(weights)
@@ -162,6 +162,14 @@ def opened(
         with lock.held(origin.folder):
             rows = origin.checkpoint.plain["run"]["history"] if origin.checkpoint else []
             yield RunFolder.reopen(config, found, environment, rows)
+
+
+def weights_of(run: schema.Run) -> "WeightsFolder":
+    """What keeps the weights that the config asks for."""
+    from ddpkit.checkpoint.weights import WeightsFolder  # noqa: PLC0415
+
+    kept = run.output
+    return WeightsFolder(run_folder.path_of(run) / "weights", kept.save_best, kept.save_last, kept.save_interval)
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ import attrs
 
 from ddpkit import config as config_file
 from ddpkit import log, schema
-from ddpkit.checkpoint.files import Files, replace_file
+from ddpkit.checkpoint.files import REMEDY, Files, explained, replace_file
 from ddpkit.config import Config
 from ddpkit.errors import ConfigError, PluginError, Problem
 from ddpkit.plugins import Plugins
@@ -84,7 +84,8 @@ class RunFolder:
 
     def write(self, name: str, text: str) -> None:
         """A text file: the old one, or the new one."""
-        replace_file(Files(), self.path / name, [text.encode()])
+        with explained(self.path, REMEDY):
+            replace_file(Files(), self.path / name, [text.encode()])
 
     def write_json(self, name: str, value: Any) -> None:
         """A JSON file for people and scripts."""
@@ -95,16 +96,16 @@ class RunFolder:
 
     def epoch_ended(self, row: Row) -> None:
         """Append to history, in both formats."""
-        stored = storable(row)
-        with (self.path / HISTORY).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(stored, allow_nan=False) + "\n")
-        table = self.path / "history.csv"
-        is_new = not table.exists()
-        with table.open("a", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, list(row), lineterminator="\n")
-            if is_new:
-                writer.writeheader()
-            writer.writerow(stored)
+        stored, table = storable(row), self.path / "history.csv"
+        with explained(self.path, REMEDY):
+            is_new = not table.exists()
+            with (self.path / HISTORY).open("a", encoding="utf-8") as file:
+                file.write(json.dumps(stored, allow_nan=False) + "\n")
+            with table.open("a", encoding="utf-8", newline="") as file:
+                writer = csv.DictWriter(file, list(row), lineterminator="\n")
+                if is_new:
+                    writer.writeheader()
+                writer.writerow(stored)
 
     def history(self) -> list[Row]:
         """The rows so far."""

@@ -4,18 +4,20 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from types import FrameType
 
 import attrs
 
-from ddpkit.errors import STOPS, ExitCode
+from ddpkit.errors import ExitCode
 
 
 @attrs.define
 class Wish:
     """What was asked since it was last looked at."""
 
+    stops: Mapping[signal.Signals, ExitCode]
+    """Signals that end the run, and how it then exits."""
     stop: int = 0
     """The exit code, once the run is saved; 0 = go on."""
     save: bool = False
@@ -28,7 +30,7 @@ class Wish:
         elif self.stop:
             os._exit(ExitCode.INTERRUPTED)
         else:
-            self.stop = STOPS[signal.Signals(number)]
+            self.stop = self.stops[signal.Signals(number)]
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
@@ -36,7 +38,7 @@ class Wish:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal.signal(number, self.noted) for number in (*STOPS, signal.SIGUSR1)}
+        before = {number: signal.signal(number, self.noted) for number in (*self.stops, signal.SIGUSR1)}
         try:
             yield
         finally:

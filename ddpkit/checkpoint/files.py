@@ -1,13 +1,18 @@
 """What a save does to the disk, one operation at a time: tests let each of them fail, or be the last."""
 
+import contextlib
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import attrs
 
+from ddpkit.errors import CheckpointError
+
 Chunk = bytes | bytearray | memoryview
+REMEDY = "make room; '--resume' goes on from the newest checkpoint"
+"""Where a run cannot write what it is for."""
 
 
 class Files:
@@ -61,6 +66,15 @@ class Written:
     size: int
     """Bytes."""
     sha256: str
+
+
+@contextlib.contextmanager
+def explained(folder: Path, remedy: str) -> Iterator[None]:
+    """The disk's refusal as a person's problem: raises CheckpointError in place of OSError."""
+    try:
+        yield
+    except OSError as error:
+        raise CheckpointError(f"{folder}: cannot be written: {error.strerror or error}; {remedy}") from error
 
 
 def write_file(files: Files, file: Path, chunks: Iterable[Chunk]) -> Written:

@@ -1,7 +1,8 @@
 """Saves beside the training: the loop waits for a copy in memory, a thread does the rest."""
 
+import contextlib
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -38,13 +39,15 @@ class Saver:
             is_kept: It stays for good.
         """
         self.wait()
-        parts = {name: chunks_of(file.open("rb")) for name, file in files.items()}  # stays what it is if the name is given away
-        self._writing = self._thread.submit(self.write, step, {**self.staging.stage(state), **parts}, is_kept=is_kept)
+        opened = {name: file.open("rb") for name, file in files.items()}  # stays what it is if the name is given away
+        self._writing = self._thread.submit(self.write, step, self.staging.stage(state), opened, is_kept=is_kept)
 
-    def write(self, step: int, parts: Mapping[str, Any], *, is_kept: bool) -> None:
+    def write(self, step: int, parts: Mapping[str, Iterable[Chunk]], opened: Mapping[str, BinaryIO], *, is_kept: bool) -> None:
         """In the thread. A disk that refuses is no reason to stop training."""
         try:
-            self.store.save(step, parts, is_kept=is_kept)
+            with contextlib.ExitStack() as stack:
+                files = {name: chunks_of(stack.enter_context(stream)) for name, stream in opened.items()}
+                self.store.save(step, {**parts, **files}, is_kept=is_kept)
         except OSError as error:
             LOGGER.warning("step %d is not saved: %s; the checkpoint before it stays, and training goes on", step, error)
         else:
@@ -75,6 +78,5 @@ class Saver:
 
 def chunks_of(stream: BinaryIO) -> Iterator[Chunk]:
     """What an open file holds."""
-    with stream:
-        while chunk := stream.read(CHUNK):
-            yield chunk
+    while chunk := stream.read(CHUNK):
+        yield chunk

@@ -9,14 +9,14 @@ import json
 import logging
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import attrs
 
 from ddpkit.checkpoint import manifest
-from ddpkit.checkpoint.files import Chunk, Files, remove_all, write_file
+from ddpkit.checkpoint.files import Chunk, Files, explained, remove_all, write_file
 from ddpkit.checkpoint.manifest import DamagedError
 from ddpkit.errors import CheckpointError
 
@@ -161,7 +161,7 @@ class Store:
 
     def probe(self, size: int) -> None:
         """Find out before training whether checkpoints of `size` bytes can be kept. Raises CheckpointError."""
-        with self.explained():
+        with explained(self.folder, "choose another 'output_dir'"):
             self.folder.mkdir(parents=True, exist_ok=True)
             for leftover in self.folder.glob(".probe*"):
                 leftover.unlink()
@@ -173,12 +173,3 @@ class Store:
         if free < ROLLING * size:
             needed, there = (round(each / 1e6) for each in (ROLLING * size, free))
             raise CheckpointError(f"{self.folder}: {ROLLING} checkpoints need {needed} MB, {there} MB are free; make room")
-
-    @contextlib.contextmanager
-    def explained(self) -> Iterator[None]:
-        """The disk's refusal as a person's problem."""
-        try:
-            yield
-        except OSError as error:
-            message = f"{self.folder}: no checkpoint can be written here: {error.strerror}; choose another 'output_dir'"
-            raise CheckpointError(message) from error

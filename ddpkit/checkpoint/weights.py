@@ -4,10 +4,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import attrs
+from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 from torch import nn
 
-from ddpkit.checkpoint.files import Files, replace_file
+from ddpkit.checkpoint.files import REMEDY, Files, explained, replace_file
 
 BEST = "best.safetensors"
 LAST = "last.safetensors"
@@ -16,7 +17,10 @@ LAST = "last.safetensors"
 def save_weights(model: nn.Module, file: Path) -> None:
     """Write parameters and buffers; a crash leaves the old file or the new one."""
     scratch, files = file.with_name(f".{file.name}.tmp"), Files()
-    save_model(model, str(scratch))
+    try:
+        save_model(model, str(scratch))
+    except SafetensorError as error:  # its word for what the disk said
+        raise OSError(str(error)) from error
     with scratch.open("rb") as written:
         files.sync(written.fileno())
     files.rename(scratch, file)
@@ -40,14 +44,13 @@ class WeightsFolder:
     def epoch_ended(self, model: nn.Module, epoch: int, *, is_best: bool, prefix: str = "") -> None:
         """Save what this epoch calls for, under names that begin with `prefix`.
 
-        The best are written in any case: the run is tested with them.
+        The best are written in any case: the run is tested with them. Raises CheckpointError.
         """
-        if is_best:
-            save_weights(model, self.file(prefix, BEST))
-        if self.save_last:
-            save_weights(model, self.file(prefix, LAST))
-        if self.save_interval and epoch % self.save_interval == 0:
-            save_weights(model, self.file(prefix, f"epoch-{epoch:04d}.safetensors"))
+        kept = self.save_interval and epoch % self.save_interval == 0
+        names = [BEST] * is_best + [LAST] * self.save_last + [f"epoch-{epoch:04d}.safetensors"] * bool(kept)
+        with explained(self.folder, REMEDY):
+            for name in names:
+                save_weights(model, self.file(prefix, name))
 
     def best_files(self, prefixes: Iterable[str]) -> dict[str, Path]:
         """Of these candidates, as far as they are there."""
