@@ -7,13 +7,14 @@ from pathlib import Path
 
 import attrs
 
-from ddpkit import launch, tables, verification
+from ddpkit import launch, tables
 from ddpkit.commands import plugin_options
 from ddpkit.commands.run import positive
 from ddpkit.config import parse_overrides
 from ddpkit.errors import ExitCode
 from ddpkit.run import Options
-from ddpkit.verification import Report
+from ddpkit.verification import ranks
+from ddpkit.verification.ranks import Report
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,11 +41,11 @@ def main(arguments: argparse.Namespace) -> int:
     )
     if arguments.record:
         with launch.as_rank():
-            verification.record_here(arguments.file, options, arguments.steps, arguments.record)
+            ranks.record_here(arguments.file, options, arguments.steps, arguments.record)
         return ExitCode.DONE
     if arguments.nproc == 1 or launch.is_rank():
         arguments.error("it starts its ranks itself, two or more")
-    report = verification.verify(arguments.file, options, arguments.steps)
+    report = ranks.verify(arguments.file, options, arguments.steps)
     if arguments.json:
         sys.stdout.write(json.dumps(as_json(report), indent=2) + "\n")
     else:

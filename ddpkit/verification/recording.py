@@ -14,8 +14,8 @@ from ddpkit.config import Config
 from ddpkit.engine import Engine
 from ddpkit.plugins import Plugins
 from ddpkit.tally import Tally, added_up
-from ddpkit.verification import DTYPES
 from ddpkit.verification.comparison import Recording
+from ddpkit.verification.ranks import DTYPES
 
 VALID_BATCHES = 8
 """Micro-batches of the valid part that are evaluated."""

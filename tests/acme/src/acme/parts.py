@@ -46,6 +46,38 @@ class LazyNet(nn.Sequential):
         super().__init__(nn.Flatten(), nn.LazyLinear(8), nn.LazyBatchNorm1d(), nn.ReLU(), nn.LazyLinear(n_classes))
 
 
+class Willful(TinyNet):
+    """Has initial weights from a generator of its own."""
+
+    def __init__(self, n_pixels: int = 64):
+        super().__init__(n_pixels)
+        nn.init.normal_(self[1].weight, generator=torch.Generator().manual_seed(time.time_ns() % 2**40))
+
+
+class Tired(TinyNet):
+    """Does less with each call, which it counts in no buffer."""
+
+    def __init__(self, n_pixels: int = 64):
+        super().__init__(n_pixels)
+        self.calls = 0
+
+    def forward(self, images):
+        self.calls += self.training
+        return super().forward(images) / self.calls**0.5 if self.training else super().forward(images)
+
+
+class Moody(nn.Module):
+    """Cross-entropy that grows with each call in training, which no state_dict tells."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, outputs, targets):
+        self.calls += outputs.requires_grad
+        return nn.functional.cross_entropy(outputs, targets) * (1 + self.calls)
+
+
 class Troubled(TinyNet):
     """Raises, or sleeps, in the training forward number `at` of rank 1; notes the time of it in the file `note`."""
 

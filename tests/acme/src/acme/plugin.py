@@ -8,6 +8,8 @@ def ddpkit_models():
     yield Component("convnet", "acme.parts:ConvNet", doc="a convolution with BatchNorm")
     yield Component("forgetful", "acme.parts:Forgetful", doc="one hidden layer, and one that is never called")
     yield Component("lazynet", "acme.parts:LazyNet", doc="layers that learn their shapes from the first images")
+    yield Component("willful", "acme.parts:Willful", doc="draws its weights from a generator of its own")
+    yield Component("tired", "acme.parts:Tired", doc="counts its calls")
     yield Component("troubled", "acme.parts:Troubled", doc="fails or dawdles when told to")
 
 
@@ -16,6 +18,7 @@ def ddpkit_criteria():
     yield Component("fragile", "acme.parts:fragile_criterion", doc="cross-entropy that breaks on rank 1")
     yield Component("lopsided", "acme.parts:lopsided", doc="cross-entropy that is no mean over samples")
     yield Component("deaf", "acme.parts:deaf", doc="cross-entropy without a gradient")
+    yield Component("moody", "acme.parts:Moody", doc="cross-entropy that counts its calls")
     yield Component("first_pixel", "acme.parts:first_pixel", doc="cross-entropy of one pixel")
 
 

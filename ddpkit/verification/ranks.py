@@ -1,0 +1,99 @@
+"""N ranks against one on a user's own config, plugins and data (`ddpkit verify-ddp`). Nothing stays on the disk."""
+
+import gc
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import attrs
+
+from ddpkit import config as config_file
+from ddpkit import launch, log, plugins, run_folder
+from ddpkit.check import check
+from ddpkit.config import Config
+from ddpkit.errors import ConfigError
+from ddpkit.plugins import Plugins
+from ddpkit.policy import policy_of
+from ddpkit.run import Options, refuse_device
+from ddpkit.verification.comparison import Comparison, compare
+
+DTYPES: tuple[Literal["float64", "float32"], ...] = ("float64", "float32")
+"""Number formats; what differs in the first is no rounding."""
+UNREACHED = ("ddp", "find_unused_parameters")
+"""Where a run on several ranks is refused for a parameter without a gradient."""
+
+
+@attrs.frozen(kw_only=True)
+class Report:
+    """What was seen."""
+
+    n_ranks: int
+    comparison: Comparison
+    causes: Sequence[str]
+    """Why N ranks give something else, each shown by a trial of its own; the likely one first."""
+
+    @property
+    def is_equal(self) -> bool:
+        """N ranks give what one gives, but for rounding."""
+        return self.comparison.first is None and not self.causes
+
+
+def verify(file: Path, options: Options, n_steps: int) -> Report:
+    """Train the first steps of a config on one rank and on several, and compare.
+
+    Raises ConfigError for what `run` would refuse, too.
+    """
+    config, found = read(file, options)
+    ranks = options.nproc or max(2, launch.n_ranks(config))
+    verdict = check(config, found, ranks)
+    log.warn([*found.warnings, *map(str, verdict.warnings)])
+    refuse_device(config, ranks)
+    with tempfile.TemporaryDirectory(prefix="ddpkit-") as folder:
+        seed = run_folder.settle(config.run).seed
+        try:
+            launch.start_ranks(ranks, rank_arguments(file, options, seed, n_steps, folder))
+        except ConfigError as error:
+            if [problem.path for problem in error.problems] != [UNREACHED]:
+                raise
+            return Report(n_ranks=ranks, comparison=Comparison(()), causes=[error.problems[0].message])
+        return compared(settled(config, seed), found, n_steps, Path(folder), ranks)
+
+
+def compared(config: Config, found: Plugins, n_steps: int, folder: Path, n_ranks: int) -> Report:
+    """One rank, here, beside what the others recorded."""
+    from ddpkit.verification import causes, recording  # noqa: PLC0415 - torch
+
+    alone = recording.record(config, found, n_steps)
+    comparison = compare(alone, {dtype: recording.load(folder, dtype) for dtype in DTYPES})
+    return Report(n_ranks=n_ranks, comparison=comparison, causes=causes.found(config, found) if comparison.first else [])
+
+
+def record_here(file: Path, options: Options, n_steps: int, folder: Path) -> None:
+    """What each of the N ranks does."""
+    from ddpkit.verification import recording  # noqa: PLC0415 - torch
+
+    config, found = read(file, options)
+    check(config, found, launch.n_ranks(config))
+    recording.save(recording.record(config, found, n_steps), folder)
+    gc.collect()  # the process group too: a thread of it that outlives the interpreter aborts the process
+
+
+def read(file: Path, options: Options) -> tuple[Config, Plugins]:
+    """As `run` reads them."""
+    config = config_file.read(file, options.overrides)
+    return config, plugins.load(policy_of(config.run.plugins, options.block, no_plugins=options.no_plugins))
+
+
+def settled(config: Config, seed: int) -> Config:
+    """With the seed that was drawn, where the file leaves it open."""
+    return attrs.evolve(config, run=attrs.evolve(config.run, seed=seed))
+
+
+def rank_arguments(file: Path, options: Options, seed: int, n_steps: int, folder: str) -> list[str]:
+    """The command of a rank."""
+    overrides: Mapping[str, int] = {"seed": seed}
+    sets = [*options.overrides, *config_file.named_overrides(overrides)]
+    blocked = [part for name in options.block for part in ("-p", f"no:{name}")]
+    asked = ["--record", folder, "--steps", str(n_steps), *["--no-plugins"] * options.no_plugins, *blocked]
+    return ["verify-ddp", str(file), *asked, *[part for each in sets for part in ("--set", each.text())]]

@@ -1,0 +1,59 @@
+"""verify-resume kills a run, and names what a run that goes on does not have."""
+
+import json
+from pathlib import Path
+
+import pytest
+from blobs import BLOBS
+
+from ddpkit import config, plugins
+from ddpkit.cli import main
+from ddpkit.verification import repetition
+from ddpkit.verification.repetition import UNKNOWN
+
+CASES = {
+    UNKNOWN: {"model.config.dropout": 0.5, "dataset.config.noise": 0.1, "train.grad_accumulation_steps": 2},
+    "differs each time it is read: the dataset or a transform draws": {
+        "dataset": {"name": "restless", "split": {"train": 0.8, "valid": 0.2}}
+    },
+    "the model has other initial weights each time it is built (1.weight)": {"model.name": "willful"},
+    "the model gives other outputs for the same images under one seed": {"model.name": "tired"},
+    "(first in 1.weight): model, criterion or optimizer keeps something that is in no state_dict": {
+        "criterion": [{"type": "moody"}]
+    },
+}
+
+
+@pytest.mark.parametrize("cause", CASES)
+def test_each_cause_is_named_and_nothing_else(blobs, cause):
+    (named,) = repetition.found(config.load(blobs, config.named_overrides(CASES[cause])), plugins.load())
+
+    assert cause in named
+
+
+def test_a_sound_config_is_equal_and_leaves_no_trace(blobs, capsys):
+    options = ["--kills", "2", "--batches", "3", "--set", "model.config={n_pixels=64,dropout=0.5}", "--json"]
+
+    assert main(["verify-resume", blobs.name, *options]) == 0
+
+    report = json.loads(capsys.readouterr().out)
+    assert (report["equal"], report["n_ranks"], report["first"], report["causes"]) == (True, 1, None, [])
+    assert len(report["kills"]) == 2
+    assert report["n_steps"] >= 2
+    assert [file.name for file in Path().iterdir()] == [blobs.name]
+
+
+def test_the_first_tensor_that_differs_is_named_with_its_cause(blobs, capsys):
+    blobs.write_text(BLOBS.replace('"cross_entropy"', '"moody"'))
+
+    assert main(["verify-resume", blobs.name, "--kills", "1", "--batches", "3"]) == 1
+
+    different, cause = capsys.readouterr().out.splitlines()
+    assert different.startswith("different: killed after the steps ")
+    assert " is another: model 1." in different
+    assert cause.startswith("cause: the step after a snapshot is another")
+
+
+def test_a_mistake_of_the_config_is_one(blobs, capsys):
+    assert main(["verify-resume", blobs.name, "--set", "model.name=nonsense"]) == 2
+    assert "no model is called 'nonsense'" in capsys.readouterr().err
