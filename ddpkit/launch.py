@@ -109,6 +109,8 @@ def start_ranks(n: int, arguments: Sequence[str], max_restarts: int = 0) -> None
             raise first_failure(error.failures, Path(folder)) from None
         except SignalException as error:
             raise RankError(f"ended by {error.sigval.name}") from None
+        except EndedError as error:
+            raise error.stopped() from None
         for report in stopped(Path(folder)):
             raise report
 
@@ -168,6 +170,18 @@ def prepared(folder: str) -> Iterator[None]:
             log.disabled = False
 
 
+class EndedError(BaseException):
+    """A signal ends this process, wherever it is: no `except Exception` on the way, a plugin's or torch's, is to keep it."""
+
+    def __init__(self, number: signal.Signals, how: str) -> None:
+        super().__init__(f"ended by {number.name} {how}")
+        self.number = number
+
+    def stopped(self) -> Stopped:
+        """The same for people."""
+        return Stopped(str(self), STOPS[self.number])
+
+
 @attrs.define
 class Messenger:
     """Passes signals on to the first rank, which tells the others."""
@@ -178,14 +192,14 @@ class Messenger:
     """Until ranks that were asked to end are ended."""
 
     def asked(self, number: int, _frame: object) -> None:
-        """The launcher's handler. Raises Stopped when nobody listens, and at a second signal that ends a run."""
+        """The launcher's handler. Raises EndedError when nobody listens, and at a second signal that ends a run."""
         asked = signal.Signals(number)
         is_told = self.patience is None and self.told(PASSED_ON[asked])
         if asked not in STOPS:
             return
         if not is_told:
             how = "at once; '--resume' goes on from the newest checkpoint" if self.patience else "before training, or after it"
-            raise Stopped(f"ended by {asked.name} {how}", STOPS[asked])
+            raise EndedError(asked, how)
         grace = float(os.environ.get("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", GRACE))
         self.patience = threading.Timer(grace, os.kill, (os.getpid(), asked))
         self.patience.daemon = True
@@ -232,13 +246,16 @@ def stopped_by_signals() -> Iterator[None]:
         return
 
     def stop(number: int, _frame: object) -> None:
-        raise Stopped(f"ended by {signal.Signals(number).name} before training, or after it", STOPS[signal.Signals(number)])
+        raise EndedError(signal.Signals(number), "before training, or after it")
 
-    before = signal.signal(signal.SIGTERM, stop)
+    before = signal.signal(signal.SIGTERM, stop), signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # nothing to save yet
     try:
         yield
+    except EndedError as error:
+        raise error.stopped() from None
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in zip((signal.SIGTERM, signal.SIGUSR1), before, strict=True):
+            signal.signal(number, handler)
 
 
 def reports(folder: Path) -> list[dict[str, Any]]:

@@ -156,7 +156,12 @@ def recovering(
             wish=wish,
             about=lambda: {"run": record.plain(folder.history() if folder else []), "plugins": run_hooks.kept(plugins, info)},
         )
-        yield
+        try:
+            yield
+        except (RuntimeError, OSError) as error:
+            if not wish.stop:
+                raise
+            raise Stopped(f"ended by a signal, as others were before: {error}", ExitCode(wish.stop)) from error
         engine.recovery = Recovery()
 
 

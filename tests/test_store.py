@@ -1,6 +1,7 @@
 """A checkpoint is there whole or not at all, whatever happens while it is written, and damage is found."""
 
 import collections
+import contextlib
 import errno
 import json
 import os
@@ -309,16 +310,47 @@ def test_the_newest_two_stay_and_all_that_are_kept(store):
     assert steps_there(store) == [7, 6, 5, 2]
 
 
-def test_a_step_that_is_there_is_not_written_again_but_may_become_kept(store):
-    folder = save(store, 4)
-    inode = (folder / "state.json").stat().st_ino
-
+def test_a_step_that_is_saved_again_gives_way_and_stays_kept(store):
     save(store, 4, is_kept=True)
+    store.save(4, Staging().stage(state(40)))
     for step in (5, 6, 7):
         save(store, step)
 
-    assert (folder / "state.json").stat().st_ino == inode
     assert steps_there(store) == [7, 6, 4]
+    assert_same(load(store.open(store.folder / f"step-{4:012d}")), state(40))
+    assert len(names(store.folder)) == 3
+
+
+@pytest.mark.parametrize("number", [None, errno.EIO])
+def test_a_kill_or_an_error_while_a_step_gives_way_leaves_one_of_the_two(tmp_path, number):
+    first = tmp_path / "first"
+    first.mkdir()
+    save(Store(first), 9)
+    counting = Interposed(lambda *_: None)
+    shutil.copytree(first, tmp_path / "counted")
+    Store(tmp_path / "counted", counting).save(9, Staging().stage(state(90)))
+
+    for point in range(counting.done):
+        folder = tmp_path / str(point)
+        shutil.copytree(first, folder)
+
+        def stop(at, _name, _arguments, point=point):
+            if at == point and not number:
+                os._exit(0)
+            if at == point:
+                raise OSError(number, os.strerror(number))
+
+        child = os.fork()
+        if not child:
+            with contextlib.suppress(OSError):
+                Store(folder, Interposed(stop)).save(9, Staging().stage(state(90)))
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+
+        found = Store(folder).newest()
+        assert load(found)["progress"]["step"] in (9, 90)
+        Store(folder).tidy(9)
+        assert names(folder) == [f"step-{9:012d}"]
 
 
 def test_names_of_others_are_left_alone(store):

@@ -22,8 +22,8 @@ from ddpkit.errors import CheckpointError
 
 LOGGER = logging.getLogger(__name__)
 STEP = re.compile(r"step-(\d{12})")
-SCRATCH, TRASH, BAD, LEFT = ".tmp-", ".trash-", ".bad-", ".left-"
-"""Prefixes: half written, half removed, damaged, newer than the one that a run went on from."""
+SCRATCH, OLD, TRASH, BAD, LEFT = ".tmp-", ".old-", ".trash-", ".bad-", ".left-"
+"""Prefixes: half written, giving way, half removed, damaged, newer than the one that a run went on from."""
 KEPT = "kept"
 """Marks a checkpoint that stays."""
 ROLLING = 2
@@ -66,23 +66,38 @@ class Store:
     def save(self, step: int, parts: Mapping[str, Iterable[Chunk]], *, is_kept: bool = False) -> Path:
         """Make a checkpoint of files by name; when this returns, it outlives a power cut. Raises OSError, and leaves the others.
 
-        A step that is there already is as it would be now, and is left alone. `is_kept`: it stays for good.
+        One of the same step gives way to it. `is_kept`: it stays for good.
         """
         final = self.folder / f"step-{step:012d}"
-        if not final.exists():
-            scratch = self.folder / f"{SCRATCH}{final.name}"
-            try:
-                self.write(scratch, step, parts, is_kept=is_kept)
-            except BaseException:
-                shutil.rmtree(scratch, ignore_errors=True)
-                raise
-            self.files.rename(scratch, final)
-        elif is_kept and not (final / KEPT).exists():
-            write_file(self.files, final / KEPT, [])
-            self.files.sync_folder(final)
-        self.files.sync_folder(self.folder)
+        scratch = self.folder / f"{SCRATCH}{final.name}"
+        try:
+            self.write(scratch, step, parts, is_kept=is_kept or (final / KEPT).exists())
+            self.put(scratch, final)
+        except BaseException:
+            shutil.rmtree(scratch, ignore_errors=True)
+            self.restore()
+            raise
         self.prune()
         return final
+
+    def put(self, scratch: Path, final: Path) -> None:
+        """Give a whole checkpoint its name. Between the two names of one that gives way, `restore` finds it."""
+        old = final.with_name(f"{OLD}{final.name}")
+        if final.exists():
+            if old.exists():
+                remove_all(self.files, old)
+            self.files.rename(final, old)
+            self.files.sync_folder(self.folder)
+        self.files.rename(scratch, final)
+        self.files.sync_folder(self.folder)
+
+    def restore(self) -> None:
+        """Give one its name back that gave way to none."""
+        for old in self.folder.glob(f"{OLD}*"):
+            final = old.with_name(old.name.removeprefix(OLD))
+            if not final.exists():
+                with contextlib.suppress(OSError):  # another rank did it; else the one before is used
+                    self.files.rename(old, final)
 
     def write(self, scratch: Path, step: int, parts: Mapping[str, Iterable[Chunk]], *, is_kept: bool) -> None:
         """All files of a checkpoint, the manifest last."""
@@ -98,6 +113,8 @@ class Store:
     def prune(self) -> None:
         """Remove what need not stay. What cannot be removed is said, and harms nobody."""
         try:
+            for old in self.folder.glob(f"{OLD}*"):
+                remove_all(self.files, old)
             for folder in self.folders()[self.n_rolling :]:
                 if not (folder / KEPT).exists():
                     self.remove(folder)
@@ -122,6 +139,7 @@ class Store:
         Raises CheckpointError when all are damaged; then nothing is touched.
         """
         damaged: dict[Path, DamagedError] = {}
+        self.restore()
         for folder in self.folders():
             try:
                 found = self.open(folder)
@@ -146,8 +164,9 @@ class Store:
     def tidy(self, newest: int | None = None) -> None:
         """Once, before the first save: leftovers go; what is newer than the step from which the run goes on is set aside."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        for leftover in [*self.folder.glob(f"{SCRATCH}*"), *self.folder.glob(f"{TRASH}*")]:
-            shutil.rmtree(leftover)
+        for prefix in (SCRATCH, OLD, TRASH):
+            for leftover in self.folder.glob(f"{prefix}*"):
+                shutil.rmtree(leftover)
         for folder in self.folders():
             if newest is None or int(folder.name.removeprefix("step-")) > newest:
                 LOGGER.warning("%s is not of this run any more, and set aside: it went on from %s", folder, newest)

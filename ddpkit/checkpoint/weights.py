@@ -61,6 +61,8 @@ class WeightsFolder:
         """Make the folder what it was at the end of an epoch, with the best weights of then, by name of file."""
         for name, data in best.items():
             replace_file(Files(), self.folder / name, [data])
+        for leftover in self.folder.glob(".*.tmp"):
+            leftover.unlink()
         for file in self.folder.glob("*epoch-*.safetensors"):
             if int(file.stem.rpartition("-")[2]) > epoch:
                 file.unlink()

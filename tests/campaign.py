@@ -1,0 +1,291 @@
+"""A run that is killed at random instants, over and over, loses no save and ends with the bits of one that was left alone.
+
+    python -m tests.campaign --kills 1000
+    python -m tests.campaign --minutes 30 --kills 1000000
+    python -m tests.campaign --signals 200
+
+Kills are SIGKILL to one rank or to all; the run goes on with one rank or two, as the dice fall (`ddp.virtual_shards`). Signals
+are SIGTERM or SIGINT, from start-up to exit, to one process or to a launcher of two ranks. The last line counts; the exit code
+is 1 if a save was lost, a rank hung, an exit code was wrong or an end differs.
+"""
+
+import argparse
+import importlib
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import attrs
+
+from ddpkit.checkpoint.store import Store
+from ddpkit.errors import STOPS, CheckpointError
+
+PARTS = Path(__file__).with_name("campaign_parts.py")
+CONFIG = """\
+output_dir = "runs"
+task = "campaign"
+device = "cpu"
+metrics = ["accuracy"]
+postprocess = "classification"
+
+[ddp]
+virtual_shards = 2
+
+[model]
+name = "drilled"
+config = { n_classes = 10 }
+
+[[criterion]]
+type = "cross_entropy"
+
+[transform]
+ROTATION = [20]
+PIL_TO_TENSOR = []
+CONVERT_IMAGE_DTYPE = ["float32"]
+
+[dataset]
+name = "MNIST"
+config = { max_samples = 60 }
+
+[train]
+batch_size = 12
+epoch = 3
+ema_decay = 0.9
+save_recovery_period = 1e-9
+optimizer = { type = "adamw", learning_rate = 0.01, weight_decay = 0.1 }
+lr_scheduler = { type = "cosine", warmup = 0.5, update_policy = "step" }
+
+[private.log]
+verbose = false
+
+[plugins]
+files = ["PARTS"]
+enable = ["campaign_parts"]
+"""
+SEEDS = 3
+"""Runs that differ, each of which has an end to compare with."""
+PATIENCE = 30
+"""Seconds until a rank hangs."""
+
+
+@attrs.define
+class Ground:
+    """Where it takes place, and what was seen."""
+
+    folder: Path
+    dice: random.Random
+    ends: dict = attrs.field(factory=dict)
+    """Of the runs that were left alone, by seed."""
+    seconds: float = 1.0
+    """That such a run takes."""
+    kills: int = 0
+    signals: int = 0
+    runs: int = 0
+    equal: int = 0
+    lost: int = 0
+    wrong: list = attrs.field(factory=list)
+    """Exit codes and hangs, in words."""
+
+    def prepare(self):
+        """Import once, for all ranks to be forked with it; nothing of torch is run here."""
+        for name in (
+            "torch._dynamo",
+            "torchvision.transforms.v2",
+            "torchmetrics",
+            "ddpkit.commands.run",
+            "ddpkit.recovery",
+            "ddpkit.build",
+        ):
+            importlib.import_module(name)
+        os.chdir(self.folder)
+        Path("campaign.toml").write_text(CONFIG.replace("PARTS", str(PARTS)))
+        os.environ["OMP_NUM_THREADS"] = "1"
+        for seed in range(SEEDS):
+            started = time.monotonic()
+            if any(wait(ranks(1, f"alone-{seed}", seed), self.wrong)):
+                raise SystemExit(Path("output.txt").read_text())
+            self.seconds = time.monotonic() - started
+            self.ends[seed] = end_of(f"alone-{seed}")
+
+    def killed_run(self, more):
+        """One run from start to end, killed on its way while `more()`."""
+        name, seed, newest = f"killed-{self.runs}", self.runs % SEEDS, None
+        while not (run_folder(name) / "finished.json").exists():
+            processes = ranks(self.dice.choice((1, 2)), name, seed)
+            if more() and self.dice.random() < 0.9:
+                time.sleep(self.dice.random() * self.seconds * 1.2)
+                for process in self.dice.choice((processes, [self.dice.choice(processes)])):
+                    os.kill(process, signal.SIGKILL)
+                self.kills += 1
+                wait(processes, [], seconds=2)  # then the others are ended, as torch's agent does it
+            elif codes := [code for code in wait(processes, self.wrong) if code]:
+                raise SystemExit(f"{name} failed by itself, exit codes {codes}:\n{Path('output.txt').read_text()[-3000:]}")
+            newest = self.not_before(newest, name)
+        self.compare(name, seed)
+
+    def signalled_run(self):
+        """One run that a signal ends, maybe, and that goes on to its end."""
+        name, seed, number = f"signalled-{self.runs}", self.runs % SEEDS, self.dice.choice(list(STOPS))
+        launched = self.dice.random() < 0.25
+        process = launch(name, seed) if launched else ranks(1, name, seed)[0]
+        time.sleep(self.dice.random() * self.seconds * (12 if launched else 1.2))
+        os.kill(process, number)
+        self.signals += 1
+        (code,) = wait([process], self.wrong)
+        if code not in ({0, STOPS[number]} if is_trained(name) else {0, STOPS[number], -number}):
+            self.wrong.append(f"{name}: exit code {code} after {number.name}\n{Path('output.txt').read_text()[-2000:]}")
+        saved, done = newest_of(name), steps_of(name)
+        if code in STOPS.values() and done and saved != done:
+            self.lost += 1
+            self.wrong.append(f"{name}: {done} steps were done, {saved} are saved")
+        if any(wait(ranks(1, name, seed), self.wrong)):
+            self.wrong.append(f"{name} does not go on")
+        self.compare(name, seed)
+
+    def not_before(self, newest, name):
+        """The newest checkpoint; counted as lost if it is older than before, or none is good."""
+        try:
+            now = newest_of(name)
+        except CheckpointError as error:
+            self.lost, now = self.lost + 1, newest
+            self.wrong.append(str(error))
+        if newest and (now or 0) < newest:
+            self.lost += 1
+            self.wrong.append(f"{name}: step {newest} was saved, and the newest is {now}")
+        return now
+
+    def compare(self, name, seed):
+        """With the run that was left alone."""
+        end, alone = end_of(name), self.ends[seed]
+        self.runs += 1
+        self.equal += end == alone
+        self.wrong += [f"{name}: {part} is another" for part in alone if end[part] != alone[part]]
+
+    def verdict(self):
+        """The last line."""
+        return f"kills={self.kills} signals={self.signals} runs={self.runs} lost={self.lost} equal={self.equal}/{self.runs}"
+
+
+def options(name, seed):
+    return ["campaign.toml", "--resume", "--set", f"run_id={name}", "--set", f"seed={seed}"]
+
+
+def ranks(size, name, seed):
+    """Fork so many ranks of a run; their process ids."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    sys.stdout.flush()
+    processes = []
+    for number in range(size):
+        process = os.fork()
+        if not process:
+            rank(number, size, port, ["run", *options(name, seed)])
+        processes.append(process)
+    return processes
+
+
+def rank(number, size, port, arguments):
+    """The life of a rank, as torchrun would start it."""
+    from ddpkit.cli import main
+
+    place = {"RANK": number, "WORLD_SIZE": size, "LOCAL_RANK": number, "LOCAL_WORLD_SIZE": size, "MASTER_PORT": port}
+    os.environ |= {key: str(value) for key, value in place.items()} | {"MASTER_ADDR": "localhost"}
+    output = os.open("output.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    code = 1
+    try:
+        code = main(arguments)
+    except BaseException as error:  # noqa: BLE001 - what a process ends with
+        print(repr(error), file=sys.stderr)
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def launch(name, seed):
+    """The command with two ranks; its process id."""
+    command = [sys.executable, "-P", "-m", "ddpkit", "run", *options(name, seed), "--nproc", "2"]
+    with Path("output.txt").open("a") as output:
+        return subprocess.Popen(command, stdout=output, stderr=output).pid
+
+
+def wait(processes, wrong, seconds=PATIENCE):
+    """Their exit codes; one that hangs is killed, and noted."""
+    deadline, codes = time.monotonic() + seconds, {}
+    while len(codes) < len(processes):
+        for process in [each for each in processes if each not in codes]:
+            done, status = os.waitpid(process, os.WNOHANG)
+            if done:
+                codes[process] = os.waitstatus_to_exitcode(status)
+            elif time.monotonic() > deadline:
+                wrong.append("a rank hung")
+                os.kill(process, signal.SIGKILL)
+        time.sleep(0.005)
+    return list(codes.values())
+
+
+def run_folder(name):
+    return Path("runs/campaign") / name
+
+
+def newest_of(name):
+    found = Store(run_folder(name) / "checkpoints").newest()
+    return found.step if found else None
+
+
+def steps_of(name):
+    """How many different steps were ever done."""
+    log = run_folder(name) / "steps.txt"
+    return len(set(log.read_text().splitlines())) if log.exists() else 0
+
+
+def is_trained(name):
+    """Whether a step was done and the run is not at its end: then a signal must be heard."""
+    return 0 < steps_of(name) < 12
+
+
+def end_of(name):
+    """All that must be equal to the bit."""
+    newest = Store(run_folder(name) / "checkpoints").newest()
+    state, history = newest.plain, (run_folder(name) / "history.jsonl").read_text().splitlines()
+    state.pop("run")
+    rows = [{key: value for key, value in json.loads(line).items() if "second" not in key} for line in history]
+    files = {file: data for file, data in newest.files.items() if file != "state.json"}
+    weights = {file.name: file.read_bytes() for file in (run_folder(name) / "weights").iterdir()}
+    test = (run_folder(name) / "test_metrics.json").read_text()
+    return {"state": state, "history": rows, "files": files, "weights": weights, "test": test}
+
+
+def main(arguments=None):
+    """Run a campaign; the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--kills", type=int, default=0)
+    parser.add_argument("--signals", type=int, default=0)
+    parser.add_argument("--minutes", type=float, default=1e9, help="end earlier, after so long")
+    parser.add_argument("--seed", type=int, default=0, help="of the dice")
+    given = parser.parse_args(arguments)
+    here, end = Path.cwd(), time.monotonic() + given.minutes * 60
+    with tempfile.TemporaryDirectory(prefix="campaign-") as folder:
+        ground = Ground(Path(folder), random.Random(given.seed))
+        ground.prepare()
+        while ground.kills < given.kills and time.monotonic() < end:
+            ground.killed_run(lambda: ground.kills < given.kills)
+            if ground.runs % 20 == 0:
+                print(f"{time.strftime('%H:%M:%S')} {ground.verdict()}", flush=True)
+        while ground.signals < given.signals and time.monotonic() < end:
+            ground.signalled_run()
+        os.chdir(here)
+    print(*ground.wrong, ground.verdict(), sep="\n", flush=True)
+    return int(bool(ground.lost or ground.wrong or ground.equal < ground.runs))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
