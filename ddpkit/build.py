@@ -22,6 +22,7 @@ from ddpkit.dist import World
 from ddpkit.engine import Candidate, Engine
 from ddpkit.errors import ConfigError, KeyPath
 from ddpkit.hookspecs import Component
+from ddpkit.labels import labels_of
 from ddpkit.loader import Batches, KeyedDataset, MapDataset, Plan, make_loader
 from ddpkit.log import LOGGER
 from ddpkit.loggers import GuardedLogger
@@ -107,6 +108,11 @@ class Parts:
     def run(self) -> schema.Run:
         """The config's tables."""
         return self.config.run
+
+    @property
+    def root_dir(self) -> str:
+        """Of the data, absolute; empty where the config names none."""
+        return str(Path(self.run.dataset.root_dir).absolute()) if self.run.dataset.root_dir else ""
 
     def model(self, precision: Precision, train: Batches) -> nn.Module:
         """The model on the device, with the same initial weights on every rank; lazy layers learn their shapes from a sample."""
@@ -213,9 +219,8 @@ class Parts:
 
     def batches(self, limit: int | None) -> dict[str, Batches]:
         """The micro-batches of each part that has samples."""
-        root_dir = str(Path(self.run.dataset.root_dir).absolute()) if self.run.dataset.root_dir else ""
         seeding.seed_generators("dataset", self.run.seed)
-        dataset = self.make_one("dataset", root_dir=root_dir, classes=self.run.classes, seed=self.run.seed)
+        dataset = self.make_one("dataset", root_dir=self.root_dir, classes=self.run.classes, seed=self.run.seed)
         indices = self.split(dataset)
         self.refuse_too_few(len(indices["train"]))
         return {part: self.part(part, dataset, indices[part], limit) for part in PARTS if indices[part]}
@@ -234,9 +239,15 @@ class Parts:
         own = {part: list(indices) for part, indices in getattr(dataset, "parts", {}).items()}
         taken = {index for indices in own.values() for index in indices}
         free = [index for index in range(len(dataset)) if index not in taken]
-        targets = getattr(dataset, "targets", None)
-        mine = None if targets is None else [targets[index] for index in free]
-        divided = self.make_one("split", n_samples=len(free), targets=mine, seed=self.run.seed)
+        targets, groups = getattr(dataset, "targets", None), getattr(dataset, "groups", None)
+        divided = self.make_one(
+            "split",
+            n_samples=len(free),
+            targets=None if targets is None else [targets[index] for index in free],
+            groups=None if groups is None else {name: [texts[index] for index in free] for name, texts in groups.items()},
+            root_dir=self.root_dir,
+            seed=self.run.seed,
+        )
         for part in own.keys() & {part for part, positions in divided.items() if positions}:
             message = f"the dataset has a {part} part of its own; set this to 0 or leave it out"
             raise ConfigError([self.config.problem(("dataset", "split", part), message)])
@@ -281,11 +292,11 @@ class Parts:
 
     def labels(self, dataset: Any, indices: Sequence[int]) -> list[int]:
         """The class of each sample. Raises ConfigError for a dataset that does not tell."""
-        targets = torch.as_tensor(getattr(dataset, "targets", []))
-        if targets.ndim != 1 or len(targets) != len(dataset) or targets.is_floating_point():
+        found = labels_of(dataset, indices)
+        if found is None:
             message = "'balanced' needs a dataset whose 'targets' are one class a sample; leave it out"
             raise ConfigError([self.config.problem(("dataloader", "sampler"), message)])
-        return [int(label) for label in targets[list(indices)].tolist()]
+        return found
 
     def transforms(self, *, training: bool) -> tuple[list[Any], list[Any]]:
         """Those that work on a sample, and the tail of those that can work on a batch."""

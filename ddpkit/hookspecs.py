@@ -147,7 +147,8 @@ def ddpkit_datasets() -> Iterable[Component]:
 
     Run-time values: `root_dir` (absolute path, may be empty), `classes` (as the config names them, maybe none), `seed`.
     Returns a map-style dataset of `(image, target)`. Its attribute `parts`, if it has one, maps `train`, `valid` or
-    `test` to indices; the split divides the indices that `parts` leaves. `targets`, if it has them, is one label a sample.
+    `test` to indices; the split divides the indices that `parts` leaves. `targets`, if it has them, is one label a sample;
+    `groups` maps what samples may be grouped by (`file`, a column of a table) to one text a sample.
 
     Example:
         @hookimpl
@@ -161,7 +162,8 @@ def ddpkit_datasets() -> Iterable[Component]:
 def ddpkit_splits() -> Iterable[Component]:
     """Splits, named by `[dataset.split] type`; the parameters are the other keys of that table.
 
-    Run-time values: `n_samples` (how many are to be divided), `targets` (labels or None), `seed`.
+    Run-time values: `n_samples` (how many are to be divided), `targets` (labels or None), `groups` (the dataset's own
+    attribute, or None), `root_dir` (the dataset's), `seed`.
     Returns a mapping of `train`, `valid`, `test` to lists of positions 0..n_samples-1; the same on every rank.
 
     Example:
@@ -374,7 +376,7 @@ RUNTIME_VALUES: Mapping[str, frozenset[str]] = MappingProxyType(
         "postprocess": frozenset({"classes", "n_classes"}),
         "metric": frozenset({"classes", "n_classes"}),
         "dataset": frozenset({"root_dir", "classes", "seed"}),
-        "split": frozenset({"n_samples", "targets", "seed"}),
+        "split": frozenset({"n_samples", "targets", "groups", "root_dir", "seed"}),
         "optimizer": frozenset({"params", "lr"}),
         "lr_scheduler": frozenset({"optimizer", "total_steps", "epochs", "steps_per_epoch"}),
         "logger": frozenset({"folder", "config"}),

@@ -131,6 +131,8 @@ def train(config: Config, found: Plugins, options: Options, origin: Origin | Non
 
         record = Record.of(config, found, engine, origin)
         with opened(config, found, environment_of(world, options), origin, is_main=world.is_main) as folder:
+            if folder:
+                folder.write_split({"train": engine.train, "valid": engine.valid, "test": engine.test})
             world.barrier()  # from here on the folder is there for all
             terminal.announce(config, used, engine, run_folder.path_of(config.run))
             weights = weights_of(config.run)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -24,8 +24,12 @@ from ddpkit.plugins import Plugins
 from ddpkit.protocols import Row
 from ddpkit.references import find, references
 
+if TYPE_CHECKING:
+    from ddpkit.loader import Batches
+
 HISTORY = "history.jsonl"
 TEST_METRICS = "test_metrics.json"
+SPLIT = "split.json"
 FINISHED = "finished.json"
 """There when a run came to its end."""
 
@@ -81,6 +85,14 @@ class RunFolder:
         self.write("config.toml", config_file.dump(resolved(config.run, environment)))
         self.write_json("plugins.json", {"plugins": plugins.manifest(), "used": components_of(config, plugins)})
         self.write_json("environment.json", versions() | {"seed": config.run.seed} | dict(environment))
+
+    def write_split(self, parts: Mapping[str, "Batches | None"]) -> None:
+        """The indices of each part; says so when a run that goes on began with others."""
+        indices = {part: list(batches.sampler.indices) if batches else [] for part, batches in parts.items()}
+        text, file = json.dumps(indices) + "\n", self.path / SPLIT
+        if file.exists() and file.read_text(encoding="utf-8") != text:
+            log.LOGGER.warning("the run began with another split of the data: files were added or removed, or its keys changed")
+        self.write(SPLIT, text)
 
     def write(self, name: str, text: str) -> None:
         """A text file: the old one, or the new one."""

@@ -9,9 +9,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from ddpkit.config import Config
 from ddpkit.engine import Engine
+from ddpkit.labels import counted
+from ddpkit.loader import Batches
 from ddpkit.log import CONSOLE, LOGGER
 from ddpkit.protocols import Row
+from ddpkit.references import class_names
 
+FEW_CLASSES = 10
+"""So many are counted on the first screen."""
 REFRESH_SECONDS = 0.5
 """How often the moving line reads the loss: that waits for the device."""
 
@@ -89,11 +94,25 @@ def announce(config: Config, plugins: Sequence[Mapping[str, str]], engine: Engin
     LOGGER.info("plugins %s", ", ".join(f"{each['name']} {each['version']}" for each in plugins))
     LOGGER.info("model   %s, %d parameters%s, %s", run.model.name, n_parameters, frozen, run.train.scaler.compute_type)
     LOGGER.info("data    %s: %s", run.dataset.name, sizes)
+    if counts := class_counts({part: batches for part, batches in parts.items() if batches}, class_names(run)):
+        LOGGER.info("classes %s", counts)
     LOGGER.info("ranks   %d on %s, %d threads each; %s; seed %d", world.size, world.device.type, world.threads, share, run.seed)
     if engine.valid is None:
         LOGGER.warning("no valid part: the training loss chooses the best weights")
     if engine.test is None:
         LOGGER.warning("no test part: the weights are not tested")
+
+
+def class_counts(parts: Mapping[str, Batches], names: Sequence[str]) -> str:
+    """`train cat 40, dog 38 · valid cat 5, dog 5`; empty where the dataset does not tell, or classes are many."""
+    shown = []
+    for part, batches in parts.items():
+        dataset = batches.samples.dataset
+        counts = counted(dataset, batches.sampler.indices, names or getattr(dataset, "classes", []))
+        if counts is None or len(counts) > FEW_CLASSES:
+            return ""
+        shown.append(f"{part} {', '.join(f'{name} {count}' for name, count in counts.items())}")
+    return " · ".join(shown)
 
 
 def line(values: Mapping[str, float]) -> str:

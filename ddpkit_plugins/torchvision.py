@@ -1,30 +1,59 @@
-"""Torchvision's classifiers by name, `torchvision/resnet101`: a family that is asked, not declared."""
+"""Torchvision's classifiers and data sets by name, `torchvision/resnet101`, `torchvision/SVHN`: asked, not declared."""
 
 import fnmatch
 import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ddpkit import Component, hookimpl
 
 REGISTERED = re.compile(r"^@register_model\(\)\n(?:@.*\n(?:    .*\n|\)\n)*)*def (\w+)\(", re.MULTILINE)
 
+BY_FLAG = {"": {"train": True}, "test": {"train": False}}
+TWO = {"": {"split": "train"}, "test": {"split": "test"}}
+THREE = {"train": {"split": "train"}, "valid": {"split": "val"}, "test": {"split": "test"}}
+NO_TEST = {"train": {"split": "train"}, "valid": {"split": "val"}}
+IMAGE_SETS = {"train": {"image_set": "train"}, "valid": {"image_set": "val"}}
+WHOLE = {"": dict[str, Any]()}
+
+SETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = MappingProxyType(
+    {
+        **dict.fromkeys(("CIFAR10", "CIFAR100", "FashionMNIST", "KMNIST", "MNIST", "QMNIST", "USPS"), BY_FLAG),
+        **dict.fromkeys(("DTD", "FGVCAircraft", "Flowers102", "PCAM", "RenderedSST2"), THREE),
+        **dict.fromkeys(("Food101", "GTSRB", "STL10", "SVHN", "StanfordCars"), TWO),
+        **dict.fromkeys(("ImageNet", "Imagenette"), NO_TEST),
+        **dict.fromkeys(("VOCDetection", "VOCSegmentation"), IMAGE_SETS),
+        **dict.fromkeys(("Caltech101", "Caltech256", "EuroSAT", "SEMEION", "SUN397"), WHOLE),
+        "Country211": THREE | {"valid": {"split": "valid"}},
+        "OxfordIIITPet": {"": {"split": "trainval"}, "test": {"split": "test"}},
+    }
+)
+"""Name in `torchvision.datasets` -> its parts (`""` is left to be split) -> what asks for them."""
+
 
 @hookimpl
 def ddpkit_find(kind: str, name: str) -> Component | None:
-    """A classifier; its parameters are those of the model `torchvision`, without `arch`."""
-    if kind != "model" or name not in classifiers():
+    """A classifier, its parameters those of the model `torchvision` without `arch`; or a data set."""
+    if name not in names_of(kind):
         return None
     return Component(name, f"ddpkit_plugins.torchvision:{name}", doc=f"torchvision's {name}")
 
 
 @hookimpl
 def ddpkit_names(kind: str, pattern: str) -> Iterable[str]:
-    """All classifiers."""
-    return fnmatch.filter(classifiers(), pattern) if kind == "model" else []
+    """All of a kind."""
+    return fnmatch.filter(names_of(kind), pattern)
+
+
+def names_of(kind: str) -> tuple[str, ...]:
+    """What torchvision has of a kind."""
+    if kind == "model":
+        return classifiers()
+    return tuple(sorted(SETS)) if kind == "dataset" else ()
 
 
 @functools.cache
@@ -38,9 +67,16 @@ def classifiers() -> tuple[str, ...]:
 
 
 def __getattr__(name: str) -> Any:
-    """The target of a classifier."""
-    if name not in classifiers():
-        raise AttributeError(name)
+    """The target of a classifier or a data set."""
+    if name in SETS:
+        return dataset_target(name)
+    if name in classifiers():
+        return model_target(name)
+    raise AttributeError(name)
+
+
+def model_target(name: str) -> Any:
+    """Of a classifier."""
 
     def target(n_channels: int = 3, n_classes: int = 1000, pretrained: bool = False) -> Any:  # noqa: FBT001, FBT002
         from ddpkit_plugins.models import classifiers as built  # noqa: PLC0415 - heavy, and wanted by runs alone
@@ -48,4 +84,16 @@ def __getattr__(name: str) -> Any:
         return built.torchvision(name, n_channels, n_classes, pretrained)
 
     target.__doc__ = f"Torchvision's {name}; parameters as of the model `torchvision`."
+    return target
+
+
+def dataset_target(name: str) -> Any:
+    """Of a data set."""
+
+    def target(root_dir: str, seed: int, *, download: bool = False, max_samples: int | None = None) -> Any:
+        from ddpkit_plugins.datasets.published import Published  # noqa: PLC0415
+
+        return Published(name, root_dir, seed, download=download, max_samples=max_samples)
+
+    target.__doc__ = f"Torchvision's {name}; parameters as of the dataset `CIFAR10`."
     return target

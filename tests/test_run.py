@@ -40,7 +40,7 @@ def test_two_ranks_leave_a_whole_run_folder(quick):
     log = next(file for file in files if file.startswith("logs/"))
 
     assert files == {
-        "config.toml", "environment.json", "plugins.json", "history.jsonl", "history.csv", "test_metrics.json",
+        "config.toml", "environment.json", "plugins.json", "split.json", "history.jsonl", "history.csv", "test_metrics.json",
         "weights/best.safetensors", "weights/last.safetensors", "weights/epoch-0002.safetensors", log,
         "finished.json", "run.lock", *(f"checkpoints/step-{2:012d}/{name}" for name in IN_A_CHECKPOINT),
     }  # fmt: skip
@@ -76,10 +76,19 @@ def test_the_record_names_ranks_versions_and_components(quick):
     assert {"kind": "model", "name": "builtin/resnet18", "plugin": "builtin.models"} in used
 
 
+def test_the_split_is_recorded_and_its_classes_are_counted(quick):
+    parts = json.loads((quick.folder / "split.json").read_text())
+
+    assert {part: len(indices) for part, indices in parts.items()} == {"train": 58, "valid": 6, "test": 64}
+    assert sorted(parts["train"] + parts["valid"] + parts["test"]) == list(range(128))
+    assert re.search(r"^classes train 0 \d+, .*, 9 \d · valid 0 \d, .* · test 0 [67], 1 [67], ", quick.stderr, re.MULTILINE)
+
+
 def test_messages_are_calm_and_nobody_else_speaks(quick):
     lines = quick.stderr.splitlines()
 
-    assert [line.split()[0] for line in lines] == ["config", "run", "plugins", "model", "data", "ranks", "epoch", "epoch"]
+    first = ["config", "run", "plugins", "model", "data", "classes", "ranks"]
+    assert [line.split()[0] for line in lines] == [*first, "epoch", "epoch"]
     assert "\x1b" not in quick.stderr
 
 

@@ -1,17 +1,17 @@
 """Image files of one's own, a folder for each class."""
 
-import difflib
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
-from itertools import accumulate
 from pathlib import Path
 from typing import Literal
 
 from PIL import Image
 
-from ddpkit_plugins.datasets.images import ENDINGS, existing_root, folders, image_files, open_as
+from ddpkit_plugins.datasets.files import ENDINGS, existing_root, file_groups, folders, hint, image_files, refuse_strays
+from ddpkit_plugins.datasets.images import open_as
+from ddpkit_plugins.datasets.parts import PARTS, consecutive
+from ddpkit_plugins.strata import kept
 
-PARTS = ("train", "valid", "test")
 EXPECTED = f"a folder of images ({', '.join(ENDINGS)}) for each class"
 
 
@@ -26,30 +26,47 @@ class CustomDataset:
     Args:
         root_dir: The folder; given by `[dataset]`.
         classes: Names of the folders, in order; given by the run.
+        seed: The run's; given by the run.
         mode: `RGB`, or `L` for grey.
-        max_samples: Keep only so many, the first ones, of each part.
+        max_samples: Keep only so many of each part: drawn by the seed, of every class in its share.
+        follow_links: Links may lead out of `root_dir`.
     """
 
     def __init__(
-        self, root_dir: str, classes: list[str], mode: Literal["RGB", "L"] = "RGB", max_samples: int | None = None
+        self,
+        root_dir: str,
+        classes: list[str],
+        seed: int,
+        *,
+        mode: Literal["RGB", "L"] = "RGB",
+        max_samples: int | None = None,
+        follow_links: bool = False,
     ) -> None:
-        if max_samples is not None and max_samples < 1:
-            raise ValueError(f"max_samples is at least 1, got {max_samples}")
-        root = existing_root(root_dir, EXPECTED)
-        own = part_folders(root)
-        found = {part: {folder.name: image_files(folder) for folder in folders(root / part)} for part in own or [""]}
-        self.mode, self.classes = mode, class_order(root, classes, found)
-        dealt = {part: in_turn([files.get(name, []) for name in self.classes])[:max_samples] for part, files in found.items()}
-        self.files: list[Path] = [file for samples in dealt.values() for _, file in samples]
-        self.targets: list[int] = [target for samples in dealt.values() for target, _ in samples]
-        ends = accumulate(len(samples) for samples in dealt.values())
-        self.parts = {part: range(end - len(dealt[part]), end) for part, end in zip(dealt, ends, strict=True) if own}
+        self.root, self.mode = existing_root(root_dir, EXPECTED), mode
+        own = part_folders(self.root)
+        found = {part: {each.name: image_files(each) for each in folders(self.root / part)} for part in own or [""]}
+        self.classes = class_order(self.root, classes, found)
+        dealt = {
+            part: some(in_turn([files.get(name, []) for name in self.classes]), max_samples, seed)
+            for part, files in found.items()
+        }
+        self.samples = [sample for samples in dealt.values() for sample in samples]
+        self.targets = [target for _, target in self.samples]
+        self.parts = consecutive({part: len(samples) for part, samples in dealt.items()})
+        if not follow_links:
+            refuse_strays(self.root, (file for file, _ in self.samples))
+
+    @property
+    def groups(self) -> dict[str, list[str]]:
+        """What a split may group samples by."""
+        return file_groups(self.root, (file for file, _ in self.samples))
 
     def __len__(self) -> int:
-        return len(self.files)
+        return len(self.samples)
 
     def __getitem__(self, index: int) -> tuple[Image.Image, int]:
-        return open_as(self.files[index], self.mode), self.targets[index]
+        file, target = self.samples[index]
+        return open_as(file, self.mode), target
 
 
 FilesOf = Mapping[str, Sequence[Path]]
@@ -88,13 +105,12 @@ def refuse_difference(root: Path, classes: Sequence[str], names: Set[str]) -> No
         raise ValueError(f"'classes' and the folders in {root} differ: {'; '.join(said)}")
 
 
-def hint(name: str, others: Sequence[str]) -> str:
-    """The name that may have been meant."""
-    close = difflib.get_close_matches(name, others, 1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
-
-
-def in_turn(piles: Sequence[Sequence[Path]]) -> list[tuple[int, Path]]:
-    """`(pile, file)`: the first of each pile, then the second of each, until all are dealt."""
+def in_turn(piles: Sequence[Sequence[Path]]) -> list[tuple[Path, int]]:
+    """`(file, pile)`: the first of each pile, then the second of each, until all are dealt."""
     ranked = [(rank, pile, file) for pile, files in enumerate(piles) for rank, file in enumerate(files)]
-    return [(pile, file) for rank, pile, file in sorted(ranked)]
+    return [(file, pile) for rank, pile, file in sorted(ranked)]
+
+
+def some(samples: Sequence[tuple[Path, int]], max_samples: int | None, seed: int) -> list[tuple[Path, int]]:
+    """At most so many of them."""
+    return [samples[index] for index in kept(len(samples), max_samples, seed, [target for _, target in samples])]

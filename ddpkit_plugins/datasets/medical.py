@@ -1,77 +1,95 @@
 """Images with masks: segmentation."""
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-import numpy as np
 from PIL import Image
 
-from ddpkit_plugins.datasets.images import existing_root, image_files, open_as, open_image
+from ddpkit_plugins.datasets.files import existing_root, file_groups, image_files, listed, refuse_strays, shown
+from ddpkit_plugins.datasets.images import open_as, open_image, size
+from ddpkit_plugins.datasets.masks import Coding
+from ddpkit_plugins.datasets.parts import PARTS, consecutive
+from ddpkit_plugins.strata import kept
 
 if TYPE_CHECKING:
     from torchvision.tv_tensors import Mask
 
-SHOWN = 5
-"""How many files a message names."""
+Pair = tuple[Path, Path]
+"""An image and its mask."""
 
 
 class MedicalDataset:
     """Images `root_dir/images/*` as PIL images of mode `mode`, with masks `root_dir/masks/*` of the same name.
 
     The endings of the names may differ. A mask is a `tv_tensors.Mask`, int64 [H, W], of class indices. Samples are in the
-    order of their names.
+    order of their names. Where `root_dir` holds folders named `train`, `valid` or `test` with these two folders in them, those
+    are the parts of the dataset.
 
     Args:
         root_dir: The folder; given by `[dataset]`.
-        classes: Names of the classes; given by the run.
+        classes: Names of the classes; given by the run. Where there are two or more, masks may hold these alone.
+        seed: The run's; given by the run.
         images: The folder of the images in `root_dir`.
         masks: The folder of the masks in `root_dir`.
         mode: `RGB`, or `L` for grey.
         mask_values: The i-th value is class i, and no other may occur. Absent: a grey mask that holds 0 and 255 alone has the
             classes 0 and 1; the values of any other, and the palette indices of a mask with a palette, are class indices.
-        max_samples: Keep only so many, the first ones.
+        palette: In place of `mask_values`, for masks in colours: the i-th colour, [red, green, blue], is class i.
+        ignore_index: An index that stands for no class: give losses the same. What `mask_values` or `palette` lack becomes it.
+        max_samples: Keep only so many of each part, drawn by the seed.
+        follow_links: Links may lead out of `root_dir`.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - keys of the TOML
         self,
         root_dir: str,
         classes: list[str],
+        seed: int,
+        *,
         images: str = "images",
         masks: str = "masks",
         mode: Literal["RGB", "L"] = "RGB",
         mask_values: list[int] | None = None,
+        palette: list[tuple[int, int, int]] | None = None,
+        ignore_index: int | None = None,
         max_samples: int | None = None,
+        follow_links: bool = False,
     ) -> None:
-        if max_samples is not None and max_samples < 1:
-            raise ValueError(f"max_samples is at least 1, got {max_samples}")
-        if mask_values is not None and len(set(mask_values)) != max(len(mask_values), 1):
-            raise ValueError(f"mask_values are different values, one a class, got {mask_values}")
-        root = existing_root(root_dir, f"the folders {images!r} and {masks!r}")
-        self.files = pairs(root / images, root / masks)[:max_samples]
-        self.classes, self.mode, self.mask_values = classes, mode, mask_values
+        self.root, self.mode = existing_root(root_dir, f"the folders {images!r} and {masks!r}"), mode
+        self.classes, self.coding = classes, Coding.of(mask_values, palette, ignore_index, len(classes))
+        own = [part for part in PARTS if (self.root / part / images).is_dir()]
+        found = {part: pairs(self.root / part / images, self.root / part / masks) for part in own or [""]}
+        chosen = {part: [each[index] for index in kept(len(each), max_samples, seed)] for part, each in found.items()}
+        self.samples: list[Pair] = [pair for part in chosen.values() for pair in part]
+        self.parts = consecutive({part: len(each) for part, each in chosen.items()})
+        if not follow_links:
+            refuse_strays(self.root, (file for pair in self.samples for file in pair))
+
+    @property
+    def groups(self) -> dict[str, list[str]]:
+        """What a split may group samples by."""
+        return file_groups(self.root, (image for image, _ in self.samples))
 
     def __len__(self) -> int:
-        return len(self.files)
+        return len(self.samples)
 
     def __getitem__(self, index: int) -> "tuple[Image.Image, Mask]":
         from torchvision.tv_tensors import Mask  # noqa: PLC0415 - heavy, and wanted by runs alone
 
-        image_file, mask_file = self.files[index]
+        image_file, mask_file = self.samples[index]
         image, mask = open_as(image_file, self.mode), open_image(mask_file)
         if image.size != mask.size:
-            raise ValueError(f"{image_file} is {size(image)} pixels, its mask {mask_file} is {size(mask)}")
-        return image, Mask(class_indices(mask, mask_file, self.mask_values))
+            raise ValueError(f"{shown(image_file)} is {size(image)} pixels, its mask {shown(mask_file)} is {size(mask)}")
+        return image, Mask(self.coding.decode(mask, mask_file))
 
 
-def pairs(images: Path, masks: Path) -> list[tuple[Path, Path]]:
-    """`(image, mask)` by name. Raises ValueError for what has no partner, or more than one."""
+def pairs(images: Path, masks: Path) -> list[Pair]:
+    """By name. Raises ValueError for what has no partner, or more than one."""
     image_of, mask_of = by_stem(images), by_stem(masks)
     alone = [image_of[stem] for stem in image_of.keys() - mask_of] + [mask_of[stem] for stem in mask_of.keys() - image_of]
     if alone:
-        more = f" and {len(alone) - SHOWN} more" if len(alone) > SHOWN else ""
-        names = ", ".join(map(str, sorted(alone)[:SHOWN]))
-        raise ValueError(f"an image and its mask have the same name but for the ending; without a partner: {names}{more}")
+        names = listed(sorted(alone))
+        raise ValueError(f"an image and its mask have the same name but for the ending; without a partner: {names}")
     return [(image_of[stem], mask_of[stem]) for stem in image_of]
 
 
@@ -81,28 +99,6 @@ def by_stem(folder: Path) -> dict[str, Path]:
     if not files:
         raise ValueError(f"no images in {folder}; expected image files there, for each image a mask of the same name")
     found = {file.stem: file for file in sorted(files, key=lambda file: file.stem)}
-    if doubles := sorted(map(str, set(files) - set(found.values())))[:SHOWN]:
-        raise ValueError(f"another file has the same name but for the ending: {', '.join(doubles)}")
+    if doubles := sorted(set(files) - set(found.values())):
+        raise ValueError(f"another file has the same name but for the ending: {listed(doubles)}")
     return found
-
-
-def size(image: Image.Image) -> str:
-    """Width and height, for messages."""
-    return f"{image.width}x{image.height}"
-
-
-def class_indices(mask: Image.Image, file: Path, mask_values: Sequence[int] | None) -> Any:
-    """An opened mask as class indices, int64 [H, W]. Raises ValueError naming the file."""
-    if len(mask.getbands()) > 1 or mask.mode == "F":
-        raise ValueError(f"{file} has mode {mask.mode}; a mask holds one integer a pixel, grey or of a palette")
-    values = np.array(mask, dtype=np.int64)
-    if mask_values is None:
-        is_binary = mask.mode != "P" and np.isin(values, (0, 255)).all()
-        return values // 255 if is_binary else values
-    indices = np.full_like(values, -1)
-    for index, value in enumerate(mask_values):
-        indices[values == value] = index
-    if (indices < 0).any():
-        unknown = np.unique(values[indices < 0])[:SHOWN].tolist()
-        raise ValueError(f"{file} holds {unknown}, which is not in mask_values {list(mask_values)}")
-    return indices

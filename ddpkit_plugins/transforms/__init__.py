@@ -1,8 +1,9 @@
 """Transforms: torchvision's v2, under the names of the TOML.
 
 Called with `(image, target)`: a target that is a `tv_tensors.Mask` moves with its image, by nearest neighbour, and keeps its
-values; any other target, a class index say, is left alone. Where an image is moved, what comes in from outside is 0: black,
-and class 0 of a mask.
+values; boxes in a target that is a dict move with their image, and are taken out with their labels when they leave it; any other
+target, a class index say, is left alone. Where an image is moved, what comes in from outside is 0: black, and class 0 of a
+mask.
 """
 
 from collections.abc import Iterator
@@ -57,8 +58,9 @@ def crop(height: int = 224, width: int | None = None) -> "nn.Module":
     """
     from torchvision.transforms import v2  # noqa: PLC0415
 
-    transform: nn.Module = v2.RandomCrop(size(height, width), pad_if_needed=True)
-    return transform
+    from ddpkit_plugins.transforms.boxes import Moving  # noqa: PLC0415
+
+    return Moving(v2.RandomCrop(size(height, width), pad_if_needed=True))
 
 
 def center_crop(height: int = 224, width: int | None = None) -> "nn.Module":
@@ -70,8 +72,9 @@ def center_crop(height: int = 224, width: int | None = None) -> "nn.Module":
     """
     from torchvision.transforms import v2  # noqa: PLC0415
 
-    transform: nn.Module = v2.CenterCrop(size(height, width))
-    return transform
+    from ddpkit_plugins.transforms.boxes import Moving  # noqa: PLC0415
+
+    return Moving(v2.CenterCrop(size(height, width)))
 
 
 def hflip(p: float = 0.5) -> "nn.Module":
@@ -94,10 +97,11 @@ def rotation(degrees: float) -> "nn.Module":
     """Turn by an angle drawn from -degrees..degrees; what comes in from outside is black."""
     from torchvision.transforms import v2  # noqa: PLC0415
 
+    from ddpkit_plugins.transforms.boxes import Moving  # noqa: PLC0415
+
     if degrees < 0:
         raise ValueError(f"degrees are 0 or more, got {degrees}")
-    transform: nn.Module = v2.RandomRotation(degrees)
-    return transform
+    return Moving(v2.RandomRotation(degrees))
 
 
 def invert(p: float = 0.5) -> "nn.Module":
@@ -161,18 +165,18 @@ def aug_mix(severity: int = 3, mixture_width: int = 3) -> "nn.Module":
     """AugMix (Hendrycks et al. 2020): the image mixed with copies that went through random chains of distortions.
 
     Takes PIL images of mode `L` or `RGB` and uint8 tensors with one or three channels, so it stands before TO_TENSOR and
-    CONVERT_IMAGE_DTYPE. A target that is a mask is a TypeError: copies that were moved apart have no common mask.
+    CONVERT_IMAGE_DTYPE. With a target that is a mask, or has boxes, distortions are of colours alone: copies that were moved
+    apart have no common mask.
 
     Args:
         severity: 1..10, how strong the distortions get.
         mixture_width: Copies, at least 1.
     """
-    from torchvision.transforms import v2  # noqa: PLC0415
+    from ddpkit_plugins.transforms.mixing import AugMix  # noqa: PLC0415
 
     if not 1 <= severity <= 10 or mixture_width < 1:  # noqa: PLR2004 - as torchvision has it
         raise ValueError(f"severity is 1 to 10 and mixture_width at least 1, got {severity} and {mixture_width}")
-    transform: nn.Module = v2.AugMix(severity=severity, mixture_width=mixture_width)
-    return transform
+    return AugMix(severity, mixture_width)
 
 
 def to_tensor() -> "nn.Module":

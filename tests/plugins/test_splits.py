@@ -2,7 +2,7 @@
 
 import pytest
 
-from ddpkit_plugins.splits import train_valid_test_split
+from ddpkit_plugins.splits.drawn import train_valid_test_split
 
 
 def test_the_parts_are_disjoint_and_as_large_as_asked():

@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 from PIL import Image
-from torchvision.tv_tensors import Mask
+from torchvision.tv_tensors import BoundingBoxes, Mask
 
 from ddpkit import plugins
 from ddpkit.references import transform_reference
@@ -192,9 +192,20 @@ def test_aug_mix_keeps_size_and_kind_and_changes_values(image):
     assert not torch.equal(after, before)
 
 
-def test_aug_mix_has_no_mask_for_its_mixture():
-    with pytest.raises(TypeError, match="Mask"):
-        aug_mix()(torch.zeros(3, 4, 4, dtype=torch.uint8), MASK)
+@pytest.mark.parametrize(
+    "target", [Mask(torch.zeros(40, 40)), {"boxes": BoundingBoxes(torch.zeros(1, 4), format="XYXY", canvas_size=(40, 40))}]
+)
+def test_aug_mix_moves_nothing_where_a_mask_or_boxes_say_where_things_are(target):
+    torch.manual_seed(0)
+    image = Image.new("L", (40, 40), 60)
+    image.paste(190, (10, 10, 30, 30))
+    mix = aug_mix(10)
+
+    for _ in range(50):
+        mixed, same = mix(image, target)
+        values = pil_to_tensor()(mixed)[0]
+        assert same is target
+        assert len(values[14:26, 14:26].unique()) == len(values[:6].unique()) == 1  # SHARPNESS reaches a pixel further each time
 
 
 def test_a_pil_image_becomes_bytes_or_floats_and_the_mask_stays():

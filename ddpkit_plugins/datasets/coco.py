@@ -1,0 +1,228 @@
+"""Images with annotations in the format of COCO (Lin et al. 2014, "Microsoft COCO"): detection and segmentation."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeGuard
+
+import attrs
+import numpy as np
+from PIL import Image, ImageDraw
+
+from ddpkit_plugins.datasets.boxes import BACKGROUND, boxes_of, collate, numbered
+from ddpkit_plugins.datasets.files import existing_root, file_groups, hint, inside, refuse_strays, shown
+from ddpkit_plugins.datasets.images import open_as, size
+from ddpkit_plugins.datasets.parts import consecutive
+from ddpkit_plugins.strata import kept
+
+EXPECTED = "the annotations, a JSON file, and the images"
+CORNERS = 6
+"""Numbers of the smallest polygon: three points."""
+
+
+@attrs.frozen
+class Annotated:
+    """An image and the objects in it."""
+
+    file: Path
+    height: int
+    width: int
+    objects: Sequence[Mapping[str, Any]]
+    """COCO's annotations: `bbox` (left, top, width, height in pixels), `category_id`, `segmentation`, `iscrowd`."""
+
+
+class CocoDataset:
+    """Images as PIL images of mode `RGB`, with boxes around their objects or the class of each pixel.
+
+    Classes are the categories, from 1 on in the order of the run's `classes` (with or without a first one `background`), else
+    in that of their ids; 0 is background. Boxes of crowds and boxes without an area are left out. A pixel in several objects
+    is that of the last one; a crowd's are those of its class.
+
+    Args:
+        root_dir: The folder where the other paths start; given by `[dataset]`.
+        classes: Names of the categories, in order; given by the run.
+        seed: The run's; given by the run.
+        annotations: The JSON file, or one for each part: `{ train = "train.json", valid = "valid.json" }`.
+        images: The folder of the images, or one for each part.
+        target: `boxes`, or `mask` = a `tv_tensors.Mask`, uint8 [H, W], of class indices.
+        max_samples: Keep only so many images of each part, drawn by the seed.
+        follow_links: Links may lead out of `root_dir`.
+    """
+
+    def __init__(  # noqa: PLR0913 - keys of the TOML
+        self,
+        root_dir: str,
+        classes: list[str],
+        seed: int,
+        *,
+        annotations: str | dict[str, str] = "annotations.json",
+        images: str | dict[str, str] = "images",
+        target: Literal["boxes", "mask"] = "boxes",
+        max_samples: int | None = None,
+        follow_links: bool = False,
+    ) -> None:
+        root, self.target = existing_root(root_dir, EXPECTED), target
+        files = annotations if isinstance(annotations, dict) else {"": annotations}
+        folders = images if isinstance(images, dict) else dict.fromkeys(files, images)
+        if folders.keys() != files.keys():
+            raise ValueError(f"annotations and images are for the same parts, got {sorted(files)} and {sorted(folders)}")
+        read = {part: read_json(root / file) for part, file in files.items()}
+        names = categories_of(read)
+        self.label_of = labels_of(names, classes)
+        found = {part: annotated(root / files[part], root / folders[part], data, self.label_of) for part, data in read.items()}
+        chosen = {part: [each[index] for index in kept(len(each), max_samples, seed)] for part, each in found.items()}
+        self.root, self.annotated = root, [each for part in chosen.values() for each in part]
+        self.classes = [BACKGROUND, *numbered(list(classes) or list(names.values()))]
+        self.parts = consecutive({part: len(each) for part, each in chosen.items()})
+        if target == "boxes":
+            self.collate = collate
+        if not follow_links:
+            refuse_strays(root, (each.file for each in self.annotated))
+
+    @property
+    def groups(self) -> dict[str, list[str]]:
+        """What a split may group samples by."""
+        return file_groups(self.root, (each.file for each in self.annotated))
+
+    def __len__(self) -> int:
+        return len(self.annotated)
+
+    def __getitem__(self, index: int) -> tuple[Image.Image, Any]:
+        wanted = self.annotated[index]
+        image = open_as(wanted.file, "RGB")
+        if (image.width, image.height) != (wanted.width, wanted.height):
+            raise ValueError(f"{shown(wanted.file)} is {size(image)} pixels, its annotation {wanted.width}x{wanted.height}")
+        return image, self.boxes(wanted) if self.target == "boxes" else self.mask(wanted)
+
+    def boxes(self, wanted: Annotated) -> dict[str, Any]:
+        """Those inside of the image."""
+        objects = [each for each in wanted.objects if not each.get("iscrowd")]
+        corners = [corners_of(each["bbox"], wanted) for each in objects]
+        seen = [number for number, (left, top, right, bottom) in enumerate(corners) if left < right and top < bottom]
+        labels = [self.label_of[objects[number]["category_id"]] for number in seen]
+        return boxes_of([corners[number] for number in seen], labels, wanted.height, wanted.width)
+
+    def mask(self, wanted: Annotated) -> Any:
+        """The class of each pixel."""
+        from torchvision.tv_tensors import Mask  # noqa: PLC0415 - heavy, and wanted by runs alone
+
+        indices = np.zeros((wanted.height, wanted.width), dtype=np.uint8)
+        for each in wanted.objects:
+            indices[region(each["segmentation"], wanted)] = self.label_of[each["category_id"]]
+        return Mask(indices)
+
+
+KEYS = {
+    "images": ("id", "file_name", "width", "height"),
+    "categories": ("id", "name"),
+    "annotations": ("image_id", "category_id"),
+}
+"""What the entries of each list must have."""
+
+
+def read_json(file: Path) -> dict[str, list[dict[str, Any]]]:
+    """The lists of a file of annotations. Raises ValueError for what is no such file."""
+    try:
+        data = json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(f"{file} cannot be read as JSON: {error}") from error
+    for name, keys in KEYS.items():
+        entries = data.get(name) if isinstance(data, dict) else None
+        if not isinstance(entries, list):
+            raise ValueError(  # noqa: TRY004 - a file's mistake
+                f"{file} has no list {name!r}; expected annotations in the format of COCO"
+            )
+        for number, entry in enumerate(entries):
+            if missing := [key for key in keys if not isinstance(entry, dict) or key not in entry]:
+                raise ValueError(f"{file}: {name}[{number}] has no {missing[0]!r}")
+    return {name: data[name] for name in KEYS}
+
+
+def categories_of(read: Mapping[str, Mapping[str, Any]]) -> dict[int, str]:
+    """Id -> name, in the order of ids. Raises ValueError where parts differ, or two categories share an id or a name."""
+    found = [[(each["id"], each["name"]) for each in data["categories"]] for data in read.values()]
+    if any(sorted(each) != sorted(found[0]) for each in found):
+        raise ValueError(f"the annotations of the parts {sorted(read)} have different categories")
+    names = dict(sorted(found[0]))
+    if not len(found[0]) == len(names) == len(set(names.values())):
+        raise ValueError(f"categories with one id or one name: {sorted(found[0])}")
+    return names
+
+
+def labels_of(names: Mapping[int, str], classes: Sequence[str]) -> dict[int, int]:
+    """Id of a category -> label. Raises ValueError for categories that are no class."""
+    label_of = numbered(list(classes) or list(names.values()))
+    if unknown := [f"{name!r}{hint(name, list(label_of))}" for name in names.values() if name not in label_of]:
+        raise ValueError(f"categories that are no class: {', '.join(unknown)}; 'classes' are {list(classes)}")
+    return {number: label_of[name] for number, name in names.items()}
+
+
+def annotated(file: Path, folder: Path, data: Mapping[str, Any], label_of: Mapping[int, int]) -> list[Annotated]:
+    """The images of a file of annotations, in its order. Raises ValueError for annotations of what is not there."""
+    objects: dict[Any, list[Mapping[str, Any]]] = {each["id"]: [] for each in data["images"]}
+    for number, each in enumerate(data["annotations"]):
+        if each["image_id"] not in objects or each["category_id"] not in label_of:
+            raise ValueError(f"{file}: annotations[{number}] is of an image or a category that the file lacks")
+        objects[each["image_id"]].append(each)
+    if len(objects) != len(data["images"]):
+        raise ValueError(f"{file}: two images have one id")
+    files = inside(folder, [each["file_name"] for each in data["images"]])
+    sizes = [(each["height"], each["width"], objects[each["id"]]) for each in data["images"]]
+    return [Annotated(image, *more) for image, more in zip(files, sizes, strict=True)]
+
+
+def corners_of(box: Any, wanted: Annotated) -> tuple[float, float, float, float]:
+    """Left, top, right, bottom, cut at the image's borders. Raises ValueError for what is no box."""
+    if not is_numbers(box) or len(box) != 4:  # noqa: PLR2004
+        raise ValueError(f"{shown(wanted.file)} has an annotation whose bbox is not four numbers: {box!r}")
+    left, top, width, height = box
+    return max(left, 0), max(top, 0), min(left + width, wanted.width), min(top + height, wanted.height)
+
+
+def region(segmentation: Any, wanted: Annotated) -> Any:
+    """The pixels of an object, bool [H, W]: inside of polygons, or as runs. Raises ValueError for what is neither."""
+    if isinstance(segmentation, dict):
+        return of_runs(segmentation, wanted)
+    area = Image.new("1", (wanted.width, wanted.height))
+    for polygon in segmentation if isinstance(segmentation, list) else [segmentation]:
+        if not is_numbers(polygon) or len(polygon) < CORNERS or len(polygon) % 2:
+            raise ValueError(f"{shown(wanted.file)} has an annotation whose segmentation is no polygon: {polygon!r}")
+        ImageDraw.Draw(area).polygon(list(map(float, polygon)), fill=1)
+    return np.array(area)
+
+
+def of_runs(segmentation: Mapping[str, Any], wanted: Annotated) -> Any:
+    """From lengths of runs that lie outside and inside in turn, column by column."""
+    counts = segmentation.get("counts")
+    runs = unpacked(counts) if isinstance(counts, str) else counts
+    if not is_lengths(runs) or sum(runs) != wanted.height * wanted.width:
+        raise ValueError(f"{shown(wanted.file)} has an annotation whose runs do not fill the image")
+    flat = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
+    return flat.reshape(wanted.width, wanted.height).T
+
+
+def unpacked(text: str) -> list[int]:
+    """Runs as pycocotools packs them: digits of base 32, least first, from the character '0' on; 32 more = others follow.
+
+    The last digit's highest bit is the sign; from the fourth run on, a number is the difference to the run two before.
+    """
+    runs, number, shift = list[int](), 0, 0
+    for digit in (ord(character) - ord("0") for character in text):
+        number |= (digit & 31) << shift
+        shift += 5
+        if not digit & 32:
+            number -= (digit & 16) << (shift - 4)
+            runs.append(number + (runs[-2] if len(runs) > 2 else 0))  # noqa: PLR2004
+            number, shift = 0, 0
+    return runs
+
+
+def is_numbers(values: Any) -> TypeGuard[list[float]]:
+    """Whether these are finite numbers."""
+    return isinstance(values, list) and all(isinstance(value, int | float) and math.isfinite(value) for value in values)
+
+
+def is_lengths(runs: Any) -> TypeGuard[list[int]]:
+    """Whether these are numbers of pixels."""
+    return isinstance(runs, list) and all(isinstance(run, int) and run >= 0 for run in runs)

@@ -1,0 +1,97 @@
+"""Masks: what the values of their pixels mean."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+from PIL import Image
+
+from ddpkit_plugins.datasets.files import shown
+
+SHOWN = 5
+"""How many values a message names."""
+SEVERAL = 2
+"""So many names of classes, or more, are taken to be all."""
+
+
+@attrs.frozen
+class Coding:
+    """From pixels to class indices."""
+
+    values: Sequence[int] | None
+    """The i-th is class i; a colour is red * 65536 + green * 256 + blue. None: the values are class indices, see `decode`."""
+    is_coloured: bool
+    ignore_index: int | None
+    """The index that stands for no class."""
+    n_classes: int
+    """As many as the run names."""
+
+    @classmethod
+    def of(
+        cls,
+        mask_values: Sequence[int] | None,
+        palette: Sequence[tuple[int, int, int]] | None,
+        ignore_index: int | None,
+        n_classes: int,
+    ) -> "Coding":
+        """As a dataset is asked for. Raises ValueError for values that cannot be told apart."""
+        if mask_values is not None and palette is not None:
+            raise ValueError("mask_values are for grey masks, palette for those in colours; keep one")
+        for name, given in (("mask_values", mask_values), ("palette", palette)):
+            if given is not None and len(set(given)) != max(len(given), 1):
+                raise ValueError(f"{name} holds different values, one a class, got {given}")
+        values = mask_values if palette is None else [red << 16 | green << 8 | blue for red, green, blue in palette]
+        return cls(values, palette is not None, ignore_index, n_classes)
+
+    def decode(self, mask: Image.Image, file: Path) -> Any:
+        """An opened mask as class indices, int64 [H, W]. Raises ValueError naming the file.
+
+        Without `values`, a grey mask that holds 0 and 255 alone has the classes 0 and 1.
+        """
+        pixels = self.pixels(mask, file)
+        if self.values is not None:
+            return self.indices(pixels, file)
+        is_binary = mask.mode != "P" and self.ignore_index != 255 and np.isin(pixels, (0, 255)).all()  # noqa: PLR2004
+        indices = pixels // 255 if is_binary else pixels
+        self.refuse_unnamed(indices, file)
+        return indices
+
+    def pixels(self, mask: Image.Image, file: Path) -> Any:
+        """One integer a pixel."""
+        if self.is_coloured:
+            channels = np.array(mask.convert("RGB"), dtype=np.int64)
+            return channels @ np.array([1 << 16, 1 << 8, 1])
+        if len(mask.getbands()) > 1 or mask.mode == "F":
+            advice = "a mask holds one integer a pixel, grey or of a palette; config.palette is for colours"
+            raise ValueError(f"{shown(file)} has mode {mask.mode}; {advice}")
+        return np.array(mask, dtype=np.int64)
+
+    def indices(self, pixels: Any, file: Path) -> Any:
+        """The place of each pixel's value among `values`; of others `ignore_index`, where there is one."""
+        indices = np.full_like(pixels, -1)
+        for index, value in enumerate(self.values or ()):
+            indices[pixels == value] = index
+        is_other = indices < 0
+        if is_other.any() and self.ignore_index is None:
+            found = [self.written(value) for value in np.unique(pixels[is_other])[:SHOWN].tolist()]
+            name = "palette" if self.is_coloured else "mask_values"
+            raise ValueError(f"{shown(file)} holds {found}, which is not in {name} {list(map(self.written, self.values or ()))}")
+        return np.where(is_other, self.ignore_index or 0, indices)
+
+    def written(self, value: int) -> int | list[int]:
+        """A value, or colour, as the config has it."""
+        return [value >> 16, value >> 8 & 255, value & 255] if self.is_coloured else value
+
+    def refuse_unnamed(self, indices: Any, file: Path) -> None:
+        """Raise ValueError for indices beyond the classes, where the run names several."""
+        is_odd = (indices < 0) | (indices >= self.n_classes)
+        if self.ignore_index is not None:
+            is_odd &= indices != self.ignore_index
+        if self.n_classes >= SEVERAL and is_odd.any():
+            found = np.unique(indices[is_odd])[:SHOWN].tolist()
+            advice = "config.mask_values says which value is which class, config.ignore_index which is none"
+            raise ValueError(
+                f"{shown(file)} holds {found}, and the {self.n_classes} classes are 0 to {self.n_classes - 1}; {advice}"
+            )
