@@ -19,7 +19,7 @@ from ddpkit.batchnorm import Counted, synchronise
 from ddpkit.config import Config
 from ddpkit.criteria import Criteria, Term
 from ddpkit.dist import World
-from ddpkit.engine import Candidate, Engine
+from ddpkit.engine import REHEARSED, Candidate, Engine
 from ddpkit.errors import ConfigError, KeyPath
 from ddpkit.hookspecs import Component
 from ddpkit.labels import labels_of
@@ -226,13 +226,23 @@ class Parts:
         return {part: self.part(part, dataset, indices[part], limit) for part in PARTS if indices[part]}
 
     def try_reading(self, batches: Batches) -> None:
-        """A dataset or transform that refuses the first sample by ValueError has found a mistake in the data or the config."""
+        """A dataset or transform that refuses one of the first samples has found a mistake in the data or the config."""
+        for index in batches.sampler.indices[:REHEARSED]:
+            try:
+                with first_samples(self.config):
+                    batches.samples[0, index]
+            except (ValueError, OSError) as error:
+                raise self.unusable(batches.samples.name((0, index)), error) from error
         try:
             with first_samples(self.config):
                 batches.sample(1)
         except ValueError as error:
-            LOGGER.debug("the first sample is refused", exc_info=True)
-            raise ConfigError([self.config.problem(("dataset",), f"the first sample cannot be used: {error}")]) from error
+            raise self.unusable("the first sample", error) from error
+
+    def unusable(self, sample: str, error: Exception) -> ConfigError:
+        """What to raise for a sample."""
+        LOGGER.debug("%s is refused", sample, exc_info=True)
+        return ConfigError([self.config.problem(("dataset",), f"{sample} cannot be used: {error}")])
 
     def split(self, dataset: Any) -> dict[str, list[int]]:
         """Indices of each part: the dataset's own parts stay, the split divides the rest."""

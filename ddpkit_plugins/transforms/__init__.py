@@ -37,15 +37,15 @@ def ddpkit_transforms() -> Iterator[Component]:
 
 
 def resize(height: int = 224, width: int | None = None) -> "nn.Module":
-    """To `height` x `width` pixels: images bilinear, smoothed where they shrink (antialias).
+    """To `height` x `width` pixels: images bilinear, smoothed where they shrink (antialias), masks by nearest neighbour.
 
     Args:
         height: From 1.
         width: From 1; absent = as the height.
     """
-    from torchvision.transforms import v2  # noqa: PLC0415 - heavy, and wanted by runs alone
+    from ddpkit_plugins.transforms.resizing import Resize  # noqa: PLC0415 - heavy, and wanted by runs alone
 
-    transform: nn.Module = v2.Resize(size(height, width), antialias=True)
+    transform: nn.Module = Resize(size(height, width))
     return transform
 
 
