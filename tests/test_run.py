@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from ddpkit import ConfigError, run
+from ddpkit import ConfigError, build, config, plugins, run
 from ddpkit.cli import main
+from ddpkit.dist import World
 from ddpkit.testing import ddpkit
 
 ROOT = Path(__file__).parent.parent
@@ -82,6 +83,14 @@ def test_the_split_is_recorded_and_its_classes_are_counted(quick):
     assert {part: len(indices) for part, indices in parts.items()} == {"train": 58, "valid": 6, "test": 64}
     assert sorted(parts["train"] + parts["valid"] + parts["test"]) == list(range(128))
     assert re.search(r"^classes train 0 \d+, .*, 9 \d · valid 0 \d, .* · test 0 [67], 1 [67], ", quick.stderr, re.MULTILINE)
+
+
+def test_the_split_is_that_of_one_rank(quick):
+    engine = build.engine(config.read(QUICK, config.parse_overrides(SMALL[1::2])), plugins.load().registry, World())
+
+    parts = {"train": engine.train, "valid": engine.valid, "test": engine.test}
+    recorded = json.loads((quick.folder / "split.json").read_text())
+    assert {part: list(batches.sampler.indices) for part, batches in parts.items()} == recorded
 
 
 def test_messages_are_calm_and_nobody_else_speaks(quick):
