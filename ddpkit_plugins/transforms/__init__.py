@@ -153,11 +153,11 @@ def gray_scale(n_channels: int = 1) -> "nn.Module":
     Args:
         n_channels: 1, or 3 equal ones for models that take colours.
     """
-    from torchvision.transforms import v2  # noqa: PLC0415
+    from ddpkit_plugins.transforms.depth import Grayscale  # noqa: PLC0415
 
     if n_channels not in (1, 3):
         raise ValueError(f"n_channels is 1 or 3, got {n_channels}")
-    transform: nn.Module = v2.Grayscale(n_channels)
+    transform: nn.Module = Grayscale(n_channels)
     return transform
 
 
@@ -184,15 +184,17 @@ def to_tensor() -> "nn.Module":
     import torch  # noqa: PLC0415
     from torchvision.transforms import v2  # noqa: PLC0415
 
-    transform: nn.Module = v2.Compose([v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True)])
+    from ddpkit_plugins.transforms.depth import PilToTensor  # noqa: PLC0415
+
+    transform: nn.Module = v2.Compose([PilToTensor(), v2.ToDtype(torch.float32, scale=True)])
     return transform
 
 
 def pil_to_tensor() -> "nn.Module":
-    """A PIL image as a uint8 tensor [C, H, W]; the target is left alone."""
-    from torchvision.transforms import v2  # noqa: PLC0415
+    """A PIL image as a uint8 tensor [C, H, W], uint16 where it is grey of 16 bits; the target is left alone."""
+    from ddpkit_plugins.transforms.depth import PilToTensor  # noqa: PLC0415
 
-    transform: nn.Module = v2.PILToTensor()
+    transform: nn.Module = PilToTensor()
     return transform
 
 

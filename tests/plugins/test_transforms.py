@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -216,6 +217,24 @@ def test_a_pil_image_becomes_bytes_or_floats_and_the_mask_stays():
     assert floats.dtype == torch.float32
     torch.testing.assert_close(floats, PICTURE / 255)
     assert mask is same is MASK
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32])
+def test_grey_of_16_bits_keeps_its_values(dtype):
+    deep = Image.fromarray(np.array([[0, 257, 25700, 65535]], dtype=dtype))
+
+    tensor, _ = pil_to_tensor()(deep, 3)
+
+    assert (tensor.dtype, tensor.tolist()) == (torch.uint16, [[[0, 257, 25700, 65535]]])
+    for floats in (convert_image_dtype()(tensor), to_tensor()(deep)):
+        torch.testing.assert_close(floats, torch.tensor([[[0, 1 / 255, 100 / 255, 1]]]))
+    with pytest.raises(ValueError, match=r"GRAY_SCALE takes 8 bits a channel, an image has mode I"):
+        gray_scale()(deep, 3)
+
+
+def test_values_beyond_16_bits_are_refused():
+    with pytest.raises(ValueError, match="holds grey values 0 to 65536; 8 or 16 bits are needed"):
+        pil_to_tensor()(Image.fromarray(np.array([[0, 65536]], dtype=np.int32)))
 
 
 def test_conversion_of_a_sample_leaves_mask_and_class_index():
