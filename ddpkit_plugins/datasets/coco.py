@@ -11,14 +11,16 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from ddpkit_plugins.datasets.boxes import BACKGROUND, boxes_of, collate, numbered
-from ddpkit_plugins.datasets.files import existing_root, file_groups, hint, inside, refuse_strays, shown
+from ddpkit_plugins.datasets.files import existing_root, file_groups, hint, inside, listed_files, refuse_strays, shown
 from ddpkit_plugins.datasets.images import open_as, size
-from ddpkit_plugins.datasets.parts import consecutive
+from ddpkit_plugins.datasets.parts import PARTS, consecutive
 from ddpkit_plugins.strata import kept
 
 EXPECTED = "the annotations, a JSON file, and the images"
 CORNERS = 6
 """Numbers of the smallest polygon: three points."""
+BYTES = 256
+"""As many classes as a byte tells apart."""
 
 
 @attrs.frozen
@@ -45,7 +47,7 @@ class CocoDataset:
         seed: The run's; given by the run.
         annotations: The JSON file, or one for each part: `{ train = "train.json", valid = "valid.json" }`.
         images: The folder of the images, or one for each part.
-        target: `boxes`, or `mask` = a `tv_tensors.Mask`, uint8 [H, W], of class indices.
+        target: `boxes`, or `mask` = a `tv_tensors.Mask` [H, W] of class indices, uint8 up to 255.
         max_samples: Keep only so many images of each part, drawn by the seed.
         follow_links: Links may lead out of `root_dir`.
     """
@@ -65,12 +67,12 @@ class CocoDataset:
         root, self.target = existing_root(root_dir, EXPECTED), target
         files = annotations if isinstance(annotations, dict) else {"": annotations}
         folders = images if isinstance(images, dict) else dict.fromkeys(files, images)
-        if folders.keys() != files.keys():
-            raise ValueError(f"annotations and images are for the same parts, got {sorted(files)} and {sorted(folders)}")
+        refuse_parts(files, folders)
+        place = dict(zip(folders, inside(root, folders.values()), strict=True))
         read = {part: read_json(root / file) for part, file in files.items()}
         names = categories_of(read)
         self.label_of = labels_of(names, classes)
-        found = {part: annotated(root / files[part], root / folders[part], data, self.label_of) for part, data in read.items()}
+        found = {part: annotated(root / files[part], place[part], data, self.label_of) for part, data in read.items()}
         chosen = {part: [each[index] for index in kept(len(each), max_samples, seed)] for part, each in found.items()}
         self.root, self.annotated = root, [each for part in chosen.values() for each in part]
         self.classes = [BACKGROUND, *numbered(list(classes) or list(names.values()))]
@@ -98,7 +100,7 @@ class CocoDataset:
     def boxes(self, wanted: Annotated) -> dict[str, Any]:
         """Those inside of the image."""
         objects = [each for each in wanted.objects if not each.get("iscrowd")]
-        corners = [corners_of(each["bbox"], wanted) for each in objects]
+        corners = [corners_of(each.get("bbox"), wanted) for each in objects]
         seen = [number for number, (left, top, right, bottom) in enumerate(corners) if left < right and top < bottom]
         labels = [self.label_of[objects[number]["category_id"]] for number in seen]
         return boxes_of([corners[number] for number in seen], labels, wanted.height, wanted.width)
@@ -107,10 +109,17 @@ class CocoDataset:
         """The class of each pixel."""
         from torchvision.tv_tensors import Mask  # noqa: PLC0415 - heavy, and wanted by runs alone
 
-        indices = np.zeros((wanted.height, wanted.width), dtype=np.uint8)
+        indices = np.zeros((wanted.height, wanted.width), dtype=np.uint8 if len(self.classes) <= BYTES else np.int64)
         for each in wanted.objects:
-            indices[region(each["segmentation"], wanted)] = self.label_of[each["category_id"]]
+            indices[region(each.get("segmentation"), wanted)] = self.label_of[each["category_id"]]
         return Mask(indices)
+
+
+def refuse_parts(annotations: Mapping[str, str], images: Mapping[str, str]) -> None:
+    """Raise ValueError for names that are no parts, or not the same for both."""
+    if not annotations or annotations.keys() != images.keys() or annotations.keys() - {*PARTS, ""}:
+        given = f"{sorted(annotations)} and {sorted(images)}"
+        raise ValueError(f"annotations and images are for the same parts, of {', '.join(PARTS)}; got {given}")
 
 
 KEYS = {
@@ -167,7 +176,9 @@ def annotated(file: Path, folder: Path, data: Mapping[str, Any], label_of: Mappi
         objects[each["image_id"]].append(each)
     if len(objects) != len(data["images"]):
         raise ValueError(f"{file}: two images have one id")
-    files = inside(folder, [each["file_name"] for each in data["images"]])
+    if any(type(each[side]) is not int or each[side] < 1 for each in data["images"] for side in ("width", "height")):
+        raise ValueError(f"{file}: width and height of an image are whole numbers from 1")
+    files = listed_files(folder, [each["file_name"] for each in data["images"]])
     sizes = [(each["height"], each["width"], objects[each["id"]]) for each in data["images"]]
     return [Annotated(image, *more) for image, more in zip(files, sizes, strict=True)]
 

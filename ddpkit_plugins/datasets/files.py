@@ -48,16 +48,23 @@ def visible(folder: Path) -> list[Path]:
 def refuse_strays(root: Path, files: Iterable[Path]) -> None:
     """Raise ValueError for files that are links, or in folders that are links, to what is outside of `root`."""
     files, real = list(files), root.resolve()
-    links = {place for place in {*files, *(file.parent for file in files)} if place != root and place.is_symlink()}
+    below = {place for folder in {file.parent for file in files} for place in (folder, *folder.parents) if root in place.parents}
+    links = [place for place in {*files, *below} if place.is_symlink()]
     if strays := sorted(link for link in links if not link.resolve().is_relative_to(real)):
         raise ValueError(f"links lead out of {root}: {listed(strays)}; config.follow_links = true follows them")
 
 
 def inside(root: Path, names: Iterable[str]) -> list[Path]:
-    """Files by their names in a list, without `..`. Raises ValueError for those that are not there, or not in `root`."""
-    files = [Path(os.path.normpath(root / name)) for name in names]
-    if strays := [file for file in files if not file.is_relative_to(root)]:
+    """What is named in a folder, without `..`. Raises ValueError for names that lead out of it."""
+    places = [root / os.path.normpath(name) for name in names]
+    if strays := [place for place in places if not place.is_relative_to(root) or ".." in place.relative_to(root).parts]:
         raise ValueError(f"not in the folder {root}: {listed(strays)}; give one that holds them all")
+    return places
+
+
+def listed_files(root: Path, names: Iterable[str]) -> list[Path]:
+    """Files that a list names in a folder. Raises ValueError for those that are not there, or not in it."""
+    files = inside(root, names)
     if missing := [file for file in files if not file.is_file()]:
         raise ValueError(f"named, and not there: {listed(missing)}")
     return files

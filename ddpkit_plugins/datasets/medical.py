@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Literal
 
 from PIL import Image
 
-from ddpkit_plugins.datasets.files import existing_root, file_groups, image_files, listed, refuse_strays, shown
+from ddpkit_plugins.datasets.files import existing_root, file_groups, image_files, inside, listed, refuse_strays, shown
 from ddpkit_plugins.datasets.images import open_as, open_image, size
 from ddpkit_plugins.datasets.masks import Coding
 from ddpkit_plugins.datasets.parts import PARTS, consecutive
@@ -58,7 +58,7 @@ class MedicalDataset:
         self.root, self.mode = existing_root(root_dir, f"the folders {images!r} and {masks!r}"), mode
         self.classes, self.coding = classes, Coding.of(mask_values, palette, ignore_index, len(classes))
         own = [part for part in PARTS if (self.root / part / images).is_dir()]
-        found = {part: pairs(self.root / part / images, self.root / part / masks) for part in own or [""]}
+        found = {part: pairs(*inside(self.root / part, [images, masks])) for part in own or [""]}
         chosen = {part: [each[index] for index in kept(len(each), max_samples, seed)] for part, each in found.items()}
         self.samples: list[Pair] = [pair for part in chosen.values() for pair in part]
         self.parts = consecutive({part: len(each) for part, each in chosen.items()})

@@ -8,7 +8,7 @@ from typing import Literal
 
 from PIL import Image
 
-from ddpkit_plugins.datasets.files import existing_root, file_groups, hint, inside, refuse_strays
+from ddpkit_plugins.datasets.files import existing_root, file_groups, hint, listed_files, refuse_strays
 from ddpkit_plugins.datasets.images import open_as
 from ddpkit_plugins.datasets.parts import PARTS
 from ddpkit_plugins.strata import kept
@@ -56,7 +56,7 @@ class CsvDataset:
         refuse_doubles(self.root / file, [row[path] for row in rows])
         self.classes, numbers = numbered([row[label] for row in rows], classes)
         chosen = kept(len(rows), max_samples, seed, numbers)
-        files = inside(self.root, [rows[index][path] for index in chosen])
+        files = listed_files(self.root, [rows[index][path] for index in chosen])
         if not follow_links:
             refuse_strays(self.root, files)
         self.targets = [numbers[index] for index in chosen]

@@ -98,8 +98,12 @@ def test_each_part_may_have_its_own_file(tmp_path):
 
     assert coco.parts == {"train": range(2), "valid": range(2, 4)}
     assert coco.groups["file"] == ["a/5.png", "a/6.png", "b/5.png", "b/6.png"]
-    with pytest.raises(ValueError, match=r"are for the same parts, got \['train'\] and \['test'\]"):
+    with pytest.raises(ValueError, match=r"are for the same parts, of train, valid, test; got \['train'\] and \['test'\]"):
         CocoDataset(str(tmp_path), [], 0, annotations={"train": "a.json"}, images={"test": "a"})
+    with pytest.raises(ValueError, match=r"of train, valid, test; got \['val'\] and \['val'\]"):
+        CocoDataset(str(tmp_path), [], 0, annotations={"val": "a.json"}, images={"val": "a"})
+    with pytest.raises(ValueError, match=r"not in the folder .*: .*/\.\./a; give one that holds them all"):
+        CocoDataset(str(tmp_path), [], 0, annotations="a.json", images="../a")
 
 
 def test_a_micro_batch_is_stacked_if_its_images_have_one_size_and_a_list_if_not(tmp_path):

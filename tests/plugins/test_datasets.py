@@ -476,6 +476,10 @@ def test_links_out_of_the_folder_are_followed_if_that_is_said_and_those_inside_a
 
     (tmp_path / "data/cat/a.png").symlink_to(tmp_path / "elsewhere/a.png")
     (tmp_path / "data/dog").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts/train").symlink_to(tmp_path / "data")
+    with pytest.raises(ValueError, match=r"links lead out of .*parts: .*parts/train, "):
+        CustomDataset(str(tmp_path / "parts"), [], 0)
     with pytest.raises(ValueError, match=r"links lead out of .*data/cat/a.png, .*data/dog; config.follow_links = true"):
         CustomDataset(str(tmp_path / "data"), [], 0)
     assert len(CustomDataset(str(tmp_path / "data"), [], 0, follow_links=True)) == 4

@@ -264,7 +264,7 @@ LISTS = {
     "another column": (table(b"path,labels\ncat/00.png,cat\n"), "has no column 'label' (did you mean 'labels'?)"),
     "a short line": (table(b"path,label\ncat/00.png\n"), "has 2 columns, its samples [1] (the first is 1) have more or fewer"),
     "a file that is not there": (table(b"path,label\ncat/99.png,cat\n"), "named, and not there: {data}/cat/99.png"),
-    "a way out": (table(b"path,label\n../run.toml,cat\n"), "not in the folder {data}: {parent}/run.toml"),
+    "a way out": (table(b"path,label\n../run.toml,cat\n"), "not in the folder {data}: {data}/../run.toml"),
     "an image twice": (table(b"path,label\ncat/00.png,a\ncat/00.png,b\n"), "names images more than once (samples, the first is 1): 'cat/00.png' (1, 2)"),
     "no JSON": (spoilt(coco(), "{"), "{data}/annotations.json cannot be read as JSON: "),
     "deep JSON": (spoilt(coco(), "[" * 100_000), "{data}/annotations.json cannot be read as JSON: "),
@@ -275,6 +275,8 @@ LISTS = {
     "two images of one id": (coco(images=[{}, {"file_name": "cat/01.png"}]), "annotations.json: two images have one id"),
     "an image that is not there": (coco(images=[{"file_name": "x.png"}]), "named, and not there: {data}/x.png"),
     "another size": (coco(images=[{"width": 9}]), "cat/00.png is 8x8 pixels, its annotation 9x8"),
+    "a size that is none": (coco(images=[{"width": "8"}]), "width and height of an image are whole numbers from 1"),
+    "no polygon": (coco(annotations=[{"segmentation": None}]), "whose segmentation is no polygon: None"),
     "half a polygon": (coco(annotations=[{"segmentation": [[1, 2, 3]]}]), "whose segmentation is no polygon: [1, 2, 3]"),
     "runs that end early": (coco(annotations=[{"segmentation": {"counts": [3, 4]}}]), "whose runs do not fill the image"),
 }  # fmt: skip
