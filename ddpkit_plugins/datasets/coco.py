@@ -1,24 +1,22 @@
 """Images with annotations in the format of COCO (Lin et al. 2014, "Microsoft COCO"): detection and segmentation."""
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeGuard
+from typing import Any, Literal
 
 import attrs
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from ddpkit_plugins.datasets.boxes import BACKGROUND, boxes_of, collate, numbered
 from ddpkit_plugins.datasets.files import existing_root, file_groups, hint, inside, listed_files, refuse_strays, shown
 from ddpkit_plugins.datasets.images import open_as, size
 from ddpkit_plugins.datasets.parts import PARTS, consecutive
+from ddpkit_plugins.datasets.regions import is_numbers, region
 from ddpkit_plugins.strata import kept
 
 EXPECTED = "the annotations, a JSON file, and the images"
-CORNERS = 6
-"""Numbers of the smallest polygon: three points."""
 BYTES = 256
 """As many classes as a byte tells apart."""
 
@@ -111,7 +109,9 @@ class CocoDataset:
 
         indices = np.zeros((wanted.height, wanted.width), dtype=np.uint8 if len(self.classes) <= BYTES else np.int64)
         for each in wanted.objects:
-            indices[region(each.get("segmentation"), wanted)] = self.label_of[each["category_id"]]
+            indices[region(each.get("segmentation"), wanted.file, (wanted.height, wanted.width))] = self.label_of[
+                each["category_id"]
+            ]
         return Mask(indices)
 
 
@@ -189,51 +189,3 @@ def corners_of(box: Any, wanted: Annotated) -> tuple[float, float, float, float]
         raise ValueError(f"{shown(wanted.file)} has an annotation whose bbox is not four numbers: {box!r}")
     left, top, width, height = box
     return max(left, 0), max(top, 0), min(left + width, wanted.width), min(top + height, wanted.height)
-
-
-def region(segmentation: Any, wanted: Annotated) -> Any:
-    """The pixels of an object, bool [H, W]: inside of polygons, or as runs. Raises ValueError for what is neither."""
-    if isinstance(segmentation, dict):
-        return of_runs(segmentation, wanted)
-    area = Image.new("1", (wanted.width, wanted.height))
-    for polygon in segmentation if isinstance(segmentation, list) else [segmentation]:
-        if not is_numbers(polygon) or len(polygon) < CORNERS or len(polygon) % 2:
-            raise ValueError(f"{shown(wanted.file)} has an annotation whose segmentation is no polygon: {polygon!r}")
-        ImageDraw.Draw(area).polygon(list(map(float, polygon)), fill=1)
-    return np.array(area)
-
-
-def of_runs(segmentation: Mapping[str, Any], wanted: Annotated) -> Any:
-    """From lengths of runs that lie outside and inside in turn, column by column."""
-    counts = segmentation.get("counts")
-    runs = unpacked(counts) if isinstance(counts, str) else counts
-    if not is_lengths(runs) or sum(runs) != wanted.height * wanted.width:
-        raise ValueError(f"{shown(wanted.file)} has an annotation whose runs do not fill the image")
-    flat = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
-    return flat.reshape(wanted.width, wanted.height).T
-
-
-def unpacked(text: str) -> list[int]:
-    """Runs as pycocotools packs them: digits of base 32, least first, from the character '0' on; 32 more = others follow.
-
-    The last digit's highest bit is the sign; from the fourth run on, a number is the difference to the run two before.
-    """
-    runs, number, shift = list[int](), 0, 0
-    for digit in (ord(character) - ord("0") for character in text):
-        number |= (digit & 31) << shift
-        shift += 5
-        if not digit & 32:
-            number -= (digit & 16) << (shift - 4)
-            runs.append(number + (runs[-2] if len(runs) > 2 else 0))  # noqa: PLR2004
-            number, shift = 0, 0
-    return runs
-
-
-def is_numbers(values: Any) -> TypeGuard[list[float]]:
-    """Whether these are finite numbers."""
-    return isinstance(values, list) and all(isinstance(value, int | float) and math.isfinite(value) for value in values)
-
-
-def is_lengths(runs: Any) -> TypeGuard[list[int]]:
-    """Whether these are numbers of pixels."""
-    return isinstance(runs, list) and all(isinstance(run, int) and run >= 0 for run in runs)

@@ -9,7 +9,8 @@ from PIL import Image
 from torchvision.tv_tensors import BoundingBoxes, Mask
 
 from ddpkit_plugins.datasets.boxes import collate
-from ddpkit_plugins.datasets.coco import CocoDataset, unpacked
+from ddpkit_plugins.datasets.coco import CocoDataset
+from ddpkit_plugins.datasets.regions import unpacked
 from ddpkit_plugins.transforms import pil_to_tensor
 
 CATEGORIES = [{"id": 7, "name": "dog"}, {"id": 3, "name": "cat"}]
