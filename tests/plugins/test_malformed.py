@@ -81,8 +81,8 @@ def in_lab_colours(file):
     Image.new("LAB", (8, 8)).save(file)
 
 
-def postscript(file):
-    Image.new("L", (8, 8)).save(file, format="EPS")
+def another_format(file):
+    Image.new("L", (8, 8)).save(file, format="PPM")
 
 
 BROKEN = {
@@ -94,7 +94,7 @@ BROKEN = {
     "cut.bmp": lambda file: cut(file, 60),
     "empty.png": lambda file: file.write_bytes(b""),
     "text.jpg": lambda file: file.write_text("this is no picture\n"),
-    "postscript.png": postscript,
+    "another format.png": another_format,
     "flipped.png": flip_a_bit,
     "no data.png": lambda file: file.write_bytes(png(8, 8)),
     "ten gigapixels.png": lambda file: file.write_bytes(png(100_000, 100_000, zlib.compress(b"\0"))),
