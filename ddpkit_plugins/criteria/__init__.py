@@ -11,7 +11,11 @@ def ddpkit_criteria() -> Iterator[Component]:
     here = "ddpkit_plugins.criteria"
     yield Component("cross_entropy", f"{here}.entropy:CrossEntropy", doc="of logits [B, C, ...] and class indices [B, ...]")
     yield Component("bce", f"{here}.entropy:BinaryCrossEntropy", doc="of logits and 0 or 1 each: binary, or multi-label")
-    yield Component("dice", f"{here}.dice:Dice", doc="1 - overlap of predicted and true masks, for segmentation")
+    yield Component("focal", f"{here}.focal:Focal", doc="cross entropy that looks away from what is easy, for rare classes")
+    yield Component("kl", f"{here}.entropy:KullbackLeibler", doc="divergence from target probabilities [B, C, ...]")
+    yield Component("dice", f"{here}.overlap:Dice", doc="1 - overlap of predicted and true masks, for segmentation")
+    yield Component("tversky", f"{here}.overlap:Tversky", doc="Dice that weighs false alarms and misses")
+    yield Component("jaccard", f"{here}.overlap:Jaccard", doc="1 - IoU of predicted and true masks")
     yield Component("mse", f"{here}.regression:MeanSquaredError", doc="mean of squared differences")
     yield Component("l1", f"{here}.regression:MeanAbsoluteError", doc="mean of absolute differences")
     yield Component("smooth_l1", f"{here}.regression:SmoothL1", doc="absolute differences, squared where small (Huber)")

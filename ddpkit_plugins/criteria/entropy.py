@@ -6,6 +6,9 @@ from torch.nn import functional
 
 from ddpkit_plugins.targets import class_indices, numbers, refuse_above
 
+TOLERANCE = 1e-2
+"""By which the sum of probabilities may miss 1: as much as 16-bit numbers do."""
+
 
 class CrossEntropy(nn.Module):
     """Torch's cross entropy of logits [B, C, ...]: the mean over samples, and over pixels if there are any.
@@ -43,8 +46,9 @@ class CrossEntropy(nn.Module):
         """Logits [B, C, ...] and targets to a scalar."""
         as_probabilities = targets.is_floating_point() and targets.shape == outputs.shape
         wanted = targets if as_probabilities else class_indices(outputs, targets)
+        weight = None if self.weight is None else self.weight.to(outputs.dtype)
         return functional.cross_entropy(
-            outputs, wanted, self.weight, ignore_index=self.ignore_index, label_smoothing=self.label_smoothing
+            outputs, wanted, weight, ignore_index=self.ignore_index, label_smoothing=self.label_smoothing
         )
 
 
@@ -55,18 +59,59 @@ class BinaryCrossEntropy(nn.Module):
     given or not; or one a class (multi-label), logits and targets [B, C, ...].
 
     Args:
-        pos_weight: How much a positive counts, negatives count 1.
+        n_classes: How many labels there are, to check `pos_weight` by; given by the run.
+        pos_weight: How much a positive counts, negatives count 1; one number, or one a label.
     """
 
-    def __init__(self, pos_weight: float | None = None) -> None:
+    def __init__(self, n_classes: int | None = None, pos_weight: float | list[float] | None = None) -> None:
         super().__init__()
-        if pos_weight is not None and not pos_weight > 0:
+        weights = pos_weight if isinstance(pos_weight, list) else [1.0 if pos_weight is None else pos_weight]
+        if not min(weights, default=0) > 0:
             raise ValueError(f"pos_weight is above 0, got {pos_weight}")
-        self.loss = nn.BCEWithLogitsLoss(pos_weight=None if pos_weight is None else torch.tensor(pos_weight))
+        if isinstance(pos_weight, list) and len(weights) != (n_classes or len(weights)):
+            raise ValueError(f"pos_weight holds one number a label, for {n_classes} labels; got {pos_weight}")
+        self.pos_weight: Tensor | None
+        self.register_buffer("pos_weight", None if pos_weight is None else torch.tensor(weights))
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Logits and targets to a scalar."""
         if targets.device.type == "cpu":  # a GPU would be waited for
             refuse_above(1, targets)
-        loss: Tensor = self.loss(outputs, numbers(outputs, targets))
-        return loss
+        weight = None if self.pos_weight is None else self.pos_weight.to(outputs.dtype)
+        if weight is not None and len(weight) > 1:
+            weight = weight.view(-1, *[1] * (outputs.ndim - 2))  # [C, 1, ...]
+        return functional.binary_cross_entropy_with_logits(outputs, numbers(outputs, targets), pos_weight=weight)
+
+
+class KullbackLeibler(nn.Module):
+    """Divergence of the softmax of logits [B, C, ...] from target probabilities: `sum(t * (log t - log p))` over classes.
+
+    The mean over samples, and over pixels if there are any (torch's `batchmean` sums over pixels). Cross entropy of the same
+    targets has the same gradient; the divergence is 0 where the model is right (Kullback and Leibler 1951, "On information and
+    sufficiency").
+
+    Targets are floats of the logits' shape, 0 or more, 1 in sum over the classes.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Logits and probabilities to a scalar."""
+        if not targets.is_floating_point() or targets.shape != outputs.shape:
+            got = f"{targets.dtype} {list(targets.shape)}"
+            raise ValueError(f"outputs {list(outputs.shape)} want probabilities, floats of that shape; got {got}")
+        if targets.device.type == "cpu":  # a GPU would be waited for
+            refuse_no_distribution(targets)
+        divergence = functional.kl_div(outputs.log_softmax(dim=1), targets.to(outputs.dtype), reduction="none")
+        return divergence.sum(dim=1).mean()
+
+
+def refuse_no_distribution(targets: Tensor) -> None:
+    """ValueError for targets [B, C, ...] that are not probabilities of classes."""
+    total = targets.sum(dim=1)
+    if targets.numel() and not (targets.amin() >= 0 and (total - 1).abs().amax() <= TOLERANCE):
+        raise ValueError(
+            f"targets are probabilities, which add up to 1 over the classes; got {targets.amin()} and more,"
+            f" and sums from {total.amin()} to {total.amax()}"
+        )

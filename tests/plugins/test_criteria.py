@@ -3,13 +3,20 @@
 import pytest
 import torch
 
-from ddpkit_plugins.criteria.dice import Dice
-from ddpkit_plugins.criteria.entropy import BinaryCrossEntropy, CrossEntropy
+from ddpkit_plugins.criteria.entropy import BinaryCrossEntropy, CrossEntropy, KullbackLeibler
+from ddpkit_plugins.criteria.focal import Focal
+from ddpkit_plugins.criteria.overlap import Dice, Jaccard, Tversky
 from ddpkit_plugins.criteria.regression import MeanAbsoluteError, MeanSquaredError, SmoothL1
 
 MASKS = torch.tensor([[[0, 1, 2], [2, 1, 0]], [[0, 0, 0], [0, 2, 2]]])
-LOGITS = torch.randn(2, 3, 2, 3, dtype=torch.float64)
+LOGITS = torch.randn(2, 3, 2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
+CHANCES = LOGITS.roll(1, dims=0).softmax(dim=1)
 INTEGERS = [torch.uint8, torch.int64]
+
+
+def exactly(loss, wanted):
+    """In float64, but for the order of a sum."""
+    torch.testing.assert_close(loss, wanted, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("dtype", INTEGERS)
@@ -17,7 +24,7 @@ INTEGERS = [torch.uint8, torch.int64]
 def test_cross_entropy_of_masks_is_the_mean_over_pixels(shape, dtype):
     chosen = -LOGITS.log_softmax(dim=1).gather(1, MASKS[:, None])
 
-    torch.testing.assert_close(CrossEntropy()(LOGITS, MASKS.reshape(shape).to(dtype)), chosen.mean())
+    exactly(CrossEntropy()(LOGITS, MASKS.reshape(shape).to(dtype)), chosen.mean())
 
 
 def test_cross_entropy_weighs_classes_and_passes_over_ignored_pixels():
@@ -28,14 +35,14 @@ def test_cross_entropy_weighs_classes_and_passes_over_ignored_pixels():
 
     chosen = -LOGITS.log_softmax(dim=1).gather(1, MASKS[:, None])[:, 0][kept]
     weights = weight[masks[kept]]
-    loss = CrossEntropy(n_classes=3, weight=[1.0, 2.0, 0.5], ignore_index=255).double()
-    torch.testing.assert_close(loss(LOGITS, masks.byte()), (weights * chosen).sum() / weights.sum())
+    loss = CrossEntropy(n_classes=3, weight=[1.0, 2.0, 0.5], ignore_index=255)
+    exactly(loss(LOGITS, masks.byte()), (weights * chosen).sum() / weights.sum())
 
 
 def test_cross_entropy_takes_probabilities_as_targets():
     logits, targets = LOGITS[..., 0, 0], torch.tensor([[0.5, 0.5, 0.0], [0.0, 0.2, 0.8]], dtype=torch.float64)
 
-    torch.testing.assert_close(CrossEntropy()(logits, targets), -(targets * logits.log_softmax(dim=1)).sum(dim=1).mean())
+    exactly(CrossEntropy()(logits, targets), -(targets * logits.log_softmax(dim=1)).sum(dim=1).mean())
 
 
 @pytest.mark.parametrize("dtype", [*INTEGERS, torch.float64])
@@ -49,7 +56,46 @@ def test_bce_is_the_mean_over_elements(shape, target_shape, dtype):
     positive = 1 / (1 + torch.exp(-logits))
     wanted = -(3 * targets * positive.log() + (1 - targets) * (1 - positive).log()).mean()
     loss = BinaryCrossEntropy(pos_weight=3.0)(logits.reshape(shape), targets.reshape(target_shape).to(dtype))
-    torch.testing.assert_close(loss, wanted)
+    exactly(loss, wanted)
+
+
+def test_bce_weighs_the_positives_of_each_label():
+    targets, weights = (MASKS[:, None] == torch.arange(3).view(3, 1, 1)).double(), torch.tensor([3.0, 1.0, 0.5]).view(3, 1, 1)
+    positive = 1 / (1 + torch.exp(-LOGITS))
+
+    wanted = -(weights * targets * positive.log() + (1 - targets) * (1 - positive).log()).mean()
+    exactly(BinaryCrossEntropy(n_classes=3, pos_weight=[3.0, 1.0, 0.5])(LOGITS, targets), wanted)
+
+
+def test_label_smoothing_spreads_a_share_of_each_target():
+    one_hot = torch.nn.functional.one_hot(MASKS, 3).movedim(-1, 1).double()
+
+    wanted = -((0.9 * one_hot + 0.1 / 3) * LOGITS.log_softmax(dim=1)).sum(dim=1).mean()
+    exactly(CrossEntropy(label_smoothing=0.1)(LOGITS, MASKS), wanted)
+
+
+def test_kl_is_the_mean_divergence_of_a_pixel():
+    wanted = (CHANCES * (CHANCES / LOGITS.softmax(dim=1)).log()).sum() / 12
+
+    exactly(KullbackLeibler()(LOGITS, CHANCES), wanted)
+    exactly(KullbackLeibler()(CHANCES.log(), CHANCES), torch.zeros((), dtype=torch.float64))
+
+
+@pytest.mark.parametrize("gamma", [0, 1, 2.5])
+def test_focal_of_several_classes_weighs_by_what_is_missed(gamma):
+    right = LOGITS.softmax(dim=1).gather(1, MASKS[:, None])
+
+    exactly(Focal(gamma=gamma)(LOGITS, MASKS[:, None].byte()), -((1 - right) ** gamma * right.log()).mean())
+
+
+@pytest.mark.parametrize(("alpha", "weights"), [(None, (1, 1)), (0.25, (0.25, 0.75))])
+@pytest.mark.parametrize(("logits", "targets"), [(LOGITS[:, :1], (MASKS > 0).byte()), (LOGITS, (CHANCES > 0.5).byte())])
+def test_focal_of_labels_weighs_positives_and_negatives(logits, targets, alpha, weights):
+    positive, true = logits.sigmoid(), targets.reshape(logits.shape).double()
+
+    each = weights[0] * true * (1 - positive) ** 2 * positive.log()
+    each += weights[1] * (1 - true) * positive**2 * (1 - positive).log()
+    exactly(Focal(alpha=alpha)(logits, targets), -each.mean())
 
 
 def dice_of(predicted, true, smooth):
@@ -62,7 +108,7 @@ def test_dice_of_one_logit_is_that_of_the_foreground_of_each_sample(shape, dtype
     true, predicted = (MASKS > 0).double(), LOGITS[:, 0].sigmoid()
 
     wanted = (dice_of(predicted[0], true[0], 0.1) + dice_of(predicted[1], true[1], 0.1)) / 2
-    torch.testing.assert_close(Dice(smooth=0.1)(LOGITS[:, :1], true.reshape(shape).to(dtype)), wanted)
+    exactly(Dice(smooth=0.1)(LOGITS[:, :1], true.reshape(shape).to(dtype)), wanted)
 
 
 @pytest.mark.parametrize(("include_background", "classes"), [(True, [0, 1, 2]), (False, [1, 2])])
@@ -71,19 +117,69 @@ def test_dice_of_several_is_the_mean_over_classes_and_samples(include_background
 
     each = [dice_of(predicted[b, c], (MASKS[b] == c).double(), 1.0) for b in range(2) for c in classes]
     loss = Dice(include_background=include_background)(LOGITS, MASKS[:, None].byte())
-    torch.testing.assert_close(loss, torch.stack(each).mean())
+    exactly(loss, torch.stack(each).mean())
 
 
-@pytest.mark.parametrize(
-    "criterion", [CrossEntropy(), BinaryCrossEntropy(), Dice(), Dice(include_background=False), MeanSquaredError(), SmoothL1()]
-)
-def test_a_batch_is_the_mean_of_its_samples(criterion):
-    one_logit = isinstance(criterion, BinaryCrossEntropy)
-    logits = LOGITS if isinstance(criterion, CrossEntropy | Dice) else LOGITS[:, :1]
-    masks = (MASKS > 0).byte() if one_logit else MASKS
+@pytest.mark.parametrize(("include_background", "classes"), [(True, [0, 1, 2]), (False, [1, 2])])
+@pytest.mark.parametrize(("make", "alpha", "beta"), [(Tversky, 0.3, 0.7), (Jaccard, 1, 1), (Dice, 0.5, 0.5)])
+def test_overlaps_weigh_false_alarms_and_misses(make, alpha, beta, include_background, classes):
+    smooth, each, predicted = 0.1, [], LOGITS.softmax(dim=1)
+    for b in range(2):
+        for c in classes:
+            p, t = predicted[b, c], (MASKS[b] == c).double()
+            hits, false_alarms, misses = (p * t).sum(), (p * (1 - t)).sum(), ((1 - p) * t).sum()
+            each.append(1 - (hits + smooth) / (hits + alpha * false_alarms + beta * misses + smooth))
 
-    each = torch.stack([criterion(logits[[number]], masks[[number]]) for number in range(2)])
-    torch.testing.assert_close(criterion(logits, masks), each.mean())
+    loss = make(smooth=2 * smooth if make is Dice else smooth, include_background=include_background)
+    exactly(loss(LOGITS, MASKS), torch.stack(each).mean())
+
+
+def test_jaccard_is_one_minus_the_intersection_over_the_union():
+    predicted = torch.tensor([[[[0, 1, 1], [1, 0, 0]]]]).bool()
+    true = torch.tensor([[[0, 0, 1], [1, 1, 0]]]).bool()
+
+    loss = Jaccard(smooth=1e-9)(torch.where(predicted, 40.0, -40.0).double(), true.byte())
+    torch.testing.assert_close(loss, torch.tensor(1 - 2 / 4, dtype=torch.float64), rtol=0, atol=1e-9)
+
+
+OF_CLASSES = (LOGITS, MASKS)
+OF_ONE_LOGIT = (LOGITS[:, :1], (MASKS > 0).byte())
+CRITERIA = [
+    (CrossEntropy(label_smoothing=0.1), *OF_CLASSES),
+    (BinaryCrossEntropy(pos_weight=2.0), *OF_ONE_LOGIT),
+    (KullbackLeibler(), LOGITS, CHANCES),
+    (Focal(), *OF_CLASSES),
+    (Focal(gamma=1.5, alpha=0.25), *OF_ONE_LOGIT),
+    (Dice(), *OF_CLASSES),
+    (Dice(include_background=False), *OF_CLASSES),
+    (Tversky(), *OF_ONE_LOGIT),
+    (Jaccard(), *OF_CLASSES),
+    (MeanSquaredError(), *OF_ONE_LOGIT),
+    (MeanAbsoluteError(), *OF_ONE_LOGIT),
+    (SmoothL1(beta=0.5), *OF_ONE_LOGIT),
+]
+
+
+@pytest.mark.parametrize(("criterion", "logits", "targets"), CRITERIA)
+def test_a_batch_is_the_mean_of_its_samples(criterion, logits, targets):
+    each = torch.stack([criterion(logits[[number]], targets[[number]]) for number in range(2)])
+
+    exactly(criterion(logits, targets), each.mean())
+
+
+@pytest.mark.parametrize(("criterion", "logits", "targets"), [*CRITERIA, (CrossEntropy(weight=[1.0, 2.0, 0.5]), *OF_CLASSES)])
+def test_gradients_are_those_of_differences(criterion, logits, targets):
+    outputs = logits.clone().requires_grad_()
+
+    assert torch.autograd.gradcheck(lambda outputs: criterion(outputs, targets), [outputs])
+
+
+@pytest.mark.parametrize(("criterion", "logits", "targets"), CRITERIA)
+def test_what_is_surely_right_and_surely_wrong_has_a_finite_gradient(criterion, logits, targets):
+    outputs = (200 * logits.float().sign()).requires_grad_()
+    criterion(outputs, targets.float() if targets.is_floating_point() else targets).backward()
+
+    assert torch.isfinite(outputs.grad).all()
 
 
 def test_dice_of_a_large_mask_does_not_leave_float16():
@@ -115,6 +211,14 @@ def test_regressions_are_means_over_elements(criterion, formula):
         (CrossEntropy(), torch.zeros(2, 3, 4, 4), torch.zeros(2, 3, 4, 4, dtype=torch.uint8)),
         (BinaryCrossEntropy(), torch.zeros(2, 2), torch.zeros(2)),
         (BinaryCrossEntropy(), torch.zeros(2, 1), torch.tensor([0, 255])),
+        (Focal(), torch.zeros(2, 1), torch.tensor([0, 255])),
+        (Focal(), torch.zeros(2, 3), torch.tensor([0, 3])),
+        (Focal(), torch.zeros(2, 3), torch.tensor([0.0, 1.0])),
+        (KullbackLeibler(), torch.zeros(1, 2), torch.tensor([[1, 0]])),
+        (KullbackLeibler(), torch.zeros(1, 2), torch.tensor([1.0])),
+        (KullbackLeibler(), torch.zeros(1, 2), torch.tensor([[0.5, 0.6]])),
+        (KullbackLeibler(), torch.zeros(1, 2), torch.tensor([[1.5, -0.5]])),
+        (Tversky(), torch.zeros(1, 3, 2, 1), torch.tensor([[[0], [3]]])),
         (Dice(), torch.zeros(2, 3), torch.zeros(2, dtype=torch.long)),
         (Dice(), torch.zeros(1, 1, 2, 1), torch.tensor([[[0], [255]]])),
         (Dice(), torch.zeros(1, 3, 2, 1), torch.tensor([[[0], [3]]])),
@@ -126,13 +230,28 @@ def test_targets_that_do_not_fit_are_refused(criterion, outputs, targets):
         criterion(outputs, targets)
 
 
+def test_focal_refuses_to_weigh_positives_of_several_classes():
+    with pytest.raises(ValueError, match="several classes do not have; leave it out"):
+        Focal(alpha=0.25)(LOGITS, MASKS)
+
+
 @pytest.mark.parametrize(
-    ("make", "params"),
+    ("make", "params", "message"),
     [
-        (CrossEntropy, {"weight": [1.0, 2.0], "n_classes": 3}), (CrossEntropy, {"weight": [1.0, -2.0]}),
-        (CrossEntropy, {"weight": []}), (BinaryCrossEntropy, {"pos_weight": 0.0}), (Dice, {"smooth": 0.0}), (SmoothL1, {"beta": 0.0}),
+        (CrossEntropy, {"weight": [1.0, 2.0], "n_classes": 3}, "for 3 classes; got"),
+        (CrossEntropy, {"weight": [1.0, -2.0]}, "0 or more"),
+        (CrossEntropy, {"weight": []}, "one number a class"),
+        (BinaryCrossEntropy, {"pos_weight": 0.0}, "above 0, got 0"),
+        (BinaryCrossEntropy, {"pos_weight": []}, "above 0, got"),
+        (BinaryCrossEntropy, {"pos_weight": [1.0, 2.0], "n_classes": 3}, "for 3 labels; got"),
+        (Focal, {"gamma": 0.5}, "0, or 1 or more, got 0.5"),
+        (Focal, {"alpha": 25.0}, "between 0 and 1, got 25"),
+        (Dice, {"smooth": 0.0}, "smooth is above 0"),
+        (Tversky, {"alpha": -0.1}, "0 or more"),
+        (Tversky, {"alpha": 0.0, "beta": 0.0}, "not both 0"),
+        (SmoothL1, {"beta": 0.0}, "got 0"),
     ],
-)  # fmt: skip
-def test_parameters_that_cannot_be_are_refused(make, params):
-    with pytest.raises(ValueError, match="got"):
+)
+def test_parameters_that_cannot_be_are_refused(make, params, message):
+    with pytest.raises(ValueError, match=message):
         make(**params)
