@@ -30,6 +30,7 @@ from ddpkit.measures import Measure
 from ddpkit.mistakes import first_samples
 from ddpkit.parameters import freeze, frozen_norms, fused_kernels, parameter_groups, refuse_unreached
 from ddpkit.precision import Precision
+from ddpkit.pretrained import begin_with
 from ddpkit.progress import Best, EarlyStopping
 from ddpkit.references import PARTS, Reference, class_names, find, n_classes, references
 from ddpkit.registry import Registry
@@ -122,6 +123,8 @@ class Parts:
         if any(isinstance(parameter, UninitializedParameter) for parameter in model.parameters()):
             with torch.no_grad():
                 precision(model.eval(), train.sample(1)[0])
+        if self.run.model.pretrained:
+            begin_with(model, self.config)
         self.try_inputs(model, precision)
         return model
 

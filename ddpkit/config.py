@@ -294,9 +294,15 @@ def dump(run: schema.Run) -> str:
     for path in ("extends", "run_id"):
         plain[path] = ""
     plain["model"] |= {"continue_checkpoint": "", "continue_ext_checkpoint": ""}
+    plain["model"]["pretrained"] = absolute(run.model.pretrained)
     plain["output_dir"] = str(Path(run.output_dir).absolute())
-    plain["dataset"] |= {"ref": "", "root_dir": str(Path(run.dataset.root_dir).absolute()) if run.dataset.root_dir else ""}
+    plain["dataset"] |= {"ref": "", "root_dir": absolute(run.dataset.root_dir)}
     return tomli_w.dumps(plain)
+
+
+def absolute(path: str) -> str:
+    """The same from any folder; empty stays empty."""
+    return path and str(Path(path).absolute())
 
 
 def tables(value: Any) -> Any:

@@ -65,8 +65,11 @@ def backend_faults(run: schema.Run) -> Iterator[Fault]:
 
 
 def start_faults(run: schema.Run) -> Iterator[Fault]:
-    """A run begins with weights, or goes on from a checkpoint."""
-    if run.model.pretrained and run.model.continue_checkpoint:
+    """A run begins with weights, which are there, or goes on from a checkpoint."""
+    file = run.model.pretrained
+    if file and not Path(file).is_file():
+        yield Fault(("model", "pretrained"), f"there is no file {file}")
+    if file and run.model.continue_checkpoint:
         yield Fault(("model", "pretrained"), "goes with a new run, and 'continue_checkpoint' goes on with an old one; keep one")
 
 

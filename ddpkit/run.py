@@ -124,7 +124,7 @@ def train(config: Config, found: Plugins, options: Options, origin: Origin | Non
     chosen = kernels(config.run.train.matmul_precision, deterministic=config.run.train.deterministic)
     with joined as world, log.messages(config.run, is_main=world.is_main), chosen:
         config = settled_together(config, world)
-        engine = build.engine(config, found.registry, world, options.limit_batches)
+        engine = build.engine(from_checkpoint(config, origin), found.registry, world, options.limit_batches)
         if options.dry_run:
             engine.train_step(next(engine.steps()))
             return None
@@ -147,6 +147,14 @@ def train(config: Config, found: Plugins, options: Options, origin: Origin | Non
                 weights.close()
                 folder.finish({"epoch": engine.progress.epoch, "step": engine.progress.step, "is_over": engine.progress.is_over})
     return run_folder.result(config.run) if folder else None
+
+
+def from_checkpoint(config: Config, origin: Origin | None) -> Config:
+    """The config as it is built from: where a checkpoint has the weights, the file of `model.pretrained` is not read again."""
+    if origin is None or origin.checkpoint is None:
+        return config
+    model = attrs.evolve(config.run.model, pretrained="")
+    return attrs.evolve(config, run=attrs.evolve(config.run, model=model))
 
 
 @contextlib.contextmanager

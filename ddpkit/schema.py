@@ -133,7 +133,12 @@ class Model:
         "Go on from this checkpoint with everything it holds.", "从该检查点恢复全部状态并继续训练。", ""
     )
     continue_ext_checkpoint: str = key("Deprecated: state is one checkpoint.", "已弃用：状态只有一个检查点。", "")
-    pretrained: str = key("File of weights to start a new run from.", "新运行起始所用的权重文件。", "", later=True)
+    pretrained: str = key(
+        "File of weights to start a new run from: safetensors, or tensors alone as torch saves them. A head with another number"
+        " of outputs begins anew, what else does not fit is refused.",
+        "新运行起始所用的权重文件：safetensors，或 torch 保存的纯张量文件。输出数不同的头重新初始化，其余不匹配则报错。",
+        "",
+    )
     freeze: list[str] = key("Patterns of parameter names that are not trained.", "不参与训练的参数名模式。", a_list())
     config: ModelConfig = key("The model's parameters.", "模型参数。", attrs.Factory(ModelConfig))
 

@@ -122,7 +122,7 @@ def test_a_batch_that_the_ranks_do_not_divide(blobs, capsys):
         ("train.epoch", "--set 1: expected KEY=VALUE, as in train.epoch=3, got 'train.epoch'"),
         ("task.name=1", "--set 1: task.name: 'task' is not a table"),
         ("private.wandb=true", "--set 1: private.wandb: is not supported yet; leave it out"),
-        ("model.pretrained=x", "--set 1: model.pretrained: is not supported yet"),
+        ("model.pretrained=x", "--set 1: model.pretrained: there is no file x"),
         ("valid.every=0", "--set 1: valid.every: must be at least 1, not 0"),
         ("model.freeze=['nothing.*']", "--set 1: model.freeze[0]: no parameter is called like 'nothing.*', there are: 1.bias,"),
         ("model.freeze=['*']", "--set 1: model.freeze: leaves nothing to train"),
