@@ -1,4 +1,4 @@
-"""Torchvision's classifiers and data sets by name, `torchvision/resnet101`, `torchvision/SVHN`: asked, not declared."""
+"""Torchvision's models and data sets by name, `torchvision/resnet101`, `torchvision/SVHN`: asked, not declared."""
 
 import fnmatch
 import functools
@@ -12,6 +12,8 @@ from typing import Any
 from ddpkit import Component, hookimpl
 
 REGISTERED = re.compile(r"^@register_model\(\)\n(?:@.*\n(?:    .*\n|\)\n)*)*def (\w+)\(", re.MULTILINE)
+KINDS = (".", "segmentation", "detection")
+"""Folders of torchvision's models: classifiers, segmenters, detectors."""
 
 BY_FLAG = {"": {"train": True}, "test": {"train": False}}
 TWO = {"": {"split": "train"}, "test": {"split": "test"}}
@@ -37,7 +39,7 @@ SETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = MappingProxyType(
 
 @hookimpl
 def ddpkit_find(kind: str, name: str) -> Component | None:
-    """A classifier, its parameters those of the model `torchvision` without `arch`; or a data set."""
+    """A model, its parameters those of the model `torchvision` without `arch`; or a data set."""
     if name not in names_of(kind):
         return None
     return Component(name, f"ddpkit_plugins.torchvision:{name}", doc=f"torchvision's {name}")
@@ -52,36 +54,42 @@ def ddpkit_names(kind: str, pattern: str) -> Iterable[str]:
 def names_of(kind: str) -> tuple[str, ...]:
     """What torchvision has of a kind."""
     if kind == "model":
-        return classifiers()
+        return models()
     return tuple(sorted(SETS)) if kind == "dataset" else ()
 
 
 @functools.cache
-def classifiers() -> tuple[str, ...]:
-    """Their names, from torchvision's source: to import it takes seconds."""
+def models() -> tuple[str, ...]:
+    """Of the models, from torchvision's source: to import it takes seconds."""
     spec = find_spec("torchvision")
-    folders = spec.submodule_search_locations if spec else None
-    files = sorted(Path(folder) / "models" for folder in folders or ())
-    texts = (file.read_text(encoding="utf-8") for folder in files for file in sorted(folder.glob("*.py")))
+    roots = spec.submodule_search_locations if spec else None
+    folders = [Path(root, "models", kind) for root in roots or () for kind in KINDS]
+    texts = (file.read_text(encoding="utf-8") for folder in folders for file in sorted(folder.glob("*.py")))
     return tuple(sorted(name for text in texts for name in REGISTERED.findall(text)))
 
 
 def __getattr__(name: str) -> Any:
-    """The target of a classifier or a data set."""
+    """The target of a model or a data set."""
     if name in SETS:
         return dataset_target(name)
-    if name in classifiers():
+    if name in models():
         return model_target(name)
     raise AttributeError(name)
 
 
 def model_target(name: str) -> Any:
-    """Of a classifier."""
+    """Of a model."""
 
-    def target(n_channels: int = 3, n_classes: int = 1000, pretrained: bool = False) -> Any:  # noqa: FBT001, FBT002
-        from ddpkit_plugins.models import classifiers as built  # noqa: PLC0415 - heavy, and wanted by runs alone
+    def target(
+        n_channels: int = 3,
+        n_classes: int | None = None,
+        pretrained: bool = False,  # noqa: FBT001, FBT002 - a key of the TOML
+        min_size: int | None = None,
+        max_size: int | None = None,
+    ) -> Any:
+        from ddpkit_plugins.models import families  # noqa: PLC0415 - heavy, and wanted by runs alone
 
-        return built.torchvision(name, n_channels, n_classes, pretrained)
+        return families.torchvision(name, n_channels, n_classes, pretrained, min_size, max_size)
 
     target.__doc__ = f"Torchvision's {name}; parameters as of the model `torchvision`."
     return target

@@ -4,18 +4,54 @@ from collections.abc import Iterator
 
 from ddpkit import Component, hookimpl
 
+HERE = "ddpkit_plugins.models"
+
 
 @hookimpl
 def ddpkit_models() -> Iterator[Component]:
     """The models."""
-    here = "ddpkit_plugins.models"
-    yield Component("resnet18", f"{here}.classifiers:resnet18", doc="torchvision's ResNet-18, 11 million parameters")
-    yield Component("resnet34", f"{here}.classifiers:resnet34", doc="torchvision's ResNet-34, 21 million parameters")
-    yield Component("resnet50", f"{here}.classifiers:resnet50", doc="torchvision's ResNet-50, 24 million parameters")
-    yield Component("resnet101", f"{here}.classifiers:resnet101", doc="torchvision's ResNet-101, 43 million parameters")
-    yield Component("efficientnet_b0", f"{here}.classifiers:efficientnet_b0", doc="torchvision's, 4 million parameters")
-    yield Component("mobilenet_v3_small", f"{here}.classifiers:mobilenet_v3_small", doc="torchvision's, 1.5 million parameters")
-    yield Component("vit_b_16", f"{here}.classifiers:vit_b_16", doc="torchvision's ViT-B/16 for 224x224, 86 million parameters")
-    yield Component("convnext_tiny", f"{here}.classifiers:convnext_tiny", doc="torchvision's, 28 million parameters")
-    yield Component("torchvision", f"{here}.classifiers:torchvision", doc="any classifier of torchvision, chosen by arch")
-    yield Component("unet", f"{here}.unet:UNet", doc="U-Net for segmentation of images of any size")
+    yield from classifying()
+    yield from segmenting()
+    yield from detecting()
+    yield Component("torchvision", f"{HERE}.families:torchvision", doc="any classifier, segmenter or detector, chosen by arch")
+    yield Component("unet", f"{HERE}.unet:UNet", doc="U-Net for segmentation of images of any size")
+
+
+def classifying() -> Iterator[Component]:
+    """Some of torchvision's; `torchvision/*` are all."""
+    here = f"{HERE}.classifiers"
+    yield Component("resnet18", f"{here}:resnet18", doc="torchvision's ResNet-18, 11 million parameters")
+    yield Component("resnet34", f"{here}:resnet34", doc="torchvision's ResNet-34, 21 million parameters")
+    yield Component("resnet50", f"{here}:resnet50", doc="torchvision's ResNet-50, 24 million parameters")
+    yield Component("resnet101", f"{here}:resnet101", doc="torchvision's ResNet-101, 43 million parameters")
+    yield Component("densenet121", f"{here}:densenet121", doc="torchvision's, 8 million parameters")
+    yield Component("efficientnet_b0", f"{here}:efficientnet_b0", doc="torchvision's, 4 million parameters")
+    yield Component("mobilenet_v3_small", f"{here}:mobilenet_v3_small", doc="torchvision's, 1.5 million parameters")
+    yield Component("mobilenet_v3_large", f"{here}:mobilenet_v3_large", doc="torchvision's, 5 million parameters")
+    yield Component("vit_b_16", f"{here}:vit_b_16", doc="torchvision's ViT-B/16 for 224x224, 86 million parameters")
+    yield Component("swin_t", f"{here}:swin_t", doc="torchvision's Swin tiny, 28 million parameters")
+    yield Component("convnext_tiny", f"{here}:convnext_tiny", doc="torchvision's, 28 million parameters")
+
+
+def segmenting() -> Iterator[Component]:
+    """Logits of each class a pixel."""
+    here = f"{HERE}.segmenters"
+    yield Component("fcn_resnet50", f"{here}:fcn_resnet50", doc="torchvision's FCN, 33 million parameters")
+    yield Component("deeplabv3_resnet50", f"{here}:deeplabv3_resnet50", doc="torchvision's, 40 million parameters")
+    yield Component("deeplabv3_mobilenet_v3_large", f"{here}:deeplabv3_mobilenet_v3_large", doc="torchvision's, 11 million")
+    yield Component("lraspp_mobilenet_v3_large", f"{here}:lraspp_mobilenet_v3_large", doc="torchvision's Lite R-ASPP, 3 million")
+
+
+def detecting() -> Iterator[Component]:
+    """Boxes; their losses are their own."""
+    here = f"{HERE}.detectors"
+    yield Component("fasterrcnn_resnet50_fpn", f"{here}:fasterrcnn_resnet50_fpn", doc="torchvision's, 42 million parameters")
+    yield Component(
+        "fasterrcnn_mobilenet_v3_large_320_fpn",
+        f"{here}:fasterrcnn_mobilenet_v3_large_320_fpn",
+        doc="torchvision's, 19 million parameters",
+    )
+    yield Component("retinanet_resnet50_fpn", f"{here}:retinanet_resnet50_fpn", doc="torchvision's, 34 million parameters")
+    yield Component("fcos_resnet50_fpn", f"{here}:fcos_resnet50_fpn", doc="torchvision's, 32 million parameters")
+    yield Component("ssd300_vgg16", f"{here}:ssd300_vgg16", doc="torchvision's for 300x300, 36 million parameters")
+    yield Component("ssdlite320_mobilenet_v3_large", f"{here}:ssdlite320_mobilenet_v3_large", doc="torchvision's for 320x320")
