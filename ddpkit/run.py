@@ -4,7 +4,7 @@ import contextlib
 import gc
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -114,7 +114,7 @@ def found_again(config: Config, found: Plugins, options: Options) -> tuple[Confi
 
 def train(config: Config, found: Plugins, options: Options, origin: Origin | None) -> RunResult | None:
     """What every rank does: join, build, go on from where the run was, fit, test."""
-    from ddpkit import build, dist, terminal  # noqa: PLC0415 - torch is for ranks alone
+    from ddpkit import build, dist  # noqa: PLC0415 - torch is for ranks alone
     from ddpkit.precision import kernels  # noqa: PLC0415
     from ddpkit.record import Record  # noqa: PLC0415
     from ddpkit.recovery import recovering  # noqa: PLC0415
@@ -131,10 +131,8 @@ def train(config: Config, found: Plugins, options: Options, origin: Origin | Non
 
         record = Record.of(config, found, engine, origin)
         with opened(config, found, environment_of(world, options), origin, is_main=world.is_main) as folder:
-            if folder:
-                folder.write_split({"train": engine.train, "valid": engine.valid, "test": engine.test})
             world.barrier()  # from here on the folder is there for all
-            terminal.announce(config, used, engine, run_folder.path_of(config.run))
+            introduce(config, used, engine, folder)
             weights = weights_of(config.run)
             with watchers_of(config, found, engine, folder) as watchers:
                 with recovering(engine, record, found, weights, folder, origin):
@@ -172,6 +170,16 @@ def opened(
         with lock.held(origin.folder):
             rows = origin.checkpoint.plain["run"]["history"] if origin.checkpoint else []
             yield RunFolder.reopen(config, found, environment, rows)
+
+
+def introduce(config: Config, used: Sequence[Mapping[str, str]], engine: "Engine", folder: RunFolder | None) -> None:
+    """The first screen, and what the run's folder tells of data and model."""
+    from ddpkit import summary, terminal  # noqa: PLC0415
+
+    terminal.announce(config, used, engine, run_folder.path_of(config.run))
+    if folder:
+        folder.write_split({"train": engine.train, "valid": engine.valid, "test": engine.test})
+    summary.write(engine, config.run.model, folder)
 
 
 def weights_of(run: schema.Run) -> "WeightsFolder":

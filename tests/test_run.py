@@ -42,7 +42,7 @@ def test_two_ranks_leave_a_whole_run_folder(quick):
 
     assert files == {
         "config.toml", "environment.json", "plugins.json", "split.json", "history.jsonl", "history.csv", "test_metrics.json",
-        "weights/best.safetensors", "weights/last.safetensors", "weights/epoch-0002.safetensors", log,
+        "weights/best.safetensors", "weights/last.safetensors", "weights/epoch-0002.safetensors", log, "model.txt", "model.json",
         "finished.json", "run.lock", *(f"checkpoints/step-{2:012d}/{name}" for name in IN_A_CHECKPOINT),
     }  # fmt: skip
     assert re.fullmatch(r".*/runs/DDP_Quick_Test/\d{8}-\d{6}-[0-9a-f]{4}", str(quick.folder))
