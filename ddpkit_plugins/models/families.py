@@ -136,7 +136,8 @@ def scale_images(model: Any, arch: str, min_size: int | None, max_size: int | No
     scaling = getattr(model, "transform", None)
     if not isinstance(scaling, GeneralizedRCNNTransform) or scaling.fixed_size:
         raise ValueError(f"min_size and max_size are of detectors that scale images to any size, and {arch!r} does not")
-    smaller, larger = min_size or min(scaling.min_size), max_size or scaling.max_size
+    smaller = min(scaling.min_size) if min_size is None else min_size
+    larger = scaling.max_size if max_size is None else max_size
     if not 0 < smaller <= larger:
         raise ValueError(f"min_size is above 0 and max_size not below it, got {smaller} and {larger}")
     scaling.min_size, scaling.max_size = (smaller,), larger

@@ -1,5 +1,6 @@
 """Models: what goes in and comes out, of any arch, with and without published weights."""
 
+import copy
 import functools
 
 import pytest
@@ -131,6 +132,11 @@ def test_every_arch_gives_logits_of_other_channels_and_classes(arch):
     assert outputs.shape == ((2, 5, 224, 224) if arch in SEGMENTERS else (2, 5))
 
 
+def noted(model):
+    """What modules remember of the number of classes."""
+    return [vars(each).get(count) for each in model.modules() for count in ("num_classes", "num_columns")]
+
+
 @pytest.mark.parametrize("arch", FAMILIES)
 def test_a_trained_model_takes_the_heads_of_one_with_other_classes_alone(arch):
     with on_meta(arch):
@@ -140,6 +146,7 @@ def test_a_trained_model_takes_the_heads_of_one_with_other_classes_alone(arch):
 
     after = dict(model.named_modules())
     assert {name for name in after if after[name] is not before[name]} == set(HEADS[arch])
+    assert noted(model) == noted(other)
     assert {name: each.shape for name, each in model.state_dict().items()} == {
         name: each.shape for name, each in other.state_dict().items()
     }
@@ -265,6 +272,15 @@ def test_a_bare_name_has_the_number_of_classes_of_the_published_weights(name):
     assert inspected(TARGETS[name]).defaults["n_classes"] == len(categories) - (name in DETECTORS)
 
 
+def test_a_segmenter_keeps_its_names_and_its_copy_gives_logits_too():
+    with torch.device("meta"):
+        model = torchvision("lraspp_mobilenet_v3_large", n_classes=2)
+        copied = copy.deepcopy(model).eval()
+
+        assert copied(torch.empty(1, 3, 32, 32)).shape == (1, 2, 32, 32)
+    assert model.state_dict().keys() == published_on_meta("lraspp_mobilenet_v3_large").keys()
+
+
 def test_mnasnet_is_loaded_from_tensors_alone(tmp_path):
     model, other = (torchvision("mnasnet0_5", n_classes=2) for _ in range(2))
     save_model(model, tmp_path / "weights.safetensors")
@@ -372,6 +388,7 @@ def test_weights_that_cannot_be_had_are_a_message_with_file_and_folder(hub, cont
         (torchvision, {"arch": "resnet18", "min_size": 64}, "and 'resnet18' does not"),
         (torchvision, {"arch": "ssdlite320_mobilenet_v3_large", "max_size": 64}, "and 'ssdlite320_mobilenet_v3_large' does not"),
         (torchvision, {"arch": "fasterrcnn_mobilenet_v3_large_fpn", "min_size": 64, "max_size": 63}, "got 64 and 63"),
+        (torchvision, {"arch": "fasterrcnn_mobilenet_v3_large_fpn", "min_size": 0}, "got 0 and 1333"),
         (torchvision, {"arch": "vgg11", "n_channels": 0}, "got 0 and None"),
         (resnet18, {"n_classes": 0}, "got 3 and 0"),
         (UNet, {"depth": 0}, "got 3, 1, 0 and 64"),
