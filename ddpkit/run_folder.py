@@ -87,12 +87,9 @@ class RunFolder:
         self.write_json("environment.json", versions() | {"seed": config.run.seed} | dict(environment))
 
     def write_split(self, parts: Mapping[str, "Batches | None"]) -> None:
-        """The indices of each part; says so when a run that goes on began with others."""
+        """The indices of each part."""
         indices = {part: list(batches.sampler.indices) if batches else [] for part, batches in parts.items()}
-        text, file = json.dumps(indices) + "\n", self.path / SPLIT
-        if file.exists() and file.read_text(encoding="utf-8") != text:
-            log.LOGGER.warning("the run began with another split of the data: files were added or removed, or its keys changed")
-        self.write(SPLIT, text)
+        self.write(SPLIT, json.dumps(indices) + "\n")
 
     def write(self, name: str, text: str) -> None:
         """A text file: the old one, or the new one."""

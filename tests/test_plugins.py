@@ -354,10 +354,10 @@ def test_an_open_family_answers_for_its_own_namespace_alone(on_disk):
 def test_torchvisions_family_is_torchvisions_own_list():
     from torchvision import models
 
-    from ddpkit_plugins.torchvision import names
+    from ddpkit_plugins import torchvision as family_plugin
 
     families = (models, models.segmentation, models.detection)
-    assert list(names()) == sorted(name for family in families for name in models.list_models(module=family))
+    assert list(family_plugin.models()) == sorted(name for family in families for name in models.list_models(module=family))
 
 
 def test_a_classifier_of_the_family_trains(blobs, capsys):
