@@ -131,7 +131,9 @@ def ddpkit_metrics() -> Iterable[Component]:
     """Metrics, named in `metrics`; the parameters are its `config`.
 
     Run-time values: `classes`, `n_classes`.
-    Returns a `torchmetrics.Metric`: `update(predictions, targets)` with the rank's own samples, `compute()` on all ranks.
+    Returns a `torchmetrics.Metric`: `update(predictions, targets)` with the rank's own samples, `compute()` on all ranks, which
+    gives one number, or a mapping whose first value is that number and that may have more for the tables of the test:
+    `per_class` ([C]) and `confusion` ([C, C], a row a true class).
 
     Example:
         @hookimpl

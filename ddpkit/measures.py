@@ -1,12 +1,15 @@
 """The metrics of a run: what each is given, and its one number over all ranks."""
 
 import warnings
+from collections.abc import Mapping
 from typing import Literal
 
 import attrs
 import torch
 from torch import Tensor
 from torchmetrics import Metric
+
+from ddpkit.score import Score
 
 
 @attrs.frozen
@@ -22,10 +25,22 @@ class Measure:
         given = outputs if self.takes == "logits" else predictions
         self.metric.update(torch.argmax(given, dim=1) if self.takes == "labels" else given, targets)
 
-    def value(self) -> float:
+    def value(self) -> Score:
         """Over all ranks, which must all call this; the metric begins anew."""
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*was called before the ``update``")  # a rank without samples
-            value = float(self.metric.compute())
+            score = score_of(self.metric.compute())
         self.metric.reset()
-        return value
+        return score
+
+
+def score_of(computed: Tensor | Mapping[str, Tensor]) -> Score:
+    """A metric's result: one number, or a mapping whose first value is the number and that may have the parts of a `Score`."""
+    if not isinstance(computed, Mapping):
+        return Score(computed)
+    score = Score(next(iter(computed.values())))
+    if "per_class" in computed:
+        score.per_class = computed["per_class"].reshape(-1).tolist()
+    if "confusion" in computed:
+        score.confusion = computed["confusion"].tolist()
+    return score

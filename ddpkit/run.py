@@ -20,6 +20,7 @@ from ddpkit.errors import ConfigError
 from ddpkit.plugins import Plugins
 from ddpkit.policy import policy_of
 from ddpkit.protocols import Watcher
+from ddpkit.references import class_names
 from ddpkit.resume import Origin
 from ddpkit.run_folder import RunFolder, RunResult
 
@@ -140,7 +141,7 @@ def train(config: Config, found: Plugins, options: Options, origin: Origin | Non
                 if engine.test is not None and config.run.private.mode == 0:
                     test_metrics = engine.test_best(weights)
                     if folder:
-                        folder.write_test_metrics(test_metrics)
+                        folder.write_test_metrics(test_metrics, class_names(config.run))
             if folder:
                 weights.close()
                 folder.finish({"epoch": engine.progress.epoch, "step": engine.progress.step, "is_over": engine.progress.is_over})

@@ -1,6 +1,7 @@
 """The folder of a run: what it was asked for, on what it ran, what came of it. Users' scripts read these files."""
 
 import csv
+import io
 import json
 import math
 import platform
@@ -23,6 +24,7 @@ from ddpkit.errors import ConfigError, PluginError, Problem
 from ddpkit.plugins import Plugins
 from ddpkit.protocols import Row
 from ddpkit.references import find, references
+from ddpkit.score import CONFUSION, PER_CLASS, tables
 
 if TYPE_CHECKING:
     from ddpkit.loader import Batches
@@ -74,7 +76,8 @@ class RunFolder:
         for name in ("weights", "logs"):
             (folder.path / name).mkdir(exist_ok=True)
         (folder.path / FINISHED).unlink(missing_ok=True)
-        (folder.path / TEST_METRICS).unlink(missing_ok=True)
+        for file in (folder.path / TEST_METRICS, folder.path / PER_CLASS, *folder.path.glob(f"*{CONFUSION}*.csv")):
+            file.unlink(missing_ok=True)
         log.add_file(config.run, folder.path / "logs")
         folder.rewrite_history(history)
         folder.describe(config, plugins, environment)
@@ -132,9 +135,17 @@ class RunFolder:
         """The run came to its end."""
         self.write_json(FINISHED, progress)
 
-    def write_test_metrics(self, values: Mapping[str, float]) -> None:
-        """What the best weights score on the test part."""
+    def write_test_metrics(self, values: Mapping[str, float], classes: Sequence[str]) -> None:
+        """What the best weights score on the test part, and what those scores are made of."""
+        for name, rows in tables(values, classes).items():
+            self.write_table(name, rows)
         self.write_json(TEST_METRICS, storable(values))
+
+    def write_table(self, name: str, rows: Sequence[Sequence[Any]]) -> None:
+        """A CSV file; the first row is its header."""
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(rows)
+        self.write(name, text.getvalue())
 
 
 def storable(values: Row) -> dict[str, float | None]:

@@ -1,12 +1,15 @@
 """From a model's outputs to predictions."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ddpkit import Component, hookimpl
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    Images = Sequence[Mapping[str, Tensor]]
 
 BINARY = 2
 
@@ -19,6 +22,7 @@ def ddpkit_postprocesses() -> Iterator[Component]:
     yield Component("binary_segmentation", f"{here}:binary_segmentation", doc="one or two logits a pixel to two probabilities")
     yield Component("segmentation", f"{here}:segmentation", doc="logits of each class a pixel to probabilities")
     yield Component("multilabel", f"{here}:multilabel", doc="logits to a probability of each label by itself")
+    yield Component("detection", f"{here}:detection", doc="boxes, of which the best are kept")
 
 
 def classification() -> "Callable[[Tensor], Tensor]":
@@ -39,6 +43,49 @@ def segmentation() -> "Callable[[Tensor], Tensor]":
 def multilabel() -> "Callable[[Tensor], Tensor]":
     """Logits [B, C, ...] to probabilities of the same shape by sigmoid: a sample may have several labels, or none."""
     return of_labels
+
+
+def detection(
+    score_threshold: float = 0.0,
+    max_detections: int = 100,
+    nms_threshold: float | None = None,
+    image_size: list[int] | None = None,
+) -> "Callable[[Images], Images]":
+    """Of torchvision's boxes the best, in order: a mapping an image of `boxes` [N, 4], `scores`, `labels` and what else is of each.
+
+    Args:
+        score_threshold: Boxes with less are left out; from 0 to 1.
+        max_detections: Boxes an image, at least 1.
+        nms_threshold: Of two boxes of a class with more than this intersection over union, from 0 to 1, the lesser is left out.
+            Absent: as the model gives them; torchvision's models do it themselves.
+        image_size: `[height, width]`, to which boxes are clipped. Absent: as the model gives them; torchvision's do it too.
+    """
+    shares = {"score_threshold": score_threshold, "nms_threshold": nms_threshold}
+    for name, value in shares.items():
+        if value is not None and not 0 <= value <= 1:
+            raise ValueError(f"{name} is from 0 to 1, got {value}")
+    if max_detections < 1:
+        raise ValueError(f"max_detections is at least 1, got {max_detections}")
+    if image_size is not None and (len(image_size) != 2 or min(image_size) < 1):  # noqa: PLR2004 - height and width
+        raise ValueError(f"image_size is [height, width], got {image_size}")
+    best = partial(best_boxes, least=score_threshold, n=max_detections, overlap=nms_threshold, size=image_size)
+    return lambda outputs: [best(found) for found in outputs]
+
+
+def best_boxes(
+    found: "Mapping[str, Tensor]", *, least: float, n: int, overlap: float | None, size: Sequence[int] | None
+) -> "Mapping[str, Tensor]":
+    """Of one image, see `detection`."""
+    from torchvision.ops import batched_nms, clip_boxes_to_image  # noqa: PLC0415 - heavy, and wanted by runs alone
+
+    boxes, scores = found["boxes"], found["scores"]
+    if size:
+        boxes = clip_boxes_to_image(boxes, tuple(size))
+    kept = scores.argsort(descending=True, stable=True)
+    kept = kept[scores[kept] >= least]
+    if overlap is not None:
+        kept = kept[batched_nms(boxes[kept], scores[kept], found["labels"][kept], overlap)]
+    return {key: value[kept[:n]] for key, value in {**found, "boxes": boxes}.items()}
 
 
 def probabilities(outputs: "Tensor") -> "Tensor":

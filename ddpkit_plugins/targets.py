@@ -16,6 +16,21 @@ def class_indices(outputs: Tensor, targets: Tensor) -> Tensor:
     return targets.reshape(shape).long()
 
 
+def are_labels(outputs: Tensor, targets: Tensor) -> bool:
+    """Whether targets say of each class by itself if it is there: they have the outputs' shape, of two classes or more."""
+    return targets.shape == outputs.shape and outputs.shape[1] > 1
+
+
+def labels(targets: Tensor, ignore_index: int | None) -> Tensor:
+    """Labels int64 of 1, 0, and -1 for what is to be ignored, from numbers of any type. Raises ValueError for others."""
+    known = targets if ignore_index is None else targets.masked_fill(targets == ignore_index, -1)
+    whole = known.long()
+    if (whole != known).any():
+        raise ValueError(f"labels are 0 or 1 each, got numbers between: {known[whole != known][0]}")
+    refuse_above(1, whole if ignore_index is None else whole[whole != -1])
+    return whole
+
+
 def numbers(outputs: Tensor, targets: Tensor) -> Tensor:
     """Targets in the shape and dtype of the outputs; an axis of one channel may lack on either side. Raises ValueError.
 

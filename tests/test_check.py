@@ -34,7 +34,7 @@ MISTAKES = {
     "another number of channels": ('"tinynet"', '"resnet18"', "11:2: model.config.n_channels: the images have another number of channels than the model takes"),
     "another number of pixels": ('"tinynet"', '"tinynet"\nconfig = { n_pixels = 65 }', "13:10: model.config: the images have another size than the model takes"),
     "a metric of several numbers": ('["accuracy"]', '["acme/counts"]', "4:11: metrics: a metric gives several numbers"),
-    "a parameter out of range": ('["accuracy"]', '[{ type = "accuracy", config = { top_k = 0 } }]', "4:42: metrics[0].config: metric 'accuracy' refuses this: top_k is 1 to the number of classes, 2; got 0"),
+    "a parameter out of range": ('["accuracy"]', '[{ type = "top_k_accuracy", config = { k = 0 } }]', "4:48: metrics[0].config: metric 'top_k_accuracy' refuses this: k is 1 to the number of classes, 2; got 0"),
     "options that exclude each other": ('type = "sgd"', 'type = "sgd", fused = true, foreach = true', "28:13: train.optimizer: optimizer 'sgd' refuses this: `fused` and `foreach` cannot be `True` together."),
     "part of an epoch by epoch": ("epoch = 2", "epoch = 2\nlr_scheduler = { type = 'cosine', warmup = 0.5, warmup_lr = 1e-4 }", "28:44: train.lr_scheduler.warmup: 0.5 epochs are not whole, which needs update_policy = 'step'"),
     "an epoch at rate nought": ("epoch = 2", "epoch = 2\nlr_scheduler = { type = 'cosine', warmup = 1 }", "28:1: train.lr_scheduler.warmup_lr: the first epoch would train at rate 0; set it above, or use update_policy = 'step'"),

@@ -42,6 +42,7 @@ def test_two_ranks_leave_a_whole_run_folder(quick):
 
     assert files == {
         "config.toml", "environment.json", "plugins.json", "split.json", "history.jsonl", "history.csv", "test_metrics.json",
+        "test_metrics_per_class.csv",
         "weights/best.safetensors", "weights/last.safetensors", "weights/epoch-0002.safetensors", log, "model.txt", "model.json",
         "finished.json", "run.lock", *(f"checkpoints/step-{2:012d}/{name}" for name in IN_A_CHECKPOINT),
     }  # fmt: skip
@@ -66,6 +67,33 @@ def test_the_test_metrics_are_flat(quick):
 
     assert set(metrics) == {"loss", "accuracy"}
     assert f"test accuracy {metrics['accuracy']:.4f}\n" in quick.stdout
+
+
+def table(file):
+    with file.open(encoding="utf-8", newline="") as opened:
+        return list(csv.reader(opened))
+
+
+def test_the_test_has_a_row_a_class(quick):
+    header, *rows = table(quick.folder / "test_metrics_per_class.csv")
+
+    assert header == ["class", "accuracy"]
+    assert [name for name, _ in rows] == [str(digit) for digit in range(10)]
+    assert all(0 <= float(value) <= 1 for _, value in rows if value)
+
+
+def test_the_test_says_which_class_was_taken_for_which(blobs):
+    """Of the weights and of their average, each sample once."""
+    result = run(blobs.name, {"metrics": ["f1", "confusion_matrix"], "train.ema_decay": 0.5})
+
+    for prefix in ("", "ema-"):
+        header, *rows = table(result.folder / f"{prefix}confusion_matrix.csv")
+        assert (header, [name for name, *_ in rows]) == (["true", "left", "right"], ["left", "right"])
+        assert sum(int(count) for _, *row in rows for count in row) == 7
+    assert table(result.folder / "test_metrics_per_class.csv")[0] == ["class", "f1", "ema/f1"]
+    assert result.test_metrics["confusion_matrix"] == pytest.approx(
+        sum(int(row[place]) for place, row in enumerate(table(result.folder / "confusion_matrix.csv")[1:], start=1)) / 7
+    )
 
 
 def test_the_record_names_ranks_versions_and_components(quick):

@@ -23,16 +23,16 @@ def test_source_and_import_tell_the_same(target):
 
 
 def test_what_source_tells_of_a_function():
-    signature = signatures.from_source("ddpkit_plugins.metrics.classes:accuracy")
+    signature = signatures.from_source("ddpkit_plugins.metrics.classes:top_k_accuracy")
 
     assert signature.parameters == {
         "n_classes": int,
+        "k": int,
         "average": Literal["micro", "macro"],
-        "top_k": int,
         "ignore_index": int | None,
     }
     assert signature.required == {"n_classes"}
-    assert signature.defaults == {"average": "micro", "top_k": 1, "ignore_index": None}
+    assert signature.defaults == {"k": 5, "average": "micro", "ignore_index": None}
 
 
 def test_reexports_and_base_classes_are_followed():

@@ -1,6 +1,7 @@
 """`ddpkit run x.toml`."""
 
 import argparse
+import math
 import sys
 from pathlib import Path
 
@@ -68,5 +69,5 @@ def summary(result: RunResult | None, *, dry_run: bool) -> str:
     """What to print of a finished run; nothing on the other ranks."""
     if result is None:
         return "the config builds and trains one step\n" if dry_run else ""
-    lines = [f"test {name} {value:.4f}" for name, value in result.test_metrics.items()]
+    lines = [f"test {name} {math.nan if value is None else value:.4f}" for name, value in result.test_metrics.items()]
     return "\n".join([*lines, str(result.folder)]) + "\n"

@@ -1,136 +1,153 @@
-"""Metrics of classes: torchmetrics' own, given predictions and targets as ddpkit has them.
+"""Shares of samples, from counts over the whole split: torchmetrics counts, each metric is a ratio in float64.
 
-All take probabilities [B, C] with class indices [B], or [B, C, H, W] with masks [B, H, W] or [B, 1, H, W], of any integer
-type. Pixels count like samples: over the whole split, not image by image. The value is one number.
-
-With two classes (or one logit), and no `average` asked for, precision, recall, f1, specificity, iou and dice are those
-of the positive class, index 1. With more they are the mean over classes ("macro") unless told otherwise; a class that is
-neither there nor predicted is left out of that mean. "micro" is over all samples at once, where precision, recall and f1
-all equal accuracy. A share of nothing is 0.
+Pixels count like samples: over the whole split, not image by image. A share of nothing is 1 where nothing was mistaken for
+the class and none of it missed, else 0; a class that is neither there nor predicted is left out of the mean.
 """
 
-import warnings
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric, classification
-from torchmetrics.utilities import dim_zero_cat
+from torchmetrics import Metric
+from torchmetrics.functional.classification import multiclass_stat_scores, multilabel_stat_scores
 
-from ddpkit_plugins.targets import class_indices, refuse_above
-
-BINARY = 2
+from ddpkit_plugins.metrics.reading import BINARY, Average, OfClasses
 
 
-class OfClasses(Metric):
-    """Goes before a torchmetrics class: takes masks as they come, gives one number.
+class Counts(NamedTuple):
+    """True and false positives, true and false negatives: float64, of each class [C] or over all []."""
 
-    It refuses targets that are no class, so torchmetrics need not (`validate_args`): it would sort all pixels.
-    """
+    tp: Tensor
+    fp: Tensor
+    tn: Tensor
+    fn: Tensor
 
-    num_classes: Any
-    ignore_index: Any
+    def accuracy(self) -> Tensor:
+        """Of all that was said."""
+        return self.share(self.tp + self.tn, self.tp + self.fp + self.tn + self.fn)
 
-    def update(self, preds: Tensor, target: Tensor) -> None:
-        """Probabilities [B, C, ...] and class indices [B, ...] or [B, 1, ...]."""
-        if preds.ndim < BINARY or preds.shape[1] != self.num_classes:
-            raise ValueError(f"metrics want a probability for each of {self.num_classes} classes, got {list(preds.shape)}")
-        indices = class_indices(preds, target)
-        refuse_above(self.num_classes - 1, indices[indices != self.ignore_index] if self.ignore_index is not None else indices)
-        super().update(preds, indices)  # type: ignore[safe-super]
+    def precision(self) -> Tensor:
+        """Of what was found."""
+        return self.share(self.tp, self.tp + self.fp)
 
-    def compute(self) -> Any:
-        """The number, a tensor []; of several, one a class, that of the positive class."""
-        values = super().compute()  # type: ignore[safe-super]
-        return values[1] if values.ndim else values
+    def recall(self) -> Tensor:
+        """Of what is there."""
+        return self.share(self.tp, self.tp + self.fn)
 
+    def f1(self) -> Tensor:
+        """Of both."""
+        return self.share(2 * self.tp, 2 * self.tp + self.fp + self.fn)
 
-class Accuracy(OfClasses, classification.MulticlassAccuracy):
-    """See `accuracy`."""
+    def specificity(self) -> Tensor:
+        """Of what is not there."""
+        return self.share(self.tn, self.tn + self.fp)
 
+    def iou(self) -> Tensor:
+        """Of the union."""
+        return self.share(self.tp, self.tp + self.fp + self.fn)
 
-class Precision(OfClasses, classification.MulticlassPrecision):
-    """See `precision`."""
-
-
-class Recall(OfClasses, classification.MulticlassRecall):
-    """See `recall`."""
-
-
-class F1(OfClasses, classification.MulticlassF1Score):
-    """See `f1`."""
+    def share(self, part: Tensor, whole: Tensor) -> Tensor:
+        """Of nothing: 1 without a mistake, else 0."""
+        return torch.where(whole > 0, part / whole.clamp(min=1), (self.fp + self.fn == 0).double())
 
 
-class Specificity(OfClasses, classification.MulticlassSpecificity):
-    """See `specificity`."""
+Ratio = Callable[[Counts], Tensor]
 
 
-class Iou(OfClasses, classification.MulticlassJaccardIndex):
-    """See `iou`."""
-
-
-class Auc(OfClasses, classification.MulticlassAUROC):
-    """See `auc`. Without thresholds it keeps all predictions; a rank without samples keeps none, in the others' shape."""
-
-    preds: list[Tensor]
-    target: list[Tensor]
-
-    def update(self, preds: Tensor, target: Tensor) -> None:
-        """As float32: what ranks exchange is of one type."""
-        super().update(preds.float(), target)
-
-    def compute(self) -> Any:
-        """The number, a tensor []."""
-        if self.thresholds is not None:
-            return super().compute()
-        scores, targets = dim_zero_cat(self.preds), dim_zero_cat(self.target)
-        classes = [1] if self.num_classes == BINARY else range(self.num_classes)
-        return torch.stack([share_in_order(scores[:, number], targets == number) for number in classes]).mean()
-
-    def reset(self) -> None:
-        """Begin anew."""
-        super().reset()
-        if self.thresholds is None:
-            self.preds.append(torch.empty(0, self.num_classes, device=self.device))
-            self.target.append(torch.empty(0, dtype=torch.long, device=self.device))
-
-
-def share_in_order(scores: Tensor, positive: Tensor) -> Tensor:
-    """The area under the curve, float64 []: the share of pairs of a positive and a negative that are in order, a tie being half.
-
-    From the ranks of the scores, so that who is always right has exactly 1 (Hanley and McNeil 1982, "The meaning and use of
-    the area under a receiver operating characteristic curve"). 0, with a warning, without a pair.
+class OfCounts(OfClasses):
+    """A ratio of counts: `value`, and `per_class` without numbers for what is neither there nor predicted.
 
     Args:
-        scores: [N].
-        positive: bool [N].
+        n_classes: See `OfClasses`.
+        ratio: The one.
+        average: "micro" = of the counts over all classes.
+        ignore_index: A class of this index is left out of the mean as well.
+        of_labels: Another ratio for labels.
+        k: A class among the `k` most probable was found; for class indices alone.
     """
-    _, places, counts = torch.unique(scores, return_inverse=True, return_counts=True)
-    ranks = (counts.cumsum(0) - (counts - 1) / 2.0).double()[places]  # ties share the mean of theirs
-    n = positive.sum().double()
-    pairs = n * (len(scores) - n)
-    if not pairs:
-        warnings.warn("auc: a class has no samples, or all; it counts 0", stacklevel=2)
-        return torch.zeros_like(n)
-    share: Tensor = (ranks[positive].sum() - n * (n + 1) / 2) / pairs
-    return share
+
+    counts: Tensor
+
+    def __init__(
+        self,
+        n_classes: int,
+        ratio: Ratio,
+        average: Average | None = None,
+        ignore_index: int | None = None,
+        *,
+        of_labels: Ratio | None = None,
+        k: int = 1,
+    ) -> None:
+        super().__init__(n_classes, average, ignore_index)
+        self.ratio = ratio
+        self.ratio_of_labels = of_labels or ratio
+        self.k = k
+        self.add_state("counts", torch.zeros(self.n_classes, 5, dtype=torch.long), dist_reduce_fx="sum")
+
+    def take_classes(self, predictions: Tensor, indices: Tensor) -> None:
+        """Of each class, the most probable is found."""
+        self.counts += multiclass_stat_scores(
+            predictions,
+            indices,
+            num_classes=self.n_classes,
+            average=None,
+            top_k=self.k,
+            ignore_index=self.ignore_index,
+            validate_args=False,
+        )
+
+    def take_labels(self, predictions: Tensor, truths: Tensor) -> None:
+        """What has more than half is found."""
+        if self.k > 1:
+            raise ValueError(f"the best k are of classes, one a sample; got labels {list(truths.shape)}")
+        self.counts += multilabel_stat_scores(
+            predictions, truths, num_labels=self.n_classes, average=None, ignore_index=-1, validate_args=False
+        )
+
+    def compute(self) -> dict[str, Tensor]:
+        """`value` [] and `per_class` [C], float64."""
+        counts = Counts(*self.counts.double().unbind(1)[:4])
+        ratio = self.ratio_of_labels if self.n_labelled else self.ratio
+        present = self.present(counts)
+        each = ratio(counts)
+        over_all = ratio(Counts(*(count.sum() for count in counts)))
+        value = over_all if self.average == "micro" else self.one_of(each, present)
+        return {"value": value, "per_class": each.where(present, torch.nan)}
+
+    def present(self, counts: Counts) -> Tensor:
+        """The classes that are there or predicted: bool [C]."""
+        present = counts.tp + counts.fp + counts.fn > 0
+        if self.ignore_index is not None and not self.n_labelled:
+            present = present & (torch.arange(self.n_classes, device=present.device) != self.ignore_index)
+        return present
 
 
-def accuracy(
-    n_classes: int, average: Literal["micro", "macro"] = "micro", top_k: int = 1, ignore_index: int | None = None
-) -> Metric:
-    """Share of samples whose class is among the `top_k` most probable.
+def accuracy(n_classes: int, average: Literal["micro", "macro"] = "micro", ignore_index: int | None = None) -> Metric:
+    """Share of samples whose class is the most probable. Of labels: share of them that is right, each by itself.
 
     Args:
         n_classes: How many classes there are; given by the run. One output tells two classes apart.
         average: `micro` = over samples, `macro` = over classes, each as much.
-        top_k: From 1.
         ignore_index: Targets of this value do not count.
     """
-    n_classes = max(n_classes, BINARY)
-    if not 1 <= top_k <= n_classes:
-        raise ValueError(f"top_k is 1 to the number of classes, {n_classes}; got {top_k}")
-    return Accuracy(n_classes, average=average, top_k=top_k, ignore_index=ignore_index, validate_args=False)
+    return OfCounts(n_classes, Counts.recall, average, ignore_index, of_labels=Counts.accuracy)
+
+
+def top_k_accuracy(
+    n_classes: int, k: int = 5, average: Literal["micro", "macro"] = "micro", ignore_index: int | None = None
+) -> Metric:
+    """Share of samples whose class is among the `k` most probable.
+
+    Args:
+        n_classes: Given by the run.
+        k: From 1 to the number of classes.
+        average: `micro` = over samples, `macro` = over classes, each as much.
+        ignore_index: Targets of this value do not count.
+    """
+    if not 1 <= k <= max(n_classes, BINARY):
+        raise ValueError(f"k is 1 to the number of classes, {max(n_classes, BINARY)}; got {k}")
+    return OfCounts(n_classes, Counts.recall, average, ignore_index, k=k)
 
 
 def precision(n_classes: int, average: Literal["macro", "micro"] | None = None, ignore_index: int | None = None) -> Metric:
@@ -141,8 +158,7 @@ def precision(n_classes: int, average: Literal["macro", "micro"] | None = None, 
         average: Over classes or over samples; absent = the positive class of two, over classes of more.
         ignore_index: Targets of this value do not count.
     """
-    n_classes = max(n_classes, BINARY)
-    return Precision(n_classes, average=averaging(n_classes, average), ignore_index=ignore_index, validate_args=False)
+    return OfCounts(n_classes, Counts.precision, average, ignore_index)
 
 
 def recall(n_classes: int, average: Literal["macro", "micro"] | None = None, ignore_index: int | None = None) -> Metric:
@@ -153,8 +169,7 @@ def recall(n_classes: int, average: Literal["macro", "micro"] | None = None, ign
         average: Over classes or over samples; absent = the positive class of two, over classes of more.
         ignore_index: Targets of this value do not count.
     """
-    n_classes = max(n_classes, BINARY)
-    return Recall(n_classes, average=averaging(n_classes, average), ignore_index=ignore_index, validate_args=False)
+    return OfCounts(n_classes, Counts.recall, average, ignore_index)
 
 
 def f1(n_classes: int, average: Literal["macro", "micro"] | None = None, ignore_index: int | None = None) -> Metric:
@@ -165,8 +180,7 @@ def f1(n_classes: int, average: Literal["macro", "micro"] | None = None, ignore_
         average: Over classes or over samples; absent = the positive class of two, over classes of more.
         ignore_index: Targets of this value do not count.
     """
-    n_classes = max(n_classes, BINARY)
-    return F1(n_classes, average=averaging(n_classes, average), ignore_index=ignore_index, validate_args=False)
+    return OfCounts(n_classes, Counts.f1, average, ignore_index)
 
 
 def specificity(n_classes: int, average: Literal["macro", "micro"] | None = None, ignore_index: int | None = None) -> Metric:
@@ -177,8 +191,7 @@ def specificity(n_classes: int, average: Literal["macro", "micro"] | None = None
         average: Over classes or over samples; absent = the positive class of two, over classes of more.
         ignore_index: Targets of this value do not count.
     """
-    n_classes = max(n_classes, BINARY)
-    return Specificity(n_classes, average=averaging(n_classes, average), ignore_index=ignore_index, validate_args=False)
+    return OfCounts(n_classes, Counts.specificity, average, ignore_index)
 
 
 def iou(n_classes: int, average: Literal["macro", "micro"] | None = None, ignore_index: int | None = None) -> Metric:
@@ -189,8 +202,7 @@ def iou(n_classes: int, average: Literal["macro", "micro"] | None = None, ignore
         average: Over classes or over samples; absent = the positive class of two, over classes of more.
         ignore_index: Targets of this value do not count.
     """
-    n_classes = max(n_classes, BINARY)
-    return Iou(n_classes, average=averaging(n_classes, average), ignore_index=ignore_index, validate_args=False)
+    return OfCounts(n_classes, Counts.iou, average, ignore_index)
 
 
 def dice(n_classes: int, average: Literal["macro", "micro"] | None = None, ignore_index: int | None = None) -> Metric:
@@ -201,30 +213,4 @@ def dice(n_classes: int, average: Literal["macro", "micro"] | None = None, ignor
         average: Over classes or over samples; absent = the positive class of two, over classes of more.
         ignore_index: Targets of this value do not count.
     """
-    n_classes = max(n_classes, BINARY)
-    return F1(n_classes, average=averaging(n_classes, average), ignore_index=ignore_index, validate_args=False)
-
-
-def auc(n_classes: int, thresholds: int | None = None, ignore_index: int | None = None) -> Metric:
-    """Area under the receiver operating characteristic: of two classes the positive one's, else the mean of one against the rest.
-
-    A class without samples counts 0, with a warning.
-
-    Args:
-        n_classes: Given by the run.
-        thresholds: From 2: the curve at so many points, in little memory. Absent: exact; every rank then keeps all
-            predictions of an evaluation in memory, and gets all other ranks'. Too much for masks.
-        ignore_index: Targets of this value do not count.
-    """
-    if thresholds is not None and thresholds < 2:  # noqa: PLR2004 - a line has two ends
-        raise ValueError(f"thresholds are at least 2, got {thresholds}")
-    n_classes = max(n_classes, BINARY)
-    average: Literal["macro", "none"] = "none" if n_classes == BINARY else "macro"  # see `averaging`
-    made = Auc(n_classes, average=average, thresholds=thresholds, ignore_index=ignore_index, validate_args=False)
-    made.reset()
-    return made
-
-
-def averaging(n_classes: int, average: Literal["macro", "micro"] | None) -> Literal["macro", "micro", "none"]:
-    """What torchmetrics is asked for: of two classes each one's number, of which the positive one's is taken."""
-    return average or ("none" if n_classes == BINARY else "macro")
+    return OfCounts(n_classes, Counts.f1, average, ignore_index)

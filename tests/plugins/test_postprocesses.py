@@ -1,9 +1,9 @@
-"""Outputs to probabilities."""
+"""Outputs to probabilities, and boxes to fewer."""
 
 import pytest
 import torch
 
-from ddpkit_plugins.postprocesses import binary_segmentation, multilabel, segmentation
+from ddpkit_plugins.postprocesses import binary_segmentation, classification, detection, multilabel, segmentation
 
 LOGITS = torch.randn(2, 3, 4, 5, dtype=torch.float64)
 
@@ -13,6 +13,17 @@ def test_one_logit_a_pixel_is_the_foreground():
 
     foreground = 1 / (1 + torch.exp(-LOGITS[:, 0]))
     torch.testing.assert_close(probabilities, torch.stack([1 - foreground, foreground], dim=1))
+
+
+@pytest.mark.parametrize("n_classes", [1, 2, 10])
+def test_classification_is_what_the_outputs_say_it_is(n_classes):
+    """One logit tells two classes apart, several share a sample: no name says how many there are."""
+    targets = torch.arange(20) % max(n_classes, 2)
+    right = torch.nn.functional.one_hot(targets, n_classes) if n_classes > 1 else targets[:, None]
+
+    found = classification()(right * 8.0 - 4)
+    assert found.argmax(dim=1).equal(targets)
+    torch.testing.assert_close(found.sum(dim=1), torch.ones(20))
 
 
 @pytest.mark.parametrize(("make", "n_classes"), [(binary_segmentation, 2), (segmentation, 2), (segmentation, 3)])
@@ -30,3 +41,44 @@ def test_labels_are_judged_each_by_itself():
 def test_outputs_of_another_kind_are_refused(make, n_classes):
     with pytest.raises(ValueError, match=f"got {n_classes}"):
         make()(LOGITS[:, :n_classes])
+
+
+FOUND = {
+    "boxes": torch.tensor([[0.0, 0, 10, 10], [1, 0, 11, 10], [1, 0, 11, 10], [30, 30, 70, 50]]),
+    "scores": torch.tensor([0.5, 0.9, 0.4, 0.7]),
+    "labels": torch.tensor([1, 1, 2, 1]),
+    "masks": torch.arange(4)[:, None, None, None],
+}
+
+
+@pytest.mark.parametrize(
+    ("params", "kept"),
+    [
+        ({}, [1, 3, 0, 2]),
+        ({"score_threshold": 0.5}, [1, 3, 0]),
+        ({"max_detections": 2}, [1, 3]),
+        ({"nms_threshold": 0.5}, [1, 3, 2]),
+        ({"nms_threshold": 0.5, "score_threshold": 0.8}, [1]),
+        ({"score_threshold": 1.0}, []),
+    ],
+)
+def test_the_best_boxes_are_kept_with_all_that_is_theirs(params, kept):
+    (found,) = detection(**params)([FOUND])
+
+    assert {key: value.tolist() for key, value in found.items()} == {key: value[kept].tolist() for key, value in FOUND.items()}
+
+
+def test_boxes_are_clipped_to_the_image():
+    (found,) = detection(image_size=[40, 60])([FOUND])
+
+    assert found["boxes"][1].tolist() == [30, 30, 60, 40]
+    assert FOUND["boxes"][3].tolist() == [30, 30, 70, 50]
+
+
+@pytest.mark.parametrize(
+    "params",
+    [{"score_threshold": 1.5}, {"nms_threshold": -0.1}, {"max_detections": 0}, {"image_size": [4]}, {"image_size": [0, 4]}],
+)
+def test_what_boxes_cannot_be_chosen_by_is_refused(params):
+    with pytest.raises(ValueError, match=f"{next(iter(params))} is .*got"):
+        detection(**params)
