@@ -1,5 +1,6 @@
 """A checked config -> a live engine. The only place that knows both the names in the TOML and the objects of the loop."""
 
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -94,7 +95,7 @@ def loggers(config: Config, registry: Registry, world: World, folder: Path) -> l
     """Those that `private.loggers` names, for the run in `folder`; none on the ranks but the first."""
     parts, tables = Parts(config, registry, world), config_file.tables(config.run)
     named = parts.named("logger") if world.is_main else []
-    return [GuardedLogger(each.name, parts.make(each, folder=folder, config=tables)) for each in named]
+    return [GuardedLogger(each.name, functools.partial(parts.make, each, folder=folder, config=tables)) for each in named]
 
 
 @attrs.frozen

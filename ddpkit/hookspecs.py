@@ -213,8 +213,8 @@ def ddpkit_loggers() -> Iterable[Component]:
     """Loggers, named in `private.loggers`; the parameters are their `config`. Built and called on rank 0 alone.
 
     Run-time values: `folder` (`pathlib.Path` of the run), `config` (the resolved config as plain tables).
-    Returns an object with `epoch_ended(row)`, called with each row of history, and `close()`. What it raises becomes a
-    warning, and it is not called again: no run ends for the sake of a logger.
+    Returns an object with `epoch_ended(row)`, called with each row of history, and `close()`. What it raises, when it is made
+    too, becomes a warning, and it is not called again: no run ends for the sake of a logger.
 
     Example:
         @hookimpl

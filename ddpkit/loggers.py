@@ -3,16 +3,18 @@
 from collections.abc import Callable
 from typing import Any
 
+from ddpkit.errors import ConfigError
 from ddpkit.log import LOGGER
 from ddpkit.protocols import Logger, Row
 
 
 class GuardedLogger:
-    """The watcher that calls a logger until it raises."""
+    """The watcher that makes a logger, and calls it until it raises."""
 
-    def __init__(self, name: str, logger: Logger) -> None:
+    def __init__(self, name: str, make: Callable[[], Logger]) -> None:
+        """Raises the ConfigError of one that refuses its parameters."""
         self._name = name
-        self._logger: Logger | None = logger
+        self._logger: Logger | None = self._guarded(make)
 
     def train_step_ended(self, epoch: int, step: int, steps: int, loss: Callable[[], float]) -> None:
         """Loggers get history, which is about epochs."""
@@ -27,10 +29,13 @@ class GuardedLogger:
         if self._logger:
             self._guarded(self._logger.close)
 
-    def _guarded(self, call: Callable[..., Any], *arguments: Any) -> None:
+    def _guarded(self, call: Callable[..., Any], *arguments: Any) -> Any:
         try:
-            call(*arguments)
+            return call(*arguments)
+        except ConfigError:
+            raise
         except Exception as error:  # noqa: BLE001 - a logger may raise anything
             LOGGER.warning("logger %s is left out from here on: %s: %s", self._name, type(error).__name__, error)
             LOGGER.debug("its traceback", exc_info=True)
             self._logger = None
+            return None

@@ -14,6 +14,8 @@ from ddpkit.structure import keys_of
 
 PARTS = ("train", "valid", "test")
 """Of a dataset."""
+WANDB = "wandb"
+"""The logger that `private.wandb` is."""
 NEVER_IN_TOML = frozenset({"params", "optimizer", "lr"})
 """Parameters that only the run can give; the rate is `learning_rate` in the TOML."""
 
@@ -62,6 +64,7 @@ def references(run: schema.Run) -> list[Reference]:
         Reference("dataset", run.dataset.name, ("dataset", "name"), run.dataset.config, ("dataset", "config")),
         open_reference("split", run.dataset.split, ("dataset", "split")),
         *(table_reference("logger", logger, ("private", "loggers", number)) for number, logger in enumerate(run.private.loggers)),
+        *([Reference("logger", WANDB, ("private", "wandb"), {}, ("private", "wandb"))] if run.private.wandb else []),
         open_reference("optimizer", run.train.optimizer, ("train", "optimizer")),
         *(open_reference("lr_scheduler", table, ("train", "lr_scheduler")) for table in [run.train.lr_scheduler] if table),
     ]

@@ -9,7 +9,7 @@ import attrs
 
 from ddpkit import local_files, schema
 from ddpkit.errors import KeyPath
-from ddpkit.references import PARTS, columns_of
+from ddpkit.references import PARTS, WANDB, columns_of
 from ddpkit.structure import Fault, suggest
 
 
@@ -134,6 +134,12 @@ def metric_faults(run: schema.Run) -> Iterator[Fault]:
         yield Fault(("metrics",), "metrics need a 'postprocess' that makes predictions of the model's outputs", at_key=True)
 
 
+def logger_faults(run: schema.Run) -> Iterator[Fault]:
+    """One run at W&B for one run."""
+    if run.private.wandb and any(logger.type.rpartition("/")[2] == WANDB for logger in run.private.loggers):
+        yield Fault(("private", "wandb"), f"is the logger {WANDB!r}, which 'loggers' names too; keep one")
+
+
 def warmup_faults(run: schema.Run) -> Iterator[Fault]:
     """By epoch, a warm-up cannot end within one, and its first epoch trains at `warmup_lr`."""
     table = run.train.lr_scheduler
@@ -172,6 +178,7 @@ RULES: tuple[tuple[tuple[KeyPath, ...], Callable[[schema.Run], Iterable[Fault]]]
     ((("metrics",), ("criterion",), ("output", "monitor"), ("train", "early_stopping")), monitor_faults),
     ((("criterion",),), criterion_faults),
     ((("metrics",), ("postprocess",)), metric_faults),
+    ((("private",),), logger_faults),
     ((("train", "lr_scheduler"),), warmup_faults),
     ((("dataloader",),), sampler_faults),
     ((("plugins", "files"),), file_faults),

@@ -450,7 +450,11 @@ class Private:
     记录方式与运行模式。
     """
 
-    wandb: bool = key("Send history to Weights & Biases.", "是否使用 wandb。", default=False, later=True)
+    wandb: bool = key(
+        "Send history to Weights & Biases: the logger `wandb`, project `task`. Without the package or the network, a warning.",
+        "是否使用 wandb：即记录器 `wandb`，项目名为 `task`。缺少软件包或网络时只给出警告。",
+        default=False,
+    )
     mode: Literal[0, 1, 2, 3, 4, 5, 6, 7] = key(
         "Bit mask: 1 train, 2 test, 4 predict; 0 = train, then test the best weights.",
         "位掩码：1 训练，2 测试，4 预测；0 = 训练后用最佳权重测试。",

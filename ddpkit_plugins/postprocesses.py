@@ -51,7 +51,7 @@ def detection(
     nms_threshold: float | None = None,
     image_size: list[int] | None = None,
 ) -> "Callable[[Images], Images]":
-    """Of torchvision's boxes the best, in order: a mapping an image of `boxes` [N, 4], `scores`, `labels` and what else is of each.
+    """Torchvision's boxes, the best first: a mapping an image, of `boxes` [N, 4], `scores`, `labels` and what else is of each.
 
     Args:
         score_threshold: Boxes with less are left out; from 0 to 1.

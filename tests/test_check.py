@@ -26,7 +26,7 @@ MISTAKES = {
     "unknown parameter of a torch class": ("momentum", "momentun", "28:50: train.optimizer.momentun: optimizer 'sgd' has no such key, did you mean 'momentum'?"),
     "torch's name for the rate": ("learning_rate = 0.1", "lr = 0.1", "28:29: train.optimizer.lr: optimizer 'sgd' has no such key, did you mean 'learning_rate'?"),
     "an order for what is drawn": ("[train]", '[dataloader]\nsampler = "balanced"\nshuffle = false\n[train]', "26:11: dataloader.sampler: 'balanced' draws samples in a new order; leave 'shuffle = false' out"),
-    "not built yet": ("epoch = 2", "epoch = 2\n[private]\nwandb = true", "29:1: private.wandb: is not supported yet; leave it out"),
+    "not built yet": ('"tinynet"', '"tinynet"\npretrained = "x"', "13:1: model.pretrained: is not supported yet; leave it out"),
     "no cuda": ('device = "cpu"', 'device = "cuda:99"', "3:10: device: 'cuda:99' needs 100 GPUs"),
     "a criterion named as a metric": ('type = "cross_entropy"', 'type = "cross_entropy"\nname = "accuracy"', "15:8: criterion[0].type: 'accuracy' is taken in history; give this entry a 'name'"),
     "images that are no tensors": ('"blobs"\nconfig = { n = 40, n_test = 7 }', '"MNIST"\nconfig = { max_samples = 20 }', "1:1: transform: the samples are no tensors; does 'PIL_TO_TENSOR = []' lack?"),
@@ -121,8 +121,11 @@ def test_a_batch_that_the_ranks_do_not_divide(blobs, capsys):
         ("extends=x.toml", "--set 1: extends: only a file extends another; give that file to the command"),
         ("train.epoch", "--set 1: expected KEY=VALUE, as in train.epoch=3, got 'train.epoch'"),
         ("task.name=1", "--set 1: task.name: 'task' is not a table"),
-        ("private.wandb=true", "--set 1: private.wandb: is not supported yet; leave it out"),
         ("model.pretrained=x", "--set 1: model.pretrained: there is no file x"),
+        (
+            "private={wandb=true, loggers=['wandb']}",
+            "--set 1: private.wandb: is the logger 'wandb', which 'loggers' names too; keep one",
+        ),
         ("valid.every=0", "--set 1: valid.every: must be at least 1, not 0"),
         ("model.freeze=['nothing.*']", "--set 1: model.freeze[0]: no parameter is called like 'nothing.*', there are: 1.bias,"),
         ("model.freeze=['*']", "--set 1: model.freeze: leaves nothing to train"),
@@ -268,13 +271,13 @@ def test_check_judges_the_file_and_not_this_machine(blobs, capsys):
 
 
 def test_check_notes_what_is_not_built_and_what_may_not_be_meant(blobs, capsys):
-    options = ["--set", "private.wandb=true", "--set", "model.config.n_classes=3", "--set", "train.optimizer.eps=1"]
+    options = ["--set", "model.pretrained=x", "--set", "model.config.n_classes=3", "--set", "train.optimizer.eps=1"]
     blobs.write_text(BLOBS.replace('"sgd"', '"adam"').replace("momentum = 0.9", "betas = [0.9, 0.99]"))
 
     assert main(["check", blobs.name, *options]) == 0
 
     later, warning, unchecked, last = capsys.readouterr().out.splitlines()
-    assert later == "note: --set 1: private.wandb: is not supported yet; leave it out"
+    assert later == "note: --set 1: model.pretrained: is not supported yet; leave it out"
     assert warning.startswith("warning: blobs.toml:6:1: classes: 2 classes are named, the model has 3 outputs; missing ")
     assert unchecked.startswith("note: train.optimizer.type: 'adam' is not checked to the end here: ")
     assert last == "blobs.toml: no mistake found"
