@@ -16,7 +16,7 @@ STATES = (
 """What torchmetrics keeps: lists of a tensor an image."""
 OVERLAPS = np.linspace(0.5, 0.95, 10).tolist()
 RECALLS = np.linspace(0, 1, 101).tolist()
-"""COCO's own; those of torchmetrics are of float32, which an overlap of 0.8 or a recall of 0.2 does not reach."""
+"""COCO's own; those of torchmetrics are of float32, which an overlap or a recall of 0.8 does not reach."""
 
 
 class BoxPrecision(MeanAveragePrecision):

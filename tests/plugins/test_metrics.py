@@ -169,6 +169,13 @@ def test_a_class_neither_there_nor_found_is_left_out_of_the_mean(make):
     assert not any(map(math.isnan, score.per_class[:3]))
 
 
+def test_a_class_that_is_found_and_not_there_is_wrong():
+    score = scored(precision(3), (probabilities(torch.tensor([0, 1, 2, 1]), 3), torch.tensor([0, 1, 1, 1])))
+
+    assert score.per_class == [1, 1, 0]
+    assert score == pytest.approx(2 / 3)
+
+
 def test_a_class_that_is_ignored_is_left_out_of_the_mean():
     score = scored(f1(3, ignore_index=0), (probabilities(torch.tensor([0, 1, 2, 2]), 3), torch.tensor([0, 1, 2, 1])))
 
@@ -182,6 +189,12 @@ def test_an_area_without_a_pair_is_no_number_and_left_out_of_the_mean():
 
     assert math.isnan(scored(auc(2), (probabilities(nothing, 2), nothing)))
     assert scored(auc(4), (probabilities(TRUE, 4), TRUE)) == 1.0
+
+
+def test_the_area_tells_scores_apart_that_differ_in_float64():
+    scores = torch.tensor([0.5, 0.5 + 1e-12], dtype=torch.float64)
+
+    assert scored(auc(2), (torch.stack([1 - scores, scores], dim=1), torch.tensor([0, 1]))) == 1.0
 
 
 def test_an_area_without_a_pair_is_told():
@@ -245,11 +258,12 @@ def boxes(*corners, labels=None, scores=None):
 BOX, FAR = (10, 10, 30, 30), (50, 50, 90, 80)
 
 
-def test_half_of_the_boxes_found_is_half_the_precision():
-    found, true = boxes(BOX, scores=[0.9]), boxes(BOX, FAR)
+def test_four_fifths_of_the_boxes_found_are_so_much_of_the_precision():
+    places = [(x, 10, x + 15, 30) for x in range(0, 100, 20)]
+    found, true = boxes(*places[:4], scores=[0.9, 0.8, 0.7, 0.6]), boxes(*places)
 
     score = scored(mean_average_precision(3), ([found], [true]))
-    assert score == pytest.approx(51 / 101, rel=1e-6)  # recalls 0, 0.01, ..., 0.5 of the 101
+    assert score == pytest.approx(81 / 101, rel=1e-6)  # recalls 0, 0.01, ..., 0.8 of the 101
     assert score.per_class[1] == score
     assert [math.isnan(each) for each in score.per_class] == [True, False, True]
 
