@@ -77,7 +77,7 @@ class BinnedAreas(Areas):
 
     def compute(self) -> dict[str, Tensor]:
         """See `result`."""
-        negatives, positives = self.bins.double().unbind(2)
+        negatives, positives = self.bins.unbind(2)
         return self.result(torch.stack([share_in_order(*each) for each in zip(positives, negatives, strict=True)]))
 
 
@@ -90,7 +90,7 @@ def area_of(scores: Tensor, truths: Tensor) -> Tensor:
     """Of one class: scores [N] and truths [N] of 1, 0, and -1 for what does not count."""
     _, places = torch.unique(scores[truths >= 0], return_inverse=True)
     is_positive = truths[truths >= 0] > 0
-    counts = [torch.bincount(places[which], minlength=len(scores)).double() for which in (is_positive, ~is_positive)]
+    counts = [torch.bincount(places[which], minlength=len(scores)) for which in (is_positive, ~is_positive)]
     return share_in_order(*counts)
 
 
@@ -102,11 +102,12 @@ def share_in_order(positives: Tensor, negatives: Tensor) -> Tensor:
     without a pair.
 
     Args:
-        positives: How many have each score, from the lowest score up; float64 [S].
+        positives: How many have each score, from the lowest score up; int64 [S].
         negatives: The same.
     """
-    below = negatives.cumsum(0) - negatives
-    return (positives * (below + negatives / 2)).sum() / (positives.sum() * negatives.sum())
+    below = negatives.cumsum(0) - negatives  # of whole numbers: of others, CUDA has no sum that repeats to the bit
+    in_order = positives * (below + negatives.double() / 2)
+    return in_order.sum() / (positives.sum().double() * negatives.sum())
 
 
 def auc(n_classes: int, thresholds: int | None = None, ignore_index: int | None = None) -> Metric:
