@@ -190,6 +190,7 @@ class Engine:
         n_global = sum(share.n_global for _, _, share in micro_batches) // self.n_own
         losses = [self.backward(micro_batches, n_global)] if self.n_own == 1 else self.backward_in_turn(micro_batches, n_global)
         parameters, skips = self.model.parameters(), self.skip_nonfinite
+        self.recovery.step_begins()
         counts = self.precision.step(self.optimizer, parameters, self.clip_norm, skip_nonfinite=skips)
         self.progress.step_ended(self.schedule.rate())
         self.schedule.step_ended()

@@ -13,6 +13,9 @@ class Recovery:
     Every rank has one, and each is asked at the same steps. It may raise to leave the run.
     """
 
+    def step_begins(self) -> None:
+        """A gradient is there, and the weights are about to change."""
+
     def step_ended(self, engine: Any) -> None:
         """An optimizer step is done."""
 

@@ -57,6 +57,11 @@ class Checkpoints(Recovery):
     def __attrs_post_init__(self) -> None:
         self.agreement = Agreement(self.world)
 
+    def step_begins(self) -> None:
+        """Wait for the copy of a save that is under way."""
+        if self.saver:
+            self.saver.copied.wait()
+
     def step_ended(self, engine: Engine) -> None:
         """Save if it is due or asked for. Raises Stopped, on every rank alike."""
         self.look()

@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ddpkit.engine import Engine
 from ddpkit.optimizer_state import load_named_state, named_state
@@ -17,7 +17,7 @@ from ddpkit.tally import Tally
 
 
 def taken(engine: Engine) -> dict[str, Any]:
-    """The state of a run, by reference: the next step changes its tensors. Every rank must call it; rank 0's is the one to keep.
+    """The state of a run, by reference: the next step of the optimizer changes it. Every rank must call it; rank 0's is to keep.
 
     (Ranks differ in BatchNorm's statistics alone, and those of rank 0 are the ones that a run is evaluated with.)
     """
@@ -28,7 +28,7 @@ def taken(engine: Engine) -> dict[str, Any]:
             "n_samples": engine.tally.n_samples,
             "n_skipped": engine.tally.n_skipped,
         },
-        "model": engine.model.state_dict(),
+        "model": weights_of(engine.model),
         "optimizer": named_state(engine.optimizer, engine.model),
         "schedule": engine.schedule.state_dict(),
         "precision": engine.precision.state_dict(),
@@ -36,6 +36,12 @@ def taken(engine: Engine) -> dict[str, Any]:
         "best": {each.name: {"value": each.best.value, "epoch": each.best.epoch} for each in engine.candidates},
         "stopping": {"value": engine.stopping.best.value, "epoch": engine.stopping.best.epoch} if engine.stopping else {},
     }
+
+
+def weights_of(model: nn.Module) -> dict[str, Any]:
+    """A model's state; buffers, which a forward changes, are copied."""
+    buffers = {name for name, _ in model.named_buffers()}
+    return {name: value.clone() if name in buffers else value for name, value in model.state_dict().items()}
 
 
 def put_back(engine: Engine, state: Mapping[str, Any], losses: Sequence[float] | None = None) -> None:

@@ -17,6 +17,7 @@ from ddpkit import build, config, dist, plugins, snapshot
 from ddpkit.batchnorm import Counted, synchronise
 from ddpkit.dist import World
 from ddpkit.errors import ConfigError, NonFiniteError, PluginError
+from ddpkit.protocols import Recovery
 
 FLOAT64 = {"train.scaler.compute_type": "float64", "train.epoch": 3, "train.batch_size": 6}
 SYNC = {"model.name": "convnet", "ddp.sync_batchnorm": True}
@@ -264,7 +265,7 @@ def resumed(world, file, name):
     return ends
 
 
-class Kept:
+class Kept(Recovery):
     """Snapshots after each step, evaluated micro-batch and epoch."""
 
     def __init__(self):

@@ -10,6 +10,7 @@ from worlds import Nowhere, Rows
 
 from ddpkit import build, config, plugins, snapshot
 from ddpkit.dist import World
+from ddpkit.protocols import Recovery
 
 CASES = {
     "adam, dropout, augmentation": {},
@@ -44,7 +45,7 @@ def digits(acme, tmp_path):
     return file
 
 
-class Album:
+class Album(Recovery):
     """Keeps a snapshot of each step, evaluated micro-batch and epoch, with the rows of history so far."""
 
     def __init__(self, rows):

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from ddpkit.checkpoint import lock, manifest
 from ddpkit.checkpoint.files import Files
 from ddpkit.checkpoint.saver import Saver
-from ddpkit.checkpoint.state import Staging, load
+from ddpkit.checkpoint.state import Staging, load, split
 from ddpkit.checkpoint.store import Store
 from ddpkit.errors import CheckpointError, HeldError
 
@@ -37,8 +37,12 @@ def state(step):
     }
 
 
+def staged(content):
+    return Staging().stage(*split(content))
+
+
 def save(store, step, *, is_kept=False):
-    return store.save(step, Staging().stage(state(step)), is_kept=is_kept)
+    return store.save(step, staged(state(step)), is_kept=is_kept)
 
 
 class Interposed(Files):
@@ -94,7 +98,7 @@ def test_a_state_comes_back_to_the_bit(store):
             "text": 'größer \u0000 "quoted"',
         },
     }
-    back = load(store.open(store.save(7, Staging().stage(tricky))))
+    back = load(store.open(store.save(7, staged(tricky))))
 
     assert repr(back["schedule"]) == repr(tricky["schedule"])
     assert back["model"]["nothing"] == {}
@@ -106,7 +110,7 @@ def test_a_state_comes_back_to_the_bit(store):
 @pytest.mark.parametrize("value", [object(), {"deep": [torch.nn.Linear(1, 1)]}, {1, 2}, torch.zeros(1, dtype=torch.complex64)])
 def test_what_a_checkpoint_cannot_hold_is_named(value):
     with pytest.raises(TypeError, match=r"^plugin\.x"):
-        Staging().stage({"plugin": {"x": value}})
+        staged({"plugin": {"x": value}})
 
 
 @pytest.mark.parametrize("torn", [False, True])
@@ -312,7 +316,7 @@ def test_the_newest_two_stay_and_all_that_are_kept(store):
 
 def test_a_step_that_is_saved_again_gives_way_and_stays_kept(store):
     save(store, 4, is_kept=True)
-    store.save(4, Staging().stage(state(40)))
+    store.save(4, staged(state(40)))
     for step in (5, 6, 7):
         save(store, step)
 
@@ -328,7 +332,7 @@ def test_a_kill_or_an_error_while_a_step_gives_way_leaves_one_of_the_two(tmp_pat
     save(Store(first), 9)
     counting = Interposed(lambda *_: None)
     shutil.copytree(first, tmp_path / "counted")
-    Store(tmp_path / "counted", counting).save(9, Staging().stage(state(90)))
+    Store(tmp_path / "counted", counting).save(9, staged(state(90)))
 
     for point in range(counting.done):
         folder = tmp_path / str(point)
@@ -343,7 +347,7 @@ def test_a_kill_or_an_error_while_a_step_gives_way_leaves_one_of_the_two(tmp_pat
         child = os.fork()
         if not child:
             with contextlib.suppress(OSError):
-                Store(folder, Interposed(stop)).save(9, Staging().stage(state(90)))
+                Store(folder, Interposed(stop)).save(9, staged(state(90)))
             os._exit(0)
         assert os.waitpid(child, 0)[1] == 0
 
@@ -409,6 +413,7 @@ def test_what_changes_after_a_save_does_not_reach_the_file(store):
     for step in range(1, 30):
         made = state(step)
         saver.save(step, made, {})
+        saver.copied.wait()
         for tensor in (*made["model"].values(), made["optimizer"]["state"]["layer.weight"]["exp_avg"]):
             tensor.fill_(-1)
         saver.wait()

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import attrs
@@ -78,17 +79,20 @@ def explained(folder: Path, remedy: str) -> Iterator[None]:
 
 
 def write_file(files: Files, file: Path, chunks: Iterable[Chunk]) -> Written:
-    """A new file, down to the disk, hashed on the way."""
+    """A new file, down to the disk; each chunk is hashed while it is written and synced."""
     digest, size = hashlib.sha256(), 0
     opened = files.create(file)
     try:
-        for chunk in chunks:
-            rest = memoryview(chunk).cast("B")
-            digest.update(rest)
-            size += len(rest)
-            while rest:
-                rest = rest[files.write(opened, rest) :]
-        files.sync(opened)
+        with ThreadPoolExecutor(1, "hash") as hashing:
+            hashed = hashing.submit(digest.update, b"")
+            for chunk in chunks:
+                rest = memoryview(chunk).cast("B")
+                size += len(rest)
+                hashed.result()
+                hashed = hashing.submit(digest.update, rest)
+                while rest:
+                    rest = rest[files.write(opened, rest) :]
+            files.sync(opened)
     finally:
         files.close(opened)
     return Written(size, digest.hexdigest())

@@ -1,8 +1,10 @@
-"""Saves beside the training: the loop waits for a copy in memory, a thread does the rest."""
+"""Saves beside the training: a thread copies the state while the next step computes its gradient, then writes it."""
 
 import contextlib
+import functools
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -10,12 +12,13 @@ from typing import Any, BinaryIO
 import attrs
 
 from ddpkit.checkpoint.files import Chunk
-from ddpkit.checkpoint.state import Staging
+from ddpkit.checkpoint.state import Staging, split
 from ddpkit.checkpoint.store import Store
 from ddpkit.errors import CheckpointError
 
 LOGGER = logging.getLogger(__name__)
 CHUNK = 1 << 22
+Files = Mapping[str, Sequence[Chunk]]
 
 
 @attrs.define
@@ -26,11 +29,19 @@ class Saver:
     staging: Staging = attrs.field(factory=Staging)
     saved: int | None = None
     """The step of the last one that is safe on disk."""
+    copied: threading.Event = attrs.field(init=False)
+    """Set while nobody reads tensors that `save` was given."""
     _thread: ThreadPoolExecutor = attrs.field(factory=lambda: ThreadPoolExecutor(1, "checkpoint"), init=False)
     _writing: "Future[None] | None" = attrs.field(default=None, init=False)
 
+    def __attrs_post_init__(self) -> None:
+        self.copied = threading.Event()
+        self.copied.set()
+
     def save(self, step: int, state: Mapping[str, Any], files: Mapping[str, Path], *, is_kept: bool = False) -> None:
-        """Copy a state, and begin to write it; waits for the one before. The next step may change the tensors.
+        """Begin to save a state; waits for the one before. Tensors of the CPU may not change until they are `copied`.
+
+        Raises TypeError for what a checkpoint cannot hold.
 
         Args:
             step: Optimizer steps done.
@@ -40,10 +51,18 @@ class Saver:
         """
         self.wait()
         opened = {name: file.open("rb") for name, file in files.items()}  # stays what it is if the name is given away
-        self._writing = self._thread.submit(self.write, step, self.staging.stage(state), opened, is_kept=is_kept)
+        stage = functools.partial(self.staging.stage, *split(state))
+        if self.staging.pinned:
+            stage = functools.partial(dict, stage())  # a copy from CUDA is over soon, and is of the stream of this thread
+        self.copied.clear()
+        self._writing = self._thread.submit(self.write, step, stage, opened, is_kept=is_kept)
 
-    def write(self, step: int, parts: Mapping[str, Iterable[Chunk]], opened: Mapping[str, BinaryIO], *, is_kept: bool) -> None:
+    def write(self, step: int, stage: Callable[[], Files], opened: Mapping[str, BinaryIO], *, is_kept: bool) -> None:
         """In the thread. A disk that refuses is no reason to stop training."""
+        try:
+            parts = stage()
+        finally:
+            self.copied.set()
         try:
             with contextlib.ExitStack() as stack:
                 files = {name: chunks_of(stack.enter_context(stream)) for name, stream in opened.items()}

@@ -117,36 +117,62 @@ def load(checkpoint: Checkpoint) -> dict[str, Any]:
         raise CheckpointError(f"{checkpoint.folder} was written by another version: {type(error).__name__}: {error}") from error
 
 
+@attrs.frozen
+class Room:
+    """Host memory for a safetensors file: its header, and a buffer with the tensors one behind the other."""
+
+    shapes: Mapping[str, tuple[torch.dtype, torch.Size]]
+    header: bytes
+    buffer: Tensor
+    places: Mapping[str, Tensor]
+    """The buffer's part for each name."""
+
+    @classmethod
+    def of(cls, named: Mapping[str, Tensor], *, pinned: bool) -> "Room":
+        """For tensors like these; the widest numbers first, as the format aligns them."""
+        order = dict(sorted(named.items(), key=lambda item: (-item[1].element_size(), item[0])))
+        buffer = torch.empty(sum(tensor.nbytes for tensor in order.values()), dtype=torch.uint8, pin_memory=pinned)
+        header, places, end = {}, {}, 0
+        for name, tensor in order.items():
+            begin, end = end, end + tensor.nbytes
+            header[name] = {"dtype": DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [begin, end]}
+            places[name] = buffer[begin:end].view(tensor.dtype).view(tensor.shape)
+        text = json.dumps(header, separators=(",", ":")).encode()
+        text += b" " * (-len(text) % ALIGNMENT)
+        return cls(shapes_of(named), len(text).to_bytes(8, "little") + text, buffer, places)
+
+    def filled(self, named: Mapping[str, Tensor]) -> list[Chunk]:
+        """Copy the tensors; the file, of use until the next call."""
+        for name, place in self.places.items():
+            place.copy_(named[name], non_blocking=True)
+        return [self.header, self.buffer.numpy().data if self.places else b""]
+
+
+def shapes_of(named: Mapping[str, Tensor]) -> dict[str, tuple[torch.dtype, torch.Size]]:
+    """What a room is made for."""
+    return {name: (tensor.dtype, tensor.shape) for name, tensor in named.items()}
+
+
 @attrs.define
 class Staging:
-    """Host memory for the tensors of one save: allocated once, since fresh pages cost more than the copy."""
+    """Rooms for the tensors of one save: allocated once, since fresh pages cost more than the copy."""
 
     pinned: bool = False
     """For copies from CUDA that do not wait."""
-    buffers: dict[str, Tensor] = attrs.field(factory=dict)
+    rooms: dict[str, Room] = attrs.field(factory=dict)
 
-    def stage(self, state: Mapping[str, Any]) -> dict[str, list[Chunk]]:
-        """Copy a state; returns its files. They are of use until the next call."""
-        plain, tensors = split(state)
+    def stage(self, plain: Any, tensors: Mapping[str, Mapping[str, Tensor]]) -> dict[str, list[Chunk]]:
+        """Copy a state that was `split`; returns its files. They are of use until the next call."""
         files = {f"{key}.safetensors": self.staged(key, named) for key, named in tensors.items()}
         if self.pinned:
             torch.cuda.current_stream().synchronize()
         return {STATE: [json.dumps(plain, allow_nan=False).encode()], **files}
 
     def staged(self, key: str, named: Mapping[str, Tensor]) -> list[Chunk]:
-        """A safetensors file: its header, and the buffer with the tensors one behind the other, the widest numbers first."""
-        order = dict(sorted(named.items(), key=lambda item: (-item[1].element_size(), item[0])))
-        size = sum(tensor.nbytes for tensor in order.values())
-        if key not in self.buffers or self.buffers[key].nbytes != size:
-            self.buffers[key] = torch.empty(size, dtype=torch.uint8, pin_memory=self.pinned)
-        buffer, header, end = self.buffers[key], {}, 0
-        for name, tensor in order.items():
-            begin, end = end, end + tensor.nbytes
-            header[name] = {"dtype": DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [begin, end]}
-            buffer[begin:end].view(tensor.dtype).view(tensor.shape).copy_(tensor, non_blocking=True)
-        text = json.dumps(header, separators=(",", ":")).encode()
-        text += b" " * (-len(text) % ALIGNMENT)
-        return [len(text).to_bytes(8, "little") + text, buffer.numpy().data if size else b""]
+        """A safetensors file."""
+        if key not in self.rooms or self.rooms[key].shapes != shapes_of(named):
+            self.rooms[key] = Room.of(named, pinned=self.pinned)
+        return self.rooms[key].filled(named)
 
 
 def size_of(state: Any) -> int:
