@@ -18,7 +18,7 @@ from ddpkit.checkpoint.store import Checkpoint, Store
 from ddpkit.checkpoint.weights import BEST, WeightsFolder
 from ddpkit.dist import World
 from ddpkit.engine import Engine
-from ddpkit.errors import CheckpointError, ExitCode, Stopped
+from ddpkit.errors import CheckpointError, ExitCode, SampleError, Stopped
 from ddpkit.periods import Periods
 from ddpkit.plugins import Plugins
 from ddpkit.protocols import Recovery
@@ -163,7 +163,7 @@ def recovering(
         )
         try:
             yield
-        except (RuntimeError, OSError) as error:
+        except (RuntimeError, OSError, SampleError) as error:  # a rank that is gone, a loader worker that got the signal too
             if not wish.stop:
                 raise
             raise Stopped(f"ended by a signal, as others were before: {error}", ExitCode(wish.stop)) from error
