@@ -57,7 +57,7 @@ class Best:
         gain = (self.value - value) * (1 if self.lower else -1)
         if self.epoch and not (gain > self.min_delta or (math.isnan(self.value) and not math.isnan(value))):
             return False
-        self.value, self.epoch = value, epoch
+        self.value, self.epoch = float(value), epoch  # the bare number of a score
         return True
 
 
