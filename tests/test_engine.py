@@ -76,6 +76,14 @@ def test_a_run_repeats_and_another_seed_does_not(digits):
     assert not same(first, fit(digits, World(), seed=4))
 
 
+def test_each_step_draws_anew(digits):
+    engine = built(digits, **{"train.optimizer.learning_rate": 0.0})
+    micro_batches = next(engine.steps())
+    engine.set_training()
+
+    assert len({engine.step_loss(engine.train_step(micro_batches)) for _ in range(3)}) == 3
+
+
 def test_augmentation_differs_between_epochs_and_is_left_out_of_evaluation(digits):
     loaded = config.load(digits)
     engine = build.engine(loaded, plugins.load().registry, World())

@@ -98,6 +98,14 @@ def test_another_error_stays_what_it_is():
         raise RuntimeError("of the model")
 
 
+def test_what_a_sample_looks_like_does_not_depend_on_its_place():
+    samples = KeyedDataset(Shaky(), [], 5)
+
+    alone, second = samples.__getitems__([(0, 3)])[0][0], samples.__getitems__([(0, 1), (0, 3)])[0][1]
+
+    assert torch.equal(alone, second)
+
+
 @pytest.mark.parametrize(("num_workers", "persistent"), [(0, False), (2, False), (2, True)])
 def test_an_epoch_goes_on_from_any_micro_batch_without_reading_those_before(num_workers, persistent):
     whole = read(batches(Shaky()), 3)

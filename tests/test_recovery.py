@@ -285,6 +285,29 @@ def test_an_older_checkpoint_by_path_sets_the_newer_ones_aside(alone, capsys):
     assert (folder_of("mine") / "checkpoints/.left-step-000000000008").is_dir()
 
 
+def test_the_best_weights_go_back_with_the_run(digits):
+    keys = sets(train__save_period=1, output__save_interval=1, dataset__config__max_samples=300)
+    assert run("mine", *keys) == 0
+    losses = [row["valid/loss"] for row in history_of("mine")]
+    assert losses[1] < losses[0]  # else this test shows nothing
+    first = str(Store(folder_of("mine") / "checkpoints").folders()[1])
+
+    assert run("mine", *keys, "--resume", first, *sets(train__optimizer__learning_rate=0.0)) == 0
+
+    weights = folder_of("mine") / "weights"
+    assert (weights / "best.safetensors").read_bytes() == (weights / "epoch-0001.safetensors").read_bytes()
+
+
+def test_a_drawn_seed_stays_that_of_the_run(digits):
+    drawn = sets(seed=-1)
+    assert run("mine", *drawn, at_1_2=KILL.format("SIGTERM")) == 75
+    assert run("mine", *drawn, "--resume") == 0
+    mine, seed = end_of("mine"), json.loads((folder_of("mine") / "environment.json").read_text())["seed"]
+
+    assert run("alone", *sets(seed=seed)) == 0
+    assert end_of("alone") == mine
+
+
 def test_damage_is_named_and_the_older_one_used_until_there_is_none(alone, capsys, caplog):
     assert run("mine", *sets(train__save_recovery_period=0.01), at_1_3=KILL.format("SIGTERM")) == 75
     newest, _ = Store(folder_of("mine") / "checkpoints").folders()
@@ -405,6 +428,15 @@ def test_a_run_that_another_process_holds_is_left_alone(digits, monkeypatch, cap
     assert run("mine", "--resume") == 0
 
 
+def test_a_run_is_held_while_it_lasts(digits):
+    enter = "import contextlib; from ddpkit.checkpoint import lock\nwith contextlib.suppress(lock.HeldError), lock.held(run_folder, 0): Path('entered').touch()"
+    enter = "run_folder = Path('runs/digits/mine'); " + enter
+    assert run("mine", at_1_1=enter, at_1_2=KILL.format("SIGTERM")) == 75
+    assert run("mine", "--resume", at_1_3=enter) == 0
+
+    assert not Path("entered").exists()
+
+
 def test_readers_share_and_a_writer_waits_for_them(tmp_path):
     with lock.held(tmp_path, shared=True), lock.held(tmp_path, 0, shared=True), pytest.raises(HeldError), lock.held(tmp_path, 0):
         pass
@@ -428,6 +460,17 @@ def test_a_full_disk_costs_a_save_and_not_the_run_but_the_last_one_must_stand(al
         assert steps_of("full")[0] in (5, 6)  # step 6 may still have been in the writing
     assert run("full", *rolling, "--resume") == 0
     assert end_of("full") == alone
+
+
+def test_a_run_that_cannot_be_saved_when_it_is_stopped_does_not_ask_for_a_requeue(digits, capsys):
+    import resource
+
+    full = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, resource.RLIM_INFINITY)); "
+    try:
+        assert run("mine", at_1_2=full + KILL.format("SIGTERM")) == 6
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    assert "step 2 is not saved, see above; the newest there is None" in capsys.readouterr().err
 
 
 def test_two_ranks_stop_together_go_on_and_start_again_after_a_failure(digits):

@@ -6,11 +6,13 @@ import json
 import pytest
 import torch
 from test_engine import DIGITS
+from torch import nn
 from worlds import Nowhere, Rows
 
 from ddpkit import build, config, plugins, snapshot
 from ddpkit.dist import World
 from ddpkit.protocols import Recovery
+from ddpkit.optimizer_state import load_named_state, named_state
 
 CASES = {
     "adam, dropout, augmentation": {},
@@ -102,6 +104,18 @@ def test_a_snapshot_of_another_optimizer_is_refused(digits):
 
     with pytest.raises(ValueError, match=r"group 0 of the optimizer had other parameters: 1\.weight, 4\.weight"):
         snapshot.put_back(built(digits, other), state)
+
+
+def test_parameters_find_what_the_optimizer_kept_of_them_in_any_order():
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    first, again = (torch.optim.Adam(parameters) for parameters in (model.parameters(), [*model.parameters()][::-1]))
+    model(torch.ones(1, 2)).sum().backward()
+    first.step()
+
+    load_named_state(again, model, named_state(first, model))
+
+    for name, parameter in model.named_parameters():
+        assert_same(again.state[parameter], first.state[parameter], name)
 
 
 def test_a_snapshot_holds_tensors_and_plain_data_alone(digits):

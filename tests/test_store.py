@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from disk import Disk, put_back
 from safetensors.torch import load_file
 
 from ddpkit.checkpoint import lock, manifest
-from ddpkit.checkpoint.files import Files
+from ddpkit.checkpoint.files import Files, replace_file
 from ddpkit.checkpoint.saver import Saver
 from ddpkit.checkpoint.state import Staging, load, split
 from ddpkit.checkpoint.store import Store
@@ -152,6 +153,62 @@ def test_a_kill_at_any_operation_leaves_the_old_state_or_the_new(tmp_path, befor
         save(store, 10)
         assert store.newest().step == 10
         assert not [name for name in names(folder) if name.startswith((".tmp", ".trash"))]
+
+
+def power_cuts(folder, act):
+    """All that a folder may be when the power goes while `act(files)` works on it, and all that it may be after that."""
+    disk, during = Disk(folder), set()
+
+    def happen(_number, name, arguments):
+        during.update(disk.remains())
+        getattr(disk, name)(*arguments)
+
+    act(Interposed(happen))
+    return during, disk.remains()
+
+
+@pytest.mark.parametrize(
+    ("before", "possible", "at_last"),
+    [
+        ((), {(), (9,)}, {(9,)}),
+        ((1,), {(1,), (9, 1)}, {(9, 1)}),
+        ((1, 2), {(2, 1), (9, 2, 1), (9, 2)}, {(9, 2)}),
+    ],
+)
+def test_after_a_power_cut_all_that_is_there_is_whole_and_what_was_saved_stays(store, tmp_path, before, possible, at_last):
+    for step in before:
+        save(store, step)
+
+    during, after = power_cuts(store.folder, lambda files: save(Store(store.folder, files), 9))
+
+    assert len(during) > 20
+    steps = {}
+    for number, held in enumerate(during | after):
+        put_back(held, tmp_path / str(number))
+        there = Store(tmp_path / str(number))
+        checkpoints = [there.open(folder) for folder in there.folders()]
+        steps[held] = tuple(each.step for each in checkpoints)
+        for each in checkpoints:
+            assert_same(load(each), state(each.step))
+    assert {steps[held] for held in during} <= possible
+    assert {steps[held] for held in after} == at_last
+
+
+def test_the_mark_of_a_checkpoint_that_stays_outlives_a_power_cut(store):
+    save(store, 4)
+
+    _, after = power_cuts(store.folder, lambda files: save(Store(store.folder, files), 4, is_kept=True))
+
+    assert all("kept" in dict(dict(held)["step-000000000004"]) for held in after)
+
+
+def test_a_file_that_is_replaced_is_the_old_one_or_the_new_whenever_the_power_goes(tmp_path):
+    (tmp_path / "x").write_bytes(b"old")
+
+    during, after = power_cuts(tmp_path, lambda files: replace_file(files, tmp_path / "x", [b"newer"]))
+
+    assert {dict(held)["x"] for held in during} == {b"old", b"newer"}
+    assert {dict(held)["x"] for held in after} == {b"newer"}
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EACCES, errno.EROFS, errno.EMFILE])
@@ -357,6 +414,14 @@ def test_a_kill_or_an_error_while_a_step_gives_way_leaves_one_of_the_two(tmp_pat
         assert names(folder) == [f"step-{9:012d}"]
 
 
+def test_the_newest_is_that_of_the_last_step_whatever_the_clock_said(store):
+    for step in (1, 2):
+        save(store, step)
+    os.utime(store.folder / "step-000000000001", (2e9, 2e9))
+
+    assert store.newest().step == 2
+
+
 def test_names_of_others_are_left_alone(store):
     for name in ("step-abc", "step--1", "step-" + "9" * 40, "notes"):
         (store.folder / name).mkdir()
@@ -431,6 +496,34 @@ def test_a_file_is_saved_as_it_was_when_the_save_began(store, tmp_path):
     saver.close()
 
     assert store.newest().files[best.name] == b"old"
+
+
+def test_a_save_that_begins_while_another_is_written_does_not_change_it(store):
+    saver = Saver(Store(store.folder, Interposed(lambda _, name, __: time.sleep(0.02) if name == "create" else None)))
+
+    for step in (1, 2):
+        saver.save(step, state(step), {})
+    saver.close()
+
+    for folder in store.folders():
+        found = store.open(folder)
+        assert_same(load(found), state(found.step))
+    assert steps_there(store) == [2, 1]
+
+
+@pytest.mark.parametrize("look", [Saver.surface, Saver.wait])
+def test_a_bug_in_the_thread_is_raised_in_the_loop(store, look):
+    def stumble(*_):
+        raise RuntimeError("a bug")
+
+    saver = Saver(Store(store.folder, Interposed(stumble)))
+    saver.save(1, state(1), {})
+    while not saver._writing.done():
+        time.sleep(0.01)
+
+    with pytest.raises(RuntimeError, match="a bug"):
+        look(saver)
+    saver.close()
 
 
 def test_saves_leave_nothing_behind(store):
