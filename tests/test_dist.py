@@ -14,6 +14,7 @@ from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
 from worlds import Nowhere, Rows, fit, in_world
 
 from ddpkit import build, config, dist, plugins, snapshot
+from ddpkit.agreement import Agreement
 from ddpkit.batchnorm import Counted, synchronise
 from ddpkit.dist import World
 from ddpkit.errors import ConfigError, NonFiniteError, PluginError
@@ -77,7 +78,7 @@ def run_cases(world, file):
     results |= {"reductions": count_reductions(world, file), "batchnorm": fit(file, world, **{"model.name": "lazynet"})}
     results |= {"overflow": overflow(world, file), "poisoned": poisoned(world, file), "stopped": stopped(world, file)}
     results |= {"float32": fit(file, world, **{"train.epoch": 2, "train.batch_size": 6, **EVEN})["weights"]}
-    results |= {"normalised": normalised_layer(world), "forgetful": forgetful(world, file)}
+    results |= {"agreed": agreed(world), "normalised": normalised_layer(world), "forgetful": forgetful(world, file)}
     results |= {f"resumed, {name}": resumed(world, file, name) for name in RESUMED}
     results |= {f"virtual, {name}": fit(file, world, **VIRTUAL, **case) for name, case in IN_TURN.items()}
     results |= {"crossed": crossed(world, file)}
@@ -223,6 +224,23 @@ def test_batchnorm_over_ranks_is_batchnorm_of_the_whole(results):
     for whole, *same in zip(alone["whole"], first["whole"], second["whole"], strict=True):
         torch.testing.assert_close(same[0], whole, rtol=1e-12, atol=1e-12)
         assert torch.equal(*same)
+
+
+def agreed(world):
+    """What this rank hears in each of 60 steps, when the last rank alone has two wishes, and what it hears of two more."""
+    agreement, is_last, heard = Agreement(world), world.rank == world.size - 1, []
+    for step in range(60):
+        time.sleep(0.01)
+        heard.append(list(agreement.heard(75 * is_last * (step > 2), is_last * (step > 4))))
+    return {"heard": heard, "now": list(agreement.now(130 * is_last, 0.0))}
+
+
+def test_what_one_rank_wishes_all_hear_at_the_same_step(results):
+    first, second = (rank["agreed"] for rank in results[1])
+
+    assert first == second
+    assert [75.0, 1.0] in first["heard"]
+    assert first["now"][0] == 130.0
 
 
 def forgetful(world, file):

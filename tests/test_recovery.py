@@ -52,6 +52,11 @@ def ddpkit_step_end(run, epoch, step):
 
 
 @hookimpl
+def ddpkit_epoch_end(run, row):
+    obey(f"end {row['epoch']}", run.rank)
+
+
+@hookimpl
 def ddpkit_checkpoint_save(run):
     return dict(SEEN)
 
@@ -187,8 +192,8 @@ def test_a_run_may_be_ended_again_and_again(alone):
     assert end_of("mine") == alone
 
 
-def test_at_the_last_step_nothing_is_left_to_stop(alone):
-    assert run("mine", at_2_4="import threading; threading.Timer(0, lambda: None).start()") == 0
+def test_after_the_last_epoch_nothing_is_left_to_stop(alone):
+    assert run("mine", **{"at_end 2": KILL.format("SIGTERM")}) == 0
     assert run("other", *sets(valid__every=2), at_2_4=KILL.format("SIGTERM")) == 75
     assert run("other", *sets(valid__every=2), "--resume") == 0
 
@@ -216,6 +221,7 @@ def test_sigusr1_and_the_file_stop(alone):
         ({"train__save_period": 0.5}, [8, 4]),
         ({"train__save_period": -1, "train__save_recovery_period": 1, "train__epoch": 3}, [12, 8]),
         ({"train__save_recovery_period": 0.25}, [8, 6]),
+        ({"train__save_recovery_period": 0.5}, [8, 4]),
         ({"train__save_recovery_period": 0.01, "train__save_recovery_keep": 3}, [8, 7, 6]),
         ({"train__save_recovery_period": 0.25, "train__save_period": 1}, [8, 6, 4]),
         ({"train__save_recovery_seconds": 0.3}, [8, 3]),
@@ -285,17 +291,29 @@ def test_an_older_checkpoint_by_path_sets_the_newer_ones_aside(alone, capsys):
     assert (folder_of("mine") / "checkpoints/.left-step-000000000008").is_dir()
 
 
-def test_the_best_weights_go_back_with_the_run(digits):
+def test_weights_go_back_with_the_run(digits):
     keys = sets(train__save_period=1, output__save_interval=1, dataset__config__max_samples=300)
     assert run("mine", *keys) == 0
     losses = [row["valid/loss"] for row in history_of("mine")]
     assert losses[1] < losses[0]  # else this test shows nothing
-    first = str(Store(folder_of("mine") / "checkpoints").folders()[1])
+    weights, first = folder_of("mine") / "weights", str(Store(folder_of("mine") / "checkpoints").folders()[1])
+    still = sets(train__optimizer__learning_rate=0.0)
 
-    assert run("mine", *keys, "--resume", first, *sets(train__optimizer__learning_rate=0.0)) == 0
+    assert run("mine", *keys, *still, "--resume", first, at_2_1=f"Path('there').write_text(str(os.listdir('{weights}')))") == 0
 
-    weights = folder_of("mine") / "weights"
+    assert "epoch-0001.safetensors" in (there := Path("there").read_text())
+    assert "epoch-0002.safetensors" not in there
     assert (weights / "best.safetensors").read_bytes() == (weights / "epoch-0001.safetensors").read_bytes()
+
+
+def test_a_run_that_went_back_is_unfinished_again(alone):
+    assert run("mine", *sets(train__save_period=1)) == 0
+    older = ["--resume", "runs/digits/mine/checkpoints/step-000000000004"]
+    assert run("mine", *older, at_2_2=KILL.format("SIGTERM")) == 75
+    Path("orders.json").unlink()
+
+    assert main(["run", "digits.toml", "--resume"]) == 0
+    assert end_of("mine") == alone
 
 
 def test_a_drawn_seed_stays_that_of_the_run(digits):
@@ -487,8 +505,9 @@ def test_two_ranks_stop_together_go_on_and_start_again_after_a_failure(digits):
 
     first_only = "first = Path('failed'); new = not first.exists(); first.touch(); new and os._exit(3)"
     apart(
-        "mine", *two, "--resume", "--max-restarts", "1", *sets(train__save_recovery_period=0.01), at_2_2=first_only
+        "mine", *two, "--resume", "--max-restarts", "1", *sets(train__save_recovery_period=0.01), at_2_4=first_only
     ).assert_done()
+    assert not [*(folder_of("mine") / "checkpoints").glob(".left-*")]  # from the newest, not from where the command began
 
     mine, theirs = end_of("mine"), end_of("alone")
     assert {key: mine[key] for key in ("files", "weights", "history", "test")} == {

@@ -11,8 +11,8 @@ from worlds import Nowhere, Rows
 
 from ddpkit import build, config, plugins, snapshot
 from ddpkit.dist import World
-from ddpkit.protocols import Recovery
 from ddpkit.optimizer_state import load_named_state, named_state
+from ddpkit.protocols import Recovery
 
 CASES = {
     "adam, dropout, augmentation": {},
