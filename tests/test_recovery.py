@@ -518,13 +518,35 @@ def test_two_ranks_stop_together_go_on_and_start_again_after_a_failure(digits):
 def test_a_second_signal_ends_a_run_at_once_and_loses_nothing_that_was_saved(digits):
     Path("orders.json").write_text(json.dumps({"1.3": "import time; Path('here').touch(); time.sleep(30)"}))
     command = [sys.executable, "-m", "ddpkit", "run", "digits.toml", *sets(run_id="mine", train__save_recovery_period=0.01)]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    while not Path("here").exists():
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    time.sleep(0.3)
-    assert process.poll() is None
-    process.send_signal(signal.SIGINT)
-
-    assert process.wait(5) == 130
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        while process.poll() is None and not Path("here").exists():
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130  # it would sleep for longer
     assert steps_of("mine") == [2, 1]
+
+
+def test_a_step_waits_until_the_save_before_it_is_copied(alone):
+    """A copy that takes long, and a process that ends at once after the next step."""
+    slowly = (
+        "import time; from ddpkit.checkpoint.state import Staging; "
+        "Staging.stage = lambda *given, real=Staging.stage, time=time: (time.sleep(0.2), real(*given))[1]"
+    )
+    rolling = sets(train__save_recovery_period=0.01)
+
+    ended = apart("mine", *rolling, at_1_1=slowly, at_2_3="import time; time.sleep(0.5); os._exit(9)")
+
+    assert (ended.exit_code, steps_of("mine")[0]) == (9, 6)
+    assert run("mine", *rolling, "--resume") == 0
+    assert end_of("mine") == alone
+
+
+def test_a_signal_while_a_plugin_is_imported_ends_the_run_as_any_other(digits, capsys):
+    slow = digits.parent / "slow.py"
+    slow.write_text("import os, signal, time\nos.kill(os.getpid(), signal.SIGTERM)\ntime.sleep(1)\n")
+
+    assert run("mine", *sets(plugins__files=f"['{slow}']", plugins__enable="[]", metrics="['accuracy']")) == 75
+    assert "ended by SIGTERM before training, or after it" in capsys.readouterr().err
