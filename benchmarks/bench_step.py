@@ -27,16 +27,18 @@ from torch.nn import functional
 from torch.optim import SGD
 from torch.utils.data import DataLoader, TensorDataset
 
-from ddpkit import build, plugins, run, run_folder
+from ddpkit import build, plugins, run_folder
 from ddpkit import config as config_file
 from ddpkit.checkpoint.weights import WeightsFolder
 from ddpkit.config import Config
 from ddpkit.dist import World
 from ddpkit.engine import Engine
+from ddpkit.job import Job, Options
 from ddpkit.loader import Batch, Batches
 from ddpkit.policy import policy_of
 from ddpkit.protocols import Watcher
 from ddpkit.run_folder import RunFolder
+from ddpkit.tasks import train
 
 BATCH = 32
 VALID = 0.1
@@ -110,10 +112,11 @@ def read(folder: Path, steps: int) -> tuple[Config, plugins.Plugins]:
 @contextlib.contextmanager
 def watched(config: Config, found: plugins.Plugins, engine: Engine) -> Iterator[list[Watcher]]:
     """The watchers of `ddpkit run`: history and the moving line, drawn on nothing."""
-    folder = RunFolder.create(config, found, run.environment_of(engine.world, run.Options()))
+    job = Job(config=config, plugins=found, options=Options(), tasks=("train",))
+    folder = RunFolder.create(config, found, train.environment_of(engine.world, None))
     with contextlib.ExitStack() as stack:
         stack.enter_context(contextlib.redirect_stderr(stack.enter_context(Path(os.devnull).open("w"))))
-        yield stack.enter_context(run.watchers_of(config, found, engine, folder))
+        yield stack.enter_context(train.watchers_of(job, engine, folder))
 
 
 def fit(engine: Engine, weights: WeightsFolder, watchers: list[Watcher]) -> None:

@@ -7,6 +7,8 @@ from ddpkit.errors import ConfigError, DdpkitError, ExitCode, PluginError, RankE
 from ddpkit.hookspecs import Component, hookimpl
 
 if TYPE_CHECKING:
+    from ddpkit.images import open_image
+    from ddpkit.predictor import load
     from ddpkit.run import run
     from ddpkit.run_folder import RunResult
 
@@ -21,14 +23,18 @@ __all__ = [
     "RankError",
     "RunResult",
     "hookimpl",
+    "load",
+    "open_image",
     "run",
 ]
+
+ELSEWHERE = {"RunResult": "ddpkit.run_folder", "load": "ddpkit.predictor", "open_image": "ddpkit.images"}
 
 
 def __getattr__(name: str) -> Any:
     """What only runs need is imported when it is asked for, so that plugins and the command line start at once."""
     if name == "run":
         return importlib.import_module("ddpkit.run")  # callable, see there
-    if name == "RunResult":
-        return importlib.import_module("ddpkit.run_folder").RunResult
+    if name in ELSEWHERE:
+        return getattr(importlib.import_module(ELSEWHERE[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -19,7 +19,7 @@ from ddpkit.hookspecs import RUNTIME_VALUES
 from ddpkit.plugins import Plugins
 from ddpkit.references import NEVER_IN_TOML, Reference, find, n_classes, references
 from ddpkit.registry import Entry, Registry, UnknownNameError
-from ddpkit.rules import RULES, not_built_yet, rank_faults, warnings_of
+from ddpkit.rules import RULES, rank_faults, warnings_of
 from ddpkit.signatures import UNREAD, Signature
 from ddpkit.structure import Fault, closest, covered, structure, suggest
 
@@ -31,8 +31,6 @@ class Verdict:
     problems: tuple[Problem, ...]
     """Mistakes, in order of line."""
     needs_failed_plugin: bool = False
-    later: tuple[Problem, ...] = ()
-    """Keys that are right and not built yet: no mistake of the file, but no run either."""
     warnings: tuple[Problem, ...] = ()
     policy_warnings: tuple[str, ...] = ()
     """Names of plugins in a policy that nothing has."""
@@ -40,16 +38,16 @@ class Verdict:
     """Components whose source does not tell all that they take."""
 
 
-def check(config: Config, plugins: Plugins, n_ranks: int) -> Verdict:
+def check(config: Config, plugins: Plugins, n_ranks: int | None) -> Verdict:
     """Raise ConfigError with everything that keeps the config from running, PluginError if a plugin is why.
 
     What source does not tell is imported and judged too, but only when nothing else is wrong: that takes seconds.
     """
     verdict = judge(config, plugins, n_ranks)
-    if not (verdict.problems or verdict.later):
+    if not verdict.problems:
         verdict = deepened(verdict, config, plugins)
-    if problems := sorted_problems([*verdict.problems, *verdict.later]):
-        raise (PluginError if verdict.needs_failed_plugin else ConfigError)(problems)
+    if verdict.problems:
+        raise (PluginError if verdict.needs_failed_plugin else ConfigError)(verdict.problems)
     return verdict
 
 
@@ -70,7 +68,6 @@ def judge(config: Config, plugins: Plugins, n_ranks: int | None) -> Verdict:
     return Verdict(
         problems=tuple(sorted_problems(map(config.placed, wrong))),
         needs_failed_plugin=any(fault.blames_plugin for fault in wrong),
-        later=tuple(map(config.placed, not_built_yet(config.run, ()))),
         warnings=tuple(map(config.placed, [*warnings_of(config.run), *deprecated(references_, plugins.registry)])),
         policy_warnings=plugins.warnings,
         unchecked=tuple(unchecked),

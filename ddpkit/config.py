@@ -297,6 +297,7 @@ def dump(run: schema.Run) -> str:
     plain["model"]["pretrained"] = absolute(run.model.pretrained)
     plain["output_dir"] = str(Path(run.output_dir).absolute())
     plain["dataset"] |= {"ref": "", "root_dir": absolute(run.dataset.root_dir)}
+    plain["predict"]["input"] = absolute(run.predict.input)
     return tomli_w.dumps(plain)
 
 
@@ -306,7 +307,7 @@ def absolute(path: str) -> str:
 
 
 def tables(value: Any) -> Any:
-    """Attrs classes as the tables that they came from; what is not set or not built is left out."""
+    """Attrs classes as the tables that they came from; what is not set is left out."""
     if isinstance(value, list | tuple):
         return [tables(item) for item in value]
     if not attrs.has(type(value)):
@@ -316,6 +317,6 @@ def tables(value: Any) -> Any:
         item = getattr(value, field.name)
         if field.metadata.get("rest"):
             table |= item
-        elif item is not None and not field.metadata.get("later"):
+        elif item is not None:
             table[field.name] = tables(item)
     return table

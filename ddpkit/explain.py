@@ -107,5 +107,4 @@ def help_on(field: "attrs.Attribute[Any]") -> list[str]:
     english, chinese = field.metadata["help"]
     limits = f", {field.validator.words}" if field.validator else ""  # type: ignore[attr-defined]
     unit = f" ({field.metadata['unit']})" if field.metadata["unit"] else ""
-    later = ["not supported yet"] if field.metadata.get("later") else []
-    return [english, chinese, f"{describe(field.type)}{limits}{unit}", *later]
+    return [english, chinese, f"{describe(field.type)}{limits}{unit}"]

@@ -8,7 +8,7 @@ here, as far as it names them in its signature, and the keys of its TOML table f
 import re
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import attrs
 import pluggy
@@ -31,6 +31,8 @@ def spelt(pattern: str, words: str) -> Any:
     return validator
 
 
+Gives = Literal["class", "labels", "mask", "boxes"]
+"""What a postprocess gives of each image, see `Component.gives`."""
 A_TEXT, TEXTS = instance_of(str), deep_iterable(instance_of(str), instance_of(tuple))
 
 
@@ -62,6 +64,9 @@ class Component:
     takes: Literal["labels", "logits"] | None = attrs.field(default=None, kw_only=True, validator=in_([None, "labels", "logits"]))
     """Metrics: what `update` is given in place of the postprocess's predictions: the most probable class (int64 [B, ...]), or
     the model's outputs as they are."""
+    gives: Gives | None = attrs.field(default=None, kw_only=True, validator=in_([None, *get_args(Gives)]))
+    """Postprocesses: what predictions are made of. `class`: probabilities [B, C] of which one is right; `labels`: [B, C] of which
+    any may be; `mask`: [B, C, H, W]; `boxes`: torchvision's mapping an image. Else predictions are the values as they are."""
 
 
 @hookspec
@@ -116,7 +121,7 @@ def ddpkit_postprocesses() -> Iterable[Component]:
     """Postprocesses, named by `postprocess`; the parameters are its `config`.
 
     Run-time values: `classes`, `n_classes`.
-    Returns a callable `outputs -> predictions`; predictions are what metrics take.
+    Returns a callable `outputs -> predictions`; predictions are what metrics take. `gives` says what of each image is in them.
 
     Example:
         @hookimpl
@@ -226,10 +231,12 @@ def ddpkit_loggers() -> Iterable[Component]:
 
 @hookspec
 def ddpkit_writers() -> Iterable[Component]:
-    """Writers of predictions, named by `predict.config.output_format`; prediction is not built yet.
+    """Writers of predictions, named by `predict.config.output_format`; the parameters are the other keys of that table.
 
-    Run-time values: `folder` (`pathlib.Path`), `classes`.
-    Returns an object with `write(name, prediction)`, called for each input, and `close()`.
+    Run-time values: `folder` (`pathlib.Path` of the predictions), `classes`.
+    Returns an object with `write(name, prediction)`, called for each input in order, and `close()`, on rank 0 alone. `name` is
+    that of the input without its ending, safe for a file, and no other has it; `prediction` has `values`, as JSON has them,
+    and `arrays`, the same as numpy arrays by name.
 
     Example:
         @hookimpl

@@ -28,6 +28,7 @@ KINDS: Mapping[type, tuple[str, str, Literal["config", "rest"]]] = {
     schema.Split: ("split", "type", "rest"),
     schema.Optimizer: ("optimizer", "type", "rest"),
     schema.LrScheduler: ("lr_scheduler", "type", "rest"),
+    schema.PredictConfig: ("writer", "output_format", "rest"),
 }
 """Tables that name a component: its kind, the key of the name, and where its own keys stand."""
 

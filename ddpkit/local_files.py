@@ -5,6 +5,9 @@ import sys
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
+LOCAL = "local"
+"""What stands for a version of such a file."""
+
 
 def entry_point(file: Path) -> tuple[EntryPoint, str, str]:
     """The file as an entry point of its own, with what stands for its distribution and version.
@@ -14,7 +17,7 @@ def entry_point(file: Path) -> tuple[EntryPoint, str, str]:
     folder = str(file.parent.absolute())
     if folder not in sys.path:
         sys.path.append(folder)
-    return EntryPoint(file.stem, file.stem, "ddpkit"), str(file), "local"
+    return EntryPoint(file.stem, file.stem, "ddpkit"), str(file), LOCAL
 
 
 def fault(file: Path) -> str:

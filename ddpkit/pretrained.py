@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
+from torch.nn.parameter import is_lazy
 
 from ddpkit.config import Config
 from ddpkit.errors import ConfigError
@@ -35,6 +36,28 @@ def begin_with(model: nn.Module, config: Config) -> None:
         raise ConfigError([config.problem(("model", "pretrained"), f"{file} {error}")]) from error
     for note in notes:
         LOGGER.warning("%s: %s", file, note)
+
+
+def fill(model: nn.Module, file: Path, config: Config) -> None:
+    """Put the weights of a file into the model that they are of. Raises ConfigError when it is another one."""
+    try:
+        take_all(model, read(file))
+    except ValueError as error:
+        raise ConfigError([config.problem(("model", "config"), f"{file} {error}")]) from error
+
+
+def take_all(model: nn.Module, state: State) -> None:
+    """Load the tensors into the model, which is to have just these. Raises ValueError."""
+    wanted = model.state_dict()
+    without_prefixes(state, wanted)
+    known = {name: wanted[name] for name in state if name in wanted and not is_lazy(wanted[name])}
+    sizes = [f"{name}: {list(state[name].shape)} there, {list(each.shape)} here" for name, each in known.items()]
+    refuse(
+        "have another shape", [size for size, name in zip(sizes, known, strict=True) if state[name].shape != known[name].shape]
+    )
+    result = model.load_state_dict(state, strict=False)
+    refuse("are missing", [name for name in result.missing_keys if not is_tied(name, state, wanted)])
+    refuse("are unknown to the model", result.unexpected_keys)
 
 
 def read(file: Path) -> State:
@@ -77,13 +100,18 @@ def without_heads(state: State, wanted: State) -> dict[str, str]:
     """Take heads of another size out of `state`; returns them with both shapes. Raises ValueError for all other shapes."""
     others = [name for name in state if name in wanted and state[name].shape != wanted[name].shape]
     heads = [name for name in others if state[name].shape[1:] == wanted[name].shape[1:]]
-    sizes = {name: f"{name} ({list(state[name].shape)} there, {list(wanted[name].shape)} here)" for name in others}
+    sizes_of = {name: f"{name} ({sizes(state[name], wanted[name])})" for name in others}
     if not state.keys() & wanted.keys() - set(heads):
         raise ValueError(f"has nothing that fits the model: {listed(state)} there, {listed(wanted)} here")
-    refuse("have another shape", [] if len(heads) == len(others) else [*sizes.values()])
+    refuse("have another shape", [] if len(heads) == len(others) else [*sizes_of.values()])
     for name in heads:
         del state[name]
-    return sizes
+    return sizes_of
+
+
+def sizes(there: Tensor, here: Tensor) -> str:
+    """Of a tensor of the file, and of the model."""
+    return f"{list(there.shape)} there, {list(here.shape)} here"
 
 
 def is_tied(name: str, state: State, wanted: State) -> bool:

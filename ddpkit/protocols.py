@@ -36,6 +36,16 @@ class Logger(Protocol):
         """The run is over."""
 
 
+class Writer(Protocol):
+    """What a plugin's writer of predictions must be; on global rank 0 only."""
+
+    def write(self, name: str, prediction: Any) -> None:
+        """What was found in an input; `name` is its own, and can be that of a file."""
+
+    def close(self) -> None:
+        """All inputs are written."""
+
+
 class Watcher(Protocol):
     """Sees a run go by; must not call collectives. The engine has a list of them, on each rank its own."""
 

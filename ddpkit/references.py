@@ -65,6 +65,7 @@ def references(run: schema.Run) -> list[Reference]:
         open_reference("split", run.dataset.split, ("dataset", "split")),
         *(table_reference("logger", logger, ("private", "loggers", number)) for number, logger in enumerate(run.private.loggers)),
         *([Reference("logger", WANDB, ("private", "wandb"), {}, ("private", "wandb"))] if run.private.wandb else []),
+        writer_reference(run.predict.config),
         open_reference("optimizer", run.train.optimizer, ("train", "optimizer")),
         *(open_reference("lr_scheduler", table, ("train", "lr_scheduler")) for table in [run.train.lr_scheduler] if table),
     ]
@@ -92,6 +93,13 @@ def criterion_reference(term: schema.Criterion, number: int, taken: Container[st
 def open_reference(kind: str, table: Any, path: KeyPath) -> Reference:
     """A table of `type` and the component's own keys."""
     return Reference(kind, table.type, (*path, "type"), table.params, path, core_keys=tuple(keys_of(type(table))))
+
+
+def writer_reference(table: schema.PredictConfig) -> Reference:
+    """`[predict.config]`, whose keys are the writer's but for the core's."""
+    path = ("predict", "config")
+    core_keys = tuple(keys_of(schema.PredictConfig))
+    return Reference("writer", table.output_format, (*path, "output_format"), table.params, path, core_keys=core_keys)
 
 
 def transform_reference(name: str, params: Any) -> Reference:

@@ -3,29 +3,11 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
-
-import attrs
 
 from ddpkit import local_files, schema
 from ddpkit.errors import KeyPath
 from ddpkit.references import PARTS, WANDB, columns_of
 from ddpkit.structure import Fault, suggest
-
-
-def not_built_yet(table: Any, path: KeyPath) -> Iterator[Fault]:
-    """Values that ask for what the engine cannot do yet; what asks for nothing is accepted."""
-    for field in attrs.fields(type(table)):
-        value, default = getattr(table, field.name), field.default
-        factory = getattr(default, "factory", None)
-        nothing = factory() if factory else default
-        if field.metadata.get("later"):
-            if value != nothing and (value or nothing):
-                yield Fault((*path, field.name), "is not supported yet; leave it out", at_key=True)
-        elif value in field.metadata.get("later_values", ()):
-            yield Fault((*path, field.name), f"{value!r} is not supported yet")
-        elif attrs.has(type(value)):
-            yield from not_built_yet(value, (*path, field.name))
 
 
 def warnings_of(run: schema.Run) -> Iterator[Fault]:

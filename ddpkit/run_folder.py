@@ -21,6 +21,7 @@ from ddpkit import log, schema
 from ddpkit.checkpoint.files import REMEDY, Files, explained, replace_file
 from ddpkit.config import Config
 from ddpkit.errors import ConfigError, PluginError, Problem
+from ddpkit.local_files import LOCAL
 from ddpkit.plugins import Plugins
 from ddpkit.protocols import Row
 from ddpkit.references import find, references
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 HISTORY = "history.jsonl"
 TEST_METRICS = "test_metrics.json"
 SPLIT = "split.json"
+PREDICTIONS, SKIPPED = "predictions", "skipped.json"
 FINISHED = "finished.json"
 """There when a run came to its end."""
 
@@ -45,6 +47,8 @@ class RunResult:
     """One row an epoch; None where a value is no finite number."""
     test_metrics: Mapping[str, float | None]
     """`loss` and each metric of the best weights; empty without a test part."""
+    skipped: Sequence[Mapping[str, str]] = ()
+    """`file` and `error` of each input that could not be predicted."""
 
 
 @attrs.frozen
@@ -177,13 +181,13 @@ def refuse_taken(config: Config) -> None:
         raise ConfigError([config.problem(("run_id",), message)])
 
 
-def result(run: schema.Run) -> RunResult:
-    """Read a finished run's folder."""
+def result(run: schema.Run, *, predicted: bool = False) -> RunResult:
+    """Read the folder of a run. `predicted`: it was to predict, too."""
     folder = path_of(run)
-    lines = (folder / HISTORY).read_text(encoding="utf-8").splitlines()
-    test = folder / TEST_METRICS
+    test, skipped = folder / TEST_METRICS, folder / PREDICTIONS / SKIPPED
     metrics = json.loads(test.read_text(encoding="utf-8")) if test.exists() else {}
-    return RunResult(folder, [json.loads(line) for line in lines], metrics)
+    left_out = json.loads(skipped.read_text(encoding="utf-8")) if predicted else []
+    return RunResult(folder, RunFolder(folder).history(), metrics, left_out)
 
 
 def resolved(run: schema.Run, environment: Mapping[str, Any]) -> schema.Run:
@@ -212,7 +216,7 @@ def refuse_missing(used: Sequence[Mapping[str, str]], found: Plugins) -> None:
     missing = [each for each in used if each["name"] not in now]
     if missing:
         problems = [
-            Problem("plugins", (), f"the run used {each['name']} {each['version']}, which is not installed; install it again")
+            Problem("plugins", (), f"the run used {each['name']} {each['version']}, which is not to be had; {remedy(each)}")
             for each in missing
         ]
         raise PluginError(problems)
@@ -220,6 +224,13 @@ def refuse_missing(used: Sequence[Mapping[str, str]], found: Plugins) -> None:
         plugin = now[each["name"]]
         if (plugin.version, plugin.digest) != (each["version"], each["digest"]):
             log.warn([f"plugin {plugin.name} {plugin.version} is not what the run began with, {each['name']} {each['version']}"])
+
+
+def remedy(plugin: Mapping[str, str]) -> str:
+    """How a plugin is had again, as far as its record tells."""
+    if plugin["version"] == LOCAL:
+        return f"bring back {plugin['distribution']}" if "distribution" in plugin else "name its file in 'plugins.files'"
+    return f"pip install {plugin['distribution']}=={plugin['version']}" if "distribution" in plugin else "install it again"
 
 
 def versions() -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """The TOML format: one class a table, in the order of the file, one `key` a key.
 
-A key marked `later` is part of the format, but not built yet: `run` refuses a value that asks for something at its line,
-`check` notes it. Paths are taken from the folder where the command runs, unless their help says otherwise.
+Paths are taken from the folder where the command runs, unless their help says otherwise.
 """
 
 from typing import Any, Literal
@@ -23,8 +22,7 @@ def key(english: str, chinese: str, default: Any = attrs.NOTHING, *, limits: Any
         default: None may stand for "as the help says"; without a default the key must be given.
         limits: What the value may be beyond its type.
         unit: Of a number.
-        marks: `later=True`: not built yet; `later_values`: these values are not. `rest=True`: all keys of the table that
-            have no field, which are the component's. `shorthand=True`: a bare string in place of the table fills it.
+        marks: `rest=True`: all keys of the table that have no field, which are the component's. `shorthand=True`: a bare string in place of the table fills it.
     """
     return attrs.field(default=default, validator=limits, metadata={"help": (english, chinese), "unit": unit, **marks})
 
@@ -388,20 +386,42 @@ class PredictConfig:
     预测的输出。
     """
 
-    output_format: Literal["json", "csv", "numpy"] = key("Format of the files.", "输出文件格式。", "json")
-    save_images: bool = key("Overlays or annotated pictures too.", "同时保存叠加图或标注图。", default=False)
-    threshold: float = key("From which probability on.", "概率阈值。", 0.5, limits=Range(0, 1))
-    top_k: int = key("Classes an image.", "每张图给出的类别数。", 1, limits=Range(1))
+    output_format: str = key("Name of the writer: json, csv, numpy.", "输出格式（写出器名称）：json、csv、numpy。", "json")
+    save_images: bool = key(
+        "Pictures too, in the input's size: with its mask over it, its boxes, its labels.",
+        "同时保存与输入同尺寸的图像：叠加掩码、边界框或标签。",
+        default=False,
+    )
+    threshold: float = key(
+        "From which probability on: the second of two classes, a label, a box.",
+        "概率阈值：两类中的第二类、某个标签、某个框。",
+        0.5,
+        limits=Range(0, 1),
+    )
+    top_k: int = key("The most probable classes that are listed.", "列出概率最高的多少个类别。", 1, limits=Range(1))
+    mode: Literal["", "RGB", "L"] = key(
+        "How images are read: in colour or grey; empty = as the dataset reads them, else by `model.config.n_channels`.",
+        "读取图像的方式：彩色或灰度；空则与数据集相同，否则由 `model.config.n_channels` 决定。",
+        "",
+    )
+    params: dict[str, Any] = key("The writer's own keys.", "写出器自己的键。", a_table(), rest=True)
 
 
 @attrs.frozen(kw_only=True)
 class Predict:
-    """Prediction on new images (`mode` 4 or `--task predict`, which are not built yet).
+    """Prediction on new images (`mode` 4 or `--task predict`).
 
-    对新图像预测（`mode` 4 或 `--task predict`，尚未实现）。
+    对新图像预测（`mode` 4 或 `--task predict`）。
     """
 
     input: str = key("File, folder or glob.", "文件、文件夹或通配符。", "")
+    batch_size: int | None = key(
+        "Over all ranks; left out = that of `[test]`, else of `[train]`.",
+        "所有进程上的总数；不写则用 `[test]` 的，再则用 `[train]` 的。",
+        None,
+        limits=Range(1),
+        unit="samples",
+    )
     config: PredictConfig = key("What it writes.", "输出内容。", attrs.Factory(PredictConfig))
 
 
@@ -459,7 +479,6 @@ class Private:
         "Bit mask: 1 train, 2 test, 4 predict; 0 = train, then test the best weights.",
         "位掩码：1 训练，2 测试，4 预测；0 = 训练后用最佳权重测试。",
         0,
-        later_values=(2, 3, 4, 5, 6, 7),
     )
     loggers: list[Logger] = key("Loggers beside the history files and the terminal.", "历史文件与终端之外的记录器。", a_list())
     log: Log = key("The log.", "日志。", attrs.Factory(Log))

@@ -18,11 +18,13 @@ BINARY = 2
 def ddpkit_postprocesses() -> Iterator[Component]:
     """The postprocesses."""
     here = "ddpkit_plugins.postprocesses"
-    yield Component("classification", f"{here}:classification", doc="logits to probabilities")
-    yield Component("binary_segmentation", f"{here}:binary_segmentation", doc="one or two logits a pixel to two probabilities")
-    yield Component("segmentation", f"{here}:segmentation", doc="logits of each class a pixel to probabilities")
-    yield Component("multilabel", f"{here}:multilabel", doc="logits to a probability of each label by itself")
-    yield Component("detection", f"{here}:detection", doc="boxes, of which the best are kept")
+    yield Component("classification", f"{here}:classification", doc="logits to probabilities", gives="class")
+    yield Component(
+        "binary_segmentation", f"{here}:binary_segmentation", doc="one or two logits a pixel to probabilities", gives="mask"
+    )
+    yield Component("segmentation", f"{here}:segmentation", doc="logits of each class a pixel to probabilities", gives="mask")
+    yield Component("multilabel", f"{here}:multilabel", doc="logits to a probability of each label by itself", gives="labels")
+    yield Component("detection", f"{here}:detection", doc="boxes, of which the best are kept", gives="boxes")
 
 
 def classification() -> "Callable[[Tensor], Tensor]":

@@ -14,14 +14,13 @@ INTRODUCTION = """\
 # The config file, key by key
 
 Generated from `ddpkit/schema.py` by `python docs/config_reference.py`. Required keys have no default. What an optional
-key does when it is left out, its default says, or its text. Keys marked "later" belong to the format and are not built yet:
-`ddpkit run` refuses a value that asks for something, `ddpkit check` notes it.
+key does when it is left out, its default says, or its text.
 
 The keys of a component (`[model.config]`, `[train.optimizer]`, ...) are its plugin's: `ddpkit explain x.toml` shows those of
 a file with their defaults, `ddpkit schema > ddpkit.schema.json` gives them to an editor (put `#:schema ./ddpkit.schema.json`
 into the first line of the TOML file).
 
-由 `ddpkit/schema.py` 生成。没有默认值的键必须给出；标有 later 的键属于格式但尚未实现。组件自己的键由其插件定义。
+由 `ddpkit/schema.py` 生成。没有默认值的键必须给出。组件自己的键由其插件定义。
 """
 
 
@@ -61,11 +60,8 @@ def row(field: "attrs.Attribute[Any]") -> str:
     name = "*(all other keys)*" if is_rest else f"`{field.name}`"
     limits = f", {field.validator.words}" if field.validator else ""  # type: ignore[attr-defined]
     unit = f" ({field.metadata['unit']})" if field.metadata["unit"] else ""
-    later_values = field.metadata.get("later_values", ())
-    later = " *later*" * bool(field.metadata.get("later"))
-    later += f" (*later:* {', '.join(map(str, later_values))})" if later_values else ""
     kind = (describe(field.type) + limits + unit).replace("|", "\\|")
-    return f"| {name} | {kind} | {default(field)} | {english}{later} | {chinese} |\n"
+    return f"| {name} | {kind} | {default(field)} | {english} | {chinese} |\n"
 
 
 def default(field: "attrs.Attribute[Any]") -> str:

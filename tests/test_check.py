@@ -26,7 +26,6 @@ MISTAKES = {
     "unknown parameter of a torch class": ("momentum", "momentun", "28:50: train.optimizer.momentun: optimizer 'sgd' has no such key, did you mean 'momentum'?"),
     "torch's name for the rate": ("learning_rate = 0.1", "lr = 0.1", "28:29: train.optimizer.lr: optimizer 'sgd' has no such key, did you mean 'learning_rate'?"),
     "an order for what is drawn": ("[train]", '[dataloader]\nsampler = "balanced"\nshuffle = false\n[train]', "26:11: dataloader.sampler: 'balanced' draws samples in a new order; leave 'shuffle = false' out"),
-    "not built yet": ('"tinynet"', '"tinynet"\npretrained = "x"', "13:1: model.pretrained: is not supported yet; leave it out"),
     "no cuda": ('device = "cpu"', 'device = "cuda:99"', "3:10: device: 'cuda:99' needs 100 GPUs"),
     "a criterion named as a metric": ('type = "cross_entropy"', 'type = "cross_entropy"\nname = "accuracy"', "15:8: criterion[0].type: 'accuracy' is taken in history; give this entry a 'name'"),
     "images that are no tensors": ('"blobs"\nconfig = { n = 40, n_test = 7 }', '"MNIST"\nconfig = { max_samples = 20 }', "1:1: transform: the samples are no tensors; does 'PIL_TO_TENSOR = []' lack?"),
@@ -150,7 +149,16 @@ def test_a_batch_that_the_ranks_do_not_divide(blobs, capsys):
             "train.lr_scheduler={type='plateau', update_policy='step'}",
             "--set 1: train.lr_scheduler.update_policy: a schedule that looks at",
         ),
-        ("private.mode=2", "--set 1: private.mode: 2 is not supported yet"),
+        ("private.mode=8", "--set 1: private.mode: 8 is not allowed: 0 or 1 or 2 "),
+        ("private.mode=2", "blobs.toml:2:8: task: there is no finished run in "),
+        (
+            "predict.config.output_format=jsn",
+            "--set 1: predict.config.output_format: no writer is called 'jsn', did you mean 'json'?",
+        ),
+        (
+            "predict.config.treshold=0.1",
+            "--set 1: predict.config.treshold: writer 'json' has no such key, did you mean 'threshold'?",
+        ),
         ("criterion.0.weight=2", "--set 1: criterion.0.weight: 'criterion' is a list; give it whole: criterion=[...]"),
     ],
 )
@@ -270,14 +278,13 @@ def test_check_judges_the_file_and_not_this_machine(blobs, capsys):
     assert capsys.readouterr().out == "blobs.toml: no mistake found\n"
 
 
-def test_check_notes_what_is_not_built_and_what_may_not_be_meant(blobs, capsys):
-    options = ["--set", "model.pretrained=x", "--set", "model.config.n_classes=3", "--set", "train.optimizer.eps=1"]
+def test_check_notes_what_may_not_be_meant_and_what_is_not_checked(blobs, capsys):
+    options = ["--set", "model.config.n_classes=3", "--set", "train.optimizer.eps=1"]
     blobs.write_text(BLOBS.replace('"sgd"', '"adam"').replace("momentum = 0.9", "betas = [0.9, 0.99]"))
 
     assert main(["check", blobs.name, *options]) == 0
 
-    later, warning, unchecked, last = capsys.readouterr().out.splitlines()
-    assert later == "note: --set 1: model.pretrained: is not supported yet; leave it out"
+    warning, unchecked, last = capsys.readouterr().out.splitlines()
     assert warning.startswith("warning: blobs.toml:6:1: classes: 2 classes are named, the model has 3 outputs; missing ")
     assert unchecked.startswith("note: train.optimizer.type: 'adam' is not checked to the end here: ")
     assert last == "blobs.toml: no mistake found"

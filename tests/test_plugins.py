@@ -62,7 +62,7 @@ def test_the_builtins_come_in_by_entry_points():
 
     builtin = [plugin for plugin in found.plugins if plugin.name.startswith("builtin.")]
     assert {plugin.status for plugin in builtin} == {"ok"}
-    assert {entry.kind for plugin in builtin for entry in plugin.provides} == set(HOOKS) - {"writer"}
+    assert {entry.kind for plugin in builtin for entry in plugin.provides} == set(HOOKS)
     assert found.registry.get("model", "resnet18").qualified_name == "builtin/resnet18"
 
 

@@ -53,7 +53,6 @@ def notes(verdict: Verdict) -> list[str]:
     """What is no mistake of the file."""
     deep = "its source does not tell all parameters; `ddpkit check --deep` imports it"
     return [
-        *(f"note: {problem}" for problem in verdict.later),
         *(f"warning: {problem}" for problem in verdict.warnings),
         *(f"warning: {text}" for text in verdict.policy_warnings),
         *(f"note: {shown(each.path)}: {each.name!r} is not checked to the end here: {deep}" for each in verdict.unchecked),
@@ -63,7 +62,7 @@ def notes(verdict: Verdict) -> list[str]:
 def as_json(verdict: Verdict) -> dict[str, Any]:
     """All of it for scripts."""
     unchecked = [{"key": shown(each.path), "kind": each.kind, "name": each.name} for each in verdict.unchecked]
-    kinds = {"problems": verdict.problems, "later": verdict.later, "warnings": verdict.warnings}
+    kinds = {"problems": verdict.problems, "warnings": verdict.warnings}
     return {kind: [problem_as_json(problem) for problem in problems] for kind, problems in kinds.items()} | {
         "unchecked": unchecked
     }

@@ -9,15 +9,18 @@ from ddpkit import launch
 from ddpkit.commands import plugin_options
 from ddpkit.config import parse_overrides
 from ddpkit.errors import ExitCode
-from ddpkit.run import Options, run_with
-from ddpkit.run_folder import RunResult
+from ddpkit.job import Options
+from ddpkit.run import run_with
+from ddpkit.run_folder import PREDICTIONS, SKIPPED, RunResult
+from ddpkit.source import BEST
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of a run."""
     parser.add_argument("file", nargs="?", type=Path, metavar="x.toml", help="the config")
     parser.add_argument("--config", type=Path, metavar="x.toml", help="the same, as main.py takes it")
-    parser.add_argument("--task", choices=["train"], default="train", help="what to do; train also tests the best weights")
+    parser.add_argument("--task", choices=["train", "test", "predict"], help="else as 'private.mode' says; train tests too")
+    parser.add_argument("--weights", default=BEST, metavar="W", help="to test or predict with: best, last, a file, a run")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="lay a value over the file's")
     parser.add_argument("--nproc", type=positive, metavar="N", help="how many ranks")
     parser.add_argument("--limit-batches", type=positive, metavar="N", help="at most N micro-batches of each part")
@@ -49,6 +52,8 @@ def main(arguments: argparse.Namespace) -> int:
         arguments.error("one config is needed, as in: ddpkit run x.toml")
     options = Options(
         overrides=parse_overrides(arguments.set),
+        task=arguments.task,
+        weights=arguments.weights,
         nproc=arguments.nproc,
         limit_batches=arguments.limit_batches,
         dry_run=arguments.dry_run,
@@ -58,11 +63,16 @@ def main(arguments: argparse.Namespace) -> int:
         allow_drift=tuple(arguments.allow_drift),
         max_restarts=arguments.max_restarts,
     )
+    return done(arguments.file or arguments.config, options)
+
+
+def done(file: Path, options: Options) -> int:
+    """Run, say what came of it, and return the exit code."""
     with launch.as_rank(), launch.stopped_by_signals():
-        result = run_with(arguments.file or arguments.config, options)
+        result = run_with(file, options)
     if launch.is_speaker():
         sys.stdout.write(summary(result, dry_run=options.dry_run))
-    return ExitCode.DONE
+    return ExitCode.SOME_SKIPPED if result and result.skipped and launch.is_speaker() else ExitCode.DONE
 
 
 def summary(result: RunResult | None, *, dry_run: bool) -> str:
@@ -70,4 +80,6 @@ def summary(result: RunResult | None, *, dry_run: bool) -> str:
     if result is None:
         return "the config builds and trains one step\n" if dry_run else ""
     lines = [f"test {name} {math.nan if value is None else value:.4f}" for name, value in result.test_metrics.items()]
+    if result.skipped:
+        lines += [f"skipped {len(result.skipped)} of the inputs, see {result.folder / PREDICTIONS / SKIPPED}"]
     return "\n".join([*lines, str(result.folder)]) + "\n"

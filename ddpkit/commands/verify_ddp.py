@@ -12,7 +12,7 @@ from ddpkit.commands import plugin_options
 from ddpkit.commands.run import positive
 from ddpkit.config import parse_overrides
 from ddpkit.errors import ExitCode
-from ddpkit.run import Options
+from ddpkit.job import Options
 from ddpkit.verification import ranks
 from ddpkit.verification.ranks import Report
 

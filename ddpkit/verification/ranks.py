@@ -13,9 +13,10 @@ from ddpkit import launch, log, plugins, run_folder
 from ddpkit.check import check
 from ddpkit.config import Config
 from ddpkit.errors import ConfigError
+from ddpkit.job import Options
 from ddpkit.plugins import Plugins
 from ddpkit.policy import policy_of
-from ddpkit.run import Options, refuse_device
+from ddpkit.run import refuse_device
 from ddpkit.verification.comparison import Comparison, compare
 
 DTYPES: tuple[Literal["float64", "float32"], ...] = ("float64", "float32")

@@ -18,10 +18,11 @@ from ddpkit.check import check
 from ddpkit.checkpoint.store import Store
 from ddpkit.config import Config
 from ddpkit.errors import RankError
+from ddpkit.job import Options
 from ddpkit.plugins import Plugins
 from ddpkit.policy import policy_of
 from ddpkit.resume import FOLDER
-from ddpkit.run import Options, refuse_device
+from ddpkit.run import refuse_device
 from ddpkit.verification.bits import Difference, first_difference
 
 EPOCHS = 2

@@ -9,9 +9,10 @@ import attrs
 import numpy as np
 from PIL import Image
 
+from ddpkit import open_image
 from ddpkit_plugins.datasets.boxes import BACKGROUND, boxes_of, collate, numbered
 from ddpkit_plugins.datasets.files import existing_root, file_groups, hint, inside, listed_files, refuse_strays, shown
-from ddpkit_plugins.datasets.images import open_as, size
+from ddpkit_plugins.datasets.images import size
 from ddpkit_plugins.datasets.parts import PARTS, consecutive
 from ddpkit_plugins.datasets.regions import is_numbers, region
 from ddpkit_plugins.strata import kept
@@ -90,7 +91,7 @@ class CocoDataset:
 
     def __getitem__(self, index: int) -> tuple[Image.Image, Any]:
         wanted = self.annotated[index]
-        image = open_as(wanted.file, "RGB")
+        image = open_image(wanted.file, "RGB")
         if (image.width, image.height) != (wanted.width, wanted.height):
             raise ValueError(f"{shown(wanted.file)} is {size(image)} pixels, its annotation {wanted.width}x{wanted.height}")
         return image, self.boxes(wanted) if self.target == "boxes" else self.mask(wanted)

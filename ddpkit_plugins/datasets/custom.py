@@ -7,8 +7,8 @@ from typing import Literal
 
 from PIL import Image
 
+from ddpkit import open_image
 from ddpkit_plugins.datasets.files import ENDINGS, existing_root, file_groups, folders, hint, image_files, refuse_strays
-from ddpkit_plugins.datasets.images import open_as
 from ddpkit_plugins.datasets.parts import PARTS, consecutive
 from ddpkit_plugins.strata import kept
 
@@ -66,7 +66,7 @@ class CustomDataset:
 
     def __getitem__(self, index: int) -> tuple[Image.Image, int]:
         file, target = self.samples[index]
-        return open_as(file, self.mode), target
+        return open_image(file, self.mode), target
 
 
 FilesOf = Mapping[str, Sequence[Path]]

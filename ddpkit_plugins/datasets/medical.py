@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Literal
 
 from PIL import Image
 
+from ddpkit import open_image
 from ddpkit_plugins.datasets.files import existing_root, file_groups, image_files, inside, listed, refuse_strays, shown
-from ddpkit_plugins.datasets.images import open_as, open_image, size
+from ddpkit_plugins.datasets.images import size
 from ddpkit_plugins.datasets.masks import Coding
 from ddpkit_plugins.datasets.parts import PARTS, consecutive
 from ddpkit_plugins.strata import kept
@@ -77,7 +78,7 @@ class MedicalDataset:
         from torchvision.tv_tensors import Mask  # noqa: PLC0415 - heavy, and wanted by runs alone
 
         image_file, mask_file = self.samples[index]
-        image, mask = open_as(image_file, self.mode), open_image(mask_file)
+        image, mask = open_image(image_file, self.mode), open_image(mask_file)
         if image.size != mask.size:
             raise ValueError(f"{shown(image_file)} is {size(image)} pixels, its mask {shown(mask_file)} is {size(mask)}")
         return image, Mask(self.coding.decode(mask, mask_file))

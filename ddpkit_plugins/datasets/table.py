@@ -8,8 +8,8 @@ from typing import Literal
 
 from PIL import Image
 
+from ddpkit import open_image
 from ddpkit_plugins.datasets.files import existing_root, file_groups, hint, listed_files, refuse_strays
-from ddpkit_plugins.datasets.images import open_as
 from ddpkit_plugins.datasets.parts import PARTS
 from ddpkit_plugins.strata import kept
 
@@ -74,7 +74,7 @@ class CsvDataset:
 
     def __getitem__(self, index: int) -> tuple[Image.Image, int]:
         file, target = self.samples[index]
-        return open_as(file, self.mode), target
+        return open_image(file, self.mode), target
 
 
 def rows_of(file: Path, wanted: Sequence[str]) -> Rows:

@@ -1,0 +1,1 @@
+"""What a rank does, a file a task: train, test, predict."""

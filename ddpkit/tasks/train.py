@@ -1,0 +1,104 @@
+"""Train: build, go on from where the run was, fit, test the best weights."""
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from ddpkit import build, run_folder, run_hooks, schema, summary, terminal
+from ddpkit.checkpoint import lock
+from ddpkit.checkpoint.weights import WeightsFolder
+from ddpkit.config import Config
+from ddpkit.engine import Engine
+from ddpkit.job import Job
+from ddpkit.protocols import Watcher
+from ddpkit.record import Record
+from ddpkit.recovery import recovering
+from ddpkit.references import class_names
+from ddpkit.resume import Origin
+from ddpkit.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from ddpkit.dist import World
+
+
+def train(job: Job, world: "World") -> None:
+    """From the first step, or where the run was, to the end. Every rank must call it."""
+    config, found, origin = job.config, job.plugins, job.origin
+    engine = build.engine(from_checkpoint(config, origin), found.registry, world, job.options.limit_batches)
+    if job.options.dry_run:
+        engine.train_step(next(engine.steps()))
+        return
+
+    record, weights = Record.of(config, found, engine, origin), weights_of(config.run)
+    with opened(job, environment_of(world, job.options.limit_batches), is_main=world.is_main) as folder:
+        world.barrier()  # from here on the folder is there for all
+        introduce(job, engine, folder)
+        with watchers_of(job, engine, folder) as watchers:
+            with recovering(engine, record, found, weights, folder, origin):
+                engine.fit(weights, watchers)
+            if engine.test is not None and "test" in job.tasks:
+                test_metrics = engine.test_best(weights)
+                if folder:
+                    folder.write_test_metrics(test_metrics, class_names(config.run))
+        if folder:
+            folder.finish({"epoch": engine.progress.epoch, "step": engine.progress.step, "is_over": engine.progress.is_over})
+
+
+def from_checkpoint(config: Config, origin: Origin | None) -> Config:
+    """The config as it is built from: where a checkpoint has the weights, the file of `model.pretrained` is not read again."""
+    if origin is None or origin.checkpoint is None:
+        return config
+    model = attrs.evolve(config.run.model, pretrained="")
+    return attrs.evolve(config, run=attrs.evolve(config.run, model=model))
+
+
+@contextlib.contextmanager
+def opened(job: Job, environment: Mapping[str, Any], *, is_main: bool) -> Iterator[RunFolder | None]:
+    """The run's folder, new or as it was at its checkpoint, held against other processes; rank 0's alone."""
+    if not is_main:
+        yield None
+    elif job.origin is None:
+        folder = RunFolder.create(job.config, job.plugins, environment)
+        with lock.held(folder.path):
+            yield folder
+    else:
+        with lock.held(job.origin.folder):
+            rows = job.origin.checkpoint.plain["run"]["history"] if job.origin.checkpoint else []
+            yield RunFolder.reopen(job.config, job.plugins, environment, rows)
+
+
+def introduce(job: Job, engine: Engine, folder: RunFolder | None) -> None:
+    """The first screen, and what the run's folder tells of data and model."""
+    used = run_folder.plugins_of(job.config, job.plugins)
+    terminal.announce(job.config, used, engine, run_folder.path_of(job.config.run))
+    if folder:
+        folder.write_split({"train": engine.train, "valid": engine.valid, "test": engine.test})
+    summary.write(engine, job.config.run.model, folder)
+
+
+def weights_of(run: schema.Run) -> WeightsFolder:
+    """What keeps the weights that the config asks for."""
+    kept = run.output
+    return WeightsFolder(run_folder.path_of(run) / "weights", kept.save_best, kept.save_last, kept.save_interval)
+
+
+@contextlib.contextmanager
+def watchers_of(job: Job, engine: Engine, folder: RunFolder | None) -> Iterator[Sequence[Watcher]]:
+    """What watches a run on this rank: files, terminal and loggers on the first, run hooks on every one."""
+    path = run_folder.path_of(job.config.run)
+    info = run_hooks.RunInfo.of(job.config, engine, path)
+    with run_hooks.called(job.plugins, info) as hooks, terminal.watching(engine) as line:
+        loggers = build.loggers(job.config, job.plugins.registry, engine.world, path)
+        try:
+            mine: list[Watcher] = [folder, line] if folder else []
+            yield [*mine, *loggers, *hooks]
+        finally:
+            for logger in loggers:
+                logger.close()
+
+
+def environment_of(world: "World", limit_batches: int | None) -> dict[str, Any]:
+    """On what this run trains, for its record."""
+    return {"device": str(world.device), "ranks": world.size, "threads": world.threads, "limit_batches": limit_batches}
