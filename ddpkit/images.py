@@ -35,6 +35,8 @@ def open_image(file: Path, mode: Mode | None = None) -> Image.Image:
 
 def decoded(file: Path) -> Image.Image:
     """In its own mode."""
+    if not file.is_file():  # to open a pipe would wait for ever
+        raise ValueError(f"{shown(file)} cannot be read as an image: it is no file")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)

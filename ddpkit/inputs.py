@@ -28,8 +28,8 @@ def find(config: Config) -> list[Path]:
         raise refused(config, f"{error.filename} cannot be looked into: {error.strerror}") from error
     if not files:
         raise refused(config, f"there is no image {wanted!r}" if wanted else "is missing: a file, a folder or a glob of images")
-    output = (run_folder.path_of(config.run) / run_folder.PREDICTIONS).resolve()
-    if any(file.resolve().is_relative_to(output) for file in files):
+    output = os.path.realpath(run_folder.path_of(config.run) / run_folder.PREDICTIONS)
+    if any(Path(os.path.realpath(file)).is_relative_to(output) for file in files):
         raise refused(config, f"there are files in {output}, where predictions are written; move them elsewhere")
     return files
 

@@ -144,12 +144,12 @@ class Predictor:
         """Their names; empty where the run has none."""
         return self.interpreter.classes
 
-    def __call__(self, given: Given | Sequence[Given]) -> Any:
+    def __call__(self, given: Given | list[Given] | tuple[Given, ...]) -> Any:
         """Predictions as `predictions.json` has them; `file` is None for what is no file, `mask` an array [H, W].
 
         Raises ValueError for what cannot be read or used, naming it.
         """
-        if isinstance(given, str | os.PathLike | Image.Image | np.ndarray):
+        if not isinstance(given, list | tuple):
             return self([given])[0]
         found: list[dict[str, Any]] = []
         for start in range(0, len(given), self.batch_size):

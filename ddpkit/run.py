@@ -144,7 +144,7 @@ def settled_together(job: Job, world: "World") -> Job:
     """The job with what its config left open filled in by rank 0."""
     settled = run_folder.settle(job.config.run)
     seed, _, run_id = world.share(f"{settled.seed} {settled.run_id}").partition(" ")
-    with attrs.validators.disabled():  # a folder that was moved may be called anything
+    with attrs.validators.disabled():  # as in `settle`
         run = attrs.evolve(job.config.run, seed=int(seed), run_id=run_id)
     return attrs.evolve(job, config=attrs.evolve(job.config, run=run))
 

@@ -22,7 +22,8 @@ def key(english: str, chinese: str, default: Any = attrs.NOTHING, *, limits: Any
         default: None may stand for "as the help says"; without a default the key must be given.
         limits: What the value may be beyond its type.
         unit: Of a number.
-        marks: `rest=True`: all keys of the table that have no field, which are the component's. `shorthand=True`: a bare string in place of the table fills it.
+        marks: `rest=True`: all keys of the table that have no field, which are the component's. `shorthand=True`: a bare
+            string in place of the table fills it.
     """
     return attrs.field(default=default, validator=limits, metadata={"help": (english, chinese), "unit": unit, **marks})
 

@@ -47,6 +47,9 @@ lr_scheduler = {{ type = "{0}halving", floor = 0.01 }}
 [private]
 loggers = ["{0}notes", {{ type = "{0}notes", config = {{ name = "other.jsonl", fail_at = 2 }} }}]
 
+[predict.config]
+output_format = "{0}lines"
+
 [plugins]
 enable = ["acme.every"]
 """
@@ -71,7 +74,7 @@ def test_every_kind_is_used_by_bare_and_by_qualified_name(trained):
     for outcome in trained:
         used = json.loads((outcome.folder / "plugins.json").read_text())["used"]
         assert {each["plugin"] for each in used} == {"acme.every"}
-        assert len({each["kind"] for each in used}) == 10
+        assert len({each["kind"] for each in used}) == 11
         history = rows(outcome.folder / "history.jsonl")
         assert [row["learning_rate"] for row in history] == [0.05, 0.025]
         assert {"train/hinge", "valid/wrong"} <= set(history[0])
@@ -138,16 +141,6 @@ def test_an_alias_is_a_name(blobs, capsys):
     assert main(["check", blobs.name, "--set", "model.name=plain"]) == 0
     assert main(["which", "model", "plain"]) == 0
     assert "acme/plainnet\tmeant\tacme-parts 1.2.0\t" in capsys.readouterr().out
-
-
-def test_a_writer_is_found_by_name(acme, tmp_path):
-    from ddpkit import plugins, signatures
-
-    entry = plugins.load().registry.get("writer", "lines")
-    writer = signatures.imported(entry.component.target)(folder=tmp_path)
-    writer.write("x.png", 3)
-
-    assert (tmp_path / "predictions.txt").read_text() == "x.png 3\n"
 
 
 def test_a_slip_in_a_strangers_parameter_is_found_without_an_import(blobs):

@@ -108,12 +108,13 @@ class Notes:
 class Lines:
     """A writer of predictions."""
 
-    def __init__(self, folder):
-        self.file = folder / "predictions.txt"
+    def __init__(self, folder, classes, end: str = ""):
+        self.file, self.classes, self.end = folder / "predictions.txt", classes, end
 
     def write(self, name, prediction):
         with self.file.open("a") as file:
-            file.write(f"{name} {prediction}\n")
+            file.write(f"{name} {self.classes[prediction.values['label']]}\n")
 
     def close(self):
-        pass
+        with self.file.open("a") as file:
+            file.write(f"{self.end}\n")
