@@ -23,7 +23,7 @@ PLACES = {
     "optimizer": "[train.optimizer]\ntype = {name}\nlearning_rate = 0.001\n{lines}",
     "lr_scheduler": "[train.lr_scheduler]\ntype = {name}\n{lines}",
     "logger": "[private]\nloggers = [{{ type = {name}, config = {table} }}]\n",
-    "writer": "[predict.config]\noutput_format = {name}\n",
+    "writer": "[predict.config]\noutput_format = {name}\n{lines}",
 }
 """Kind -> how it is written."""
 

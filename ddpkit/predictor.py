@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import attrs
 import numpy as np
@@ -218,8 +218,10 @@ def as_picture(given: Any) -> Image.Image:
 
 def mode_of(parts: Parts) -> Mode:
     """How images are read: as the TOML says, else as the dataset has it, else as the model's channels need it."""
-    asked: Literal["", "RGB", "L"] = parts.run.predict.config.mode or given_to(parts, "dataset").get("mode", "")
-    return asked or ("L" if given_to(parts, "model").get("n_channels") == 1 else "RGB")
+    asked = parts.run.predict.config.mode or given_to(parts, "dataset").get("mode")
+    if asked in ("RGB", "L"):  # a stranger's dataset may mean anything by `mode`
+        return asked
+    return "L" if given_to(parts, "model").get("n_channels") == 1 else "RGB"
 
 
 def given_to(parts: Parts, kind: str) -> dict[str, Any]:

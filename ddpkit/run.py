@@ -70,6 +70,9 @@ def run_with(file: Path, options: Options) -> RunResult | None:
 
 def job_of(config: Config, found: Plugins, options: Options, tasks: tuple[Task, ...]) -> Job:
     """What is to be done, and with which run: a new one, one that goes on, or one that has its weights."""
+    if "train" in tasks and options.weights != source.BEST:
+        message = "goes with '--task test' and '--task predict'; a training begins with 'model.pretrained'"
+        raise ConfigError([Problem("--weights", (), message)])
     job = Job(config=config, plugins=found, options=options, tasks=tasks)
     job = found_again(job) if "train" in tasks else with_weights(job)
     if "predict" in job.tasks:

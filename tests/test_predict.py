@@ -346,6 +346,7 @@ REFUSED = {
     ),
     "no weights": (["predict", "my run", "images", "--weights", "x.toml"], "x.toml cannot be read as weights"),
     "an option of training": (["run", "x.toml", "--task", "predict", "--dry-run"], "--dry-run: goes with training, and this is to predict"),
+    "weights to train": (["run", "x.toml", "--weights", "last"], "--weights: goes with '--task test' and '--task predict'; a training"),
     "no test part": (["test", "my run", "--set", "dataset.config.n_test=0"], "dataset.split: leaves no sample to test with"),
 }  # fmt: skip
 
