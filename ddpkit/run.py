@@ -168,8 +168,8 @@ def refuse_device(config: Config, n_ranks: int) -> None:
 def rank_arguments(file: Path, job: Job, settled: schema.Run) -> list[str]:
     """The command of a rank: the same file and options, with what was left open filled in."""
     options, origin = job.options, job.origin
-    open_keys = {"seed": settled.seed} if source.is_known(file, job.weights) else {"run_id": settled.run_id, "seed": settled.seed}
-    sets = [*options.overrides, *config_file.named_overrides(open_keys)]
+    named = {} if job.weights and source.is_known(file, job.weights) else {"run_id": settled.run_id}
+    sets = [*options.overrides, *config_file.named_overrides({**named, "seed": settled.seed})]
     resumed = [] if origin is None else ["--resume", str(origin.checkpoint.folder if origin.checkpoint else origin.folder)]
     weights = [] if job.weights is None else ["--weights", str(job.weights)]
     task = [] if options.task is None else ["--task", options.task]

@@ -113,9 +113,9 @@ def without_start(config: Config) -> Config:
     return attrs.evolve(config, run=attrs.evolve(config.run, model=model))
 
 
-def is_known(file: Path, weights: Path | None) -> bool:
+def is_known(file: Path, weights: Path) -> bool:
     """Whether a TOML, or the weights, tell by where they lie which run is meant."""
-    return own_run(file) is not None or (weights is not None and run_of(str(weights)) is not None)
+    return (own_run(file) or run_of(str(weights))) is not None
 
 
 def best_file(run: schema.Run) -> Path:
