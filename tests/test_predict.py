@@ -12,12 +12,14 @@ import pytest
 from blobs import BLOBS
 from PIL import Image
 
-from ddpkit import PluginError, load, open_image, run
+from ddpkit import PluginError, config, load, open_image, run, source
 from ddpkit.cli import main
 from ddpkit.testing import ddpkit
 
 ROOT = Path(__file__).parent.parent
-TEXT = BLOBS.replace("[train]", '[transform]\nRESIZE = [8, 8]\nPIL_TO_TENSOR = []\nCONVERT_IMAGE_DTYPE = ["float64"]\n[train]')
+TEXT = BLOBS.replace(
+    "[train]", '[transform]\nHFLIP = [1.0]\nRESIZE = [8, 8]\nPIL_TO_TENSOR = []\nCONVERT_IMAGE_DTYPE = ["float64"]\n[train]'
+)
 TEXT += """\
 scaler = { compute_type = "float64" }
 ema_decay = 0.5
@@ -320,6 +322,17 @@ def test_without_a_run_the_newest_finished_one_is_taken(trained, images, monkeyp
         shutil.rmtree(unfinished)
         shutil.rmtree(trained / "predictions")
     assert capsys.readouterr().out.splitlines()[-1] == str(trained)
+
+
+def test_a_drawn_seed_is_that_of_the_run(mine):
+    """The parts of the data are those that were trained with."""
+    (mine.parent / "x.toml").write_text(f"seed = -1\n{TEXT}")
+    (mine / "config.toml").write_text((mine / "config.toml").read_text().replace("seed = 0\n", "seed = 17\n"))
+
+    found, weights = source.from_run(config.load(mine.parent / "x.toml"), str(mine))
+
+    assert found.run.seed == 17
+    assert weights == mine / "weights/best.safetensors"
 
 
 def test_weights_of_no_run_begin_one_that_has_their_results_alone(mine, capsys):
