@@ -1,6 +1,7 @@
 """A checked config -> a live engine. The only place that knows both the names in the TOML and the objects of the loop."""
 
 import functools
+import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 import attrs
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.parameter import UninitializedParameter
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
@@ -18,7 +19,7 @@ from ddpkit import schema, seeding, signatures
 from ddpkit.average import MovingAverage
 from ddpkit.batchnorm import Counted, synchronise
 from ddpkit.config import Config
-from ddpkit.criteria import Criteria, Term
+from ddpkit.criteria import Criteria, OwnLosses, Term
 from ddpkit.dist import World
 from ddpkit.engine import REHEARSED, Candidate, Engine
 from ddpkit.errors import ConfigError, KeyPath
@@ -64,9 +65,11 @@ def engine(config: Config, registry: Registry, world: World, limit_batches: int 
         world=world,
         model=model,
         network=world.wrap(model, find_unused_parameters=run.ddp.find_unused_parameters),
-        criteria=parts.criteria(),
+        criteria=parts.criteria(model),
         optimizer=optimizer,
-        schedule=parts.schedule(optimizer, steps_per_epoch=math.ceil(batches["train"].sampler.n_batches() / accumulation)),
+        schedule=parts.schedule(
+            optimizer, math.ceil(batches["train"].sampler.n_batches() / accumulation), has_valid="valid" in batches
+        ),
         precision=precision,
         train=batches["train"],
         valid=batches.get("valid"),
@@ -163,13 +166,18 @@ class Parts:
 
     def best(self, monitor: str, path: KeyPath, metrics: Mapping[str, Measure], *, has_valid: bool) -> Best:
         """How a column of history is judged. Raises ConfigError for a metric that nobody measures, or has no direction."""
-        key = monitor or "loss"
-        if key not in metrics:
+        has_loss = bool(self.run.criterion) or not has_valid
+        key = monitor or ("loss" if has_loss else next(iter(metrics), "loss"))
+        if key not in metrics and has_loss:
             return Best(f"{'valid' if has_valid else 'train'}/{key}")
+        if key not in metrics:
+            message = "a model that makes its losses itself has none in evaluation; name a metric, as in metrics = ['map']"
+            raise ConfigError([self.config.problem(path if monitor else ("metrics",), message)])
         higher = metrics[key].metric.higher_is_better
         if not has_valid or higher is None:
             lack = "is not measured without a valid part" if not has_valid else "does not say whether more is better"
-            raise ConfigError([self.config.problem(path, f"the metric {key!r} {lack}; take 'loss'")])
+            other = "'loss'" if has_loss else "another one"
+            raise ConfigError([self.config.problem(path, f"the metric {key!r} {lack}; take {other}")])
         return Best(f"valid/{key}", lower=not higher)
 
     def stopping(self, metrics: Mapping[str, Measure], *, has_valid: bool) -> EarlyStopping | None:
@@ -180,13 +188,26 @@ class Parts:
         best = self.best(table.monitor, ("train", "early_stopping", "monitor"), metrics, has_valid=has_valid)
         return EarlyStopping(attrs.evolve(best, min_delta=table.min_delta), table.patience)
 
-    def criteria(self) -> Criteria:
-        """The weighted sum of `[[criterion]]`."""
+    def criteria(self, model: nn.Module) -> Criteria:
+        """The weighted sum of `[[criterion]]`, or what the model makes itself. Raises ConfigError where it has other inputs."""
+        if not self.run.criterion:
+            self.refuse_inputs(model, 2, "is missing: the model takes images alone, so it makes no losses itself")
+            return OwnLosses()
+        self.refuse_inputs(model, 1, "is too much: the model takes targets and makes its losses itself; leave it out")
         made = [(reference, self.make(reference, **self.classes())) for reference in self.named("criterion")]
         weights = [term.weight for term in self.run.criterion]
         return Criteria(
             [Term(ref.key, weight, self.on_device(made_one)) for (ref, made_one), weight in zip(made, weights, strict=True)]
         )
+
+    def refuse_inputs(self, model: nn.Module, n: int, message: str) -> None:
+        """Raise ConfigError at the criteria where the model cannot be called with `n` inputs."""
+        try:
+            inspect.signature(model.forward).bind(*range(n))
+        except ValueError:  # compiled code has no signature
+            return
+        except TypeError as error:
+            raise ConfigError([self.config.problem(("criterion",), message)]) from error
 
     def metrics(self) -> dict[str, Measure]:
         """Under their names in history."""
@@ -194,14 +215,14 @@ class Parts:
         made = [self.on_device(self.make(reference, **self.classes())) for reference in named]
         return {ref.key: Measure(metric, self.component(ref).takes) for ref, metric in zip(named, made, strict=True)}
 
-    def postprocess(self) -> Callable[[Tensor], Tensor]:
+    def postprocess(self) -> Callable[[Any], Any]:
         """Outputs to predictions; outputs as they are when the config names none."""
         if self.run.postprocess is None:
             return lambda outputs: outputs
-        made: Callable[[Tensor], Tensor] = self.make_one("postprocess", **self.classes())
+        made: Callable[[Any], Any] = self.make_one("postprocess", **self.classes())
         return made
 
-    def schedule(self, optimizer: Optimizer, steps_per_epoch: int) -> Schedule:
+    def schedule(self, optimizer: Optimizer, steps_per_epoch: int, *, has_valid: bool) -> Schedule:
         """Warm-up and scheduler, in optimizer steps or in epochs."""
         table = self.run.train.lr_scheduler
         if table is None:
@@ -216,10 +237,18 @@ class Parts:
             epochs=self.run.train.epoch,
             steps_per_epoch=steps_per_epoch,
         )
-        if by_step and isinstance(scheduler, ReduceLROnPlateau):
+        if isinstance(scheduler, ReduceLROnPlateau):
+            self.refuse_plateau(by_step=by_step, has_loss=bool(self.run.criterion) or not has_valid)
+        return Schedule(optimizer, scheduler, warmup=warmup, warmup_lr=table.warmup_lr, by_step=by_step)
+
+    def refuse_plateau(self, *, by_step: bool, has_loss: bool) -> None:
+        """Raise ConfigError where there is no validation loss to look at when the schedule moves."""
+        if by_step:
             message = "a schedule that looks at the validation loss moves by epoch"
             raise ConfigError([self.config.problem(("train", "lr_scheduler", "update_policy"), message)])
-        return Schedule(optimizer, scheduler, warmup=warmup, warmup_lr=table.warmup_lr, by_step=by_step)
+        if not has_loss:
+            message = "looks at the validation loss, and a model that makes its losses itself has none; take another schedule"
+            raise ConfigError([self.config.problem(("train", "lr_scheduler", "type"), message)])
 
     def batches(self, limit: int | None) -> dict[str, Batches]:
         """The micro-batches of each part that has samples."""

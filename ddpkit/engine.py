@@ -12,7 +12,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import attrs
 import torch
@@ -30,6 +30,7 @@ from ddpkit.dist import World
 from ddpkit.errors import NonFiniteError
 from ddpkit.loader import Batch, Batches
 from ddpkit.measures import Measure
+from ddpkit.nested import tensors_in
 from ddpkit.precision import Precision
 from ddpkit.progress import Best, EarlyStopping, Progress
 from ddpkit.protocols import Recovery, Row, Watcher
@@ -70,6 +71,7 @@ class Engine:
     network: nn.Module
     """The model as it is called in training: wrapped for gradient reduction when there is more than one rank."""
     criteria: Criteria
+    """A model's own losses have their names from `rehearse` on."""
     optimizer: Optimizer
     schedule: Schedule
     precision: Precision
@@ -77,7 +79,7 @@ class Engine:
     valid: Batches | None
     test: Batches | None
     metrics: Mapping[str, Measure]
-    postprocess: Callable[[Tensor], Tensor]
+    postprocess: Callable[[Any], Any]
     epochs: int
     accumulation: int
     """Micro-batches of an optimizer step."""
@@ -99,11 +101,9 @@ class Engine:
     """Layers that keep their statistics in training."""
     progress: Progress = attrs.field(factory=Progress)
     tally: Tally = attrs.field(init=False)
+    """From `rehearse` on."""
     recovery: Recovery = attrs.field(factory=Recovery)
     """Asked after each step, evaluated micro-batch and epoch."""
-
-    def __attrs_post_init__(self) -> None:
-        self.tally = Tally(self.zeros())
 
     def fit(self, weights: WeightsFolder, watchers: Sequence[Watcher]) -> None:
         """Train to the last epoch, or until nothing improves. Every rank must call it, each with its own `watchers`."""
@@ -114,7 +114,7 @@ class Engine:
             is_judged = self.valid is None or self.is_validated(self.progress.epoch + 1)
             for candidate in self.candidates:
                 losses |= prefixed(candidate.name, self.validate(candidate.model, is_due=is_judged))
-            self.tally = Tally(self.zeros())
+            self.tally = Tally(self.zeros(self.criteria))
             self.progress.epoch_ended()
             self.schedule.epoch_ended(losses.get("valid/loss", losses["train/loss"]))
             self.progress.is_over = is_judged and self.stopping is not None and self.stopping.is_over(losses, self.progress.epoch)
@@ -142,9 +142,8 @@ class Engine:
         """The valid part's values; no numbers where it is not due, and nothing without such a part. Every rank must call it."""
         if self.valid is None:
             return {}
-        return (
-            self.evaluate(model, self.valid) if is_due else dict.fromkeys(["loss", *self.criteria.keys, *self.metrics], math.nan)
-        )
+        columns = [*self.criteria.in_evaluation.columns, *self.metrics]
+        return self.evaluate(model, self.valid) if is_due else dict.fromkeys(columns, math.nan)
 
     def train_epoch(self, watchers: Sequence[Watcher]) -> dict[str, float]:
         """The rest of a pass over the training split; returns `loss` and each criterion of it all. Every rank must call it."""
@@ -166,7 +165,7 @@ class Engine:
 
     def train_losses(self) -> dict[str, float]:
         """The epoch's so far. Raises NonFiniteError, on every rank alike; every rank must call it."""
-        losses = self.mean_losses(self.tally.sums, self.tally.n_samples)
+        losses = self.mean_losses(self.criteria, self.tally.sums, self.tally.n_samples)
         if not math.isfinite(losses["loss"]):
             where = f"epoch {self.progress.epoch + 1} is {losses['loss']} at step {self.progress.step}"
             raise NonFiniteError(f"the loss of {where}; try a lower learning rate, or a warm-up")
@@ -174,7 +173,7 @@ class Engine:
 
     def step_loss(self, step: Step) -> float:
         """This rank's mean over a step; not a number for one that was left out. Waits for the device."""
-        n_samples, tally = sum(n for losses in step.losses for _, n in losses), Tally(self.zeros())
+        n_samples, tally = sum(n for losses in step.losses for _, n in losses), Tally(self.zeros(self.criteria))
         tally.add(step)
         return self.criteria.loss((added_up(tally.sums) / n_samples).tolist()) if n_samples else math.nan
 
@@ -208,13 +207,13 @@ class Engine:
             seeding.seed_generators("forward", self.seed, self.progress.step, number, share.shard, device=self.world.device)
             self.counted.n_real, self.counted.everywhere = share.n_real, share.n_global >= n_shards
             with self.gradients_reduced(now=number == len(micro_batches)):
-                outputs = self.precision(self.network, images)
+                outputs = self.precision(self.network, *self.criteria.inputs(images, targets))
                 if share.n_real:
                     terms = self.criteria(outputs, targets)
                     losses.append(([term.detach() for term in terms], share.n_real))
                     self.precision.backward(scaled(self.criteria.loss(terms), share.n_real * n_shards / n_global))
-                else:  # a repeated sample, to meet the others: its gradient is nought, whatever a criterion makes of it
-                    backward(outputs, torch.zeros_like(outputs))
+                else:  # a repeated sample, to meet the others: its gradient is nought, whatever became of it
+                    backward_nought(self.model, outputs)
         return losses
 
     def backward_in_turn(self, micro_batches: Sequence[Batch], n_global: int) -> list[Losses]:
@@ -233,25 +232,26 @@ class Engine:
 
     @torch.no_grad()
     def evaluate(self, model: nn.Module, batches: Batches) -> dict[str, float]:
-        """`loss`, each criterion and each metric over a split, every sample counted once. Every rank must call it."""
+        """`loss` and criteria, where evaluation has them, and metrics over a split, each sample once. Every rank must call it."""
         self.world.broadcast(model.buffers())  # BatchNorm's, which each rank gathered from its own samples
         model.eval()
-        sums = self.zeros()
+        criteria = self.criteria.in_evaluation
+        sums = self.zeros(criteria)
         with batches.guarded():
             for number, (images, targets, share) in enumerate(batches.epoch(0), start=1):
                 seeding.seed_generators("evaluate", self.seed, share.indices[0], device=self.world.device)
                 outputs = self.precision(model, images)
-                add(sums[share.shard // self.world.size], self.criteria(outputs, targets), share.n_real)
+                add(sums[share.shard // self.world.size], criteria(outputs, targets), share.n_real)
                 predictions = self.postprocess(outputs)
                 for metric in self.metrics.values():
                     metric.update(outputs, predictions, targets)
                 if number <= batches.sampler.n_common():
                     self.recovery.batch_evaluated(self)
-        losses = self.mean_losses(sums, batches.sampler.n_samples())
+        losses = self.mean_losses(criteria, sums, batches.sampler.n_samples())
         return losses | {key: metric.value() for key, metric in self.metrics.items()}
 
     def test_best(self, weights: WeightsFolder) -> dict[str, float]:
-        """`loss` and each metric of the best weights on the test split; there must be one. Every rank must call it."""
+        """`loss`, if evaluation has it, and metrics of the best weights on the test split, which must be. All ranks call it."""
         if self.test is None:
             raise ValueError("there is no test split")
         tested: dict[str, float] = {}
@@ -260,7 +260,7 @@ class Engine:
                 weights.load_best(candidate.model, candidate.prefix)
             self.world.broadcast([*candidate.model.parameters(), *candidate.model.buffers()])
             values = self.evaluate(candidate.model, self.test)
-            tested |= {candidate.prefix + key: values[key] for key in ("loss", *self.metrics)}
+            tested |= {candidate.prefix + key: values[key] for key in ("loss", *self.metrics) if key in values}
         return tested
 
     def rehearse(self) -> list[str]:
@@ -288,7 +288,10 @@ class Engine:
         images, targets = self.train.sample(min(max(last.n_global // n_shards, 1), 2))
         self.counted.n_real, self.counted.everywhere = min(last.n_real, len(images)), last.n_global >= n_shards
         self.set_training()
-        backward(self.criteria.loss(self.criteria(self.precision(self.model, images), targets)))
+        outputs = self.precision(self.model, *self.criteria.inputs(images, targets))
+        self.criteria = self.criteria.found_in(outputs)
+        self.tally = Tally(self.zeros(self.criteria))
+        backward(self.criteria.loss(self.criteria(outputs, targets)))
 
     def rehearse_evaluation(self) -> None:
         """A forward and the metrics."""
@@ -305,19 +308,29 @@ class Engine:
         """Reduce over ranks in the last backward of a step only; the ones before add up on their rank."""
         return AS_USUAL if now or not isinstance(self.network, DistributedDataParallel) else self.network.no_sync()
 
-    def mean_losses(self, sums: Sequence[Sums], n_samples: int) -> dict[str, float]:
+    def mean_losses(self, criteria: Criteria, sums: Sequence[Sums], n_samples: int) -> dict[str, float]:
         """Sums of each of this rank's shards -> means over all `n_samples`. Every rank must call it."""
-        return self.criteria.named((self.world.sum(added_up(sums)) / n_samples).tolist())
+        return criteria.named((self.world.sum(added_up(sums)) / n_samples).tolist()) if criteria.terms else {}
 
-    def zeros(self) -> list[Sums]:
-        """Room for sums of loss terms of each of this rank's shards."""
-        room = torch.zeros(self.n_own, len(self.criteria.terms), dtype=torch.float64, device=self.world.device)
+    def zeros(self, criteria: Criteria) -> list[Sums]:
+        """Room for sums of the terms of a loss of each of this rank's shards."""
+        room = torch.zeros(self.n_own, len(criteria.terms), dtype=torch.float64, device=self.world.device)
         return [each.unbind() for each in room]
 
     @property
     def n_own(self) -> int:
         """Shards that this rank takes in turn; 1 but for `ddp.virtual_shards` on fewer ranks."""
         return len(self.train.sampler.shards)
+
+
+def backward_nought(model: nn.Module, outputs: Any) -> None:
+    """A backward that reaches what any does, and gives no parameter anything, be the outputs infinite."""
+    reached = [each for each in tensors_in(outputs) if each.requires_grad]
+    trained = [each for each in model.parameters() if each.requires_grad]
+    hooks = [each.register_hook(torch.zeros_like) for each in trained]  # type: ignore[no-untyped-call]
+    backward(reached, [torch.zeros_like(each) for each in reached])
+    for hook in hooks:
+        hook.remove()
 
 
 def scaled(loss: Tensor, factor: float) -> Tensor:

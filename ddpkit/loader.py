@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import signal
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import attrs
@@ -17,11 +17,15 @@ from torch.utils.data import DataLoader, default_collate
 from ddpkit import seeding
 from ddpkit.errors import SampleError
 from ddpkit.lifeline import end_with_parent
+from ddpkit.nested import mapped
 from ddpkit.sampler import Sampler, Share
 
 LOGGER = logging.getLogger(__name__)
-Batch = tuple[Tensor, Tensor, Share]
-"""Images [B, C, H, W] and targets [B, ...] on the device, and what part of the micro-batch they are."""
+Images = Tensor | Sequence[Tensor]
+"""[B, C, H, W], or B of [C, H, W] where a dataset's own `collate` makes it so."""
+Batch = tuple[Images, Any, Share]
+"""Images and targets, [B, ...] or as a dataset's own `collate` makes them, on the device, and what part of the micro-batch
+they are."""
 Key = tuple[int, int]
 """(epoch, index): what a sample looks like depends on."""
 Plan = list[list[Key]]
@@ -73,9 +77,21 @@ class KeyedDataset:
             except Exception as error:  # noqa: BLE001 - a dataset may raise anything
                 return Unreadable(f"{self.name(key)}: {type(error).__name__}: {error}", traceback.format_exc())
         try:
-            return default_collate(samples)
+            return self.collated(samples)
         except Exception as error:  # noqa: BLE001
             return Unreadable(f"{self.odd_one(keys, samples)} ({error})", traceback.format_exc())
+
+    def collated(self, samples: list[tuple[Any, Any]]) -> tuple[Any, Any]:
+        """Images and targets of a micro-batch, as the dataset's own `collate` makes them, else torch's.
+
+        Raises ValueError for targets that torch's would tear apart.
+        """
+        own = getattr(self.dataset, "collate", None)
+        if own is None and any(isinstance(target, Mapping) for _, target in samples):
+            message = "its target is a mapping, and the dataset has no 'collate(samples)' that makes images and targets of a"
+            raise ValueError(f"{message} micro-batch; for boxes: a list of such mappings")
+        images, targets = (own or default_collate)(samples)
+        return images, targets
 
     def name(self, key: Key) -> str:
         """`train sample 17 (dogs/4.png)`; the file as torchvision's datasets of folders tell it."""
@@ -140,16 +156,20 @@ class Batches:
             remedy = "memory, or a library that crashes? 'dataloader.num_workers = 0' reads them in the rank itself"
             raise SampleError(f"a loader worker died while {where}; {remedy} ({error})") from None
 
-    def sample(self, n: int) -> tuple[Tensor, Tensor]:
+    def sample(self, n: int) -> tuple[Images, Any]:
         """The first `n` samples as a batch on the device, read in this process."""
-        return self.on_device(*default_collate([self.samples[0, index] for index in self.sampler.indices[:n]]))
+        return self.on_device(*self.samples.collated([self.samples[0, index] for index in self.sampler.indices[:n]]))
 
-    def on_device(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Moved without waiting, then transformed."""
-        images = images.to(self.device, non_blocking=True)
+    def on_device(self, images: Images, targets: Any) -> tuple[Images, Any]:
+        """Moved without waiting, then transformed: the batch, or one image of a list after the other."""
+        images, targets = mapped(self.moved, (images, targets))
         for transform in self.batch_transforms:
-            images = transform(images)
-        return images, targets.to(self.device, non_blocking=True)
+            images = mapped(transform, images)
+        return images, targets
+
+    def moved(self, values: Tensor) -> Tensor:
+        """To the device."""
+        return values.to(self.device, non_blocking=True)
 
 
 def end_with_rank(_worker: int) -> None:

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import attrs
 import torch
@@ -20,7 +20,7 @@ class Measure:
     takes: Literal["labels", "logits"] | None = None
     """None = the postprocess's predictions; `labels` = the most probable class; `logits` = the model's outputs."""
 
-    def update(self, outputs: Tensor, predictions: Tensor, targets: Tensor) -> None:
+    def update(self, outputs: Any, predictions: Any, targets: Any) -> None:
         """Take in a micro-batch of this rank."""
         given = outputs if self.takes == "logits" else predictions
         self.metric.update(torch.argmax(given, dim=1) if self.takes == "labels" else given, targets)

@@ -24,7 +24,7 @@ def first_samples(config: Config) -> Iterator[None]:
 
 
 MISTAKES: Sequence[tuple[str, KeyPath, str]] = (
-    ("default_collate", ("transform",), "the samples are no tensors; does 'PIL_TO_TENSOR = []' lack?"),
+    ("default_collate|collate takes tensors", ("transform",), "the samples are no tensors; does 'PIL_TO_TENSOR = []' lack?"),
     ("expected scalar type Byte", ("transform",), "the images are integers; does 'CONVERT_IMAGE_DTYPE = [\"float32\"]' lack?"),
     ("stack expects each tensor to be equal size", ("transform",), "the images differ in size; give them one"),
     (
@@ -39,6 +39,8 @@ MISTAKES: Sequence[tuple[str, KeyPath, str]] = (
         ("train", "batch_size"),
         "a rank would get one sample alone, too few for BatchNorm: make it larger, or leave a short last one out by 'drop_last'",
     ),
+    ("targets should not be none", ("criterion",), "is too much: the model makes its losses itself in training; leave it out"),
+    ("the model gave no losses", ("criterion",), "is missing, or the model is to make its losses itself"),
     ("does not require grad", ("criterion",), "the loss depends on no trained parameter"),
     ("compiler|g\\+\\+|Inductor", ("train", "compile"), "torch.compile does not work here; leave it out"),
     ("one element tensors can be converted", ("metrics",), "a metric gives several numbers where one is wanted"),

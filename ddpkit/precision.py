@@ -13,6 +13,8 @@ from torch.amp import GradScaler
 from torch.autograd import backward
 from torch.optim import Optimizer
 
+from ddpkit.nested import mapped
+
 
 @contextlib.contextmanager
 def kernels(matmul_precision: str, *, deterministic: bool) -> Iterator[None]:
@@ -65,17 +67,24 @@ class Precision:
         model = model.to(self.dtype)
         return model.to(memory_format=torch.channels_last) if self.channels_last else model
 
-    def __call__(self, network: nn.Module, images: Tensor) -> Tensor:
-        """The outputs, in at least float32. Integer images stay what they are: they are no images yet."""
-        images = images.to(self.dtype) if images.is_floating_point() else images
-        if self.channels_last and images.ndim == 4:  # noqa: PLR2004 - B, C, H, W
-            images = images.contiguous(memory_format=torch.channels_last)
+    def __call__(self, network: nn.Module, *inputs: Any) -> Any:
+        """The outputs, in at least float32; inputs and outputs may be tensors in lists and mappings.
+
+        Integer images stay what they are: they are no images yet. Images in a list are put together by the model.
+        """
+        inputs = tuple(mapped(self.formatted, value) for value in inputs)
         if self.mixed is None:
-            outputs: Tensor = network(images)
-            return outputs
+            return network(*inputs)
         with torch.autocast(self.device_type, self.mixed):
-            outputs = network(images)
-        return outputs.float()
+            outputs = network(*inputs)
+        return mapped(in_single, outputs)
+
+    def formatted(self, values: Tensor) -> Tensor:
+        """An input of the network."""
+        values = values.to(self.dtype) if values.is_floating_point() else values
+        if self.channels_last and values.ndim == 4:  # noqa: PLR2004 - B, C, H, W
+            return values.contiguous(memory_format=torch.channels_last)
+        return values
 
     def state_dict(self) -> dict[str, Any]:
         """The scaler's; empty without one."""
@@ -110,3 +119,8 @@ class Precision:
         elif is_fine:
             optimizer.step()
         return is_fine
+
+
+def in_single(values: Tensor) -> Tensor:
+    """Of mixed precision, float32; whole numbers as they are."""
+    return values.float() if values.is_floating_point() else values

@@ -104,12 +104,6 @@ def monitor_faults(run: schema.Run) -> Iterator[Fault]:
             yield Fault(path, f"nothing is measured as {monitor!r}, {suggest(monitor, known)}")
 
 
-def criterion_faults(run: schema.Run) -> Iterator[Fault]:
-    """What training cannot do without."""
-    if not run.criterion:
-        yield Fault(("criterion",), "is missing; models that bring their own loss are not supported yet", at_key=True)
-
-
 def metric_faults(run: schema.Run) -> Iterator[Fault]:
     """Metrics take predictions."""
     if run.metrics and not run.postprocess:
@@ -158,7 +152,6 @@ RULES: tuple[tuple[tuple[KeyPath, ...], Callable[[schema.Run], Iterable[Fault]]]
     ((("dataset", "split"),), fraction_faults),
     ((("metrics",), ("criterion",)), key_faults),
     ((("metrics",), ("criterion",), ("output", "monitor"), ("train", "early_stopping")), monitor_faults),
-    ((("criterion",),), criterion_faults),
     ((("metrics",), ("postprocess",)), metric_faults),
     ((("private",),), logger_faults),
     ((("train", "lr_scheduler"),), warmup_faults),

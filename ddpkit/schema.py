@@ -278,7 +278,11 @@ class EarlyStopping:
 
     patience: int = key("How long without an improvement.", "多久没有改善就停止。", limits=Range(1), unit="epochs")
     min_delta: float = key("What counts as an improvement is more than this.", "改善超过该值才算数。", 0.0, limits=Range(0))
-    monitor: str = key("`loss` or a metric of the valid part.", "`loss` 或验证集上的某个指标。", "loss")
+    monitor: str = key(
+        "`loss` or a metric of the valid part; empty = the loss, or the first metric if the model makes its losses itself.",
+        "`loss` 或验证集上的某个指标；空为损失，模型自己计算损失时为第一个指标。",
+        "",
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -501,7 +505,11 @@ class Output:
         limits=Range(0),
         unit="epochs",
     )
-    monitor: str = key("What best means: `loss` or a metric; empty = the loss.", "最佳的标准：`loss` 或某个指标；空为损失。", "")
+    monitor: str = key(
+        "What best means: `loss` or a metric; empty = the loss, or the first metric if the model makes its losses itself.",
+        "最佳的标准：`loss` 或某个指标；空为损失，模型自己计算损失时为第一个指标。",
+        "",
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -548,7 +556,11 @@ class Run:
     postprocess: Postprocess | None = key("From outputs to predictions.", "后处理。", None)
     ddp: Ddp = key("The processes.", "进程。", attrs.Factory(Ddp))
     model: Model = key("The model.", "模型。")
-    criterion: list[Criterion] = key("The loss.", "损失函数。", a_list())
+    criterion: list[Criterion] = key(
+        "The loss; none = the model makes its losses itself, as detectors do.",
+        "损失函数；不写表示模型自己计算损失（如检测模型）。",
+        a_list(),
+    )
     transform: dict[str, Any] = key(
         "Name -> parameters, in the order of application.", "名称 -> 参数，按书写顺序应用。", a_table()
     )

@@ -18,6 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ddpkit import schema
 from ddpkit.engine import Engine
 from ddpkit.log import LOGGER
+from ddpkit.nested import mapped
 from ddpkit.precision import Precision
 from ddpkit.run_folder import RunFolder
 
@@ -112,7 +113,12 @@ def inputs(engine: Engine, config: schema.ModelConfig) -> Iterator[Tensor]:
     for size, dtype in zip(config.input_sizes, dtypes, strict=True):
         yield torch.empty(size, dtype=getattr(torch, dtype), device="meta")
     if not config.input_sizes:
-        yield engine.train.sample(1)[0].to("meta")
+        yield mapped(without_values, engine.train.sample(1)[0])
+
+
+def without_values(images: Tensor) -> Tensor:
+    """Shape and type alone."""
+    return images.to("meta")
 
 
 def without_memory(model: nn.Module) -> nn.Module:

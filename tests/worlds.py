@@ -19,7 +19,7 @@ def fit(file, world, **overrides):
     engine = build.engine(loaded, plugins.load().registry, world)
     rows = Rows()
     engine.fit(Nowhere(), [rows] if world.is_main else [])
-    tested = {key: float(value) for key, value in engine.evaluate(engine.model, engine.test).items()} if engine.test else {}
+    tested = numbers(engine.evaluate(engine.model, engine.test)) if engine.test else {}
     weights = {
         candidate.prefix + name: tensor.clone()
         for candidate in engine.candidates
@@ -38,7 +38,12 @@ class Rows:
         pass
 
     def epoch_ended(self, row):
-        self.seen.append({key: float(value) for key, value in row.items() if "second" not in key})
+        self.seen.append(numbers({key: value for key, value in row.items() if "second" not in key}))
+
+
+def numbers(values):
+    """Without what a score knows beside its number."""
+    return {key: float(value) if isinstance(value, float) else value for key, value in values.items()}
 
 
 class Nowhere:

@@ -3,7 +3,7 @@
 import collections
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
@@ -13,6 +13,7 @@ from torch import Tensor
 from ddpkit.checkpoint.files import Chunk
 from ddpkit.checkpoint.store import STATE, Checkpoint
 from ddpkit.errors import CheckpointError
+from ddpkit.nested import tensors_in
 
 MARK = "$"
 """Keys that begin with it stand for what JSON lacks."""
@@ -178,15 +179,3 @@ class Staging:
 def size_of(state: Any) -> int:
     """Bytes of all tensors in it."""
     return sum(tensor.nbytes for tensor in tensors_in(state))
-
-
-def tensors_in(value: Any) -> Iterator[Tensor]:
-    """Wherever they are."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, Mapping):
-        for each in value.values():
-            yield from tensors_in(each)
-    elif isinstance(value, list | tuple):
-        for each in value:
-            yield from tensors_in(each)

@@ -28,6 +28,7 @@ def train(job: Job, world: "World") -> None:
     config, found, origin = job.config, job.plugins, job.origin
     engine = build.engine(from_checkpoint(config, origin), found.registry, world, job.options.limit_batches)
     if job.options.dry_run:
+        engine.set_training()
         engine.train_step(next(engine.steps()))
         return
 

@@ -1,9 +1,10 @@
 """Why N ranks may give what one does not: each cause is tried by itself, on the first samples, in double precision."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ddpkit import dist, seeding
@@ -44,24 +45,19 @@ def dataset(engine: Engine) -> Iterator[str]:
 
 
 def same(first: object, second: object) -> bool:
-    """Samples: pictures and targets."""
+    """Samples, pictures and targets; or what a model made of them."""
     if isinstance(first, Tensor) and isinstance(second, Tensor):
         return torch.equal(first, second)
     if isinstance(first, tuple | list) and isinstance(second, tuple | list):
-        return all(map(same, first, second))
+        return len(first) == len(second) and all(map(same, first, second))
+    if isinstance(first, dict) and isinstance(second, dict):
+        return first.keys() == second.keys() and all(same(value, second[key]) for key, value in first.items())
     return bool(first == second)
 
 
-@torch.no_grad()
 def randomness(engine: Engine) -> Iterator[str]:
     """The model's outputs in training do not depend on the seed of the forward."""
-    engine.set_training()
-    images, _ = engine.train.sample(TRIED)
-    seen = []
-    for seed in (1, 2):
-        seeding.seed_generators("trial", seed, device=engine.world.device)
-        seen.append(engine.precision(engine.model, images))
-    if not torch.equal(*seen):
+    if draws(engine):
         names = [name for name, layer in engine.model.named_modules() if "drop" in type(layer).__name__.lower()]
         layers = f" ({', '.join(names[:3])})" if names else ""
         yield (
@@ -70,10 +66,21 @@ def randomness(engine: Engine) -> Iterator[str]:
         )
 
 
+@torch.no_grad()
+def draws(engine: Engine) -> bool:
+    """The outputs of training are others under another seed."""
+    engine.set_training()
+    inputs, seen = engine.criteria.inputs(*engine.train.sample(TRIED)), []
+    for seed in (1, 2):
+        seeding.seed_generators("trial", seed, device=engine.world.device)
+        seen.append(engine.precision(engine.model, *inputs))
+    return not same(*seen)
+
+
 def batchnorm(engine: Engine, *, synced: bool) -> Iterator[str]:
     """No layer normalises by the statistics of a rank's own samples."""
     engine.set_training()
-    names = [name for name, layer in engine.model.named_modules() if isinstance(layer, _BatchNorm) and layer.training]
+    names = [name for name, layer in engine.model.named_modules() if is_norm(layer) and layer.training]
     if names and not synced:
         yield (
             f"{len(names)} BatchNorm layers ({', '.join(names[:3])}) normalise each rank's samples by themselves;"
@@ -81,25 +88,40 @@ def batchnorm(engine: Engine, *, synced: bool) -> Iterator[str]:
         )
 
 
+def is_norm(layer: nn.Module) -> bool:
+    """It looks at all samples of a batch."""
+    return isinstance(layer, _BatchNorm)
+
+
 @torch.no_grad()
 def criteria(engine: Engine) -> Iterator[str]:
-    """Each criterion is the mean of what it is for each sample."""
+    """Each term of the loss is the mean of what it is for each sample; of a model that draws, its own losses are not tried."""
+    are_own = engine.criteria.in_evaluation != engine.criteria
     images, targets = engine.train.sample(TRIED)
-    outputs = engine.precision(engine.model.eval(), images)
-    for term in engine.criteria.terms:
-        gap = distance_from_mean(term.criterion, outputs, targets)
+    if len(images) == 1 or (are_own and draws(engine)):
+        return
+    engine.model.train(are_own)
+    for layer in filter(is_norm, engine.model.modules()):
+        layer.eval()
+    cut = max(1, len(images) * CUT // TRIED)
+    values = [terms(engine, images[part], targets[part]) for part in (slice(None), slice(cut), slice(cut, None))]
+    for key, *each in zip(engine.criteria.keys, *values, strict=True):
+        gap = distance_from_mean(each, len(images), cut)
         if not gap <= TOLERANCE:
             yield (
-                f"criterion {term.key!r} is no mean over samples: for {len(images)} of them it is {gap:.1e} (relative) off the"
-                " mean of its parts, as with class weights, 'ignore_index' and sums over a batch; ranks weigh their samples anew"
+                f"{'own loss' if are_own else 'criterion'} {key!r} is no mean over samples: for {len(images)} of them it is"
+                f" {gap:.1e} (relative) off the mean of its parts, as with class weights, 'ignore_index' and sums over a"
+                " batch; ranks weigh their samples anew"
             )
 
 
-def distance_from_mean(criterion: Callable[[Tensor, Tensor], Tensor], outputs: Tensor, targets: Tensor) -> float:
-    """Relative, between the criterion of all samples and the weighted mean over two unequal parts."""
-    cut = max(1, len(outputs) * CUT // TRIED)
-    if cut == len(outputs):
-        return 0.0
-    whole, first, rest = (float(criterion(outputs[part], targets[part])) for part in (slice(None), slice(cut), slice(cut, None)))
-    mean = (first * cut + rest * (len(outputs) - cut)) / len(outputs)
+def terms(engine: Engine, images: Any, targets: Any) -> list[Tensor]:
+    """Of a batch, in the mode that the model is in."""
+    return engine.criteria(engine.precision(engine.model, *engine.criteria.inputs(images, targets)), targets)
+
+
+def distance_from_mean(values: Sequence[Tensor], n: int, cut: int) -> float:
+    """Relative, between a loss of all `n` samples and the weighted mean over the first `cut` of them and the rest."""
+    whole, first, rest = map(float, values)
+    mean = (first * cut + rest * (n - cut)) / n
     return abs(whole - mean) / max(abs(whole), 1e-12)

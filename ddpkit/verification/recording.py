@@ -55,7 +55,7 @@ def values(engine: Engine, n_steps: int) -> Iterator[tuple[str, Tensor]]:
     for position in positions(-(-engine.train.sampler.n_batches() // engine.accumulation), n_steps):
         engine.progress.step_in_epoch = position
         step = engine.train_step(next(engine.steps()))
-        tally = Tally(engine.zeros())
+        tally = Tally(engine.zeros(engine.criteria))
         tally.add(step)
         losses = engine.world.sum(added_up(tally.sums)).cpu() / step.n_global
         yield from ((f"step {position + 1}|loss|{key}", loss) for key, loss in zip(engine.criteria.keys, losses, strict=True))

@@ -3,9 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-BACKGROUND = "background"
-"""The name of class 0, where the classes of a detection are named with it."""
-
 
 def boxes_of(corners: Sequence[Sequence[float]], labels: Sequence[int], height: int, width: int) -> dict[str, Any]:
     """The target of an image, as torchvision's detectors take it.
@@ -33,11 +30,5 @@ def collate(samples: Sequence[tuple[Any, dict[str, Any]]]) -> tuple[Any, list[di
 
     images, targets = [image for image, _ in samples], [target for _, target in samples]
     if not all(isinstance(image, torch.Tensor) for image in images):
-        raise TypeError("the samples are no tensors; does 'PIL_TO_TENSOR = []' lack?")
+        raise TypeError(f"collate takes tensors, got {type(images[0]).__name__}")
     return torch.stack(images) if len({image.shape for image in images}) == 1 else images, targets
-
-
-def numbered(classes: Sequence[str]) -> dict[str, int]:
-    """Name -> label, from 1; a first class `background` is 0, and none of the others."""
-    names = classes[1:] if classes[:1] == [BACKGROUND] else classes
-    return {name: number for number, name in enumerate(names, start=1)}

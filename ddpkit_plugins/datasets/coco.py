@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from ddpkit import open_image
-from ddpkit_plugins.datasets.boxes import BACKGROUND, boxes_of, collate, numbered
+from ddpkit_plugins.datasets.boxes import boxes_of, collate
 from ddpkit_plugins.datasets.files import existing_root, file_groups, hint, inside, listed_files, refuse_strays, shown
 from ddpkit_plugins.datasets.images import size
 from ddpkit_plugins.datasets.parts import PARTS, consecutive
@@ -18,6 +18,8 @@ from ddpkit_plugins.datasets.regions import is_numbers, region
 from ddpkit_plugins.strata import kept
 
 EXPECTED = "the annotations, a JSON file, and the images"
+BACKGROUND = "background"
+"""The name of class 0 of masks."""
 BYTES = 256
 """As many classes as a byte tells apart."""
 
@@ -36,9 +38,9 @@ class Annotated:
 class CocoDataset:
     """Images as PIL images of mode `RGB`, with boxes around their objects or the class of each pixel.
 
-    Classes are the categories, from 1 on in the order of the run's `classes` (with or without a first one `background`), else
-    in that of their ids; 0 is background. Boxes of crowds and boxes without an area are left out. A pixel in several objects
-    is that of the last one; a crowd's are those of its class.
+    Classes are the categories, from 1 on in the order of the run's `classes`, else in that of their ids; 0 is background, which
+    `classes` begin with for masks (`background`) and do not name for boxes. Boxes of crowds and boxes without an area are left
+    out. A pixel in several objects is that of the last one; a crowd's are those of its class.
 
     Args:
         root_dir: The folder where the other paths start; given by `[dataset]`.
@@ -70,11 +72,12 @@ class CocoDataset:
         place = dict(zip(folders, inside(root, folders.values()), strict=True))
         read = {part: read_json(root / file) for part, file in files.items()}
         names = categories_of(read)
-        self.label_of = labels_of(names, classes)
+        known = foreground(classes, target) or list(names.values())
+        self.label_of = labels_of(names, known)
         found = {part: annotated(root / files[part], place[part], data, self.label_of) for part, data in read.items()}
         chosen = {part: [each[index] for index in kept(len(each), max_samples, seed)] for part, each in found.items()}
         self.root, self.annotated = root, [each for part in chosen.values() for each in part]
-        self.classes = [BACKGROUND, *numbered(list(classes) or list(names.values()))]
+        self.classes = known if target == "boxes" else [BACKGROUND, *known]
         self.parts = consecutive({part: len(each) for part, each in chosen.items()})
         if target == "boxes":
             self.collate = collate
@@ -160,9 +163,18 @@ def categories_of(read: Mapping[str, Mapping[str, Any]]) -> dict[int, str]:
     return names
 
 
+def foreground(classes: Sequence[str], target: str) -> list[str]:
+    """The run's classes without the background of masks. Raises ValueError for boxes that are named with it."""
+    if list(classes[:1]) != [BACKGROUND]:
+        return list(classes)
+    if target == "boxes":
+        raise ValueError(f"'classes' of boxes are named without {BACKGROUND!r}, which no box is of; got {list(classes)}")
+    return list(classes[1:])
+
+
 def labels_of(names: Mapping[int, str], classes: Sequence[str]) -> dict[int, int]:
-    """Id of a category -> label. Raises ValueError for categories that are no class."""
-    label_of = numbered(list(classes) or list(names.values()))
+    """Id of a category -> label, from 1. Raises ValueError for categories that are no class."""
+    label_of = {name: number for number, name in enumerate(classes, start=1)}
     if unknown := [f"{name!r}{hint(name, list(label_of))}" for name in names.values() if name not in label_of]:
         raise ValueError(f"categories that are no class: {', '.join(unknown)}; 'classes' are {list(classes)}")
     return {number: label_of[name] for number, name in names.items()}

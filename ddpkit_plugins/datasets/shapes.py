@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw
 
-from ddpkit_plugins.datasets.boxes import BACKGROUND, boxes_of, collate
+from ddpkit_plugins.datasets.boxes import boxes_of, collate
 
 KINDS = ("circle", "square", "triangle")
 TRIES = 20
@@ -34,7 +34,7 @@ class Shapes:
             given = f"{n}, {size} and {max_objects}"
             raise ValueError(f"n is at least 1, size at least {SMALLEST} and max_objects at least 1, got {given}")
         self.seed, self.n, self.size, self.max_objects = seed, n, size, max_objects
-        self.classes = [BACKGROUND, *KINDS]
+        self.classes = [*KINDS]
 
     def __len__(self) -> int:
         return self.n

@@ -31,19 +31,25 @@ class BoxPrecision(MeanAveragePrecision):
         )
         self.n_classes = n_classes or 0
 
+    def update(self, preds: list[dict[str, Tensor]], target: list[dict[str, Tensor]]) -> None:
+        """Take in a micro-batch. Raises ValueError for a true box of the background."""
+        if any((image["labels"] < 1).any() for image in target):
+            raise ValueError("labels of boxes begin at 1, and there are smaller ones")
+        super().update(preds, target)
+
     def _sync_dist(self, dist_sync_fn: Any = None, process_group: Any = None) -> None:  # noqa: ARG002 - torchmetrics' own
         """Gather all ranks' images; torchmetrics would wait forever where ranks have other numbers of them."""
         for name in STATES:
             setattr(self, name, gathered(getattr(self, name)))
 
     def compute(self) -> dict[str, Tensor]:
-        """`value` [] and `per_class` [C], which are not numbers where no true box is."""
+        """`value` [] and `per_class` [C] of labels 1 to C, which are not numbers where no true box is."""
         self.sort_images()
         result = super().compute()
         labels = result["classes"].reshape(-1).tolist()
-        each = torch.full((max([self.n_classes, *(label + 1 for label in labels)]),), torch.nan)
+        each = torch.full((max([self.n_classes, *labels]),), torch.nan)
         for label, values in zip(labels, result["precision"][..., 0, -1].unbind(2), strict=True):
-            each[label] = mean_of_known(values)
+            each[label - 1] = mean_of_known(values)
         return {"value": mean_of_known(result["map"]), "per_class": each}
 
     def sort_images(self) -> None:
@@ -73,7 +79,7 @@ def mean_average_precision(n_classes: int | None = None, threshold: float | None
     and `area`.
 
     Args:
-        n_classes: With the background, which is label 0; given by the run.
+        n_classes: Without the background: labels are 1 to n_classes; given by the run.
         threshold: Intersection over union from which a box is found, above 0 to 1. Absent: the mean over 0.5, 0.55, ..., 0.95.
     """
     if threshold is not None and not 0 < threshold <= 1:

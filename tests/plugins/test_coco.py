@@ -36,16 +36,29 @@ def test_boxes_are_corners_with_labels_from_1_in_the_order_of_ids(tmp_path):
     assert target["boxes"].tolist() == [[2, 1, 5, 3], [0, 0, 8, 6]]
     assert (target["boxes"].dtype, target["labels"].dtype) == (torch.float32, torch.int64)
     assert target["labels"].tolist() == [1, 2]
-    assert coco.classes == ["background", "cat", "dog"]
+    assert coco.classes == ["cat", "dog"]
     assert coco[1][1]["boxes"].shape == (0, 4)
 
 
-@pytest.mark.parametrize("classes", [["dog", "cat"], ["background", "dog", "cat"], ["dog", "eel", "cat"]])
+@pytest.mark.parametrize("classes", [["dog", "cat"], ["dog", "eel", "cat"]])
 def test_labels_are_in_the_order_of_the_runs_classes(tmp_path, classes):
     coco = CocoDataset(write(tmp_path, {}), classes, 0)
 
-    assert coco[0][1]["labels"].tolist() == [[name for name in classes if name != "background"].index("cat") + 1]
-    assert coco.classes.index("cat") == coco[0][1]["labels"][0]
+    assert coco[0][1]["labels"].tolist() == [classes.index("cat") + 1]
+    assert coco.classes == classes
+
+
+@pytest.mark.parametrize("classes", [["dog", "cat"], ["background", "dog", "cat"]])
+def test_masks_are_of_the_runs_classes_and_the_background_before_them(tmp_path, classes):
+    coco = CocoDataset(write(tmp_path, {}), classes, 0, target="mask")
+
+    assert coco.classes == ["background", "dog", "cat"]
+    assert coco[0][1].unique().tolist() == [0, 2]
+
+
+def test_boxes_are_not_named_with_the_background(tmp_path):
+    with pytest.raises(ValueError, match="'classes' of boxes are named without 'background', which no box is of"):
+        CocoDataset(write(tmp_path, {}), ["background", "cat", "dog"], 0)
 
 
 def test_a_category_that_is_no_class_is_named(tmp_path):
@@ -117,6 +130,6 @@ def test_a_micro_batch_is_stacked_if_its_images_have_one_size_and_a_list_if_not(
     assert images.shape == (2, 3, 6, 8)
     assert [len(target["boxes"]) for target in targets] == [1, 0]
     assert [image.shape for image in ragged] == [(3, 6, 8), (3, 5, 8)]
-    with pytest.raises(TypeError, match="the samples are no tensors; does 'PIL_TO_TENSOR"):
+    with pytest.raises(TypeError, match="collate takes tensors, got Image"):
         collate([coco[0]])
     assert np.asarray(coco[0][0]).shape == (6, 8, 3)

@@ -264,8 +264,13 @@ def test_four_fifths_of_the_boxes_found_are_so_much_of_the_precision():
 
     score = scored(mean_average_precision(3), ([found], [true]))
     assert score == pytest.approx(81 / 101, rel=1e-6)  # recalls 0, 0.01, ..., 0.8 of the 101
-    assert score.per_class[1] == score
-    assert [math.isnan(each) for each in score.per_class] == [True, False, True]
+    assert score.per_class[0] == score
+    assert [math.isnan(each) for each in score.per_class] == [False, True, True]
+
+
+def test_a_true_box_of_the_background_is_refused():
+    with pytest.raises(ValueError, match="labels of boxes begin at 1"):
+        scored(mean_average_precision(3), ([boxes(scores=[])], [boxes(BOX, labels=[0])]))
 
 
 def test_how_much_of_a_box_must_be_met_can_be_chosen():

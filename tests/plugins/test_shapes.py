@@ -36,7 +36,7 @@ def test_a_label_is_the_kind_of_its_shape():
         filled[int(target["labels"][0])].append((np.asarray(image).min(2) >= 128)[top:bottom, left:right].mean())
 
     assert [np.mean(filled[label]) for label in (1, 2, 3)] == pytest.approx([np.pi / 4, 1, 0.5], abs=0.03)
-    assert Shapes(3).classes == ["background", "circle", "square", "triangle"]
+    assert Shapes(3).classes == ["circle", "square", "triangle"]
 
 
 @pytest.mark.parametrize("params", [{"n": 0}, {"size": 31}, {"max_objects": 0}])

@@ -46,6 +46,39 @@ class LazyNet(nn.Sequential):
         super().__init__(nn.Flatten(), nn.LazyLinear(8), nn.LazyBatchNorm1d(), nn.ReLU(), nn.LazyLinear(n_classes))
 
 
+class Sovereign(TinyNet):
+    """Makes its loss itself, which is what `fragile` makes, and a second one, which may be no mean over samples."""
+
+    def __init__(self, n_pixels: int = 64, *, lopsided: bool = False):
+        super().__init__(n_pixels)
+        self.lopsided = lopsided
+
+    def forward(self, images, targets=None):
+        outputs = super().forward(images)
+        if not self.training:
+            return outputs
+        return {"classes": fragile(outputs, targets), "decay": (outputs**2).sum() if self.lopsided else (outputs**2).mean()}
+
+
+class Mute(TinyNet):
+    """Takes targets and makes no losses of them."""
+
+    def forward(self, images, _targets):
+        return super().forward(images)
+
+
+def tiny_detector(n_classes: int = 3, width: int = 8, *, norm: bool = False):
+    """Torchvision's RetinaNet, whose losses are means over images, on two convolutions."""
+    from torchvision.models.detection import RetinaNet
+    from torchvision.models.detection.anchor_utils import AnchorGenerator
+
+    norms = [nn.BatchNorm2d(width)] if norm else []
+    backbone = nn.Sequential(nn.Conv2d(3, width, 4, 4), *norms, nn.Tanh(), nn.Conv2d(width, width, 2, 2), nn.Tanh())
+    backbone.out_channels = width
+    anchors = AnchorGenerator(sizes=((8, 12, 16),), aspect_ratios=((1.0,),))
+    return RetinaNet(backbone, n_classes + 1, min_size=32, max_size=32, anchor_generator=anchors, score_thresh=0.0)
+
+
 class Willful(TinyNet):
     """Has initial weights from a generator of its own."""
 
@@ -164,6 +197,19 @@ class Restless:
     def __getitem__(self, index):
         image, target = self.blobs[index]
         return image + torch.rand(1, 8, 8, generator=self.generator), target
+
+
+class Loose:
+    """Targets that are mappings, and no `collate`."""
+
+    def __init__(self, n: int = 20):
+        self.n = n
+
+    def __len__(self):
+        return self.n
+
+    def __getitem__(self, index):
+        return torch.rand(3, 8, 8), {"labels": torch.ones(index, dtype=torch.long)}
 
 
 class Blobs:

@@ -8,6 +8,9 @@ def ddpkit_models():
     yield Component("convnet", "acme.parts:ConvNet", doc="a convolution with BatchNorm")
     yield Component("forgetful", "acme.parts:Forgetful", doc="one hidden layer, and one that is never called")
     yield Component("lazynet", "acme.parts:LazyNet", doc="layers that learn their shapes from the first images")
+    yield Component("sovereign", "acme.parts:Sovereign", doc="makes its losses itself")
+    yield Component("mute", "acme.parts:Mute", doc="takes targets and makes no losses")
+    yield Component("tiny_detector", "acme.parts:tiny_detector", doc="torchvision's RetinaNet on two convolutions")
     yield Component("willful", "acme.parts:Willful", doc="draws its weights from a generator of its own")
     yield Component("tired", "acme.parts:Tired", doc="counts its calls")
     yield Component("troubled", "acme.parts:Troubled", doc="fails or dawdles when told to")
@@ -31,4 +34,5 @@ def ddpkit_metrics():
 @hookimpl
 def ddpkit_datasets():
     yield Component("restless", "acme.parts:Restless", doc="blobs with noise that nobody seeds")
+    yield Component("loose", "acme.parts:Loose", doc="mappings that nobody puts together")
     yield Component("blobs", "acme.parts:Blobs", doc="generated images of two classes")
