@@ -74,8 +74,9 @@ def ddpkit_models() -> Iterable[Component]:
     """Models, named by `[model] name`; the parameters are `[model.config]`.
 
     Run-time values: `classes` (list of names, may be empty).
-    Returns an `nn.Module`, called with images [B, C, H, W]; called with `(images, targets)` in training when the TOML
-    has no `[[criterion]]`.
+    Returns an `nn.Module`, called with images [B, C, H, W], or what the dataset's `collate` makes. When the TOML has no
+    `[[criterion]]` it is called with `(images, targets)` in training, and gives a mapping of its losses then: scalars, each the
+    mean over the micro-batch, under the same names in every step.
 
     Example:
         @hookimpl
@@ -153,9 +154,10 @@ def ddpkit_datasets() -> Iterable[Component]:
     """Datasets, named by `[dataset] name`; the parameters are `[dataset.config]`.
 
     Run-time values: `root_dir` (absolute path, may be empty), `classes` (as the config names them, maybe none), `seed`.
-    Returns a map-style dataset of `(image, target)`. Its attribute `parts`, if it has one, maps `train`, `valid` or
-    `test` to indices; the split divides the indices that `parts` leaves. `targets`, if it has them, is one label a sample;
-    `groups` maps what samples may be grouped by (`file`, a column of a table) to one text a sample.
+    Returns a map-style dataset of `(image, target)`. Its method `collate(samples)`, if it has one, makes the images and the
+    targets of a micro-batch; targets that are mappings need it, as in a detection. Its attribute `parts`, if it has one, maps
+    `train`, `valid` or `test` to indices; the split divides the indices that `parts` leaves. `targets`, if it has them, is one
+    label a sample; `groups` maps what samples may be grouped by (`file`, a column of a table) to one text a sample.
 
     Example:
         @hookimpl

@@ -5,11 +5,14 @@ import multiprocessing
 import os
 import signal
 
+import attrs
 import pytest
 import torch
+from torchvision.tv_tensors import BoundingBoxes
 
 from ddpkit.errors import SampleError
 from ddpkit.loader import Batches, KeyedDataset, end_with_rank, make_loader
+from ddpkit.nested import tensors_in
 from ddpkit.sampler import Sampler
 
 
@@ -115,3 +118,39 @@ def test_an_epoch_goes_on_from_any_micro_batch_without_reading_those_before(num_
         rest = read(made, 3, start)
         assert len(rest) == 5 - start
         assert all(torch.equal(*pair) for pair in zip(rest, whole[start:], strict=True))
+
+
+class Ragged(Shaky):
+    """Images of several sizes with boxes, and a `collate` of its own."""
+
+    def __getitem__(self, index):
+        return torch.full((1, 2, 2 + index % 3), float(index)), {
+            "boxes": BoundingBoxes(torch.ones(index, 4), format="XYXY", canvas_size=(2, 2))
+        }
+
+    def collate(self, samples):
+        images, targets = zip(*samples, strict=True)
+        return list(images), list(targets)
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_dataset_of_boxes_makes_its_own_micro_batches_whose_images_are_transformed_one_by_one(num_workers):
+    made = batches(Ragged(), num_workers)
+    made.batch_transforms = [lambda image: image + image.shape[-1]]
+
+    read = list(made.epoch(0))
+
+    assert [[image.shape[-1] for image in images] for images, _, _ in read][:2] == [[2, 3], [4, 2]]
+    assert [[image.flatten()[0].item() for image in images] for images, _, _ in read][:2] == [[2, 4], [6, 5]]
+    assert [[len(target["boxes"]) for target in targets] for _, targets, _ in read][:2] == [[0, 1], [2, 3]]
+    images, targets = made.sample(2)
+    assert ([image.shape[-1] for image in images], len(targets)) == ([2, 3], 2)
+
+
+def test_what_is_in_lists_and_mappings_is_moved_to_the_device():
+    made = attrs.evolve(batches(Ragged()), device=torch.device("meta"))
+
+    images, targets = made.sample(2)
+
+    assert {each.device.type for each in tensors_in((images, targets))} == {"meta"}
+    assert len([*tensors_in((images, targets))]) == 4
