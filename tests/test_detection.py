@@ -20,7 +20,10 @@ from ddpkit.run import run
 from ddpkit.verification import causes
 
 SYNC = {"model.config.norm": True, "ddp.sync_batchnorm": True}
-ONE = {"dataset.split": {"train": 9 / 20, "valid": 1 / 20, "test": 3 / 20}}  # the last micro-batch and the valid part have one
+ONE = {
+    "train.epoch": 1,
+    "dataset.split": {"train": 9 / 20, "valid": 1 / 20, "test": 3 / 20},
+}  # the last micro-batch and the valid part have one
 CASES = {
     "two in the last batch, clipping": {"train.grad_clip_norm": 0.5},
     "one, BatchNorm over ranks, ema, accumulation": SYNC | ONE | {"train.ema_decay": 0.9, "train.grad_accumulation_steps": 2},
@@ -141,7 +144,7 @@ def test_a_detection_goes_on_to_the_bit(shapes):
     engine.recovery = kept = Kept()
     weights, row = end_of(engine)
 
-    for state in kept.states[1:-1:3]:  # in an epoch, at its end, in the next one
+    for state in kept.states[1:-1:4]:  # in the first epoch, and in the second
         again = built(shapes, **options)
         snapshot.put_back(again, state)
         others, other = end_of(again)
