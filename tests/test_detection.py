@@ -16,6 +16,7 @@ from ddpkit.cli import main
 from ddpkit.criteria import OwnLosses
 from ddpkit.dist import World
 from ddpkit.errors import ConfigError
+from ddpkit.protocols import Recovery
 from ddpkit.run import run
 from ddpkit.verification import causes
 
@@ -121,7 +122,7 @@ def test_who_knows_all_boxes_has_a_map_of_one_and_who_knows_no_squares_none_of_t
     assert table == [["class", "map"], ["circle", 1.0], ["square", 0.0], ["triangle", 1.0]]
 
 
-class Kept:
+class Kept(Recovery):
     """Snapshots after each step, evaluated micro-batch and epoch."""
 
     def __init__(self):

@@ -32,7 +32,7 @@ def test_each_cause_is_named_and_nothing_else(blobs, cause):
 
 
 def test_a_sound_config_is_equal_and_leaves_no_trace(blobs, capsys):
-    options = ["--kills", "2", "--batches", "3", "--set", "model.config={n_pixels=64,dropout=0.5}", "--json"]
+    options = ["--kills", "2", "--batches", "8", "--set", "model.config={n_pixels=64,dropout=0.5}", "--json"]
 
     assert main(["verify-resume", blobs.name, *options]) == 0
 

@@ -27,7 +27,7 @@ from ddpkit.verification.bits import Difference, first_difference
 
 EPOCHS = 2
 """Of the short run, at most."""
-POLL_SECONDS = 0.01
+POLL_SECONDS = 0.002
 
 
 @attrs.frozen(kw_only=True)
