@@ -201,7 +201,7 @@ def test_list_plugins_shows_the_stranger(acme, tmp_path):
     outcome = ddpkit("list-plugins", cwd=tmp_path).assert_done()
 
     assert (
-        "acme\tacme-parts 1.2.0\tok\tmodel: tinynet, normnet, convnet, forgetful, lazynet, willful, tired, troubled; criterion: fragile, lopsided, deaf, moody, first_pixel; metric: counts, confidence; dataset: restless, loose, blobs\n"
+        "acme\tacme-parts 1.2.0\tok\tmodel: tinynet, normnet, convnet, forgetful, lazynet, sovereign, mute, tiny_detector, willful, tired, troubled; criterion: fragile, lopsided, deaf, moody, first_pixel; metric: counts, confidence; dataset: restless, loose, blobs\n"
         in outcome.stdout
     )
     assert "builtin.models\tddpkit 0.1.0\tok\tmodel: resnet18, " in outcome.stdout
