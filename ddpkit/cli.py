@@ -11,6 +11,7 @@ COMMANDS = {
     "run": "train, test or predict as a TOML file says",
     "test": "measure a run's weights on its test part",
     "predict": "tell what a run's model finds in images",
+    "export": "write a run's model as one file for use without ddpkit",
     "check": "find every mistake of a TOML file, and start nothing",
     "verify-ddp": "compare several ranks with one on a TOML file's own model and data",
     "verify-resume": "kill a short run of a TOML file, resume it, and compare it bit for bit",

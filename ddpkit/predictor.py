@@ -1,7 +1,7 @@
 """A trained model that is asked about images: in Python by itself, and for each rank that predicts."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,19 +45,27 @@ def load(run: str | os.PathLike[str], weights: str | os.PathLike[str] = "best", 
         ConfigError: There is no such run, weights or device, or the weights are of another model.
         PluginError: A plugin that the run used is not installed.
     """
+    return Predictor.of(*opened(run, str(weights), {"device": device}))
+
+
+def opened(run: str | os.PathLike[str], weights: str, values: Mapping[str, Any]) -> tuple[Config, Registry, World, Path]:
+    """A run's config with values laid over it, the components there are, this process alone, and the file of the weights.
+
+    Raises as `load` does.
+    """
     file = Path(run).absolute() / "config.toml"
     if source.own_run(file) is None:
         raise ConfigError([Problem("run", (), f"{run} is no folder of a run: it has no config.toml and plugins.json")])
-    config = source.without_start(config_file.read(file, config_file.named_overrides({"device": device})))
+    config = source.without_start(config_file.read(file, config_file.named_overrides(values)))
     found = plugins.load(policy_of(config.run.plugins))
     run_folder.refuse_missing(source.plugins_of(file), found)
     check(config, found, None)
-    config, chosen = source.from_run(config, str(weights))
+    config, chosen = source.from_run(config, weights)
     try:
-        world = World(device=dist.choose_device(device, 0, 1))
+        world = World(device=dist.choose_device(config.run.device, 0, 1))
     except ValueError as error:
         raise ConfigError([Problem("device", (), str(error))]) from error
-    return Predictor.of(config, found.registry, world, chosen)
+    return config, found.registry, world, chosen
 
 
 @attrs.frozen
@@ -117,13 +125,12 @@ class Predictor:
         per_sample, per_batch = parts.transforms(training=False)
         reader = Reader(mode_of(parts), per_sample)
         refuse_no_tensors(reader, config)
-        model = precision.prepare(parts.make_one("model", classes=class_names(run)).to(world.device))
-        fill(model, weights, config)
+        model = trained(parts, precision, weights)
         named = parts.named("postprocess")
         gives = parts.component(named[0]).gives if named else None
         wanted, classes = run.predict.config, names_of(class_names(run), gives)
         return cls(
-            model=model.eval(),
+            model=model,
             reader=reader,
             batch_transforms=per_batch,
             postprocess=parts.postprocess(),
@@ -214,6 +221,13 @@ def as_picture(given: Any) -> Image.Image:
         kind = f"{array.dtype} {list(array.shape)}" if isinstance(array, np.ndarray) else type(array).__name__
         raise ValueError(f"an image is a path, a PIL image, or an array uint8 [H, W] or [H, W, 1, 3 or 4], got {kind}")
     return Image.fromarray(array)
+
+
+def trained(parts: Parts, precision: Precision, weights: Path) -> nn.Module:
+    """The model on the device, with the weights of a file, in evaluation mode. Raises ConfigError where they are another's."""
+    model = precision.prepare(parts.make_one("model", classes=class_names(parts.run)).to(parts.world.device))
+    fill(model, weights, parts.config)
+    return model.eval()
 
 
 def mode_of(parts: Parts) -> Mode:
