@@ -26,8 +26,8 @@ from ddpkit.references import class_names
 from ddpkit.source import BEST
 from ddpkit.view import seen
 
-PLAIN = {"device": "cpu", "train.scaler.compute_type": "float32", "train.channels_last": False}
-"""Of the run's config: how the exported model computes."""
+ALONE = {"device": "cpu", "ddp.backend": "auto"}
+"""Laid over the run's config: nothing of a GPU is needed."""
 MOST = 1e-4
 """What the file's outputs may differ from the model's, over the largest output."""
 ANY_BATCH, TRACED = (1, 3), 2
@@ -62,11 +62,10 @@ def export(run: Path, wish: Wish) -> Path:
         PluginError: A plugin of the run, or the format's library, is not installed.
         DdpkitError: The format cannot say what the model does, or the file gives something else than the model.
     """
-    config, registry, world, weights = opened(run, wish.weights, PLAIN)
+    config, registry, world, weights = opened(run, wish.weights, ALONE)
     refuse_missing(wish.format)
     file = (wish.output or run / "exports" / f"{wish.format}.{FORMATS[wish.format].ending}").absolute()
-    if not wish.force:
-        refuse_taken(file)
+    refuse_taken(file, force=wish.force)
     parts = Parts(config, registry, world)
     refuse_detectors(parts)
     model, shape = trained(parts, Precision.of("float32", world.device), weights), wish.size or shape_of(parts)
@@ -88,9 +87,11 @@ def refuse_missing(name: str) -> None:
         raise PluginError([Problem("--format", (), message)])
 
 
-def refuse_taken(file: Path) -> None:
-    """Raise ConfigError where the file, or the one about it, is there."""
-    taken = [each for each in (file, about(file)) if each.exists()]
+def refuse_taken(file: Path, *, force: bool) -> None:
+    """Raise ConfigError where the file, or the one about it, is there and is not to be replaced."""
+    if file.is_dir():
+        raise ConfigError([Problem("--output", (), f"{file} is a folder; name a file in it")])
+    taken = [] if force else [each for each in (file, about(file)) if each.exists()]
     if taken:
         raise ConfigError([Problem("--output", (), f"{taken[0]} is there already; replace it with --force, or name another")])
 

@@ -153,6 +153,8 @@ def test_a_file_that_is_there_is_replaced_only_if_asked(mine, capsys):
         (mine.parent / name).write_text("kept")
     asked = ["export", str(mine), "--format", "torchscript"]
 
+    assert main([*asked, "--output", "mine", "--force"]) == 2
+    assert f"--output: {mine} is a folder; name a file in it" in capsys.readouterr().err
     assert [main([*asked, "--output", name]) for name in ("net.pt", "other.pt")] == [2, 2]
     assert f"--output: {mine.parent}/net.pt is there already; replace it with --force" in capsys.readouterr().err
     assert Path("net.pt").read_text() == Path("other.pt.json").read_text() == "kept"
@@ -161,6 +163,15 @@ def test_a_file_that_is_there_is_replaced_only_if_asked(mine, capsys):
     assert main([*asked, "--output", "net.pt", "--force"]) == 0
     assert read(Path("net.pt"))(torch.ones(2, 1, 8, 8)).shape == (2, 2)
     assert json.loads(Path("net.pt.json").read_text())["format"] == "torchscript"
+
+
+@of("classifier")
+def test_a_run_of_gpus_is_exported_without_one(mine):
+    file = mine / "config.toml"
+    of_gpus = file.read_text().replace('device = "cpu"', 'device = "cuda"').replace('backend = "auto"', 'backend = "nccl"')
+    file.write_text(of_gpus.replace('compute_type = "float64"', 'compute_type = "float16"').replace("nproc = 1", "nproc = 2"))
+
+    assert main(["export", str(mine), "--format", "torch-export"]) == 0
 
 
 @of("strange")
