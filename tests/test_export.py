@@ -1,6 +1,7 @@
 """A run's model as one file, by the real command; the file is read without ddpkit."""
 
 import json
+import math
 import re
 import shutil
 import sys
@@ -13,9 +14,10 @@ import torch
 from blobs import BLOBS
 from shapes import SHAPES
 
-from ddpkit import load, run
+from ddpkit import DdpkitError, load, run
 from ddpkit.cli import main
 from ddpkit.commands.export import FORMATS
+from ddpkit.export import compared
 
 ROOT = Path(__file__).parent.parent
 ONNX = ("onnx", "onnxscript", "onnxruntime")
@@ -187,6 +189,22 @@ def test_a_file_that_gives_something_else_is_not_left(mine, capsys, kind):
     assert f"the {kind} file differs from the model by " in err
     assert "of its largest output, above 1e-04; does its forward draw" in err
     assert [each.read_text() for each in (mine / "exports").iterdir()] == ["the one before"]
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        ([[2.0, math.nan]], "differs from the model by nan of its largest output"),
+        ([[2.0, 1.0003]], "differs from the model by 1.5e-04 of its largest output, above 1e-04"),
+        ([[2.0]], r"gives outputs of the shapes \[\[1, 1\]\], the model \[\[1, 2\]\]"),
+    ],
+)
+def test_what_counts_as_something_else(found, message):
+    wanted = [torch.tensor([[2.0, 1.0]])]
+
+    assert compared([torch.tensor([[2.0, 1.0001]])], wanted, "onnx") == pytest.approx(5e-5, rel=1e-2)
+    with pytest.raises(DdpkitError, match=message):
+        compared([torch.tensor(found)], wanted, "onnx")
 
 
 @of("strange")
