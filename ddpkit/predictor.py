@@ -45,7 +45,7 @@ def load(run: str | os.PathLike[str], weights: str | os.PathLike[str] = "best", 
         ConfigError: There is no such run, weights or device, or the weights are of another model.
         PluginError: A plugin that the run used is not installed.
     """
-    return Predictor.of(*opened(run, str(weights), {"device": device}))
+    return Predictor.of(*opened(run, str(weights), {"device": device, "ddp.backend": "auto"}))
 
 
 def opened(run: str | os.PathLike[str], weights: str, values: Mapping[str, Any]) -> tuple[Config, Registry, World, Path]:
