@@ -261,7 +261,12 @@ def test_parameters_without_a_gradient_are_named_where_ranks_would_wait(results)
         assert rank["forgetful"]["steps"] == 4
 
 
+DROPOUT = {"model.config": {"n_pixels": 64, "dropout": 0.3}, "train.epoch": 2}
+DRAWN = DROPOUT | UNEVEN | {"dataset.config.noise": 0.1, "train.batch_size": 6}
 RESUMED = {
+    "dropout, noise, sgd, bfloat16, loader workers": DRAWN
+    | {"train.scaler.compute_type": "bfloat16", "dataloader.num_workers": 2},
+    "dropout, noise, adamw": DRAWN | ADAMW,
     "each rank with statistics of its own": {"model.name": "normnet", "train.ema_decay": 0.9, "train.batch_size": 6, **UNEVEN},
     "statistics of all ranks": SYNC | ADAMW | ACCUMULATED | {"dataset.split": {"train": 35 / 40, "valid": 5 / 40}},
 }
@@ -312,7 +317,6 @@ def test_ranks_go_on_to_the_bit(results, name):
             assert all(torch.equal(*pair) for pair in zip(whole["weights"], end["weights"], strict=True))
 
 
-DROPOUT = {"model.config": {"n_pixels": 64, "dropout": 0.3}, "train.epoch": 2}
 VIRTUAL = {"ddp.virtual_shards": 2, "train.batch_size": 6}
 IN_TURN = {
     "adamw, uneven, accumulation, clipping": DROPOUT | ADAMW | UNEVEN | ACCUMULATED | CLIPPING,

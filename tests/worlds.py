@@ -10,7 +10,7 @@ import torch.multiprocessing
 
 from ddpkit import build, config, dist, plugins
 
-JOIN_SECONDS = 90
+JOIN_SECONDS = 180
 
 
 def fit(file, world, **overrides):
