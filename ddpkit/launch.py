@@ -37,7 +37,7 @@ GRACE = 120.0
 """Seconds for ranks to finish a step and save, after which they are ended; `TORCH_ELASTIC_SHUTDOWN_TIMEOUT` has another."""
 AGENT = "torch.distributed.elastic"
 """Loggers of torch's launcher, whose lines are not for our users."""
-HANDLED = (signal.SIGHUP, signal.SIGQUIT)
+HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 """Signals for which torch's agent sets handlers and leaves them."""
 
 
@@ -135,7 +135,6 @@ def elastic_agent(n: int, folder: str, max_restarts: int) -> Any:
         local_addr="localhost",
         max_restarts=max_restarts,
         monitor_interval=0.1,
-        signals_to_handle=",".join(number.name for number in HANDLED),
         logs_specs=DefaultLogsSpecs(log_dir=folder),
     )
     return elastic_launch(config, sys.executable)
@@ -159,7 +158,8 @@ def prepared(folder: str) -> Iterator[None]:
     if in_main_thread:
         handlers |= {number: signal.signal(number, messenger.asked) for number in PASSED_ON}
     try:
-        yield
+        with asked_first(messenger):
+            yield
     finally:
         messenger.close()
         for name, value in before.items():
@@ -217,6 +217,25 @@ class Messenger:
         """The ranks have ended."""
         if self.patience:
             self.patience.cancel()
+
+
+@contextlib.contextmanager
+def asked_first(messenger: Messenger) -> Iterator[None]:
+    """Torch's agent sets a handler for signals that end a run, which ends the ranks: have it set ours.
+
+    (`LaunchConfig.signals_to_handle`, by which it would not, came after torch 2.9.)
+    """
+    api = importlib.import_module("torch.distributed.elastic.multiprocessing.api")
+    theirs = api._terminate_process_handler  # noqa: SLF001
+
+    def handler(number: int, frame: object) -> None:
+        (messenger.asked if number in STOPS else theirs)(number, frame)
+
+    api._terminate_process_handler = handler  # type: ignore[attr-defined]  # noqa: SLF001
+    try:
+        yield
+    finally:
+        api._terminate_process_handler = theirs  # type: ignore[attr-defined]  # noqa: SLF001
 
 
 def stop_signals() -> Mapping[signal.Signals, ExitCode]:
