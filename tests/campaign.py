@@ -194,6 +194,19 @@ def ranks(size, name, seed):
 
 def rank(number, size, port, arguments):
     """The life of a rank, as torchrun would start it."""
+    code = 1
+    try:  # nothing of the campaign is this process's to end
+        code = command_as(number, size, port, arguments)
+    except KeyboardInterrupt:
+        code = STOPS[signal.SIGINT]
+    except BaseException as error:  # noqa: BLE001 - what a process ends with
+        print(repr(error), file=sys.stderr)
+    finally:
+        os._exit(code)
+
+
+def command_as(number, size, port, arguments):
+    """Its exit code."""
     from ddpkit.cli import main
 
     place = {"RANK": number, "WORLD_SIZE": size, "LOCAL_RANK": number, "LOCAL_WORLD_SIZE": size, "MASTER_PORT": port}
@@ -201,13 +214,9 @@ def rank(number, size, port, arguments):
     output = os.open("output.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    code = 1
-    try:
-        code = main(arguments)
-    except BaseException as error:  # noqa: BLE001 - what a process ends with
-        print(repr(error), file=sys.stderr)
+    code = main(arguments)
     sys.stderr.flush()
-    os._exit(code)
+    return code
 
 
 def launch(name, seed):
