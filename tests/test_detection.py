@@ -1,6 +1,5 @@
 """A model that makes its losses itself trains, validates, tests and goes on like any other."""
 
-import copy
 import math
 from pathlib import Path
 
@@ -9,14 +8,13 @@ import torch
 from blobs import BLOBS
 from shapes import SHAPES
 from torch import nn
-from worlds import Nowhere, Rows, fit, in_world
+from worlds import Kept, Nowhere, Rows, fit, in_world
 
 from ddpkit import build, config, plugins, score, snapshot
 from ddpkit.cli import main
 from ddpkit.criteria import OwnLosses
 from ddpkit.dist import World
 from ddpkit.errors import ConfigError
-from ddpkit.protocols import Recovery
 from ddpkit.run import run
 from ddpkit.verification import causes
 
@@ -120,18 +118,6 @@ def test_who_knows_all_boxes_has_a_map_of_one_and_who_knows_no_squares_none_of_t
     assert perfect == {"map": 1.0}
     table = score.tables(partial, ["circle", "square", "triangle"])["test_metrics_per_class.csv"]
     assert table == [["class", "map"], ["circle", 1.0], ["square", 0.0], ["triangle", 1.0]]
-
-
-class Kept(Recovery):
-    """Snapshots after each step, evaluated micro-batch and epoch."""
-
-    def __init__(self):
-        self.states = []
-
-    def step_ended(self, engine):
-        self.states.append(copy.deepcopy(snapshot.taken(engine)))
-
-    epoch_ended = batch_evaluated = step_ended
 
 
 def end_of(engine):

@@ -1,6 +1,5 @@
 """N ranks give what one gives."""
 
-import copy
 import math
 import os
 import time
@@ -11,14 +10,13 @@ import torch
 from blobs import BLOBS
 from torch import nn
 from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
-from worlds import Nowhere, Rows, fit, in_world
+from worlds import Kept, Nowhere, Rows, fit, in_world
 
 from ddpkit import build, config, dist, plugins, snapshot
 from ddpkit.agreement import Agreement
 from ddpkit.batchnorm import Counted, synchronise
 from ddpkit.dist import World
 from ddpkit.errors import ConfigError, NonFiniteError, PluginError
-from ddpkit.protocols import Recovery
 
 FLOAT64 = {"train.scaler.compute_type": "float64", "train.epoch": 3, "train.batch_size": 6}
 SYNC = {"model.name": "convnet", "ddp.sync_batchnorm": True}
@@ -286,18 +284,6 @@ def resumed(world, file, name):
         snapshot.put_back(again, state)
         ends.append(fit_on(again))
     return ends
-
-
-class Kept(Recovery):
-    """Snapshots after each step, evaluated micro-batch and epoch."""
-
-    def __init__(self):
-        self.states = []
-
-    def step_ended(self, engine):
-        self.states.append(copy.deepcopy(snapshot.taken(engine)))
-
-    epoch_ended = batch_evaluated = step_ended
 
 
 def fit_on(engine):

@@ -1,5 +1,6 @@
 """Real ranks for tests: gloo processes that meet at a file."""
 
+import copy
 import multiprocessing
 import os
 import time
@@ -8,7 +9,8 @@ from pathlib import Path
 import torch
 import torch.multiprocessing
 
-from ddpkit import build, config, dist, plugins
+from ddpkit import build, config, dist, plugins, snapshot
+from ddpkit.protocols import Recovery
 
 JOIN_SECONDS = 180
 
@@ -44,6 +46,18 @@ class Rows:
 def numbers(values):
     """Without what a score knows beside its number."""
     return {key: float(value) if isinstance(value, float) else value for key, value in values.items()}
+
+
+class Kept(Recovery):
+    """Snapshots after each step, evaluated micro-batch and epoch."""
+
+    def __init__(self):
+        self.states = []
+
+    def step_ended(self, engine):
+        self.states.append(copy.deepcopy(snapshot.taken(engine)))
+
+    epoch_ended = batch_evaluated = step_ended
 
 
 class Nowhere:

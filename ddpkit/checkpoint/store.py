@@ -54,6 +54,11 @@ class Checkpoint:
         self.files.clear()
 
 
+def step_of(folder: Path) -> int:
+    """Of a checkpoint's folder."""
+    return int(folder.name.removeprefix("step-"))
+
+
 @attrs.frozen
 class Store:
     """`checkpoints/` of a run; one process at a time may write it."""
@@ -159,7 +164,7 @@ class Store:
     def open(self, folder: Path) -> Checkpoint:
         """Read and verify one. Raises DamagedError."""
         files = manifest.verified(folder)
-        return Checkpoint(folder, int(folder.name.removeprefix("step-")), files)
+        return Checkpoint(folder, step_of(folder), files)
 
     def tidy(self, newest: int | None = None) -> None:
         """Once, before the first save: leftovers go; what is newer than the step from which the run goes on is set aside."""
@@ -168,7 +173,7 @@ class Store:
             for leftover in self.folder.glob(f"{prefix}*"):
                 shutil.rmtree(leftover)
         for folder in self.folders():
-            if newest is None or int(folder.name.removeprefix("step-")) > newest:
+            if newest is None or step_of(folder) > newest:
                 LOGGER.warning("%s is not of this run any more, and set aside: it went on from %s", folder, newest)
                 self.set_aside(folder, LEFT)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import attrs
 
-from ddpkit.checkpoint.store import STATE, Checkpoint, Store
+from ddpkit.checkpoint.store import STATE, Checkpoint, Store, step_of
 
 TIMES = ("seconds", "samples_per_second")
 """Columns of history that no run repeats."""
@@ -30,7 +30,7 @@ def first_difference(alone: Store, other: Store) -> tuple[Difference | None, int
     """
     mine, theirs = ({folder.name: folder for folder in store.folders()} for store in (alone, other))
     if max(mine) != max(theirs):
-        return Difference(int(max(mine).removeprefix("step-")), "the last step", f"{max(theirs)} in the run that was killed"), 0
+        return Difference(step_of(mine[max(mine)]), "the last step", f"{max(theirs)} in the run that was killed"), 0
     common = sorted(mine.keys() & theirs.keys())
     for number, name in enumerate(common, start=1):
         for difference in differences(alone.open(mine[name]), other.open(theirs[name])):

@@ -15,7 +15,7 @@ import attrs
 from ddpkit import config as config_file
 from ddpkit import launch, log, plugins, run_folder
 from ddpkit.check import check
-from ddpkit.checkpoint.store import Store
+from ddpkit.checkpoint.store import Store, step_of
 from ddpkit.config import Config
 from ddpkit.errors import RankError
 from ddpkit.job import Options
@@ -136,4 +136,4 @@ def killed(command: Sequence[str], folder: Path, n_kills: int, drawn: random.Ran
 
 def newest(checkpoints: Store) -> int:
     """The last saved step; 0 before the first."""
-    return max((int(folder.name.removeprefix("step-")) for folder in checkpoints.folders()), default=0)
+    return max(map(step_of, checkpoints.folders()), default=0)
