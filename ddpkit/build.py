@@ -330,6 +330,7 @@ class Parts:
             num_workers=options.num_workers,
             persistent=options.persistent_workers,
             pin=options.pin_memory and self.world.device.type == "cuda",
+            timeout=run.ddp.timeout,
         )
         return Batches(samples, sampler, plan, loader, per_batch, self.world.device)
 

@@ -5,6 +5,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
@@ -111,8 +112,14 @@ def kind(value: Any) -> str:
     return f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
 
 
-WORKER_DIED = "DataLoader worker (pid"
-"""Torch's words for it, in a RuntimeError that its signal handler raises wherever the rank happens to be."""
+FAILURES = {
+    "DataLoader worker (pid": "a loader worker died while it read {}; memory, or a library that crashes?",
+    "DataLoader timed out": "no loader worker gave a micro-batch within 'ddp.timeout' while they read {}; a slow disk?",
+}
+"""Torch's words in a RuntimeError -> ours. A worker's death is raised by a signal handler, wherever the rank happens to be."""
+SETTLING = 0.01
+"""Seconds before workers are forked, in which the threads of collectives come to rest: a worker forked while one of them
+enters the interpreter hangs for ever, before its first line (CPython 3.11; a lock that it finds taken)."""
 
 
 @attrs.define
@@ -135,6 +142,8 @@ class Batches:
         shares = self.sampler.shares(epoch)[start:]
         self.plan[:] = [[(epoch, index) for index in share.indices] for share in shares]
         self.n_read = 0
+        if self.loader.num_workers:
+            time.sleep(SETTLING)
         for read, share in zip(self.loader, shares, strict=True):
             self.n_read += 1
             if isinstance(read, Unreadable):
@@ -144,17 +153,17 @@ class Batches:
 
     @contextlib.contextmanager
     def guarded(self) -> Iterator[None]:
-        """While micro-batches are read and used: raises SampleError when a loader worker died."""
+        """While micro-batches are read and used: raises SampleError when a loader worker died or hangs."""
         try:
             yield
         except RuntimeError as error:
-            if WORKER_DIED not in str(error):
+            failure = next((ours for theirs, ours in FAILURES.items() if theirs in str(error)), None)
+            if failure is None:
                 raise
             ahead = (self.loader.prefetch_factor or 1) * self.loader.num_workers
             indices = [index for keys in self.plan[self.n_read : self.n_read + ahead] for _, index in keys]
-            where = f"it read {self.samples.part} samples out of {', '.join(map(str, indices))}"
-            remedy = "memory, or a library that crashes? 'dataloader.num_workers = 0' reads them in the rank itself"
-            raise SampleError(f"a loader worker died while {where}; {remedy} ({error})") from None
+            message = failure.format(f"{self.samples.part} samples out of {', '.join(map(str, indices))}")
+            raise SampleError(f"{message} 'dataloader.num_workers = 0' reads them in the rank itself ({error})") from None
 
     def sample(self, n: int) -> tuple[Images, Any]:
         """The first `n` samples as a batch on the device, read in this process."""
@@ -185,8 +194,10 @@ def end_with_rank(_worker: int) -> None:
     end_with_parent(lambda: rank is not None and rank.is_alive())
 
 
-def make_loader(samples: KeyedDataset, plan: Plan, *, num_workers: int, persistent: bool, pin: bool) -> "DataLoader[Any]":
-    """Torch's loader; workers start as torch does it by default."""
+def make_loader(
+    samples: KeyedDataset, plan: Plan, *, num_workers: int, persistent: bool, pin: bool, timeout: float
+) -> "DataLoader[Any]":
+    """Torch's loader; workers start as torch does it by default, and raise after `timeout` seconds without a micro-batch."""
     return DataLoader(
         samples,  # type: ignore[arg-type]  # map-style, though no torch Dataset
         batch_sampler=plan,
@@ -194,6 +205,7 @@ def make_loader(samples: KeyedDataset, plan: Plan, *, num_workers: int, persiste
         num_workers=num_workers,
         persistent_workers=persistent and num_workers > 0,
         pin_memory=pin,
+        timeout=timeout if num_workers else 0,
         worker_init_fn=end_with_rank,
     )
 

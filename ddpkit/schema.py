@@ -91,8 +91,8 @@ class Ddp:
         1,
     )
     timeout: float = key(
-        "Until a collective that hangs ends the run.",
-        "通信挂起多久后结束运行。",
+        "Until a collective that hangs ends the run, or a loader worker that gives nothing.",
+        "通信挂起（或数据加载进程无响应）多久后结束运行。",
         1800.0,
         limits=Range(0, above=True),
         unit="seconds",

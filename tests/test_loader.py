@@ -4,6 +4,7 @@ import gc
 import multiprocessing
 import os
 import signal
+import time
 
 import attrs
 import pytest
@@ -48,10 +49,14 @@ def die(_):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def batches(dataset, num_workers=0, *, persistent=False):
+def dawdle(_):
+    time.sleep(4)
+
+
+def batches(dataset, num_workers=0, *, persistent=False, timeout=60):
     samples, plan = KeyedDataset(dataset, [], 5), []
     sampler = Sampler(indices=range(len(dataset)), batch_size=2, shards=[0], n_shards=1, seed=1, keep_company=True)
-    loader = make_loader(samples, plan, num_workers=num_workers, persistent=persistent, pin=False)
+    loader = make_loader(samples, plan, num_workers=num_workers, persistent=persistent, pin=False, timeout=timeout)
     return Batches(samples, sampler, plan, loader, [], torch.device("cpu"))
 
 
@@ -94,6 +99,14 @@ def test_a_worker_that_dies_names_what_it_may_have_read():
     ):
         read(batches(Shaky(5, die), 2))
     gc.collect()  # the socket on which torch heard the worker: here, and not in the middle of another test
+
+
+def test_a_worker_that_gives_nothing_ends_the_run_in_time():
+    with pytest.raises(
+        SampleError,
+        match=r"no loader worker gave a micro-batch within 'ddp.timeout' while they read train samples out of (\d, )*5,",
+    ):
+        read(batches(Shaky(5, dawdle), 1, timeout=1))
 
 
 def test_another_error_stays_what_it_is():

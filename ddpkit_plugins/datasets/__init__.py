@@ -25,4 +25,5 @@ def ddpkit_datasets() -> Iterator[Component]:
     yield Component("csv", f"{here}.table:CsvDataset", doc="image files that a table names, with classes and groups")
     yield Component("coco", f"{here}.coco:CocoDataset", doc="boxes or masks of a JSON file in the format of COCO")
     yield Component("nuclei", f"{here}.nuclei:Nuclei", doc="cell nuclei with masks: bundled tiles of one microscope field")
+    yield Component("one_shape", f"{here}.shapes:OneShape", doc="a drawn circle, square or triangle: three classes")
     yield Component("shapes", f"{here}.shapes:Shapes", doc="drawn circles, squares and triangles with their boxes")

@@ -1,4 +1,4 @@
-"""Drawn shapes: detection without a file."""
+"""Drawn shapes: classification and detection without a file."""
 
 from typing import Any
 
@@ -40,29 +40,69 @@ class Shapes:
         return self.n
 
     def __getitem__(self, index: int) -> tuple[Image.Image, dict[str, Any]]:
-        generator = np.random.default_rng([self.seed, range(self.n)[index]])
-        image = Image.fromarray(generator.integers(0, 96, (self.size, self.size, 3), dtype=np.uint8))
+        generator, image = canvas(self.seed, range(self.n)[index], self.size)
         taken, corners, labels = Image.new("L", image.size), [], []
         for _ in range(generator.integers(1, self.max_objects, endpoint=True)):
             kind = int(generator.integers(len(KINDS)))
-            shape = self.free_shape(generator, KINDS[kind], taken)
+            shape = free_shape(generator, KINDS[kind], taken)
             if shape is None:
                 continue
-            image.paste(tuple(generator.integers(128, 256, 3).tolist()), mask=shape)
+            image.paste(colour(generator), mask=shape)
             taken = ImageChops.lighter(taken, shape)
             corners.append(shape.getbbox() or ())
             labels.append(kind + 1)
         return image, boxes_of(corners, labels, self.size, self.size)
 
-    def free_shape(self, generator: np.random.Generator, kind: str, taken: Image.Image) -> Image.Image | None:
-        """A shape of random size and place, 255 on 0, that meets no other; None when there was no room."""
-        for _ in range(TRIES):
-            side = int(generator.integers(self.size // 4, self.size // 2, endpoint=True))
-            left, top = generator.integers(0, self.size - side, 2, endpoint=True).tolist()
-            shape = drawn(kind, left, top, side, self.size)
-            if not ImageChops.multiply(shape, taken).getbbox():
-                return shape
-        return None
+
+class OneShape:
+    """One circle, square or triangle (0, 1, 2) on noise: a PIL image of mode `RGB` and its class, the classes in turn.
+
+    An image is a function of (seed, index).
+
+    Args:
+        seed: The run's; given by the run.
+        n: Images, at least 1.
+        size: Pixels of a side, at least 32.
+    """
+
+    def __init__(self, seed: int, n: int = 256, size: int = 64) -> None:
+        if n < 1 or size < SMALLEST:
+            raise ValueError(f"n is at least 1 and size at least {SMALLEST}, got {n} and {size}")
+        self.seed, self.size = seed, size
+        self.classes = [*KINDS]
+        self.targets = [index % len(KINDS) for index in range(n)]
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, index: int) -> tuple[Image.Image, int]:
+        target = self.targets[index]
+        generator, image = canvas(self.seed, index % len(self), self.size)
+        shape = free_shape(generator, KINDS[target], Image.new("L", image.size))
+        image.paste(colour(generator), mask=shape)
+        return image, target
+
+
+def canvas(seed: int, index: int, size: int) -> tuple[np.random.Generator, Image.Image]:
+    """What draws image `index`, and the noise that it drew first."""
+    generator = np.random.default_rng([seed, index])
+    return generator, Image.fromarray(generator.integers(0, 96, (size, size, 3), dtype=np.uint8))
+
+
+def colour(generator: np.random.Generator) -> tuple[int, ...]:
+    """Brighter in each channel than the noise."""
+    return tuple(generator.integers(128, 256, 3).tolist())
+
+
+def free_shape(generator: np.random.Generator, kind: str, taken: Image.Image) -> Image.Image | None:
+    """A shape of random size and place, 255 on 0, that meets nothing `taken`; None when there was no room."""
+    for _ in range(TRIES):
+        side = int(generator.integers(taken.width // 4, taken.width // 2, endpoint=True))
+        left, top = generator.integers(0, taken.width - side, 2, endpoint=True).tolist()
+        shape = drawn(kind, left, top, side, taken.width)
+        if not ImageChops.multiply(shape, taken).getbbox():
+            return shape
+    return None
 
 
 def drawn(kind: str, left: int, top: int, side: int, size: int) -> Image.Image:

@@ -1,10 +1,10 @@
-"""Drawn shapes with their boxes."""
+"""Drawn shapes, with their classes and boxes."""
 
 import numpy as np
 import pytest
 import torch
 
-from ddpkit_plugins.datasets.shapes import Shapes
+from ddpkit_plugins.datasets.shapes import OneShape, Shapes
 
 
 def test_an_image_is_a_function_of_seed_and_index():
@@ -46,4 +46,20 @@ def test_parameters_that_cannot_be_are_refused(params):
 
 
 def test_an_index_beyond_the_last_ends_a_loop_over_the_images():
-    assert len(list(Shapes(0, n=3))) == 3
+    assert len(list(Shapes(0, n=3))) == len(list(OneShape(0, n=3))) == 3
+
+
+def test_one_shape_is_of_the_class_that_the_targets_tell_without_drawing():
+    """Of its box a circle fills pi / 4, a square all, a triangle half."""
+    images = OneShape(3, n=60, size=128)
+    filled = [[], [], []]
+    for image, target in images:
+        bright = np.asarray(image).min(2) >= 128
+        rows, columns = bright.any(1).nonzero()[0], bright.any(0).nonzero()[0]
+        filled[target].append(bright[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].mean())
+
+    assert [np.mean(shares) for shares in filled] == pytest.approx([np.pi / 4, 1, 0.5], abs=0.03)
+    assert [target for _, target in images] == images.targets
+    assert images[5][0].tobytes() == OneShape(3, n=6, size=128)[5][0].tobytes() != OneShape(4, n=6, size=128)[5][0].tobytes()
+    with pytest.raises(ValueError, match="got 0 and 64"):
+        OneShape(0, n=0)
