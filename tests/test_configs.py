@@ -1,16 +1,19 @@
 """The configs that ship, and the specification's own: right as they stand, wrong as soon as anything is changed."""
 
+import json
 import random
 import shutil
 from pathlib import Path
 
 import pytest
 import tomli
+from PIL import Image
 
 from ddpkit import config, plugins, toml
 from ddpkit.check import judge, ranks_in_file
 from ddpkit.cli import main
 from ddpkit.errors import ConfigError
+from ddpkit.testing import ddpkit
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted((ROOT / "configs").glob("*.toml"))
@@ -46,22 +49,33 @@ def test_a_shipped_config_has_no_mistake(file, capsys):
     assert config.load(file).run.device == "auto"
 
 
+SMALL = [
+    "device=cpu",
+    "train.epoch=1",
+    "train.batch_size=4",
+    "train.lr_scheduler.warmup=0",
+    "test.batch_size=8",
+    "dataloader.num_workers=0",
+    "predict.input=images",
+    "predict.config.output_format=json",
+    "private.mode=7",
+]
+
+
 @pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
-def test_a_shipped_config_runs(file, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    small = [
-        "device=cpu",
-        "ddp.nproc=1",
-        "train.epoch=1",
-        "train.batch_size=4",
-        "train.lr_scheduler.warmup=0",
-        "test.batch_size=8",
-    ]
-    options = [part for option in [*small, "dataloader.num_workers=0"] for part in ("--set", option)]
+def test_a_shipped_config_trains_tests_and_predicts_on_two_ranks(file, tmp_path):
+    (tmp_path / "images").mkdir()
+    for number, name in enumerate(["a.png", "b.png", "c.png"]):
+        Image.new("L", (64, 64), number).save(tmp_path / "images" / name)
+    options = [part for option in SMALL for part in ("--set", option)]
 
-    assert main(["run", str(file), *options, "--limit-batches", "1"]) == 0
+    done = ddpkit("run", file, *options, "--limit-batches", "1", "--nproc", "2", cwd=tmp_path).assert_done()
 
-    assert ("test map" if "detection" in file.stem else "test loss") in capsys.readouterr().out
+    (folder,) = (tmp_path / "runs").glob("*/*")
+    assert ("test map" if "detection" in file.stem else "test loss") in done.stdout
+    assert config.load(file).run.metrics[0].type in json.loads((folder / "test_metrics.json").read_text())
+    predictions = json.loads((folder / "predictions/predictions.json").read_text())
+    assert [Path(each["file"]).name for each in predictions] == ["a.png", "b.png", "c.png"]
 
 
 def test_the_specification_passes_as_it_stands(tmp_path, monkeypatch, capsys):
