@@ -75,6 +75,6 @@ def from_16_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray(np.round(values / 257).astype(np.uint8))
 
 
-def shown(file: Path) -> str:
+def shown(file: Path | str) -> str:
     """A name on one line: one with line ends or other odd characters is written as Python does it."""
     return str(file) if str(file).isprintable() else repr(str(file))

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, default_collate
 
 from ddpkit import seeding
 from ddpkit.errors import SampleError
+from ddpkit.images import shown
 from ddpkit.lifeline import end_with_parent
 from ddpkit.nested import mapped
 from ddpkit.sampler import Sampler, Share
@@ -97,7 +98,7 @@ class KeyedDataset:
     def name(self, key: Key) -> str:
         """`train sample 17 (dogs/4.png)`; the file as torchvision's datasets of folders tell it."""
         files = getattr(self.dataset, "samples", None)
-        file = f" ({files[key[1]][0]})" if isinstance(files, list) else ""
+        file = f" ({shown(files[key[1]][0])})" if isinstance(files, list) else ""
         return f"{self.part} sample {key[1]}{file}"
 
     def odd_one(self, keys: Sequence[Key], samples: Sequence[tuple[Any, Any]]) -> str:
@@ -142,28 +143,22 @@ class Batches:
         shares = self.sampler.shares(epoch)[start:]
         self.plan[:] = [[(epoch, index) for index in share.indices] for share in shares]
         self.n_read = 0
-        if self.loader.num_workers:
-            time.sleep(SETTLING)
-        for read, share in zip(self.loader, shares, strict=True):
+        for read, share in zip(started(self.loader), shares, strict=True):
             self.n_read += 1
             if isinstance(read, Unreadable):
                 LOGGER.debug("%s", read.traceback)
                 raise SampleError(f"{read.message}; mend it or take it out of the data")
             yield *self.on_device(*read), share
 
-    @contextlib.contextmanager
-    def guarded(self) -> Iterator[None]:
+    def guarded(self) -> contextlib.AbstractContextManager[None]:
         """While micro-batches are read and used: raises SampleError when a loader worker died or hangs."""
-        try:
-            yield
-        except RuntimeError as error:
-            failure = next((ours for theirs, ours in FAILURES.items() if theirs in str(error)), None)
-            if failure is None:
-                raise
-            ahead = (self.loader.prefetch_factor or 1) * self.loader.num_workers
-            indices = [index for keys in self.plan[self.n_read : self.n_read + ahead] for _, index in keys]
-            message = failure.format(f"{self.samples.part} samples out of {', '.join(map(str, indices))}")
-            raise SampleError(f"{message} 'dataloader.num_workers = 0' reads them in the rank itself ({error})") from None
+        return guarded(self.ahead)
+
+    def ahead(self) -> str:
+        """What the workers may be reading."""
+        n_ahead = (self.loader.prefetch_factor or 1) * self.loader.num_workers
+        indices = [index for keys in self.plan[self.n_read : self.n_read + n_ahead] for _, index in keys]
+        return f"{self.samples.part} samples out of {', '.join(map(str, indices))}"
 
     def sample(self, n: int) -> tuple[Images, Any]:
         """The first `n` samples as a batch on the device, read in this process."""
@@ -195,11 +190,14 @@ def end_with_rank(_worker: int) -> None:
 
 
 def make_loader(
-    samples: KeyedDataset, plan: Plan, *, num_workers: int, persistent: bool, pin: bool, timeout: float
+    samples: Any, plan: Sequence[list[Any]], *, num_workers: int, timeout: float, persistent: bool = False, pin: bool = False
 ) -> "DataLoader[Any]":
-    """Torch's loader; workers start as torch does it by default, and raise after `timeout` seconds without a micro-batch."""
+    """Torch's loader of what `samples` gives for the keys of each list of the plan.
+
+    Workers start as torch does it by default. `timeout` seconds without anything read are an error, see `guarded`.
+    """
     return DataLoader(
-        samples,  # type: ignore[arg-type]  # map-style, though no torch Dataset
+        samples,
         batch_sampler=plan,
         collate_fn=as_read,
         num_workers=num_workers,
@@ -210,6 +208,26 @@ def make_loader(
     )
 
 
+def started(loader: "DataLoader[Any]") -> Iterator[Any]:
+    """What the loader reads, in order; its workers read ahead from now on."""
+    if loader.num_workers:
+        time.sleep(SETTLING)
+    return iter(loader)
+
+
+@contextlib.contextmanager
+def guarded(reading: Callable[[], str]) -> Iterator[None]:
+    """While a loader reads, and what it read is used: raises SampleError when a worker died or hangs `reading` something."""
+    try:
+        yield
+    except RuntimeError as error:
+        failure = next((ours for theirs, ours in FAILURES.items() if theirs in str(error)), None)
+        if failure is None:
+            raise
+        remedy = "'dataloader.num_workers = 0' reads them in the rank itself"
+        raise SampleError(f"{failure.format(reading())} {remedy} ({error})") from None
+
+
 def as_read(read: Any) -> Any:
-    """`KeyedDataset` has collated it."""
+    """It is collated where it is read."""
     return read

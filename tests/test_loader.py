@@ -91,6 +91,10 @@ def test_the_file_is_named_where_the_dataset_tells():
     with pytest.raises(SampleError, match=r"train sample 5 \(cats/5\.png\): OSError"):
         read(batches(dataset))
 
+    dataset.samples[5] = ("cats/5\n.png", 0)
+    with pytest.raises(SampleError, match=r"train sample 5 \('cats/5\\n\.png'\): OSError"):
+        read(batches(dataset))
+
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_worker_that_dies_names_what_it_may_have_read():

@@ -1,6 +1,7 @@
 """Test and predict as tasks of their own, by the real command and in Python."""
 
 import csv
+import gc
 import json
 import os
 import shutil
@@ -67,8 +68,9 @@ def predicted(folder):
 # --- the same numbers, however they are asked for -----------------------------------------------------------------------
 
 
-def test_one_rank_two_and_python_give_the_same_in_the_order_of_the_inputs(mine, images):
+def test_one_rank_two_and_python_give_the_same_in_the_order_of_the_inputs(mine, images, capsys):
     assert main(["predict", str(mine), str(images)]) == 0
+    assert capsys.readouterr().out == f"{mine}\n"
     one, tested = predicted(mine), json.loads((mine / "test_metrics.json").read_text())
     two = ["--nproc", "2", "--set", "private.mode=6", "--set", f"predict.input={images}", "--set", "dataloader.num_workers=1"]
     ddpkit("run", mine / "config.toml", *two, cwd=mine.parent).assert_done()
@@ -207,6 +209,49 @@ def test_a_name_with_the_characters_of_a_glob_is_a_file_first(mine, images):
     assert [each["file"] for each in predicted(mine)] == [str(images / "a[1]*.png")]
     assert main(["predict", str(mine), str(images / "**/[ac].*")]) == 0
     assert [Path(each["file"]).name for each in predicted(mine)] == ["a.png", "a.bmp", "c.webp"]
+
+
+DEADLY = """\
+import multiprocessing
+import os
+import signal
+
+from ddpkit import Component, hookimpl
+
+
+def deadly():
+    return die
+
+
+def die(image, target):
+    if multiprocessing.parent_process():
+        os.kill(os.getpid(), signal.SIGKILL)
+    return image, target
+
+
+@hookimpl
+def ddpkit_transforms():
+    yield Component("DEADLY", "deadly:deadly")
+"""
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_loader_worker_that_dies_is_a_message(mine, images, capsys):
+    (mine.parent / "deadly.py").write_text(DEADLY)
+    options = [
+        f"plugins.files=['{mine.parent}/deadly.py']",
+        "dataloader.num_workers=1",
+        "transform={DEADLY=[], PIL_TO_TENSOR=[]}",
+    ]
+
+    assert main(["predict", str(mine), str(images), *(part for option in options for part in ("--set", option))]) == 1
+
+    message = (
+        "a loader worker died while it read one of 6 inputs; memory, or a library that crashes? 'dataloader.num_workers = 0'"
+    )
+    assert message in (err := capsys.readouterr().err)
+    assert "Traceback" not in err
+    gc.collect()  # the files that it left open: here, and not in the middle of another test
 
 
 def test_transforms_that_make_no_tensor_are_a_message(mine, images, capsys):

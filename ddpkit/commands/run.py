@@ -71,15 +71,16 @@ def done(file: Path, options: Options) -> int:
     with launch.as_rank(), launch.stopped_by_signals():
         result = run_with(file, options)
     if launch.is_speaker():
-        sys.stdout.write(summary(result, dry_run=options.dry_run))
+        sys.stdout.write(summary(result, options))
     return ExitCode.SOME_SKIPPED if result and result.skipped and launch.is_speaker() else ExitCode.DONE
 
 
-def summary(result: RunResult | None, *, dry_run: bool) -> str:
+def summary(result: RunResult | None, options: Options) -> str:
     """What to print of a finished run; nothing on the other ranks."""
     if result is None:
-        return "the config builds and trains one step\n" if dry_run else ""
-    lines = [f"test {name} {math.nan if value is None else value:.4f}" for name, value in result.test_metrics.items()]
+        return "the config builds and trains one step\n" if options.dry_run else ""
+    tested = {} if options.task == "predict" else result.test_metrics
+    lines = [f"test {name} {math.nan if value is None else value:.4f}" for name, value in tested.items()]
     if result.skipped:
         lines += [f"skipped {len(result.skipped)} of the inputs, see {result.folder / PREDICTIONS / SKIPPED}"]
     return "\n".join([*lines, str(result.folder)]) + "\n"

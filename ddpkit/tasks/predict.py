@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
-from torch.utils.data import DataLoader
 
 from ddpkit import build, inputs, run_folder
 from ddpkit.job import Job
-from ddpkit.loader import as_read, end_with_rank
+from ddpkit.loader import guarded, make_loader, started
 from ddpkit.log import LOGGER
 from ddpkit.predictions import Predictions
 from ddpkit.predictor import Input, Predictor, Reader, batch_size
@@ -46,7 +45,8 @@ def fill_part(job: Job, world: "World", predictor: Predictor, predictions: Predi
     """What this rank finds."""
     draws = job.config.run.predict.config.save_images
     mine = range(world.rank, len(predictions.files), world.size)
-    with predictions.part(world.rank) as part:
+    reading = guarded(lambda: f"one of {len(mine)} inputs")
+    with predictions.part(world.rank) as part, reading:
         for numbers, batch in batches(job, predictor, predictions.files, mine):
             for number, each, outcome in zip(numbers, batch, predictor.outcomes(batch), strict=True):
                 picture = each.picture if draws and isinstance(each, Input) else None
@@ -58,14 +58,9 @@ def batches(
 ) -> Iterator[tuple[Sequence[int], list[Input | str]]]:
     """Numbers and inputs, as many at once as the model gets; read by loader workers, where the config has some."""
     plan = [list(mine[start : start + predictor.batch_size]) for start in range(0, len(mine), predictor.batch_size)]
-    loader: DataLoader[Any] = DataLoader(
-        Images(files, predictor.reader),  # type: ignore[arg-type]  # map-style, though no torch Dataset
-        batch_sampler=plan,
-        collate_fn=as_read,
-        num_workers=job.config.run.dataloader.num_workers,
-        worker_init_fn=end_with_rank,
-    )
-    return zip(plan, loader, strict=True)
+    run = job.config.run
+    loader = make_loader(Images(files, predictor.reader), plan, num_workers=run.dataloader.num_workers, timeout=run.ddp.timeout)
+    return zip(plan, started(loader), strict=True)
 
 
 @attrs.frozen
