@@ -282,12 +282,13 @@ class Parts:
         own = {part: list(indices) for part, indices in getattr(dataset, "parts", {}).items()}
         taken = {index for indices in own.values() for index in indices}
         free = [index for index in range(len(dataset)) if index not in taken]
-        targets, groups = getattr(dataset, "targets", None), getattr(dataset, "groups", None)
+        targets = getattr(dataset, "targets", None)
         divided = self.make_one(
             "split",
             n_samples=len(free),
             targets=None if targets is None else [targets[index] for index in free],
-            groups=None if groups is None else {name: [texts[index] for index in free] for name, texts in groups.items()},
+            groups=groups_of(dataset, free),
+            own_groups={part: groups_of(dataset, indices) for part, indices in own.items()},
             root_dir=self.root_dir,
             seed=self.run.seed,
         )
@@ -405,3 +406,9 @@ def batch_size(run: schema.Run, part: str) -> int:
     """Samples of a micro-batch over all ranks."""
     test = run.test.batch_size or run.train.batch_size
     return {"train": run.train.batch_size, "valid": run.valid.batch_size or test, "test": test}[part]
+
+
+def groups_of(dataset: Any, indices: Sequence[int]) -> dict[str, list[str]] | None:
+    """What these samples may be grouped by, where the dataset tells."""
+    groups = getattr(dataset, "groups", None)
+    return None if groups is None else {name: [texts[index] for index in indices] for name, texts in groups.items()}

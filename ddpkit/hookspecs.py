@@ -172,7 +172,8 @@ def ddpkit_splits() -> Iterable[Component]:
     """Splits, named by `[dataset.split] type`; the parameters are the other keys of that table.
 
     Run-time values: `n_samples` (how many are to be divided), `targets` (labels or None), `groups` (the dataset's own
-    attribute, or None), `root_dir` (the dataset's), `seed`.
+    attribute, or None), `own_groups` (the same of the samples in each part of the dataset's own: part -> groups),
+    `root_dir` (the dataset's), `seed`.
     Returns a mapping of `train`, `valid`, `test` to lists of positions 0..n_samples-1; the same on every rank.
 
     Example:
@@ -387,7 +388,7 @@ RUNTIME_VALUES: Mapping[str, frozenset[str]] = MappingProxyType(
         "postprocess": frozenset({"classes", "n_classes"}),
         "metric": frozenset({"classes", "n_classes"}),
         "dataset": frozenset({"root_dir", "classes", "seed"}),
-        "split": frozenset({"n_samples", "targets", "groups", "root_dir", "seed"}),
+        "split": frozenset({"n_samples", "targets", "groups", "own_groups", "root_dir", "seed"}),
         "optimizer": frozenset({"params", "lr"}),
         "lr_scheduler": frozenset({"optimizer", "total_steps", "epochs", "steps_per_epoch"}),
         "logger": frozenset({"folder", "config"}),

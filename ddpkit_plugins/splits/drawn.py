@@ -15,6 +15,7 @@ def train_valid_test_split(  # noqa: PLR0913 - keys of the TOML
     seed: int,
     targets: Any = None,
     groups: Any = None,
+    own_groups: Any = None,
     *,
     train: float = 0.8,
     valid: float = 0.1,
@@ -31,6 +32,7 @@ def train_valid_test_split(  # noqa: PLR0913 - keys of the TOML
         seed: The run's; given by the run.
         targets: The class of each, or None; given by the run.
         groups: What they may be grouped by, or None; given by the run.
+        own_groups: The same of the samples in each part of the dataset's own; given by the run.
         train: Fraction, 0..1, as `valid` and `test`; together at most 1. What they leave is not used.
         valid: See `train`.
         test: See `train`.
@@ -47,7 +49,7 @@ def train_valid_test_split(  # noqa: PLR0913 - keys of the TOML
     order = drawn(n_samples, seed if random_state is None else random_state) if shuffle else range(n_samples)
     labels = classes_of(targets, n_samples) if stratify else None
     wanted = {part: fraction for part, fraction in fractions.items() if fraction}
-    found = dict(zip(wanted, divided(order, list(wanted.values()), labels, grouping(group, groups)), strict=True))
+    found = dict(zip(wanted, divided(order, list(wanted.values()), labels, grouping(group, groups, own_groups)), strict=True))
     return {part: found.get(part, []) for part in fractions}
 
 
@@ -56,6 +58,7 @@ def kfold(  # noqa: PLR0913 - keys of the TOML
     seed: int,
     targets: Any = None,
     groups: Any = None,
+    own_groups: Any = None,
     *,
     n_splits: int = 5,
     fold: int = 0,
@@ -71,6 +74,7 @@ def kfold(  # noqa: PLR0913 - keys of the TOML
         seed: The run's; given by the run.
         targets: The class of each, or None; given by the run.
         groups: What they may be grouped by, or None; given by the run.
+        own_groups: The same of the samples in each part of the dataset's own; given by the run.
         n_splits: How many folds, at least 2.
         fold: Which of them validates, 0 to `n_splits` - 1.
         shuffle: Draw at random; else folds are in order.
@@ -83,7 +87,7 @@ def kfold(  # noqa: PLR0913 - keys of the TOML
         raise ValueError(f"{limits}; got {n_splits} and {fold}")
     order = drawn(n_samples, seed if random_state is None else random_state) if shuffle else range(n_samples)
     labels = classes_of(targets, n_samples) if stratify else None
-    folds = divided(order, [1 / n_splits] * n_splits, labels, grouping(group, groups))
+    folds = divided(order, [1 / n_splits] * n_splits, labels, grouping(group, groups, own_groups))
     return {"train": [position for other in folds if other is not folds[fold] for position in other], "valid": folds[fold]}
 
 
@@ -134,6 +138,6 @@ def by_groups(order: Sequence[int], fractions: Sequence[float], labels: Sequence
         part = int((lacking @ brings).argmax())
         lacking[part] -= brings
         parts[part] += group
-    if not all(parts[: len(fractions)]):
+    if members and not all(parts[: len(fractions)]):
         raise ValueError(f"{len(members)} groups are too few: a part got none of them")
     return parts[: len(fractions)]

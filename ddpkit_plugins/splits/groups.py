@@ -1,21 +1,36 @@
 """Which group a sample is of."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import chain
 
+Columns = Mapping[str, Sequence[str]]
+"""Name of what samples may be grouped by -> a text a sample."""
 FILE = "file"
 """The column of the names of files."""
 SHOWN = 3
-"""How many samples a message names."""
+"""How many samples or groups a message names."""
 
 
-def grouping(group: str | None, columns: Mapping[str, Sequence[str]] | None) -> list[str] | None:
+def grouping(group: str | None, columns: Columns | None, own: Mapping[str, Columns | None] | None = None) -> list[str] | None:
     """The group of each sample, by a column or by a pattern over the names of files; None when none is asked for.
 
-    Raises ValueError for what is neither, and for a sample without a group.
+    Raises ValueError for what is neither, for a sample without a group, and where a group is in one of the dataset's `own`
+    parts and anywhere else.
     """
     if group is None:
         return None
+    found = groups_by(group, columns)
+    held = [set(found), *(set(groups_by(group, theirs)) for theirs in (own or {}).values())]
+    if shared := sorted(name for name, count in Counter(chain(*held)).items() if count > 1):
+        own_parts = f"the dataset's own ({', '.join(own or {})}) among them"
+        raise ValueError(f"{len(shared)} groups are in more than one part, {own_parts}, as in {shared[:SHOWN]}")
+    return found
+
+
+def groups_by(group: str, columns: Columns | None) -> list[str]:
+    """The group of each sample."""
     if columns is None:
         raise ValueError("group needs a dataset that tells files or columns of its samples (its attribute 'groups')")
     if group in columns:

@@ -129,6 +129,27 @@ def test_groups_that_cannot_be_told_are_refused(group, columns, message):
         train_valid_test_split(100, 1, LABELS, columns, group=group)
 
 
+@pytest.mark.parametrize("split", [train_valid_test_split, kfold])
+def test_a_group_that_the_dataset_has_in_a_part_of_its_own_is_in_no_other(split):
+    mine = {"file": [f"p{number // 2}_{number}.png" for number in range(20)]}
+
+    assert split(20, 1, None, mine, {"test": {"file": ["p77_1.png", "p77_2.png"]}}, group=r"(p\d+)_")["train"]
+
+    with pytest.raises(ValueError, match=r"2 groups are in more than one part, the dataset's own \(test\) .* \['p4', 'p5'\]"):
+        split(20, 1, None, mine, {"test": {"file": ["p77_1.png", "p4_9.png", "p5_9.png"]}}, group=r"(p\d+)_")
+
+
+def test_parts_of_the_datasets_own_share_no_group_where_nothing_is_left_to_divide():
+    own = {"train": {"file": ["p1_1.png", "p2_1.png"]}, "valid": {"file": ["p3_1.png"]}}
+    nothing = {"file": []}
+
+    assert train_valid_test_split(0, 1, None, nothing, own, group=r"(p\d+)_") == {"train": [], "valid": [], "test": []}
+
+    own["valid"]["file"].append("p2_2.png")
+    with pytest.raises(ValueError, match=r"1 groups are in more than one part, the dataset's own \(train, valid\) .* \['p2'\]"):
+        train_valid_test_split(0, 1, None, nothing, own, group=r"(p\d+)_")
+
+
 @pytest.mark.parametrize("options", [{}, {"shuffle": False}, {"stratify": True}, {"group": r"(p\d+)_"}])
 def test_over_all_folds_each_sample_validates_once(options):
     folds = [kfold(100, 2, LABELS, PATIENTS, n_splits=5, fold=fold, **options) for fold in range(5)]
