@@ -1,9 +1,9 @@
-"""A checked config -> a live engine. The only place that knows both the names in the TOML and the objects of the loop."""
+"""A checked config -> a live engine: the data (data.py), and the model with what trains it, of components (components.py)."""
 
 import functools
 import inspect
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +15,17 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from ddpkit import config as config_file
-from ddpkit import schema, seeding, signatures
+from ddpkit import seeding
 from ddpkit.average import MovingAverage
 from ddpkit.batchnorm import Counted, synchronise
+from ddpkit.components import Maker
 from ddpkit.config import Config
 from ddpkit.criteria import Criteria, OwnLosses, Term
+from ddpkit.data import Data
 from ddpkit.dist import World
-from ddpkit.engine import REHEARSED, Candidate, Engine
+from ddpkit.engine import Candidate, Engine
 from ddpkit.errors import ConfigError, KeyPath
-from ddpkit.hookspecs import Component
-from ddpkit.labels import labels_of
-from ddpkit.loader import Batches, KeyedDataset, MapDataset, Plan, make_loader
+from ddpkit.loader import Batches
 from ddpkit.log import LOGGER
 from ddpkit.loggers import GuardedLogger
 from ddpkit.measures import Measure
@@ -34,11 +34,9 @@ from ddpkit.parameters import freeze, frozen_norms, fused_kernels, parameter_gro
 from ddpkit.precision import Precision
 from ddpkit.pretrained import begin_with
 from ddpkit.progress import Best, EarlyStopping
-from ddpkit.references import PARTS, Reference, class_names, find, n_classes, references
+from ddpkit.references import class_names
 from ddpkit.registry import Registry
-from ddpkit.sampler import Sampler
 from ddpkit.schedule import Schedule
-from ddpkit.structure import structure
 
 
 def engine(config: Config, registry: Registry, world: World, limit_batches: int | None = None) -> Engine:
@@ -46,9 +44,9 @@ def engine(config: Config, registry: Registry, world: World, limit_batches: int 
 
     Raises ConfigError when a component refuses its parameters, or the data does not fit the batch or the model.
     """
-    run, parts = config.run, Parts(config, registry, world)
-    batches = parts.batches(limit_batches)
-    parts.try_reading(batches["train"])
+    run, data, parts = config.run, Data(config, registry, world), Parts(config, registry, world)
+    batches = data.batches(limit_batches)
+    data.try_reading(batches["train"])
     precision = Precision.of(run.train.scaler.compute_type, world.device, channels_last=run.train.channels_last)
     with first_samples(config):
         model = parts.model(precision, batches["train"])
@@ -96,28 +94,14 @@ def engine(config: Config, registry: Registry, world: World, limit_batches: int 
 
 def loggers(config: Config, registry: Registry, world: World, folder: Path) -> list[GuardedLogger]:
     """Those that `private.loggers` names, for the run in `folder`; none on the ranks but the first."""
-    parts, tables = Parts(config, registry, world), config_file.tables(config.run)
-    named = parts.named("logger") if world.is_main else []
-    return [GuardedLogger(each.name, functools.partial(parts.make, each, folder=folder, config=tables)) for each in named]
+    maker, tables = Maker(config, registry, world), config_file.tables(config.run)
+    named = maker.named("logger") if world.is_main else []
+    return [GuardedLogger(each.name, functools.partial(maker.make, each, folder=folder, config=tables)) for each in named]
 
 
 @attrs.frozen
-class Parts:
-    """Makes the parts of one run."""
-
-    config: Config
-    registry: Registry
-    world: World
-
-    @property
-    def run(self) -> schema.Run:
-        """The config's tables."""
-        return self.config.run
-
-    @property
-    def root_dir(self) -> str:
-        """Of the data, absolute; empty where the config names none."""
-        return str(Path(self.run.dataset.root_dir).absolute()) if self.run.dataset.root_dir else ""
+class Parts(Maker):
+    """Makes the model and what trains it."""
 
     def model(self, precision: Precision, train: Batches) -> nn.Module:
         """The model on the device, with the same initial weights on every rank; lazy layers learn their shapes from a sample."""
@@ -249,166 +233,3 @@ class Parts:
         if not has_loss:
             message = "looks at the validation loss, and a model that makes its losses itself has none; take another schedule"
             raise ConfigError([self.config.problem(("train", "lr_scheduler", "type"), message)])
-
-    def batches(self, limit: int | None) -> dict[str, Batches]:
-        """The micro-batches of each part that has samples."""
-        seeding.seed_generators("dataset", self.run.seed)
-        dataset = self.make_one("dataset", root_dir=self.root_dir, classes=self.run.classes, seed=self.run.seed)
-        indices = self.split(dataset)
-        self.refuse_too_few(len(indices["train"]))
-        return {part: self.part(part, dataset, indices[part], limit) for part in PARTS if indices[part]}
-
-    def try_reading(self, batches: Batches) -> None:
-        """A dataset or transform that refuses one of the first samples has found a mistake in the data or the config."""
-        for index in batches.sampler.indices[:REHEARSED]:
-            try:
-                with first_samples(self.config):
-                    batches.samples[0, index]
-            except (ValueError, OSError) as error:
-                raise self.unusable(batches.samples.name((0, index)), error) from error
-        try:
-            with first_samples(self.config):
-                batches.sample(1)
-        except ValueError as error:
-            raise self.unusable("the first sample", error) from error
-
-    def unusable(self, sample: str, error: Exception) -> ConfigError:
-        """What to raise for a sample."""
-        LOGGER.debug("%s is refused", sample, exc_info=True)
-        return ConfigError([self.config.problem(("dataset",), f"{sample} cannot be used: {error}")])
-
-    def split(self, dataset: Any) -> dict[str, list[int]]:
-        """Indices of each part: the dataset's own parts stay, the split divides the rest."""
-        own = {part: list(indices) for part, indices in getattr(dataset, "parts", {}).items()}
-        taken = {index for indices in own.values() for index in indices}
-        free = [index for index in range(len(dataset)) if index not in taken]
-        targets = getattr(dataset, "targets", None)
-        divided = self.make_one(
-            "split",
-            n_samples=len(free),
-            targets=None if targets is None else [targets[index] for index in free],
-            groups=groups_of(dataset, free),
-            own_groups={part: groups_of(dataset, indices) for part, indices in own.items()},
-            root_dir=self.root_dir,
-            seed=self.run.seed,
-        )
-        for part in own.keys() & {part for part, positions in divided.items() if positions}:
-            message = f"the dataset has a {part} part of its own; set this to 0 or leave it out"
-            raise ConfigError([self.config.problem(("dataset", "split", part), message)])
-        return {part: own.get(part, [free[position] for position in divided.get(part, [])]) for part in PARTS}
-
-    def refuse_too_few(self, n_samples: int) -> None:
-        """A training split that makes no micro-batch is a mistake."""
-        if not n_samples:
-            raise ConfigError([self.config.problem(("dataset", "split"), "leaves no sample to train with")])
-        needed = self.run.train.batch_size if self.run.dataloader.drop_last else 1
-        if n_samples < needed:
-            message = f"with 'dataloader.drop_last' nothing is left of the {n_samples} samples of the training split"
-            raise ConfigError([self.config.problem(("train", "batch_size"), message)])
-
-    def part(self, part: str, dataset: MapDataset, indices: list[int], limit: int | None) -> Batches:
-        """One part as micro-batches."""
-        run, options, training = self.run, self.run.dataloader, part == "train"
-        per_sample, per_batch = self.transforms(training=training)
-        samples = KeyedDataset(dataset, per_sample, run.seed, part)
-        n_shards = max(self.world.size, run.ddp.virtual_shards)
-        sampler = Sampler(
-            indices=indices,
-            batch_size=batch_size(run, part),
-            shards=range(self.world.rank, n_shards, self.world.size),
-            n_shards=n_shards,
-            seed=run.seed,
-            shuffle=training and options.shuffle,
-            drop_last=training and options.drop_last,
-            keep_company=training,
-            limit=limit,
-            labels=self.labels(dataset, indices) if training and options.sampler == "balanced" else None,
-        )
-        plan: Plan = []
-        loader = make_loader(
-            samples,
-            plan,
-            num_workers=options.num_workers,
-            persistent=options.persistent_workers,
-            pin=options.pin_memory and self.world.device.type == "cuda",
-            timeout=run.ddp.timeout,
-        )
-        return Batches(samples, sampler, plan, loader, per_batch, self.world.device)
-
-    def labels(self, dataset: Any, indices: Sequence[int]) -> list[int]:
-        """The class of each sample. Raises ConfigError for a dataset that does not tell."""
-        found = labels_of(dataset, indices)
-        if found is None:
-            message = "'balanced' needs a dataset whose 'targets' are one class a sample; leave it out"
-            raise ConfigError([self.config.problem(("dataloader", "sampler"), message)])
-        return found
-
-    def transforms(self, *, training: bool) -> tuple[list[Any], list[Any]]:
-        """Those that work on a sample, and the tail of those that can work on a batch."""
-        named = self.named("transform")
-        chosen = [reference for reference in named if training or not self.component(reference).train_only]
-        tail = len(chosen)
-        while tail and self.component(chosen[tail - 1]).batchable:
-            tail -= 1
-        made = [self.make(reference) for reference in chosen]
-        return made[:tail], made[tail:]
-
-    def classes(self) -> dict[str, Any]:
-        """What criteria, metrics and postprocesses may ask for."""
-        return {"classes": class_names(self.run), "n_classes": n_classes(self.run)}
-
-    def named(self, kind: str) -> list[Reference]:
-        """Where the config names components of a kind."""
-        return [reference for reference in references(self.run) if reference.kind == kind]
-
-    def component(self, reference: Reference) -> Component:
-        """What a reference names."""
-        return find(reference, self.registry).component
-
-    def on_device(self, made: Any) -> Any:
-        """A module on the device; anything else as it is."""
-        return made.to(self.world.device) if isinstance(made, nn.Module) else made
-
-    def make_one(self, kind: str, **runtime: Any) -> Any:
-        """The only component of a kind."""
-        return self.make(self.named(kind)[0], **runtime)
-
-    def make(self, reference: Reference, **runtime: Any) -> Any:
-        """Call the target with its TOML keys and the run-time values that it names.
-
-        A ValueError or TypeError that it raises is about the parameters: the user's mistake, shown at their table (its
-        traceback with `private.log.debug`).
-        """
-        target = self.component(reference).target
-        signature = signatures.inspected(target)
-        params = {
-            name: structure(value, signature.parameters.get(name, Any))[0]
-            for name, value in reference.named_params(signature).items()
-        }
-        wanted = {name: value for name, value in runtime.items() if name in signature.parameters}
-        try:
-            return signatures.imported(target)(**(wanted | params))
-        except REFUSALS.get(reference.kind, (ValueError, TypeError)) as error:
-            LOGGER.debug("%s %s refuses its parameters", reference.kind, reference.name, exc_info=True)
-            raise ConfigError([self.config.problem(reference.params_path, refusal(reference, error))]) from error
-
-
-REFUSALS: Mapping[str, tuple[type[Exception], ...]] = {"optimizer": (ValueError, TypeError, RuntimeError)}
-"""By kind, what a constructor raises about its parameters beside ValueError and TypeError: torch's optimizers."""
-
-
-def refusal(reference: Reference, error: Exception) -> str:
-    """What a component said of its parameters."""
-    return f"{reference.kind} {reference.name!r} refuses this: {error}"
-
-
-def batch_size(run: schema.Run, part: str) -> int:
-    """Samples of a micro-batch over all ranks."""
-    test = run.test.batch_size or run.train.batch_size
-    return {"train": run.train.batch_size, "valid": run.valid.batch_size or test, "test": test}[part]
-
-
-def groups_of(dataset: Any, indices: Sequence[int]) -> dict[str, list[str]] | None:
-    """What these samples may be grouped by, where the dataset tells."""
-    groups = getattr(dataset, "groups", None)
-    return None if groups is None else {name: [texts[index] for index in indices] for name, texts in groups.items()}

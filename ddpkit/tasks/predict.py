@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from ddpkit import build, inputs, run_folder
+from ddpkit import inputs, run_folder
+from ddpkit.components import Maker
 from ddpkit.job import Job
 from ddpkit.loader import guarded, make_loader, started
 from ddpkit.log import LOGGER
@@ -31,8 +32,7 @@ def predict(job: Job, world: "World", weights: Path) -> None:
     LOGGER.info("predict %s: %d inputs", weights, len(files))
     if world.is_main:
         predictions.begin()
-        parts = build.Parts(config, job.plugins.registry, world)
-        writer = parts.make_one("writer", folder=folder, classes=class_names(config.run))
+        writer = Maker(config, job.plugins.registry, world).make_one("writer", folder=folder, classes=class_names(config.run))
     world.barrier()  # the folder is there
     fill_part(job, world, predictor, predictions)
     world.barrier()  # all parts are there
