@@ -174,7 +174,8 @@ def prefer_faults(run: schema.Run, registry: Registry) -> Iterator[Fault]:
 def parameter_faults(run: schema.Run, reference: Reference, signature: Signature) -> Iterator[Fault]:
     """Unknown keys, wrong types, missing ones."""
     named = reference.named_params(signature)
-    known = [name for name in signature.parameters if name not in NEVER_IN_TOML]
+    never = NEVER_IN_TOML | RUNTIME_VALUES[reference.kind]
+    known = [name for name in signature.parameters if name not in never]
     if isinstance(reference.params, list) and len(reference.params) > len(named):
         yield Fault(reference.params_path, f"takes at most {len(named)} values: {', '.join(known) or 'none'}")
         return
@@ -182,7 +183,7 @@ def parameter_faults(run: schema.Run, reference: Reference, signature: Signature
         path = (*reference.params_path, name if isinstance(reference.params, Mapping) else number)
         if name in known:
             yield from value_faults(value, signature.parameters[name], path)
-        elif name in NEVER_IN_TOML or not signature.takes_any:
+        elif name in never or not signature.takes_any:
             yield Fault(path, unknown_parameter(reference, name, known), at_key=True, meant=closest(name, known))
     missing = signature.required - named.keys() - {closest(name, known) for name in named if name not in known}
     yield from missing_faults(run, reference, missing)

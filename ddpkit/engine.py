@@ -300,8 +300,8 @@ class Engine:
         outputs = self.precision(self.model, images)
         predictions = self.postprocess(outputs)
         with warnings.catch_warnings(action="ignore"):  # a class that these few lack is worth no word
-            for metric in self.metrics.values():
-                metric.update(outputs, predictions, targets)
+            for name, metric in self.metrics.items():
+                metric.rehearse(name, outputs, predictions, targets)
                 metric.value()
 
     def gradients_reduced(self, *, now: bool) -> contextlib.AbstractContextManager[None]:

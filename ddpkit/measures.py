@@ -25,6 +25,13 @@ class Measure:
         given = outputs if self.takes == "logits" else predictions
         self.metric.update(torch.argmax(given, dim=1) if self.takes == "labels" else given, targets)
 
+    def rehearse(self, name: str, outputs: Any, predictions: Any, targets: Any) -> None:
+        """Take in a micro-batch that is forgotten. Raises ValueError, with the metric's name, for what it refuses."""
+        try:
+            self.update(outputs, predictions, targets)
+        except ValueError as error:
+            raise ValueError(f"metric {name!r} refuses this: {error}") from error
+
     def value(self) -> Score:
         """Over all ranks, which must all call this; the metric begins anew."""
         with warnings.catch_warnings():

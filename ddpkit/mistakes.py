@@ -23,15 +23,18 @@ def first_samples(config: Config) -> Iterator[None]:
         raise
 
 
+CHANNELS = """\
+the images have another number of channels than the model takes; 'dataset.config.mode' reads files as grey, "L", or as "RGB" \
+(and NORMALIZE with three means makes three of one)"""
 MISTAKES: Sequence[tuple[str, KeyPath, str]] = (
     ("default_collate|collate takes tensors", ("transform",), "the samples are no tensors; does 'PIL_TO_TENSOR = []' lack?"),
     ("expected scalar type Byte", ("transform",), "the images are integers; does 'CONVERT_IMAGE_DTYPE = [\"float32\"]' lack?"),
-    ("stack expects each tensor to be equal size", ("transform",), "the images differ in size; give them one"),
     (
-        "Given groups=",
-        ("model", "config", "n_channels"),
-        "the images have another number of channels than the model takes (NORMALIZE with three means makes three of one)",
+        "stack expects each tensor to be equal size",
+        ("transform",),
+        "the images differ in size; give them one by 'RESIZE = [H, W]'",
     ),
+    ("Given groups=", ("model", "config", "n_channels"), CHANNELS),
     ("shapes cannot be multiplied", ("model", "config"), "the images have another size than the model takes"),
     (r"Target -?\d+ is out of bounds", ("model", "config", "n_classes"), "there are targets that the model has no output for"),
     (
@@ -43,6 +46,7 @@ MISTAKES: Sequence[tuple[str, KeyPath, str]] = (
     ("the model gave no losses", ("criterion",), "is missing, or the model is to make its losses itself"),
     ("does not require grad", ("criterion",), "the loss depends on no trained parameter"),
     ("compiler|g\\+\\+|Inductor", ("train", "compile"), "torch.compile does not work here; leave it out"),
+    ("^metric '.*' refuses", ("metrics",), "one of them does not fit the predictions, or the targets"),
     ("one element tensors can be converted", ("metrics",), "a metric gives several numbers where one is wanted"),
 )
 """Words of torch (a pattern) for what a config can cause, the key to look at, and what to say."""

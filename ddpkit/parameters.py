@@ -1,7 +1,7 @@
 """Which parameters of a model are trained, and how: `model.freeze`, `optimizer.groups`, weight decay."""
 
 import fnmatch
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -10,7 +10,7 @@ from ddpkit import schema
 from ddpkit.config import Config
 from ddpkit.errors import ConfigError
 from ddpkit.log import LOGGER
-from ddpkit.structure import suggest
+from ddpkit.structure import closest, suggest
 
 GROUP_KEYS = {"learning_rate": "lr"}
 """Keys of `optimizer.groups` that torch calls otherwise."""
@@ -22,12 +22,18 @@ def freeze(model: nn.Module, config: Config) -> None:
     for number, pattern in enumerate(config.run.model.freeze):
         names = fnmatch.filter(parameters, pattern)
         if not names:
-            message = f"no parameter is called like {pattern!r}, {suggest(pattern, parameters)}"
+            message = f"no parameter is called like {pattern!r}, {suggest(pattern, patterns(pattern, parameters))}"
             raise ConfigError([config.problem(("model", "freeze", number), message)])
         for name in names:
             parameters[name].requires_grad = False
     if not any(parameter.requires_grad for parameter in parameters.values()):
         raise ConfigError([config.problem(("model", "freeze"), "leaves nothing to train")])
+
+
+def patterns(given: str, names: Iterable[str]) -> list[str]:
+    """What to suggest in place of a pattern: the names where one is near, else the model's parts."""
+    names = list(names)
+    return names if closest(given, names) else list(dict.fromkeys(f"{name.partition('.')[0]}.*" for name in names))
 
 
 def parameter_groups(model: nn.Module, config: Config) -> list[dict[str, Any]]:
@@ -41,7 +47,8 @@ def parameter_groups(model: nn.Module, config: Config) -> list[dict[str, Any]]:
     for number, group in enumerate(table.groups):
         names = fnmatch.filter(left, group["match"])
         if not names:
-            message = f"no trained parameter that is left is called like {group['match']!r}, {suggest(group['match'], left)}"
+            known = suggest(group["match"], patterns(group["match"], left))
+            message = f"no trained parameter that is left is called like {group['match']!r}, {known}"
             raise ConfigError([config.problem(("train", "optimizer", "groups", number, "match"), message)])
         options = {GROUP_KEYS.get(key, key): value for key, value in group.items() if key != "match"}
         groups.append({"params": [left.pop(name) for name in names], **options})

@@ -114,6 +114,11 @@ def n_classes(run: schema.Run) -> int | None:
     return max(len(run.classes), asked if isinstance(asked, int) else 0) or None
 
 
+def fits(n_named: int, n_outputs: Any) -> bool:
+    """Whether names of classes are as many as the model's outputs, where it tells; one logit tells two classes apart."""
+    return n_outputs in (None, n_named) or (n_named, n_outputs) == (2, 1)
+
+
 def class_names(run: schema.Run) -> list[str]:
     """The names of the classes; missing ones are numbered. Empty when the run names none."""
     n_missing = (n_classes(run) or 0) - len(run.classes) if run.classes else 0

@@ -6,15 +6,14 @@ from pathlib import Path
 
 from ddpkit import local_files, schema
 from ddpkit.errors import KeyPath
-from ddpkit.references import PARTS, WANDB, columns_of
+from ddpkit.references import PARTS, WANDB, columns_of, fits
 from ddpkit.structure import Fault, suggest
 
 
 def warnings_of(run: schema.Run) -> Iterator[Fault]:
     """What is allowed, and may not be meant."""
     n_named, n_outputs = len(run.classes), run.model.config.params.get("n_classes")
-    is_binary = n_named == 2 and n_outputs == 1  # noqa: PLR2004 - one logit tells two classes apart
-    if n_named and n_outputs not in (None, n_named) and not is_binary:
+    if n_named and not fits(n_named, n_outputs):
         message = f"{n_named} classes are named, the model has {n_outputs} outputs; missing names are numbered"
         yield Fault(("classes",), message, at_key=True)
     table = run.train.lr_scheduler

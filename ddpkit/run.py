@@ -131,7 +131,7 @@ def work(job: Job) -> RunResult | None:
         job = settled_together(job, world)
         weights = job.weights or source.best_file(job.config.run)
         if "train" in job.tasks:
-            train.train(job, world)
+            job = train.train(job, world)
         elif "test" in job.tasks:
             test.test(job, world, weights)
         if "predict" in job.tasks and not job.options.dry_run:

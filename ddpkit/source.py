@@ -83,11 +83,13 @@ def weights_file(folder: Path, weights: str) -> Path:
 
 
 def of_run(config: Config, folder: Path) -> Config:
-    """The config with the run's place, and the seed that was drawn for it: its parts are those that were trained with."""
-    run = config.run
-    drawn = recorded(folder).get("seed", run.seed) if run.seed == -1 else run.seed
+    """The config with the run's place, and the seed and names that it found: its parts are those that were trained with."""
+    run, before = config.run, recorded(folder)
+    drawn = before.get("seed", run.seed) if run.seed == -1 else run.seed
+    classes = run.classes or before.get("classes", [])
     with attrs.validators.disabled():  # a folder that was moved may be called anything
-        run = attrs.evolve(run, output_dir=str(folder.parent.parent), task=folder.parent.name, run_id=folder.name, seed=drawn)
+        run = attrs.evolve(run, output_dir=str(folder.parent.parent), task=folder.parent.name, run_id=folder.name)
+        run = attrs.evolve(run, seed=drawn, classes=classes)
     return attrs.evolve(config, run=run)
 
 

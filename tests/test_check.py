@@ -126,7 +126,7 @@ def test_a_batch_that_the_ranks_do_not_divide(blobs, capsys):
             "--set 1: private.wandb: is the logger 'wandb', which 'loggers' names too; keep one",
         ),
         ("valid.every=0", "--set 1: valid.every: must be at least 1, not 0"),
-        ("model.freeze=['nothing.*']", "--set 1: model.freeze[0]: no parameter is called like 'nothing.*', there are: 1.bias,"),
+        ("model.freeze=['nothing.*']", "--set 1: model.freeze[0]: no parameter is called like 'nothing.*', there are: 1.*, 4.*"),
         ("model.freeze=['*']", "--set 1: model.freeze: leaves nothing to train"),
         (
             "train.optimizer.groups=[{match='5.*'}]",
@@ -148,6 +148,10 @@ def test_a_batch_that_the_ranks_do_not_divide(blobs, capsys):
         (
             "train.lr_scheduler={type='plateau', update_policy='step'}",
             "--set 1: train.lr_scheduler.update_policy: a schedule that looks at",
+        ),
+        (
+            "dataset.split.n_samples=30",
+            "--set 1: dataset.split.n_samples: split 'train_valid_test_split' has no such key, there are: group, random_state,",
         ),
         ("private.mode=8", "--set 1: private.mode: 8 is not allowed: 0 or 1 or 2 "),
         ("private.mode=2", "blobs.toml:2:8: task: there is no finished run in "),

@@ -338,6 +338,11 @@ def test_a_run_ends_when_nothing_improves(blobs):
     assert [row["epoch"] for row in rows] == [1, 2, 3, 4]
     assert len(fit(blobs, World(), **still)["rows"]) == 9
 
+    slow = {"train.optimizer": {"type": "sgd", "learning_rate": 1e-6}, "train.epoch": 9}
+    assert len(fit(blobs, World(), **slow, **{"train.early_stopping": {"patience": 3}})["rows"]) == 9
+    rows = fit(blobs, World(), **slow, **{"train.early_stopping": {"patience": 3, "min_delta": 0.01}})["rows"]
+    assert [row["epoch"] for row in rows] == [1, 2, 3, 4]
+
 
 @pytest.mark.parametrize(("monitor", "lower"), [("accuracy", False), ("loss", True), ("cross_entropy", True)])
 def test_best_is_what_the_monitor_says(blobs, monitor, lower):

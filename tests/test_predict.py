@@ -235,6 +235,24 @@ def ddpkit_transforms():
 """
 
 
+def test_classes_without_names_are_called_as_the_data_calls_them(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    small = ["--set", "device=cpu", "--set", "train.epoch=1", "--set", "dataset.config.n=40", "--set", "train.batch_size=16"]
+    Image.new("RGB", (64, 64)).save("a.png")
+    shutil.copy(ROOT / "configs/ddp_example.toml", "x.toml")
+    train = ["--nproc", "1", "--set", "dataloader.num_workers=0", "--set", "private.mode=7", "--set", "predict.input=a.png"]
+
+    assert main(["run", "x.toml", *small, *train, "--limit-batches", "1"]) == 0
+
+    (folder,) = (tmp_path / "runs").glob("*/*")
+    (found,) = predicted(folder)
+    assert {found["name"], *(name for name, _ in found["top"])} <= {"circle", "square", "triangle"}
+    assert (folder / "test_metrics_per_class.csv").read_text().splitlines()[1].startswith("circle,")
+    assert main(["run", "x.toml", "--task", "predict", *small, *train]) == 0
+    assert predicted(folder) == [found]
+    assert load(folder).classes == ["circle", "square", "triangle"]
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_loader_worker_that_dies_is_a_message(mine, images, capsys):
     (mine.parent / "deadly.py").write_text(DEADLY)

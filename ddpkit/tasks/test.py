@@ -27,7 +27,7 @@ def test(job: Job, world: "World", weights: Path) -> None:
     config = job.config
     engine = build.engine(config, job.plugins.registry, world, job.options.limit_batches)
     if engine.test is None:
-        raise ConfigError([config.problem(("dataset", "split"), "leaves no sample to test with")])
+        raise ConfigError([config.problem(("dataset", "split"), "leaves no sample to test with; give the dataset a test part")])
     path = run_folder.path_of(config.run)
     LOGGER.info("test    %s: %d samples", weights, len(engine.test.sampler.indices))
     warn_of_trained(path, engine.test.sampler.indices)

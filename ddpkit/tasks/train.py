@@ -15,7 +15,7 @@ from ddpkit.job import Job
 from ddpkit.protocols import Watcher
 from ddpkit.record import Record
 from ddpkit.recovery import recovering
-from ddpkit.references import class_names
+from ddpkit.references import class_names, fits
 from ddpkit.resume import Origin
 from ddpkit.run_folder import RunFolder
 
@@ -23,15 +23,17 @@ if TYPE_CHECKING:
     from ddpkit.dist import World
 
 
-def train(job: Job, world: "World") -> None:
-    """From the first step, or where the run was, to the end. Every rank must call it."""
-    config, found, origin = job.config, job.plugins, job.origin
-    engine = build.engine(from_checkpoint(config, origin), found.registry, world, job.options.limit_batches)
+def train(job: Job, world: "World") -> Job:
+    """From the first step, or where the run was, to the end. Every rank must call it. Returns the job with its data's names."""
+    found, origin = job.plugins, job.origin
+    engine = build.engine(from_checkpoint(job.config, origin), found.registry, world, job.options.limit_batches)
     if job.options.dry_run:
         engine.set_training()
         engine.train_step(next(engine.steps()))
-        return
+        return job
 
+    job = attrs.evolve(job, config=with_names(job.config, engine))
+    config = job.config
     record, weights = Record.of(config, found, engine, origin), weights_of(config.run)
     with opened(job, environment_of(world, job.options.limit_batches), is_main=world.is_main) as folder:
         world.barrier()  # from here on the folder is there for all
@@ -45,6 +47,16 @@ def train(job: Job, world: "World") -> None:
                     folder.write_test_metrics(test_metrics, class_names(config.run))
         if folder:
             folder.finish({"epoch": engine.progress.epoch, "step": engine.progress.step, "is_over": engine.progress.is_over})
+    return job
+
+
+def with_names(config: Config, engine: Engine) -> Config:
+    """The config with the names of classes that the dataset tells, where it has none and they are as many as the outputs."""
+    names = [str(name) for name in getattr(engine.train.samples.dataset, "classes", [])]
+    if config.run.classes or not fits(len(names), config.run.model.config.params.get("n_classes")):
+        return config
+    with attrs.validators.disabled():
+        return attrs.evolve(config, run=attrs.evolve(config.run, classes=names))
 
 
 def from_checkpoint(config: Config, origin: Origin | None) -> Config:

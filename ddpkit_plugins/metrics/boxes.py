@@ -32,7 +32,9 @@ class BoxPrecision(MeanAveragePrecision):
         self.n_classes = n_classes or 0
 
     def update(self, preds: list[dict[str, Tensor]], target: list[dict[str, Tensor]]) -> None:
-        """Take in a micro-batch. Raises ValueError for a true box of the background."""
+        """Take in a micro-batch. Raises ValueError for what are no boxes, and for a true box of the background."""
+        if not isinstance(preds, list) or not isinstance(target, list):
+            raise ValueError("map is for boxes, of a dataset and 'postprocess = \"detection\"' that give them")  # noqa: TRY004
         if any((image["labels"] < 1).any() for image in target):
             raise ValueError("labels of boxes begin at 1, and there are smaller ones")
         super().update(preds, target)

@@ -37,6 +37,8 @@ class OfClasses(Metric):
 
     def update(self, predictions: Tensor, targets: Tensor) -> None:
         """Take in a micro-batch. Raises ValueError for what does not fit."""
+        if not isinstance(predictions, Tensor):
+            raise ValueError("metrics of classes want tensors, and these are boxes; 'map' is for boxes")  # noqa: TRY004
         if predictions.ndim < BINARY or predictions.shape[1] != self.n_classes:
             raise ValueError(f"metrics want a probability for each of {self.n_classes} classes, got {list(predictions.shape)}")
         if are_labels(predictions, targets):
