@@ -166,6 +166,36 @@ def test_history_has_the_rate_of_each_epoch(blobs):
     )
 
 
+def test_a_warm_up_of_the_file_reaches_the_rates(blobs):
+    rising = {"type": "constant", "warmup": 2, "warmup_lr": 0.01}
+    rows = fit(blobs, World(), **{"train.epoch": 3, "train.lr_scheduler": rising})["rows"]
+
+    rates = [row["learning_rate"] for row in rows]
+    assert 0.01 <= rates[0] < rates[1] <= rates[2] == 0.1
+
+
+def test_an_evaluation_has_the_precision_of_training_and_changes_nothing(blobs):
+    engine = built(blobs, **{"train.scaler.compute_type": "bfloat16", "model.name": "convnet"})
+    before = {name: tensor.clone() for name, tensor in engine.model.state_dict().items()}
+    seen = []
+    engine.model.register_forward_hook(lambda model, given, outputs: seen.append((outputs.dtype, model.training)))
+
+    engine.evaluate(engine.model, engine.valid)
+
+    assert set(seen) == {(torch.bfloat16, False)}
+    assert all(torch.equal(tensor, before[name]) for name, tensor in engine.model.state_dict().items())
+
+
+def test_the_loss_of_a_split_is_the_mean_over_its_samples(blobs):
+    engine = built(blobs, **{"valid.batch_size": 4, "dataset.split": {"train": 34 / 40, "valid": 6 / 40}})
+    images, targets = engine.valid.sample(6)
+    with torch.no_grad():
+        each = torch.nn.functional.cross_entropy(engine.model.eval()(images).double(), targets, reduction="none")
+
+    assert engine.evaluate(engine.model, engine.valid)["loss"] == pytest.approx(each.mean().item(), rel=1e-5)
+    assert abs((each[:4].mean() + each[4:].mean()).item() / 2 - each.mean().item()) > 1e-4  # else this test shows nothing
+
+
 def test_the_best_weights_are_tested_not_the_last(blobs):
     wild = {"train.optimizer.learning_rate": 3.0, "train.epoch": 3}
     engine = build.engine(config.load(blobs, config.named_overrides(wild)), plugins.load().registry, World())
