@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 import attrs
 from torch import Tensor
 
+from ddpkit.errors import refusals
+
 Criterion = Callable[[Any, Any], Tensor]
 Number = TypeVar("Number", float, Tensor)
 
@@ -54,6 +56,14 @@ class Criteria:
     def __call__(self, outputs: Any, targets: Any) -> list[Tensor]:
         """The terms, unweighted: T scalars."""
         return [term.criterion(outputs, targets) for term in self.terms]
+
+    def rehearse(self, outputs: Any, targets: Any) -> list[Tensor]:
+        """The same, with the name of a term in the ValueError for what it refuses."""
+        found = []
+        for term in self.terms:
+            with refusals(f"criterion {term.key!r}"):
+                found.append(term.criterion(outputs, targets))
+        return found
 
     def loss(self, values: Iterable[Number]) -> Number:
         """What to minimise, from the unweighted terms. A weight of 1 costs nothing."""

@@ -27,7 +27,7 @@ from ddpkit.batchnorm import Counted
 from ddpkit.checkpoint.weights import WeightsFolder
 from ddpkit.criteria import Criteria
 from ddpkit.dist import World
-from ddpkit.errors import NonFiniteError
+from ddpkit.errors import NonFiniteError, refusals
 from ddpkit.loader import Batch, Batches
 from ddpkit.measures import Measure
 from ddpkit.nested import tensors_in
@@ -291,14 +291,15 @@ class Engine:
         outputs = self.precision(self.model, *self.criteria.inputs(images, targets))
         self.criteria = self.criteria.found_in(outputs)
         self.tally = Tally(self.zeros(self.criteria))
-        backward(self.criteria.loss(self.criteria(outputs, targets)))
+        backward(self.criteria.loss(self.criteria.rehearse(outputs, targets)))
 
     def rehearse_evaluation(self) -> None:
         """A forward and the metrics."""
         images, targets = self.train.sample(REHEARSED)
         self.model.eval()
         outputs = self.precision(self.model, images)
-        predictions = self.postprocess(outputs)
+        with refusals("the postprocess"):
+            predictions = self.postprocess(outputs)
         with warnings.catch_warnings(action="ignore"):  # a class that these few lack is worth no word
             for name, metric in self.metrics.items():
                 metric.rehearse(name, outputs, predictions, targets)

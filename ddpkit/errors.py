@@ -13,9 +13,10 @@
 Anything else that escapes is a bug and keeps its traceback.
 """
 
+import contextlib
 import enum
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import attrs
 
@@ -124,6 +125,15 @@ class RankError(DdpkitError):
     def __init__(self, report: str, exit_code: int = ExitCode.FAILED) -> None:
         super().__init__(report)
         self.exit_code = exit_code
+
+
+@contextlib.contextmanager
+def refusals(who: str) -> Iterator[None]:
+    """What a component refuses (its ValueError) is said to be of it."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{who} refuses this: {error}") from error
 
 
 def shown(path: KeyPath) -> str:

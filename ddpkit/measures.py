@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from ddpkit.errors import refusals
 from ddpkit.score import Score
 
 
@@ -27,10 +28,8 @@ class Measure:
 
     def rehearse(self, name: str, outputs: Any, predictions: Any, targets: Any) -> None:
         """Take in a micro-batch that is forgotten. Raises ValueError, with the metric's name, for what it refuses."""
-        try:
+        with refusals(f"metric {name!r}"):
             self.update(outputs, predictions, targets)
-        except ValueError as error:
-            raise ValueError(f"metric {name!r} refuses this: {error}") from error
 
     def value(self) -> Score:
         """Over all ranks, which must all call this; the metric begins anew."""

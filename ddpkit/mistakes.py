@@ -46,6 +46,8 @@ MISTAKES: Sequence[tuple[str, KeyPath, str]] = (
     ("the model gave no losses", ("criterion",), "is missing, or the model is to make its losses itself"),
     ("does not require grad", ("criterion",), "the loss depends on no trained parameter"),
     ("compiler|g\\+\\+|Inductor", ("train", "compile"), "torch.compile does not work here; leave it out"),
+    ("^criterion '.*' refuses", ("criterion",), "one of them does not fit the model's outputs, or the targets"),
+    ("^the postprocess refuses", ("postprocess",), "does not fit the model's outputs"),
     ("^metric '.*' refuses", ("metrics",), "one of them does not fit the predictions, or the targets"),
     ("one element tensors can be converted", ("metrics",), "a metric gives several numbers where one is wanted"),
 )

@@ -29,7 +29,7 @@ def ddpkit_postprocesses() -> Iterator[Component]:
 
 def classification() -> "Callable[[Tensor], Tensor]":
     """Logits [B, C] to probabilities [B, C] by softmax; one logit [B, 1] to those of two classes [B, 2] by sigmoid."""
-    return probabilities
+    return of_samples
 
 
 def binary_segmentation() -> "Callable[[Tensor], Tensor]":
@@ -71,7 +71,14 @@ def detection(
     if image_size is not None and (len(image_size) != 2 or min(image_size) < 1):  # noqa: PLR2004 - height and width
         raise ValueError(f"image_size is [height, width], got {image_size}")
     best = partial(best_boxes, least=score_threshold, n=max_detections, overlap=nms_threshold, size=image_size)
-    return lambda outputs: [best(found) for found in outputs]
+    return lambda outputs: [best(found) for found in detections(outputs)]
+
+
+def detections(outputs: "Images") -> "Images":
+    """The outputs. Raises ValueError for what holds no boxes."""
+    if not all(isinstance(found, Mapping) and {"boxes", "scores", "labels"} <= found.keys() for found in outputs):
+        raise ValueError("it takes a detector's outputs, boxes with scores and labels, which the model does not give")
+    return outputs
 
 
 def best_boxes(
@@ -90,6 +97,11 @@ def best_boxes(
     return {key: value[kept[:n]] for key, value in {**found, "boxes": boxes}.items()}
 
 
+def of_samples(outputs: "Tensor") -> "Tensor":
+    """Of each class of a sample. Raises ValueError for other outputs, as those of each pixel."""
+    return probabilities(logits(outputs, lambda shape: len(shape) == 2, "logits [B, C]; pixels want 'segmentation'"))  # noqa: PLR2004
+
+
 def probabilities(outputs: "Tensor") -> "Tensor":
     """Of each class: float [B, C, ...] in 0..1; one logit is that of the second of two classes."""
     import torch  # noqa: PLC0415
@@ -102,18 +114,24 @@ def probabilities(outputs: "Tensor") -> "Tensor":
 
 def of_two(outputs: "Tensor") -> "Tensor":
     """Of each of two classes. Raises ValueError for more logits."""
-    if outputs.shape[1] > BINARY:
-        raise ValueError(f"binary_segmentation takes one or two logits a pixel ('segmentation' more), got {outputs.shape[1]}")
-    return probabilities(outputs)
+    wanted = "one or two logits a pixel [B, C, H, W]; 'segmentation' takes more"
+    return probabilities(logits(outputs, lambda shape: len(shape) > BINARY >= shape[1], wanted))
 
 
 def of_classes(outputs: "Tensor") -> "Tensor":
     """Of each class. Raises ValueError for a single logit, whose softmax is always 1."""
-    if outputs.shape[1] < BINARY:
-        raise ValueError(f"segmentation takes a logit a class ('binary_segmentation' one alone), got {outputs.shape[1]}")
-    return outputs.softmax(dim=1)
+    wanted = "logits of two classes or more a pixel [B, C, H, W]; 'binary_segmentation' takes one"
+    return logits(outputs, lambda shape: len(shape) > BINARY <= shape[1], wanted).softmax(dim=1)
 
 
 def of_labels(outputs: "Tensor") -> "Tensor":
-    """Of each label by itself."""
-    return outputs.sigmoid()
+    """Of each label by itself. Raises ValueError for what are no logits."""
+    return logits(outputs, lambda shape: len(shape) > 1, "logits [B, C] or of each pixel").sigmoid()
+
+
+def logits(outputs: "Tensor", fits: "Callable[[Sequence[int]], bool]", wanted: str) -> "Tensor":
+    """The outputs. Raises ValueError for those whose shape does not fit, or that have none, as a detector's."""
+    shape = getattr(outputs, "shape", None)
+    if shape is None or not fits(shape):
+        raise ValueError(f"it takes {wanted}; got {type(outputs).__name__ if shape is None else list(shape)}")
+    return outputs

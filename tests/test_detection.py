@@ -162,6 +162,8 @@ MISTAKES = {
     "a criterion beside a model that wants targets": (BLOBS, {"model.name": "mute"}, "criterion: is too much: the model takes targets"),
     "no criterion": (BLOBS, {"criterion": []}, "criterion: is missing: the model takes images alone"),
     "no losses": (BLOBS, {"criterion": [], "model.name": "mute"}, "criterion: is missing, or the model is to make its losses itself (the model gave no losses in training, but Tensor)"),
+    "a criterion of masks": (BLOBS, {"criterion": [{"type": "dice"}]}, "criterion: one of them does not fit the model's outputs, or the targets (criterion 'dice' refuses this: an overlap is of masks; got outputs ["),
+    "a postprocess of classes": (SHAPES, {"postprocess": "classification"}, "postprocess: does not fit the model's outputs (the postprocess refuses this: it takes logits [B, C]; pixels want 'segmentation'; got list)"),
     "a metric of classes": (SHAPES, {"metrics": ["accuracy"]}, "metrics: one of them does not fit the predictions, or the targets (metric 'accuracy' refuses this: metrics of classes want"),
     "a metric of boxes": (BLOBS, {"metrics": ["map"]}, "(metric 'map' refuses this: map is for boxes, of a dataset and 'postprocess"),
     "nothing to judge by": (SHAPES, {"metrics": []}, "metrics: a model that makes its losses itself has none in evaluation; name a metric"),

@@ -19,7 +19,6 @@ class CrossEntropy(nn.Module):
     micro-batches that hold unlike targets give a slightly other gradient than one batch of all.
 
     Args:
-        n_classes: How many there are, to check `weight` by; given by the run.
         label_smoothing: 0..1, how much of each target is spread over all classes (Szegedy et al. 2016, "Rethinking the
             Inception architecture").
         weight: One number a class, 0 or more.
@@ -28,7 +27,6 @@ class CrossEntropy(nn.Module):
 
     def __init__(
         self,
-        n_classes: int | None = None,
         label_smoothing: float = 0.0,
         weight: list[float] | None = None,
         ignore_index: int = -100,
@@ -36,8 +34,8 @@ class CrossEntropy(nn.Module):
         super().__init__()
         if not 0 <= label_smoothing <= 1:
             raise ValueError(f"label_smoothing is between 0 and 1, got {label_smoothing}")
-        if weight is not None and (len(weight) != (n_classes or len(weight)) or not min(weight, default=-1) >= 0):
-            raise ValueError(f"weight holds one number a class, 0 or more, for {n_classes} classes; got {weight}")
+        if weight is not None and not min(weight, default=-1) >= 0:
+            raise ValueError(f"weight holds one number a class, 0 or more; got {weight}")
         self.weight: Tensor | None
         self.register_buffer("weight", None if weight is None else torch.tensor(weight))
         self.ignore_index, self.label_smoothing = ignore_index, label_smoothing
@@ -46,7 +44,7 @@ class CrossEntropy(nn.Module):
         """Logits [B, C, ...] and targets to a scalar."""
         as_probabilities = targets.is_floating_point() and targets.shape == outputs.shape
         wanted = targets if as_probabilities else class_indices(outputs, targets)
-        weight = None if self.weight is None else self.weight.to(outputs.dtype)
+        weight = None if self.weight is None else one_an_output("weight", self.weight, outputs)
         return functional.cross_entropy(
             outputs, wanted, weight, ignore_index=self.ignore_index, label_smoothing=self.label_smoothing
         )
@@ -59,26 +57,24 @@ class BinaryCrossEntropy(nn.Module):
     given or not; or one a class (multi-label), logits and targets [B, C, ...].
 
     Args:
-        n_classes: How many labels there are, to check `pos_weight` by; given by the run.
         pos_weight: How much a positive counts, negatives count 1; one number, or one a label.
     """
 
-    def __init__(self, n_classes: int | None = None, pos_weight: float | list[float] | None = None) -> None:
+    def __init__(self, pos_weight: float | list[float] | None = None) -> None:
         super().__init__()
         weights = pos_weight if isinstance(pos_weight, list) else [1.0 if pos_weight is None else pos_weight]
         if not min(weights, default=0) > 0:
             raise ValueError(f"pos_weight is above 0, got {pos_weight}")
-        if isinstance(pos_weight, list) and len(weights) != (n_classes or len(weights)):
-            raise ValueError(f"pos_weight holds one number a label, for {n_classes} labels; got {pos_weight}")
         self.pos_weight: Tensor | None
-        self.register_buffer("pos_weight", None if pos_weight is None else torch.tensor(weights))
+        self.register_buffer("pos_weight", None if pos_weight is None else torch.tensor(pos_weight))
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Logits and targets to a scalar."""
         if targets.device.type == "cpu":  # a GPU would be waited for
             refuse_above(1, targets)
-        weight = None if self.pos_weight is None else self.pos_weight.to(outputs.dtype)
-        if weight is not None and len(weight) > 1:
+        weight = self.pos_weight
+        if weight is not None:
+            weight = weight.to(outputs.dtype) if weight.ndim == 0 else one_an_output("pos_weight", weight, outputs)
             weight = weight.view(-1, *[1] * (outputs.ndim - 2))  # [C, 1, ...]
         return functional.binary_cross_entropy_with_logits(outputs, numbers(outputs, targets), pos_weight=weight)
 
@@ -105,6 +101,14 @@ class KullbackLeibler(nn.Module):
             refuse_no_distribution(targets)
         divergence = functional.kl_div(outputs.log_softmax(dim=1), targets.to(outputs.dtype), reduction="none")
         return divergence.sum(dim=1).mean()
+
+
+def one_an_output(name: str, weights: Tensor, outputs: Tensor) -> Tensor:
+    """Weights [C] in the dtype of the outputs [B, C, ...]; [B] is one output. Raises ValueError for another number."""
+    n_outputs = 1 if outputs.ndim == 1 else outputs.shape[1]
+    if len(weights) != n_outputs:
+        raise ValueError(f"{name} holds one number an output of the model, of which there are {n_outputs}; got {len(weights)}")
+    return weights.to(outputs.dtype)
 
 
 def refuse_no_distribution(targets: Tensor) -> None:

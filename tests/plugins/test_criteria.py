@@ -35,7 +35,7 @@ def test_cross_entropy_weighs_classes_and_passes_over_ignored_pixels():
 
     chosen = -LOGITS.log_softmax(dim=1).gather(1, MASKS[:, None])[:, 0][kept]
     weights = weight[masks[kept]]
-    loss = CrossEntropy(n_classes=3, weight=[1.0, 2.0, 0.5], ignore_index=255)
+    loss = CrossEntropy(weight=[1.0, 2.0, 0.5], ignore_index=255)
     exactly(loss(LOGITS, masks.byte()), (weights * chosen).sum() / weights.sum())
 
 
@@ -64,7 +64,13 @@ def test_bce_weighs_the_positives_of_each_label():
     positive = 1 / (1 + torch.exp(-LOGITS))
 
     wanted = -(weights * targets * positive.log() + (1 - targets) * (1 - positive).log()).mean()
-    exactly(BinaryCrossEntropy(n_classes=3, pos_weight=[3.0, 1.0, 0.5])(LOGITS, targets), wanted)
+    exactly(BinaryCrossEntropy(pos_weight=[3.0, 1.0, 0.5])(LOGITS, targets), wanted)
+
+
+def test_bce_of_one_logit_takes_its_weight_as_a_list_too():
+    logits, targets = LOGITS[:, :1], (MASKS[:, None] == 1).double()
+
+    exactly(BinaryCrossEntropy(pos_weight=[3.0])(logits, targets), BinaryCrossEntropy(pos_weight=3.0)(logits, targets))
 
 
 def test_label_smoothing_spreads_a_share_of_each_target():
@@ -223,9 +229,12 @@ def test_regressions_are_means_over_elements(criterion, formula):
         (Dice(), torch.zeros(1, 1, 2, 1), torch.tensor([[[0], [255]]])),
         (Dice(), torch.zeros(1, 3, 2, 1), torch.tensor([[[0], [3]]])),
         (MeanSquaredError(), torch.zeros(4, 2), torch.zeros(4)),
+        (CrossEntropy(weight=[1.0, 2.0]), torch.zeros(2, 3), torch.tensor([0, 2])),
+        (BinaryCrossEntropy(pos_weight=[1.0, 2.0]), torch.zeros(2, 1), torch.zeros(2)),
+        (BinaryCrossEntropy(pos_weight=[1.0, 2.0]), torch.zeros(2), torch.zeros(2)),
     ],
 )
-def test_targets_that_do_not_fit_are_refused(criterion, outputs, targets):
+def test_outputs_and_targets_that_do_not_fit_are_refused(criterion, outputs, targets):
     with pytest.raises(ValueError, match="got"):
         criterion(outputs, targets)
 
@@ -238,12 +247,10 @@ def test_focal_refuses_to_weigh_positives_of_several_classes():
 @pytest.mark.parametrize(
     ("make", "params", "message"),
     [
-        (CrossEntropy, {"weight": [1.0, 2.0], "n_classes": 3}, "for 3 classes; got"),
         (CrossEntropy, {"weight": [1.0, -2.0]}, "0 or more"),
         (CrossEntropy, {"weight": []}, "one number a class"),
         (BinaryCrossEntropy, {"pos_weight": 0.0}, "above 0, got 0"),
         (BinaryCrossEntropy, {"pos_weight": []}, "above 0, got"),
-        (BinaryCrossEntropy, {"pos_weight": [1.0, 2.0], "n_classes": 3}, "for 3 labels; got"),
         (Focal, {"gamma": 0.5}, "0, or 1 or more, got 0.5"),
         (Focal, {"alpha": 25.0}, "between 0 and 1, got 25"),
         (Dice, {"smooth": 0.0}, "smooth is above 0"),

@@ -1,11 +1,19 @@
 """Outputs to probabilities, and boxes to fewer."""
 
+import re
+
 import pytest
 import torch
 
 from ddpkit_plugins.postprocesses import binary_segmentation, classification, detection, multilabel, segmentation
 
 LOGITS = torch.randn(2, 3, 4, 5, dtype=torch.float64)
+FOUND = {
+    "boxes": torch.tensor([[0.0, 0, 10, 10], [1, 0, 11, 10], [1, 0, 11, 10], [30, 30, 70, 50]]),
+    "scores": torch.tensor([0.5, 0.9, 0.4, 0.7]),
+    "labels": torch.tensor([1, 1, 2, 1]),
+    "masks": torch.arange(4)[:, None, None, None],
+}
 
 
 def test_one_logit_a_pixel_is_the_foreground():
@@ -37,18 +45,22 @@ def test_labels_are_judged_each_by_itself():
     torch.testing.assert_close(multilabel()(LOGITS), 1 / (1 + torch.exp(-LOGITS)))
 
 
-@pytest.mark.parametrize(("make", "n_classes"), [(binary_segmentation, 3), (segmentation, 1)])
-def test_outputs_of_another_kind_are_refused(make, n_classes):
-    with pytest.raises(ValueError, match=f"got {n_classes}"):
-        make()(LOGITS[:, :n_classes])
-
-
-FOUND = {
-    "boxes": torch.tensor([[0.0, 0, 10, 10], [1, 0, 11, 10], [1, 0, 11, 10], [30, 30, 70, 50]]),
-    "scores": torch.tensor([0.5, 0.9, 0.4, 0.7]),
-    "labels": torch.tensor([1, 1, 2, 1]),
-    "masks": torch.arange(4)[:, None, None, None],
-}
+@pytest.mark.parametrize(
+    ("make", "outputs", "message"),
+    [
+        (binary_segmentation, LOGITS, "'segmentation' takes more; got [2, 3, 4, 5]"),
+        (binary_segmentation, LOGITS[..., 0, 0], "got [2, 3]"),
+        (segmentation, LOGITS[:, :1], "'binary_segmentation' takes one; got [2, 1, 4, 5]"),
+        (segmentation, LOGITS[..., 0, 0], "got [2, 3]"),
+        (classification, LOGITS, "pixels want 'segmentation'; got [2, 3, 4, 5]"),
+        (classification, [FOUND], "got list"),
+        (multilabel, LOGITS[:, 0, 0, 0], "got [2]"),
+        (detection, LOGITS, "boxes with scores and labels, which the model does not give"),
+    ],
+)
+def test_outputs_of_another_kind_are_refused(make, outputs, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        make()(outputs)
 
 
 @pytest.mark.parametrize(
