@@ -7,6 +7,7 @@ from ddpkit.errors import ConfigError, DdpkitError, ExitCode, PluginError, RankE
 from ddpkit.hookspecs import Component, hookimpl
 
 if TYPE_CHECKING:
+    from ddpkit.channels import for_channels
     from ddpkit.images import open_image
     from ddpkit.predictor import load
     from ddpkit.run import run
@@ -22,13 +23,19 @@ __all__ = [
     "PluginError",
     "RankError",
     "RunResult",
+    "for_channels",
     "hookimpl",
     "load",
     "open_image",
     "run",
 ]
 
-ELSEWHERE = {"RunResult": "ddpkit.run_folder", "load": "ddpkit.predictor", "open_image": "ddpkit.images"}
+ELSEWHERE = {
+    "RunResult": "ddpkit.run_folder",
+    "for_channels": "ddpkit.channels",
+    "load": "ddpkit.predictor",
+    "open_image": "ddpkit.images",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,17 +1,16 @@
 """Weights that a new run begins with (`model.pretrained`): what of a file fits the model, and what is said of the rest."""
 
 import itertools
-import pickle
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 from torch.nn.parameter import is_lazy
 
+from ddpkit.channels import for_channels
 from ddpkit.config import Config
 from ddpkit.errors import ConfigError
 from ddpkit.log import LOGGER
@@ -64,11 +63,11 @@ def read(file: Path) -> State:
     """The tensors of a safetensors file, or of one of torch's, by name. Nothing in it is run. Raises ValueError."""
     try:
         found = load_file(file) if file.suffix == ".safetensors" else torch.load(file, map_location="cpu", weights_only=True)
-    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError, SafetensorError) as error:
+    except Exception as error:  # the unpickler meets any bytes, and raises what comes of them
         reason = str(error).partition("\n")[0]
         raise ValueError(f"cannot be read as weights (safetensors, or tensors alone as torch saves them): {reason}") from error
     state = next((found[key] for key in KEYS if key in found), found) if isinstance(found, Mapping) else found
-    if not isinstance(state, dict) or not all(isinstance(each, Tensor) for each in state.values()):
+    if not isinstance(state, dict) or not all(isinstance(key, str) and isinstance(each, Tensor) for key, each in state.items()):
         raise ValueError("holds no tensors by name; give a state dict, by itself or under 'state_dict' or 'model'")
     return state
 
@@ -76,13 +75,15 @@ def read(file: Path) -> State:
 def take(model: nn.Module, state: State) -> list[str]:
     """Load the tensors into the model; `state` loses its heads. Returns what is to be said of what did not fit.
 
-    Heads, which differ in the number of their outputs alone, begin anew. So does a part of the model (names that are
-    alike up to their first dot) of which the file has nothing, and what the model has nothing of is left out. Raises
-    ValueError for all else, after which the model is of no more use.
+    A first convolution for images of another number of channels is summed or repeated over them. Heads, which differ in the
+    number of their outputs alone, begin anew. So does a part of the model (names that are alike up to their first dot) of
+    which the file has nothing, and what the model has nothing of is left out. Raises ValueError for all else, after which
+    the model is of no more use.
     """
     wanted = model.state_dict()
     without_prefixes(state, wanted)
     shared = set(map(part, state)) & set(map(part, wanted))
+    adapted = with_channels(state, wanted, model)
     heads = without_heads(state, wanted)
     result = model.load_state_dict(state, strict=False)
     missing = [name for name in result.missing_keys if name not in heads and not is_tied(name, state, wanted)]
@@ -93,7 +94,20 @@ def take(model: nn.Module, state: State) -> list[str]:
         "begin anew, the file has no such part": missing,
         "are left out, the model has no such part": result.unexpected_keys,
     }
-    return [f"{listed(names)} {what}" for what, names in notes.items() if names]
+    return adapted + [f"{listed(names)} {what}" for what, names in notes.items() if names]
+
+
+def with_channels(state: State, wanted: State, model: nn.Module) -> list[str]:
+    """Fit the first convolution in `state` to the channels of the model's images; returns what is to be said of it."""
+    first = next((f"{name}.weight" for name, each in model.named_modules() if isinstance(each, nn.Conv2d)), "")
+    there, here = state.get(first), wanted.get(first)
+    if there is None or here is None or there.ndim != here.ndim or there.shape[1] == here.shape[1]:
+        return []
+    fitted = for_channels(there, here.shape[1])
+    if fitted.shape != here.shape:
+        return []
+    state[first] = fitted
+    return [f"{first} ({sizes(there, here)}) is summed or repeated, for images of another number of channels"]
 
 
 def without_heads(state: State, wanted: State) -> dict[str, str]:

@@ -134,8 +134,10 @@ class Model:
     continue_ext_checkpoint: str = key("Deprecated: state is one checkpoint.", "已弃用：状态只有一个检查点。", "")
     pretrained: str = key(
         "File of weights to start a new run from: safetensors, or tensors alone as torch saves them. A head with another number"
-        " of outputs begins anew, what else does not fit is refused.",
-        "新运行起始所用的权重文件：safetensors，或 torch 保存的纯张量文件。输出数不同的头重新初始化，其余不匹配则报错。",
+        " of outputs begins anew, a first convolution of another number of channels is summed or repeated, what else does not fit"
+        " is refused.",
+        "新运行起始所用的权重文件：safetensors，或 torch 保存的纯张量文件。输出数不同的头重新初始化，通道数不同的首个卷积"
+        "按通道求和或重复，其余不匹配则报错。",
         "",
     )
     freeze: list[str] = key("Patterns of parameter names that are not trained.", "不参与训练的参数名模式。", a_list())

@@ -11,7 +11,7 @@ from torch import nn
 from torchvision import models
 from worlds import fit
 
-from ddpkit import build, config, plugins
+from ddpkit import build, config, for_channels, plugins
 from ddpkit.cli import main
 from ddpkit.dist import World
 from ddpkit.pretrained import read, take
@@ -20,9 +20,9 @@ from ddpkit.pretrained import read, take
 class Net(nn.Module):
     """A body, maybe an auxiliary part, and a head."""
 
-    def __init__(self, n_classes=2, width=4, *, auxiliary=False, deeper=False, head=True):
+    def __init__(self, n_classes=2, width=4, n_channels=3, *, auxiliary=False, deeper=False, head=True):
         super().__init__()
-        layers = [nn.Conv2d(3, width, 3), nn.BatchNorm2d(width), *([nn.Conv2d(width, width, 1)] if deeper else [])]
+        layers = [nn.Conv2d(n_channels, width, 3), nn.BatchNorm2d(width), *([nn.Conv2d(width, width, 1)] if deeper else [])]
         self.body = nn.Sequential(*layers)
         if auxiliary:
             self.auxiliary = nn.Linear(width, 2)
@@ -53,6 +53,15 @@ def test_a_head_begins_anew_and_whole_parts_may_lack_and_both_are_said(there, he
 
     assert take(here, dict(state)) == said
     assert same(state, here, but=fresh)
+
+
+@pytest.mark.parametrize(("there", "here"), [(3, 1), (3, 4), (1, 3)])
+def test_a_first_convolution_is_fitted_to_the_channels_of_the_images_and_it_is_said(there, here):
+    state, model = Net(n_channels=there).state_dict(), Net(n_channels=here)
+
+    said = f"body.0.weight ([4, {there}, 3, 3] there, [4, {here}, 3, 3] here) is summed or repeated,"
+    assert take(model, dict(state))[0].startswith(said)
+    assert same(state | {"body.0.weight": for_channels(state["body.0.weight"], here)}, model)
 
 
 @pytest.mark.parametrize(
@@ -108,10 +117,12 @@ class Trap:
         ("w.safetensors", b"no weights", "cannot be read as weights"),
         ("w.pt", b"no weights", "cannot be read as weights"),
         ("w.pt", b"", "cannot be read as weights"),
+        ("w.pt", b"hello world", "cannot be read as weights"),
         ("w.pt", Trap(), "cannot be read as weights"),
         ("w.pt", Net(), "cannot be read as weights"),
         ("w.pt", [torch.zeros(2)], "holds no tensors by name; give a state dict, by itself or under 'state_dict' or 'model'"),
         ("w.pt", {"epoch": 3}, "holds no tensors by name"),
+        ("w.pt", {1: torch.zeros(2)}, "holds no tensors by name"),
         ("w.pt", {}, "has nothing that fits"),
     ],
 )

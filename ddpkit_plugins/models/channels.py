@@ -1,10 +1,11 @@
 """Images of another number of channels than the three that torchvision's models are made for."""
 
-import math
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
+
+from ddpkit import for_channels
 
 RGB = 3
 
@@ -24,18 +25,6 @@ def replace_first_convolution(model: Any, n_channels: int, *, keep_weights: bool
     if isinstance(scaling, GeneralizedRCNNTransform):  # a detector normalises its images itself
         scaling.image_mean = of_channels(scaling.image_mean, n_channels)
         scaling.image_std = of_channels(scaling.image_std, n_channels)
-
-
-def for_channels(weight: Tensor, n_channels: int) -> Tensor:
-    """The weights [O, 3, H, W] of a first convolution as [O, n_channels, H, W].
-
-    Summed for one channel: a grey image then gives what it gives as red, green and blue. Else repeated in order and
-    scaled by 3 / n_channels, so that the sum over channels stays about as large. As timm does.
-    """
-    if n_channels == 1:
-        return weight.sum(dim=1, keepdim=True)
-    repeated = weight.repeat(1, math.ceil(n_channels / RGB), 1, 1)[:, :n_channels]
-    return repeated * (RGB / n_channels)
 
 
 def of_channels(values: list[float], n_channels: int) -> list[float]:
