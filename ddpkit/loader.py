@@ -101,6 +101,11 @@ class KeyedDataset:
         file = f" ({shown(files[key[1]][0])})" if isinstance(files, list) else ""
         return f"{self.part} sample {key[1]}{file}"
 
+    def listed(self, indices: Sequence[int]) -> list[str] | list[int]:
+        """These samples for a record: the names of their files where the dataset tells (`groups`), else their numbers."""
+        names = (getattr(self.dataset, "groups", None) or {}).get("file", [])
+        return [names[index] for index in indices] if names and len(set(names)) == len(names) else list(indices)
+
     def odd_one(self, keys: Sequence[Key], samples: Sequence[tuple[Any, Any]]) -> str:
         """Which sample of a micro-batch is first unlike the one before the others, and in what."""
         kinds = [" with ".join(map(kind, sample)) for sample in samples]

@@ -94,9 +94,9 @@ class RunFolder:
         self.write_json("environment.json", versions() | {"seed": config.run.seed} | dict(environment))
 
     def write_split(self, parts: Mapping[str, "Batches | None"]) -> None:
-        """The indices of each part."""
-        indices = {part: list(batches.sampler.indices) if batches else [] for part, batches in parts.items()}
-        self.write(SPLIT, json.dumps(indices) + "\n")
+        """The samples of each part."""
+        listed = {part: batches.samples.listed(batches.sampler.indices) if batches else [] for part, batches in parts.items()}
+        self.write(SPLIT, json.dumps(listed) + "\n")
 
     def write(self, name: str, text: str) -> None:
         """A text file: the old one, or the new one."""

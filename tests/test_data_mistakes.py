@@ -128,13 +128,14 @@ def test_the_split_is_the_same_whoever_makes_it(toml):
 
 def test_the_record_of_a_split_can_be_given_to_the_next_run(toml):
     split = {"train": [5, 3, 9, 1], "valid": [0], "test": [15, 14]}
-    (toml.parent / "data/split.json").write_text(json.dumps(split))
+    files = engine_of(toml).train.samples.dataset.groups["file"]
+    names = {part: [files[index] for index in indices] for part, indices in split.items()}
+    options = ["--set", "dataset.split={ type = 'predefined', file = 'split.json' }"]
 
-    assert (
-        main(["run", str(toml), "--set", "dataset.split={ type = 'predefined', file = 'split.json' }", "--set", "run_id=a"]) == 0
-    )
-
-    assert json.loads((toml.parent / "runs/default/a/split.json").read_text()) == split
+    for run_id, given in [("a", split), ("b", names)]:
+        (toml.parent / "data/split.json").write_text(json.dumps(given))
+        assert main(["run", str(toml), *options, "--set", f"run_id={run_id}"]) == 0
+        assert json.loads((toml.parent / f"runs/default/{run_id}/split.json").read_text()) == names
 
 
 @pytest.mark.parametrize(
@@ -148,7 +149,7 @@ def test_the_record_of_a_split_can_be_given_to_the_next_run(toml):
         (["dataset.split={ type = 'kfold', n_splits = 17 }"], "n_splits is 2 to the 16 samples, fold 0 to n_splits - 1; got 17 and 0"),
         (["dataset.split={ type = 'kfold', group = 'patient' }"], "group is a column (file) or a pattern"),
         (["dataset.split={ type = 'predefined' }"], "leaves no sample to train with"),
-        (["dataset.split={ type = 'predefined', file = 'x.json' }"], "data/x.json cannot be read as JSON"),
+        (["dataset.split={ type = 'predefined', file = 'x.json' }"], "data/x.json cannot be read: No such file"),
         (["dataset.split.stratify=true"], "stratify needs a dataset whose 'targets' are one class a sample"),
         (["dataset.split.random_state=-1"], "random_state is 0 or more, got -1"),
         (["dataset.config={ max_samples = 0 }"], "max_samples is at least 1, got 0"),

@@ -30,7 +30,7 @@ def test(job: Job, world: "World", weights: Path) -> None:
         raise ConfigError([config.problem(("dataset", "split"), "leaves no sample to test with; give the dataset a test part")])
     path = run_folder.path_of(config.run)
     LOGGER.info("test    %s: %d samples", weights, len(engine.test.sampler.indices))
-    warn_of_trained(path, engine.test.sampler.indices)
+    warn_of_trained(path, engine.test.samples.listed(engine.test.sampler.indices))
     tested = measured(job, engine, weights)
     if world.is_main:
         environment = environment_of(world, job.options.limit_batches)
@@ -50,10 +50,10 @@ def measured(job: Job, engine: Engine, weights: Path) -> dict[str, float]:
     return tested
 
 
-def warn_of_trained(folder: Path, indices: Sequence[int]) -> None:
+def warn_of_trained(folder: Path, tested: Sequence[str | int]) -> None:
     """Samples that the run trained with, or chose its weights by, say little in a test."""
     file = folder / SPLIT
     parts = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    seen = {index for part in ("train", "valid") for index in parts.get(part, [])}.intersection(indices)
+    seen = {sample for part in ("train", "valid") for sample in parts.get(part, [])}.intersection(tested)
     if seen:
         LOGGER.warning("%d of the test samples are of the run's own train and valid parts: is the split another one?", len(seen))

@@ -1,8 +1,10 @@
 """Images with annotations in the format of COCO (Lin et al. 2014, "Microsoft COCO"): detection and segmentation."""
 
-import json
+import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import UnionType
 from typing import Any, Literal
 
 import attrs
@@ -11,7 +13,17 @@ from PIL import Image
 
 from ddpkit import open_image
 from ddpkit_plugins.datasets.boxes import boxes_of, collate
-from ddpkit_plugins.datasets.files import existing_root, file_groups, hint, inside, listed_files, refuse_strays, shown
+from ddpkit_plugins.datasets.files import (
+    SHOWN,
+    existing_root,
+    file_groups,
+    hint,
+    inside,
+    listed_files,
+    read_json,
+    refuse_strays,
+    shown,
+)
 from ddpkit_plugins.datasets.images import size
 from ddpkit_plugins.datasets.parts import PARTS, consecutive
 from ddpkit_plugins.datasets.regions import is_numbers, region
@@ -70,13 +82,14 @@ class CocoDataset:
         folders = images if isinstance(images, dict) else dict.fromkeys(files, images)
         refuse_parts(files, folders)
         place = dict(zip(folders, inside(root, folders.values()), strict=True))
-        read = {part: read_json(root / file) for part, file in files.items()}
+        read = {part: lists_of(root / file) for part, file in files.items()}
         names = categories_of(read)
         known = foreground(classes, target) or list(names.values())
         self.label_of = labels_of(names, known)
         found = {part: annotated(root / files[part], place[part], data, self.label_of) for part, data in read.items()}
         chosen = {part: [each[index] for index in kept(len(each), max_samples, seed)] for part, each in found.items()}
         self.root, self.annotated = root, [each for part in chosen.values() for each in part]
+        self.samples = [(each.file, [self.label_of[one["category_id"]] for one in each.objects]) for each in self.annotated]
         self.classes = known if target == "boxes" else [BACKGROUND, *known]
         self.parts = consecutive({part: len(each) for part, each in chosen.items()})
         if target == "boxes":
@@ -126,20 +139,17 @@ def refuse_parts(annotations: Mapping[str, str], images: Mapping[str, str]) -> N
         raise ValueError(f"annotations and images are for the same parts, of {', '.join(PARTS)}; got {given}")
 
 
-KEYS = {
-    "images": ("id", "file_name", "width", "height"),
-    "categories": ("id", "name"),
-    "annotations": ("image_id", "category_id"),
+KEYS: Mapping[str, Mapping[str, type | UnionType]] = {
+    "images": {"id": int | str, "file_name": str, "width": int, "height": int},
+    "categories": {"id": int, "name": str},
+    "annotations": {"image_id": int | str, "category_id": int},
 }
-"""What the entries of each list must have."""
+"""What the entries of each list must have, and of which type."""
 
 
-def read_json(file: Path) -> dict[str, list[dict[str, Any]]]:
+def lists_of(file: Path) -> dict[str, list[dict[str, Any]]]:
     """The lists of a file of annotations. Raises ValueError for what is no such file."""
-    try:
-        data = json.loads(file.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise ValueError(f"{file} cannot be read as JSON: {error}") from error
+    data = read_json(file)
     for name, keys in KEYS.items():
         entries = data.get(name) if isinstance(data, dict) else None
         if not isinstance(entries, list):
@@ -147,8 +157,10 @@ def read_json(file: Path) -> dict[str, list[dict[str, Any]]]:
                 f"{file} has no list {name!r}; expected annotations in the format of COCO"
             )
         for number, entry in enumerate(entries):
-            if missing := [key for key in keys if not isinstance(entry, dict) or key not in entry]:
-                raise ValueError(f"{file}: {name}[{number}] has no {missing[0]!r}")
+            given = entry if isinstance(entry, dict) else {}
+            if wrong := [key for key, kind in keys.items() if not isinstance(given.get(key), kind)]:
+                wanted = "a text" if keys[wrong[0]] is str else "a whole number"
+                raise ValueError(f"{file}: {name}[{number}] has no {wrong[0]!r} that is {wanted}")
     return {name: data[name] for name in KEYS}
 
 
@@ -189,6 +201,9 @@ def annotated(file: Path, folder: Path, data: Mapping[str, Any], label_of: Mappi
         objects[each["image_id"]].append(each)
     if len(objects) != len(data["images"]):
         raise ValueError(f"{file}: two images have one id")
+    named = Counter(os.path.normpath(each["file_name"]) for each in data["images"])
+    if doubles := [name for name, times in named.items() if times > 1]:
+        raise ValueError(f"{file} names images more than once: {doubles[:SHOWN]}; give each all its annotations")
     if any(type(each[side]) is not int or each[side] < 1 for each in data["images"] for side in ("width", "height")):
         raise ValueError(f"{file}: width and height of an image are whole numbers from 1")
     files = listed_files(folder, [each["file_name"] for each in data["images"]])

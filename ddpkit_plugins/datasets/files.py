@@ -1,9 +1,11 @@
 """Files of datasets: which there are, and how messages name them."""
 
 import difflib
+import json
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 """Of the files that count as images, in small or capital letters."""
@@ -73,6 +75,16 @@ def listed_files(root: Path, names: Iterable[str]) -> list[Path]:
 def file_groups(root: Path, files: Iterable[Path]) -> dict[str, list[str]]:
     """What a split may group samples by: the names of their files in `root`."""
     return {"file": [file.relative_to(root).as_posix() for file in files]}
+
+
+def read_json(file: Path) -> Any:
+    """What a JSON file holds. Raises ValueError for one that is not there or no JSON."""
+    try:
+        return json.loads(file.read_bytes())
+    except OSError as error:
+        raise ValueError(f"{shown(file)} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{shown(file)} is no JSON: {error}") from error
 
 
 def listed(files: Sequence[Path]) -> str:

@@ -1,6 +1,5 @@
 """Regions of objects, as COCO writes them: polygons, and runs of pixels."""
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -12,6 +11,8 @@ from ddpkit_plugins.datasets.files import shown
 
 CORNERS = 6
 """Numbers of the smallest polygon: three points."""
+LARGEST = 2**31
+"""Beyond what any place in an image is."""
 
 
 def region(segmentation: Any, file: Path, size: tuple[int, int]) -> Any:
@@ -28,6 +29,9 @@ def region(segmentation: Any, file: Path, size: tuple[int, int]) -> Any:
 
 def of_runs(segmentation: Mapping[str, Any], file: Path, size: tuple[int, int]) -> Any:
     """From lengths of runs that lie outside and inside in turn, column by column."""
+    if segmentation.get("size") != list(size):
+        said = f"of an image of {segmentation.get('size')}, height and width; it has {list(size)}"
+        raise ValueError(f"{shown(file)} has an annotation whose runs are {said}")
     counts = segmentation.get("counts")
     runs = unpacked(counts) if isinstance(counts, str) else counts
     if not is_lengths(runs) or sum(runs) != size[0] * size[1]:
@@ -54,7 +58,7 @@ def unpacked(text: str) -> list[int]:
 
 def is_numbers(values: Any) -> TypeGuard[list[float]]:
     """Whether these are finite numbers."""
-    return isinstance(values, list) and all(isinstance(value, int | float) and math.isfinite(value) for value in values)
+    return isinstance(values, list) and all(isinstance(value, int | float) and abs(value) < LARGEST for value in values)
 
 
 def is_lengths(runs: Any) -> TypeGuard[list[int]]:

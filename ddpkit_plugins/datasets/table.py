@@ -1,6 +1,7 @@
 """Images that a table names: a line each, its path and its class."""
 
 import csv
+import os
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,7 +34,7 @@ class CsvDataset:
         label: The column of their classes.
         part: A column of `train`, `valid` and `test`, which are then the parts; lines that have none are left to be split.
         mode: `RGB`, or `L` for grey.
-        max_samples: Keep only so many of all, drawn by the seed, of every class in its share.
+        max_samples: Keep only so many of each part, drawn by the seed, of every class in its share.
         follow_links: Links may lead out of `root_dir`.
     """
 
@@ -54,15 +55,16 @@ class CsvDataset:
         self.root, self.mode = existing_root(root_dir, f"the table {file!r}"), mode
         rows = rows_of(self.root / file, [path, label, *([part] if part else [])])
         refuse_doubles(self.root / file, [row[path] for row in rows])
-        self.classes, numbers = numbered([row[label] for row in rows], classes)
-        chosen = kept(len(rows), max_samples, seed, numbers)
+        self.classes, numbers = numbered(labels_of(self.root / file, [row[label] for row in rows]), classes)
+        places = parts_of([row[part] for row in rows]) if part else {"": range(len(rows))}
+        chosen = sorted(place for part in places.values() for place in kept_of(part, max_samples, seed, numbers))
         files = listed_files(self.root, [rows[index][path] for index in chosen])
         if not follow_links:
             refuse_strays(self.root, files)
         self.targets = [numbers[index] for index in chosen]
         self.samples = list(zip(files, self.targets, strict=True))
         self.columns = {name: [rows[index][name] for index in chosen] for name in rows[0]}
-        self.parts = parts_of(self.columns[part]) if part else {}
+        self.parts = {name: place for name, place in parts_of(self.columns[part]).items() if name} if part else {}
 
     @property
     def groups(self) -> dict[str, list[str]]:
@@ -98,15 +100,28 @@ def refuse_doubles(file: Path, paths: Sequence[str]) -> None:
     """Raise ValueError for a path in several lines, which might train and test."""
     samples = defaultdict(list)
     for number, path in enumerate(paths, start=1):
-        samples[path].append(number)
+        samples[os.path.normpath(path)].append(number)
     if doubles := [f"{path!r} ({', '.join(map(str, found))})" for path, found in samples.items() if len(found) > 1]:
         raise ValueError(f"{file} names images more than once (samples, the first is 1): {'; '.join(doubles[:SHOWN])}")
+
+
+def labels_of(file: Path, texts: Sequence[str]) -> list[str]:
+    """Without spaces around them. Raises ValueError for samples that have none."""
+    labels = [text.strip() for text in texts]
+    if without := [number for number, label in enumerate(labels, start=1) if not label]:
+        raise ValueError(f"{file} has no label for {len(without)} samples (the first is 1): {without[:SHOWN]}; leave them out")
+    return labels
+
+
+def kept_of(part: Sequence[int], max_samples: int | None, seed: int, numbers: Sequence[int]) -> list[int]:
+    """The samples of a part that stay, see `kept`."""
+    return [part[place] for place in kept(len(part), max_samples, seed, [numbers[index] for index in part])]
 
 
 def numbered(labels: Sequence[str], classes: Sequence[str]) -> tuple[list[str], list[int]]:
     """The names of the classes, and the number of each label. Raises ValueError for a label that is no class."""
     unknown = sorted(set(labels) - set(classes))
-    if unknown and all(label.isdecimal() for label in labels):
+    if len(unknown) == len(set(labels)) and all(label.removeprefix("-").isdecimal() for label in labels):
         return list(classes), class_numbers(labels, len(classes))
     if classes and unknown:
         said = ", ".join(f"{label!r}{hint(label, classes)}" for label in unknown[:SHOWN])
@@ -117,15 +132,17 @@ def numbered(labels: Sequence[str], classes: Sequence[str]) -> tuple[list[str], 
 
 
 def class_numbers(labels: Sequence[str], n_classes: int) -> list[int]:
-    """Labels that are numbers. Raises ValueError for those beyond the classes, where the run names them."""
+    """Labels that are numbers. Raises ValueError for those below 0, or beyond the classes where the run names them."""
     numbers = [int(label) for label in labels]
+    if min(numbers) < 0:
+        raise ValueError(f"labels that are numbers are the classes 0, 1, ...; got {min(numbers)}")
     if n_classes and max(numbers) >= n_classes:
         raise ValueError(f"labels go up to {max(numbers)}, and the {n_classes} classes are 0 to {n_classes - 1}")
     return numbers
 
 
 def parts_of(column: Sequence[str]) -> dict[str, list[int]]:
-    """The indices of each part that a column names. Raises ValueError for other names."""
+    """The indices of each part that a column names, and of none (`""`). Raises ValueError for other names."""
     if unknown := sorted(set(column) - {*PARTS, ""}):
         raise ValueError(f"parts are {', '.join(PARTS)}, or nothing; the table has {unknown[:SHOWN]}")
-    return {part: [index for index, name in enumerate(column) if name == part] for part in PARTS if part in column}
+    return {part: [index for index, name in enumerate(column) if name == part] for part in (*PARTS, "") if part in column}

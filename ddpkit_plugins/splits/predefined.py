@@ -1,12 +1,12 @@
 """A split that was made before."""
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from ddpkit_plugins.datasets.files import read_json
 from ddpkit_plugins.datasets.parts import PARTS
 from ddpkit_plugins.splits.groups import FILE
 
@@ -40,10 +40,7 @@ def predefined(n_samples: int, root_dir: str, groups: Any = None, *, file: str |
 
 def read(file: Path) -> dict[str, list[Any]]:
     """The parts of a file. Raises ValueError for what is none."""
-    try:
-        found = json.loads(file.read_bytes())
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{file} cannot be read as JSON: {error}") from error
+    found = read_json(file)
     is_lists = isinstance(found, dict) and all(isinstance(each, list) for each in found.values())
     if not is_lists or found.keys() - PARTS:
         raise ValueError(f"{file} is no table of {', '.join(PARTS)}, each a list of samples")

@@ -48,6 +48,13 @@ def test_labels_are_in_the_order_of_the_runs_classes(tmp_path, classes):
     assert coco.classes == classes
 
 
+def test_what_a_resume_compares_tells_which_labels_are_in_an_image(tmp_path):
+    root = write(tmp_path, {}, {"category_id": 7})
+
+    assert [(file.name, labels) for file, labels in CocoDataset(root, [], 0).samples] == [("5.png", [1, 2]), ("6.png", [])]
+    assert CocoDataset(root, ["dog", "cat"], 0).samples[0][1] == [2, 1]
+
+
 @pytest.mark.parametrize("classes", [["dog", "cat"], ["background", "dog", "cat"]])
 def test_masks_are_of_the_runs_classes_and_the_background_before_them(tmp_path, classes):
     coco = CocoDataset(write(tmp_path, {}), classes, 0, target="mask")

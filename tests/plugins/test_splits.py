@@ -185,7 +185,7 @@ def test_a_file_says_which_samples_by_number_or_by_name(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "cannot be read as JSON"),
+        ("{", "is no JSON: Expecting"),
         ("[1]", "is no table of train, valid, test, each a list of samples"),
         ('{"val": [1]}', "is no table of train, valid, test"),
         ('{"train": 1}', "is no table of train, valid, test"),

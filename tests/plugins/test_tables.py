@@ -64,6 +64,15 @@ def test_labels_that_are_no_class_are_named(root, classes, message):
         CsvDataset(write(root, *LINES), classes, 0)
 
 
+def test_a_number_among_names_that_are_numbers_is_no_class(root):
+    with pytest.raises(ValueError, match="labels that are no class: '0'; 'classes' are"):
+        CsvDataset(write(root, "scans/0.png,1,A", "scans/1.png,0,A"), ["1", "2"], 0)
+
+
+def test_spaces_around_a_label_are_not_of_it(root):
+    assert CsvDataset(write(root, "scans/0.png, cat,A", "scans/1.png,cat ,A"), [], 0).classes == ["cat"]
+
+
 def test_numbers_beyond_the_classes_are_named(root):
     with pytest.raises(ValueError, match="labels go up to 2, and the 2 classes are 0 to 1"):
         CsvDataset(write(root, "scans/0.png,2,A"), ["x", "y"], 0)
@@ -77,6 +86,15 @@ def test_a_column_may_say_the_parts(root):
     assert table.parts == {"train": [0, 2], "test": [1]}
     with pytest.raises(ValueError, match=r"parts are train, valid, test, or nothing; the table has \['val'\]"):
         CsvDataset(write(root, "scans/0.png,a,val", header="path,label,part"), [], 0, part="part")
+
+
+def test_max_samples_keeps_so_many_of_each_part(root):
+    lines = [f"scans/{number}.png,a,{part}" for number, part in enumerate(["train", "train", "train", "valid", "test", ""])]
+
+    cut = CsvDataset(write(root, *lines, header="path,label,part"), [], 0, part="part", max_samples=2)
+
+    assert {part: len(indices) for part, indices in cut.parts.items()} == {"train": 2, "valid": 1, "test": 1}
+    assert len(cut) == 5
 
 
 def test_max_samples_keeps_each_class(root):
