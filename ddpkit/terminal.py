@@ -91,7 +91,8 @@ def announce(config: Config, plugins: Sequence[Mapping[str, str]], engine: Engin
     frozen = f", {trained} of them trained" * (trained < n_parameters)
     LOGGER.info("config  %s", config.file.name)
     LOGGER.info("run     %s", folder)
-    LOGGER.info("plugins %s", ", ".join(f"{each['name']} {each['version']}" for each in plugins))
+    used = dict.fromkeys(f"{each['name'].partition('.')[0]} {each['version']}" for each in plugins)  # families are of one plugin
+    LOGGER.info("plugins %s", ", ".join(used))
     LOGGER.info("model   %s, %d parameters%s, %s", run.model.name, n_parameters, frozen, run.train.scaler.compute_type)
     LOGGER.info("data    %s: %s", run.dataset.name, sizes)
     if counts := class_counts({part: batches for part, batches in parts.items() if batches}, class_names(run)):

@@ -91,6 +91,18 @@ def test_a_mask_keeps_its_classes_through_every_transform(toml):
     assert {mask.dtype for mask in masks} == {torch.int64}
 
 
+def test_an_image_and_its_mask_are_turned_and_cut_as_one(toml):
+    for file in (toml.parent / "data/masks").iterdir():
+        mask = np.asarray(Image.open(file))
+        Image.fromarray(np.stack([mask * 200] * 3, axis=-1)).save(toml.parent / "data/images" / file.name)
+    turned = "transform={ HFLIP = [0.5], VFLIP = [0.5], CROP = [12, 12], PIL_TO_TENSOR = [], CONVERT_IMAGE_DTYPE = ['float32'] }"
+
+    samples = engine_of(toml, turned).train.samples
+
+    pairs = [samples[epoch, index] for epoch in range(5) for index in range(16)]
+    assert all(torch.equal(image[0].long(), mask * 200) and mask.any() for image, mask in pairs)
+
+
 def test_the_parts_share_no_sample_and_what_is_left_is_in_none(toml):
     engine = engine_of(toml, "dataset.split.test=0")
 

@@ -96,7 +96,8 @@ def count_reductions(world, file):
     if world.size > 1:
         engine.network.register_comm_hook(None, reduce)
     engine.train_epoch([])
-    return {"reductions": len(calls), "steps": engine.progress.step, "micro_batches": engine.train.sampler.n_batches()}
+    made = {"reductions": len(calls), "steps": engine.progress.step, "micro_batches": engine.train.sampler.n_batches()}
+    return made | {"looks for unused": getattr(engine.network, "find_unused_parameters", None)}
 
 
 @pytest.fixture(scope="module")
@@ -396,4 +397,4 @@ def test_ranks_evaluate_with_the_same_batchnorm_statistics(results):
 
 
 def test_gradients_are_reduced_once_an_optimizer_step(results):
-    assert results[1][0]["reductions"] == {"reductions": 1, "steps": 1, "micro_batches": 4}
+    assert results[1][0]["reductions"] == {"reductions": 1, "steps": 1, "micro_batches": 4, "looks for unused": False}

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from blobs import BLOBS
+from torchmetrics.functional.classification import binary_auroc, multiclass_f1_score
 from worlds import Rows, fit
 
 from ddpkit import build, config, plugins
@@ -114,8 +115,23 @@ def test_accumulated_micro_batches_are_one_batch(blobs):
     in_parts = fit(blobs, World(), **double, **{"train.batch_size": 12, "train.grad_accumulation_steps": 4})
 
     assert in_parts["steps"] == whole["steps"] == 6
+    for mine, theirs in zip(in_parts["rows"], whole["rows"], strict=True):
+        assert mine["train/loss"] == pytest.approx(theirs["train/loss"], rel=1e-9)
     for name, tensor in whole["weights"].items():
         torch.testing.assert_close(in_parts["weights"][name], tensor, rtol=1e-9, atol=1e-12)
+
+
+def test_a_step_has_the_gradient_of_its_own_samples_alone(blobs):
+    engine = built(blobs, **{"train.optimizer": {"type": "sgd", "learning_rate": 0.0}})
+    first, second = list(engine.steps())[:2]
+
+    gradients = []
+    for micro_batches in (second, first, second):
+        engine.train_step(micro_batches)
+        gradients.append([parameter.grad.clone() for parameter in engine.model.parameters()])
+
+    assert all(map(torch.equal, gradients[0], gradients[2]))
+    assert not any(map(torch.equal, gradients[0], gradients[1]))
 
 
 def test_the_loss_is_the_weighted_sum_and_terms_are_logged_unweighted(blobs):
@@ -180,6 +196,7 @@ def test_an_evaluation_has_the_precision_of_training_and_changes_nothing(blobs):
     seen = []
     engine.model.register_forward_hook(lambda model, given, outputs: seen.append((outputs.dtype, model.training)))
 
+    engine.set_training()
     engine.evaluate(engine.model, engine.valid)
 
     assert set(seen) == {(torch.bfloat16, False)}
@@ -194,6 +211,33 @@ def test_the_loss_of_a_split_is_the_mean_over_its_samples(blobs):
 
     assert engine.evaluate(engine.model, engine.valid)["loss"] == pytest.approx(each.mean().item(), rel=1e-5)
     assert abs((each[:4].mean() + each[4:].mean()).item() / 2 - each.mean().item()) > 1e-4  # else this test shows nothing
+
+
+def test_a_metric_is_of_the_whole_split_not_a_mean_over_its_micro_batches(blobs):
+    split = {"valid.batch_size": 4, "dataset.split": {"train": 0.5, "valid": 0.5}, "dataset.config.n": 60}
+    engine = built(blobs, metrics=[{"type": "f1", "config": {"average": "macro"}}, "auc"], **split)
+    images, targets = engine.valid.sample(30)
+    with torch.no_grad():
+        right = engine.model.eval()(images).softmax(dim=1)[:, 1]
+
+    found = engine.evaluate(engine.model, engine.valid)
+
+    assert found["f1"] == pytest.approx(multiclass_f1_score(right > 0.5, targets, 2, "macro").item(), abs=1e-6)
+    of_each = multiclass_f1_score(right > 0.5, targets, 2, "none").tolist()
+    assert found["f1"].per_class == pytest.approx(of_each, abs=1e-6)
+    assert found["auc"] == pytest.approx(binary_auroc(right, targets).item(), abs=1e-6)
+    means = [
+        multiclass_f1_score(mine > 0.5, theirs, 2, "macro") for mine, theirs in zip(right.split(4), targets.split(4), strict=True)
+    ]
+    assert abs(torch.stack(means).mean().item() - found["f1"]) > 1e-3  # else this test shows nothing
+    assert abs(binary_auroc((right > 0.5).float(), targets).item() - found["auc"]) > 1e-3  # of labels it is another
+
+
+def test_the_test_part_never_chooses_the_weights(blobs):
+    engine = built(blobs, **{"dataset.split": {"train": 1.0, "valid": 0.0}})
+
+    assert (engine.valid, len(engine.test.sampler.indices)) == (None, 7)
+    assert [each.best.column for each in engine.candidates] == ["train/loss"]
 
 
 def test_the_best_weights_are_tested_not_the_last(blobs):
@@ -397,7 +441,8 @@ def test_mixed_precision_learns_as_float32_does(blobs, compute_type):
 
 def test_channels_last_is_a_format_not_another_result(digits):
     model = {"model.name": "unet", "model.config": {"n_channels": 1, "n_classes": 10, "depth": 1, "width": 2}}
-    as_masks = {**model, "criterion": [{"type": "acme/first_pixel"}], "metrics": [], "train.scaler.compute_type": "float64"}
+    as_masks = {**model, "criterion": [{"type": "acme/first_pixel"}], "metrics": [], "postprocess": "segmentation"}
+    as_masks |= {"train.scaler.compute_type": "float64"}
     plain = built(digits, **as_masks)
     last = built(digits, **as_masks, **{"train.channels_last": True})
 

@@ -213,6 +213,14 @@ def test_sigusr1_and_the_file_stop(alone):
     assert end_of("stopped") == alone
 
 
+def test_a_run_has_the_kernels_that_it_asks_for(digits):
+    said = "Path('said').write_text(f'{torch.get_float32_matmul_precision()} {torch.are_deterministic_algorithms_enabled()}')"
+
+    assert run("mine", *sets(train__matmul_precision='"medium"', train__deterministic="true"), at_1_1=said) == 0
+
+    assert Path("said").read_text() == "medium True"
+
+
 @pytest.mark.parametrize(
     ("keys", "steps"),
     [
@@ -283,9 +291,10 @@ def test_resume_without_a_path_takes_the_newest_run_that_is_not_finished(alone, 
     assert end_of("older") == alone
 
 
-def test_an_older_checkpoint_by_path_sets_the_newer_ones_aside(alone, capsys):
+@pytest.mark.parametrize("key", ["continue_checkpoint", "continue_ext_checkpoint"])
+def test_an_older_checkpoint_by_path_sets_the_newer_ones_aside(alone, key):
     assert run("mine", *sets(train__save_period=1)) == 0
-    assert main(["run", "digits.toml", "--set", "train.save_period=1", "--set", "model.continue_checkpoint='runs/digits/mine/checkpoints/step-000000000004'"]) == 0  # fmt: skip
+    assert main(["run", "digits.toml", "--set", "train.save_period=1", "--set", f"model.{key}='runs/digits/mine/checkpoints/step-000000000004'"]) == 0  # fmt: skip
 
     assert end_of("mine") == alone
     assert (folder_of("mine") / "checkpoints/.left-step-000000000008").is_dir()

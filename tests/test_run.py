@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from ddpkit import ConfigError, build, config, plugins, run
+from ddpkit import ConfigError, __version__, build, config, plugins, run
 from ddpkit.cli import main
 from ddpkit.dist import World
 from ddpkit.testing import ddpkit
@@ -125,6 +125,7 @@ def test_messages_are_calm_and_nobody_else_speaks(quick):
     lines = quick.stderr.splitlines()
 
     first = ["config", "run", "plugins", "model", "data", "classes", "ranks"]
+    assert f"plugins builtin {__version__}" in lines
     assert [line.split()[0] for line in lines] == [*first, "epoch", "epoch"]
     assert "\x1b" not in quick.stderr
 

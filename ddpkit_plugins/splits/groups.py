@@ -19,7 +19,7 @@ def grouping(group: str | None, columns: Columns | None, own: Mapping[str, Colum
     Raises ValueError for what is neither, for a sample without a group, and where a group is in one of the dataset's `own`
     parts and anywhere else.
     """
-    if group is None:
+    if not group:
         return None
     found = groups_by(group, columns)
     held = [set(found), *(set(groups_by(group, theirs)) for theirs in (own or {}).values())]
