@@ -56,7 +56,7 @@ def opened(run: str | os.PathLike[str], weights: str, values: Mapping[str, Any])
     file = Path(run).absolute() / "config.toml"
     if source.own_run(file) is None:
         raise ConfigError([Problem("run", (), f"{run} is no folder of a run: it has no config.toml and plugins.json")])
-    config = source.without_start(config_file.read(file, config_file.named_overrides(values)))
+    config = source.without_start(config_file.load(file, config_file.named_overrides(values)))
     found = plugins.load(policy_of(config.run.plugins))
     run_folder.refuse_missing(source.plugins_of(file), found)
     check(config, found, None)
@@ -216,17 +216,21 @@ def as_picture(given: Any) -> Image.Image:
     """A picture, upright. Raises ValueError for an array of another kind."""
     if isinstance(given, Image.Image):
         return ImageOps.exif_transpose(given)
-    array = given[..., 0] if isinstance(given, np.ndarray) and given.ndim == 3 and given.shape[-1] == 1 else given  # noqa: PLR2004
-    if not isinstance(array, np.ndarray) or array.dtype != np.uint8 or not (array.ndim == 2 or array.shape[2:] in ((3,), (4,))):  # noqa: PLR2004
-        kind = f"{array.dtype} {list(array.shape)}" if isinstance(array, np.ndarray) else type(array).__name__
+    if not isinstance(given, np.ndarray) or not is_picture(given):
+        kind = f"{given.dtype} {list(given.shape)}" if isinstance(given, np.ndarray) else type(given).__name__
         raise ValueError(f"an image is a path, a PIL image, or an array uint8 [H, W] or [H, W, 1, 3 or 4], got {kind}")
-    return Image.fromarray(array)
+    return Image.fromarray(given[..., 0] if given.shape[2:] == (1,) else given)
+
+
+def is_picture(array: np.ndarray) -> bool:
+    """Whether an array holds pixels as pictures have them."""
+    return array.dtype == np.uint8 and array.size > 0 and array.ndim in (2, 3) and array.shape[2:] in ((), (1,), (3,), (4,))
 
 
 def trained(parts: Parts, precision: Precision, weights: Path) -> nn.Module:
     """The model on the device, with the weights of a file, in evaluation mode. Raises ConfigError where they are another's."""
     model = precision.prepare(parts.make_one("model", classes=class_names(parts.run)).to(parts.world.device))
-    fill(model, weights, parts.config)
+    fill(model, weights)
     return model.eval()
 
 

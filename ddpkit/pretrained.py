@@ -12,7 +12,7 @@ from torch.nn.parameter import is_lazy
 
 from ddpkit.channels import for_channels
 from ddpkit.config import Config
-from ddpkit.errors import ConfigError
+from ddpkit.errors import ConfigError, Problem
 from ddpkit.log import LOGGER
 
 State = dict[str, Tensor]
@@ -37,12 +37,12 @@ def begin_with(model: nn.Module, config: Config) -> None:
         LOGGER.warning("%s: %s", file, note)
 
 
-def fill(model: nn.Module, file: Path, config: Config) -> None:
+def fill(model: nn.Module, file: Path) -> None:
     """Put the weights of a file into the model that they are of. Raises ConfigError when it is another one."""
     try:
         take_all(model, read(file))
     except ValueError as error:
-        raise ConfigError([config.problem(("model", "config"), f"{file} {error}")]) from error
+        raise ConfigError([Problem(str(file), (), str(error))]) from error
 
 
 def take_all(model: nn.Module, state: State) -> None:
@@ -64,7 +64,8 @@ def read(file: Path) -> State:
     try:
         found = load_file(file) if file.suffix == ".safetensors" else torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # the unpickler meets any bytes, and raises what comes of them
-        reason = str(error).partition("\n")[0]
+        said = str(error).partition("\n")[0]
+        reason = "it holds other things" if "weights_only" in said else said  # torch tells how to run what is in it
         raise ValueError(f"cannot be read as weights (safetensors, or tensors alone as torch saves them): {reason}") from error
     state = next((found[key] for key in KEYS if key in found), found) if isinstance(found, Mapping) else found
     if not isinstance(state, dict) or not all(isinstance(key, str) and isinstance(each, Tensor) for key, each in state.items()):

@@ -12,9 +12,10 @@ from ddpkit.structure import Fault, suggest
 
 def warnings_of(run: schema.Run) -> Iterator[Fault]:
     """What is allowed, and may not be meant."""
-    n_named, n_outputs = len(run.classes), run.model.config.params.get("n_classes")
+    n_named, n_outputs = len(run.classes), run.model.config.params.get("n_classes", len(run.classes))
     if n_named and not fits(n_named, n_outputs):
-        message = f"{n_named} classes are named, the model has {n_outputs} outputs; missing names are numbered"
+        rest = "missing names are numbered" if n_named < n_outputs else "the last names are of none"
+        message = f"{n_named} classes are named, the model has {n_outputs} outputs; {rest}"
         yield Fault(("classes",), message, at_key=True)
     table = run.train.lr_scheduler
     if table and table.warmup > run.train.epoch:

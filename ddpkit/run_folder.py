@@ -223,8 +223,10 @@ def refuse_missing(used: Sequence[Mapping[str, str]], found: Plugins) -> None:
         raise PluginError(problems)
     for each in used:
         plugin = now[each["name"]]
-        if (plugin.version, plugin.digest) != (each["version"], each["digest"]):
-            log.warn([f"plugin {plugin.name} {plugin.version} is not what the run began with, {each['name']} {each['version']}"])
+        if plugin.version != each["version"]:
+            log.warn([f"plugin {plugin.name} {plugin.version} is not what the run began with, {each['version']}"])
+        elif plugin.digest != each["digest"]:
+            log.warn([f"plugin {plugin.name} {plugin.version} has other code than when the run began"])
 
 
 def remedy(plugin: Mapping[str, str]) -> str:

@@ -11,6 +11,8 @@ from typing import Any
 from ddpkit import Component, hookimpl
 
 BOX = ("x1", "y1", "x2", "y2")
+OF_BOXES = ("file", *BOX, "label", "name", "score")
+"""Columns of a table of boxes."""
 
 
 @hookimpl
@@ -52,11 +54,12 @@ class Csv:
 
     def write(self, name: str, prediction: Any) -> None:  # noqa: ARG002
         """An input's."""
-        for row in rows(prediction.values):
-            if self._writer is None:
-                self._writer = csv.DictWriter(self._scratch, list(row), extrasaction="ignore", lineterminator="\n")
-                self._writer.writeheader()
-            self._writer.writerow(row)
+        found = rows(prediction.values)
+        if self._writer is None:
+            columns = list(found[0]) if found else OF_BOXES
+            self._writer = csv.DictWriter(self._scratch, columns, extrasaction="ignore", lineterminator="\n")
+            self._writer.writeheader()
+        self._writer.writerows(found)
 
     def close(self) -> None:
         """All are there."""
@@ -102,10 +105,14 @@ def rows(values: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def cells(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Flat: the class with rank 2 is `name_2` with `probability_2`; several labels are separated by semicolons."""
+    """Flat: the class with rank 2 is `name_2` with `probability_2`; several labels are separated by semicolons.
+
+    Of two classes a threshold may choose the less probable one; the other is then the second.
+    """
     for key, value in values.items():
         if key == "top":
-            for rank, (name, probability) in enumerate(value[1:], start=2):
+            others = [each for each in value if each[0] != values["name"]][: len(value) - 1]
+            for rank, (name, probability) in enumerate(others, start=2):
                 yield from {f"name_{rank}": name, f"probability_{rank}": probability}.items()
         elif isinstance(value, Mapping):
             yield from ((f"{key}.{name}", each) for name, each in value.items())

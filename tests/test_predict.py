@@ -13,7 +13,7 @@ import pytest
 from blobs import BLOBS
 from PIL import Image
 
-from ddpkit import PluginError, config, load, open_image, run, source
+from ddpkit import ConfigError, PluginError, config, load, open_image, run, source
 from ddpkit.cli import main
 from ddpkit.testing import ddpkit
 
@@ -112,10 +112,15 @@ def test_pictures_and_arrays_are_predicted_as_their_files(mine, images):
     assert predictor([picture, array, array[..., None], np.stack([array] * 3, axis=-1)]) == [of_file] * 4
 
 
-@pytest.mark.parametrize("given", [np.zeros((4, 4)), np.zeros((4, 4, 2), np.uint8), 3])
+@pytest.mark.parametrize("given", [np.zeros((4, 4)), np.zeros((4, 4, 2), np.uint8), np.zeros((0, 4), np.uint8), 3])
 def test_what_is_no_image_is_refused_by_its_kind(mine, given):
     with pytest.raises(ValueError, match="an image is a path, a PIL image, or an array uint8"):
         load(mine)(given)
+
+
+def test_a_device_that_is_none_is_a_message(mine):
+    with pytest.raises(ConfigError, match=r"device: must be auto, cpu, cuda or cuda:N, not 'gpu'"):
+        load(mine, device="gpu")
 
 
 def test_the_threshold_is_that_of_the_second_of_two_classes(mine, images):
@@ -420,7 +425,7 @@ REFUSED = {
         ["test", "my run", "--set", "model.config.hidden=8"],
         "does not fit the model: 3 tensors (1.bias: [16] there, [8] here, 1.weight: [16, 64] there, [8, 64] here, ",
     ),
-    "no weights": (["predict", "my run", "images", "--weights", "x.toml"], "x.toml cannot be read as weights"),
+    "no weights": (["predict", "my run", "images", "--weights", "x.toml"], "x.toml: cannot be read as weights (safetensors, or tensors alone as torch saves them): it holds other things\n"),
     "an option of training": (["run", "x.toml", "--task", "predict", "--dry-run"], "--dry-run: goes with training, and this is to predict"),
     "weights to train": (["run", "x.toml", "--weights", "last"], "--weights: goes with '--task test' and '--task predict'; a training"),
     "no test part": (["test", "my run", "--set", "dataset.config.n_test=0"], "dataset.split: leaves no sample to test with"),

@@ -31,20 +31,20 @@ def test(job: Job, world: "World", weights: Path) -> None:
     path = run_folder.path_of(config.run)
     LOGGER.info("test    %s: %d samples", weights, len(engine.test.sampler.indices))
     warn_of_trained(path, engine.test.samples.listed(engine.test.sampler.indices))
-    tested = measured(job, engine, weights)
+    tested = measured(engine, weights)
     if world.is_main:
         environment = environment_of(world, job.options.limit_batches)
         folder = RunFolder(path) if path.exists() else RunFolder.create(config, job.plugins, environment)
         folder.write_test_metrics(tested, class_names(config.run))
 
 
-def measured(job: Job, engine: Engine, weights: Path) -> dict[str, float]:
+def measured(engine: Engine, weights: Path) -> dict[str, float]:
     """`loss` and each metric, as `Engine.test_best` names them."""
     tested: dict[str, float] = {}
     for candidate in engine.candidates:
         file = weights.with_name(candidate.prefix.replace("/", "-") + weights.name)
         if file.is_file() and engine.test is not None:
-            fill(candidate.model, file, job.config)
+            fill(candidate.model, file)
             values = engine.evaluate(candidate.model, engine.test)
             tested |= {candidate.prefix + key: values[key] for key in ("loss", *engine.metrics)}
     return tested

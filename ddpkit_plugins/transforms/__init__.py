@@ -70,11 +70,10 @@ def center_crop(height: int = 224, width: int | None = None) -> "nn.Module":
         height: From 1.
         width: From 1; absent = as the height.
     """
-    from torchvision.transforms import v2  # noqa: PLC0415
-
     from ddpkit_plugins.transforms.boxes import Moving  # noqa: PLC0415
+    from ddpkit_plugins.transforms.resizing import CenterCrop  # noqa: PLC0415
 
-    return Moving(v2.CenterCrop(size(height, width)))
+    return Moving(CenterCrop(size(height, width)))
 
 
 def hflip(p: float = 0.5) -> "nn.Module":

@@ -24,3 +24,17 @@ class Resize(v2.Resize):  # type: ignore[misc]  # torchvision is not typed
         layers = inpt.reshape(-1, 1, *inpt.shape[-2:])
         resized = functional.resize_image(layers, self.size, interpolation=InterpolationMode.NEAREST_EXACT)
         return wrap(resized.reshape(*inpt.shape[:-2], *self.size), like=inpt)
+
+
+class CenterCrop(v2.CenterCrop):  # type: ignore[misc]
+    """A border of nought where there is less than the window, the odd pixel right and below.
+
+    Torchvision's rounds half of an odd border down for images and to the even number for boxes, which are then a pixel off.
+    """
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        """One of the sample's parts."""
+        height, width = (max(wanted - there, 0) for wanted, there in zip(self.size, functional.get_size(inpt), strict=True))
+        left, top = width // 2, height // 2
+        bordered = functional.pad(inpt, [left, top, width - left, height - top]) if width or height else inpt
+        return super().transform(bordered, params)

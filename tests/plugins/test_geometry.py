@@ -17,6 +17,7 @@ MOVED = {
     "CROP": [crop(40, 56)],
     "a crop of more than there is": [crop(80, 70)],
     "CENTER_CROP": [center_crop(32, 48)],
+    "a middle of more than there is": [center_crop(67, 71)],
     "ROTATION": [rotation(180)],
     "RESIZE down": [resize(40, 30)],
     "RESIZE up": [resize(100, 150)],

@@ -15,6 +15,10 @@ ROWS = {
         {"label": 1, "name": "b", "probability": 0.9, "top": [["b", 0.9], ["a", 0.1]]},
         ["x", "1", "b", "0.9", "a", "0.1"],
     ),
+    "a class by threshold": (
+        {"label": 0, "name": "a", "probability": 0.4, "top": [["b", 0.6], ["a", 0.4]]},
+        ["x", "0", "a", "0.4", "b", "0.6"],
+    ),
     "labels": ({"labels": ["a", "b"], "probabilities": {"a": 0.9, "b": 0.8}}, ["x", "a;b", "0.9", "0.8"]),
     "mask": ({"mask": "masks/x.png", "classes": {"a": 0.25, "b": 0.75}}, ["x", "masks/x.png", "0.25", "0.75"]),
     "numbers": ({"values": [[1.0, 2.0], [3.0, None]]}, ["x", "1.0", "2.0", "3.0", ""]),
@@ -44,6 +48,12 @@ def test_csv_has_a_row_a_box(tmp_path):
     assert (tmp_path / "predictions.csv").read_text() == (
         "file,x1,y1,x2,y2,label,name,score\nx,0.0,1.0,2.0,3.0,1,a,0.9\nx,0.0,1.0,2.0,3.0,2,b,0.8\n"
     )
+
+
+def test_csv_of_no_box_has_its_columns(tmp_path):
+    written(Csv(tmp_path), {key: [] for key in BOXES})
+
+    assert (tmp_path / "predictions.csv").read_text() == "file,x1,y1,x2,y2,label,name,score\n"
 
 
 @pytest.mark.parametrize("n", [0, 1, 3])
