@@ -66,6 +66,12 @@ def input_faults(run: schema.Run) -> Iterator[Fault]:
             yield Fault(("model", "config", "input_sizes", number), f"a shape has numbers from 1, got {size}")
 
 
+def class_faults(run: schema.Run) -> Iterator[Fault]:
+    """Tables and predictions tell classes apart by their names."""
+    if doubles := [name for name, count in Counter(run.classes).items() if count > 1]:
+        yield Fault(("classes",), f"each class has a name of its own; twice there are {', '.join(map(repr, doubles))}")
+
+
 def folder_faults(run: schema.Run) -> Iterator[Fault]:
     """`base_dir` became `root_dir` when the file was read, so two folders cannot be told from one here."""
     if run.dataset.base_dir:
@@ -148,6 +154,7 @@ RULES: tuple[tuple[tuple[KeyPath, ...], Callable[[schema.Run], Iterable[Fault]]]
     ((("device",), ("ddp", "backend")), backend_faults),
     ((("model", "pretrained"), ("model", "continue_checkpoint")), start_faults),
     ((("model", "config"),), input_faults),
+    ((("classes",),), class_faults),
     ((("dataset",),), folder_faults),
     ((("dataset", "split"),), fraction_faults),
     ((("metrics",), ("criterion",)), key_faults),

@@ -46,6 +46,7 @@ MISTAKES = {
     "refused by the component": ("momentum = 0.9", "momentum = -0.9", "28:13: train.optimizer: optimizer 'sgd' refuses this: Invalid momentum value: -0.9"),
     "fractions above one": ("train = 0.8", "train = 0.9", "23:9: dataset.split.valid: the fractions add up to 1.1; lower one"),
     "a fraction that is none": ("train = 0.8", "train = 1.5", "22:9: dataset.split.train: a fraction is from 0 to 1, not 1.5"),
+    "two classes of one name": ('["left", "right"]', '["left", "left"]', "6:11: classes: each class has a name of its own; twice there are 'left'"),
     "two folders": ('name = "blobs"', 'name = "blobs"\nroot_dir = "a"\nbase_dir = "b"', "20:12: dataset.base_dir: 'root_dir' is another folder; keep one of the two"),
     "weights and a checkpoint": ('"tinynet"', '"tinynet"\npretrained = "a"\ncontinue_checkpoint = "b"', "13:14: model.pretrained: goes with a new run, and 'continue_checkpoint' goes on with an old one; keep one"),
     "a monitor that is no metric": ("[train]", "[output]\nmonitor = 'acuracy'\n[train]", "26:11: output.monitor: nothing is measured as 'acuracy', did you mean 'accuracy'?"),

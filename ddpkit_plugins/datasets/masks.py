@@ -12,6 +12,7 @@ from ddpkit_plugins.datasets.files import shown
 
 SHOWN = 5
 """How many values a message names."""
+BYTE = 255
 SEVERAL = 2
 """So many names of classes, or more, are taken to be all."""
 
@@ -39,9 +40,10 @@ class Coding:
         """As a dataset is asked for. Raises ValueError for values that cannot be told apart."""
         if mask_values is not None and palette is not None:
             raise ValueError("mask_values are for grey masks, palette for those in colours; keep one")
-        for name, given in (("mask_values", mask_values), ("palette", palette)):
-            if given is not None and len(set(given)) != max(len(given), 1):
-                raise ValueError(f"{name} holds different values, one a class, got {given}")
+        refuse_alike("mask_values", mask_values, ignore_index)
+        refuse_alike("palette", palette, ignore_index)
+        if palette and not all(0 <= channel <= BYTE for colour in palette for channel in colour):
+            raise ValueError(f"palette holds [red, green, blue] from 0 to {BYTE}, got {palette}")
         values = mask_values if palette is None else [red << 16 | green << 8 | blue for red, green, blue in palette]
         return cls(values, palette is not None, ignore_index, n_classes)
 
@@ -53,8 +55,8 @@ class Coding:
         pixels = self.pixels(mask, file)
         if self.values is not None:
             return self.indices(pixels, file)
-        is_binary = mask.mode != "P" and self.ignore_index != 255 and np.isin(pixels, (0, 255)).all()  # noqa: PLR2004
-        indices = pixels // 255 if is_binary else pixels
+        is_binary = mask.mode != "P" and self.ignore_index != BYTE and np.isin(pixels, (0, BYTE)).all()
+        indices = pixels // BYTE if is_binary else pixels
         self.refuse_unnamed(indices, file)
         return indices
 
@@ -95,3 +97,11 @@ class Coding:
             raise ValueError(
                 f"{shown(file)} holds {found}, and the {self.n_classes} classes are 0 to {self.n_classes - 1}; {advice}"
             )
+
+
+def refuse_alike(name: str, given: Sequence[Any] | None, ignore_index: int | None) -> None:
+    """Raise ValueError for values of classes that are one, or where what is no class has the index of one."""
+    if given is not None and len(set(given)) != max(len(given), 1):
+        raise ValueError(f"{name} holds different values, one a class, got {given}")
+    if given and ignore_index in range(len(given)):
+        raise ValueError(f"ignore_index is none of the classes 0 to {len(given) - 1}, as 255, got {ignore_index}")

@@ -459,7 +459,8 @@ def test_a_root_without_pairs_says_what_is_expected_and_where(tmp_path, folder, 
 @pytest.mark.parametrize(
     ("make", "params"),
     [(CustomDataset, {"max_samples": 0}), (MedicalDataset, {"max_samples": 0}), (MedicalDataset, {"mask_values": []}),
-     (MedicalDataset, {"mask_values": [1, 1]}), (MedicalDataset, {"palette": [(1, 2, 3), (1, 2, 3)]})],
+     (MedicalDataset, {"mask_values": [1, 1]}), (MedicalDataset, {"palette": [(1, 2, 3), (1, 2, 3)]}),
+     (MedicalDataset, {"palette": [(0, 0, 0), (0, 254, 256)]}), (MedicalDataset, {"mask_values": [0, 2], "ignore_index": 1})],
 )  # fmt: skip
 def test_parameters_that_cannot_be_are_refused(tmp_path, make, params):
     draw(tmp_path / "images/a.png")
