@@ -1,6 +1,9 @@
 """Images with annotations in the format of COCO (Lin et al. 2014, "Microsoft COCO"): detection and segmentation."""
 
+import functools
+import json
 import os
+import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -89,13 +92,23 @@ class CocoDataset:
         found = {part: annotated(root / files[part], place[part], data, self.label_of) for part, data in read.items()}
         chosen = {part: [each[index] for index in kept(len(each), max_samples, seed)] for part, each in found.items()}
         self.root, self.annotated = root, [each for part in chosen.values() for each in part]
-        self.samples = [(each.file, [self.label_of[one["category_id"]] for one in each.objects]) for each in self.annotated]
         self.classes = known if target == "boxes" else [BACKGROUND, *known]
         self.parts = consecutive({part: len(each) for part, each in chosen.items()})
         if target == "boxes":
             self.collate = collate
         if not follow_links:
             refuse_strays(root, (each.file for each in self.annotated))
+
+    @functools.cached_property
+    def samples(self) -> list[tuple[Path, list[int], int]]:
+        """Of each image its file, the labels in it and a checksum of where they are: a run that goes on wants the same."""
+        keys = ("bbox", "iscrowd") if self.target == "boxes" else ("segmentation",)
+        found = []
+        for each in self.annotated:
+            labels = [self.label_of[one["category_id"]] for one in each.objects]
+            places = json.dumps([[one.get(key) for key in keys] for one in each.objects])
+            found.append((each.file, labels, zlib.crc32(places.encode())))
+        return found
 
     @property
     def groups(self) -> dict[str, list[str]]:

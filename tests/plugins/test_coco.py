@@ -48,11 +48,16 @@ def test_labels_are_in_the_order_of_the_runs_classes(tmp_path, classes):
     assert coco.classes == classes
 
 
-def test_what_a_resume_compares_tells_which_labels_are_in_an_image(tmp_path):
-    root = write(tmp_path, {}, {"category_id": 7})
+def test_what_a_resume_compares_tells_which_labels_are_in_an_image_and_where(tmp_path):
+    first = CocoDataset(write(tmp_path, {}, {"category_id": 7}), [], 0).samples
 
-    assert [(file.name, labels) for file, labels in CocoDataset(root, [], 0).samples] == [("5.png", [1, 2]), ("6.png", [])]
-    assert CocoDataset(root, ["dog", "cat"], 0).samples[0][1] == [2, 1]
+    assert [(file.name, labels) for file, labels, _ in first] == [("5.png", [1, 2]), ("6.png", [])]
+    assert CocoDataset(str(tmp_path), ["dog", "cat"], 0).samples[0][1] == [2, 1]
+    moved = CocoDataset(write(tmp_path, {}, {"category_id": 7, "bbox": [2, 1, 3, 3]}), [], 0).samples
+    assert (moved[0][:2], moved[1]) == (first[0][:2], first[1])
+    assert moved[0][2] != first[0][2]
+    as_masks = [CocoDataset(write(tmp_path, {"segmentation": area}), [], 0, target="mask").samples[0][2] for area in ([], SQUARE)]
+    assert as_masks[0] != as_masks[1]
 
 
 @pytest.mark.parametrize("classes", [["dog", "cat"], ["background", "dog", "cat"]])
