@@ -93,6 +93,8 @@ class Reader:
             picture = open_image(Path(given)) if isinstance(given, str | os.PathLike) else as_picture(given)
         except ValueError as error:
             return str(error)
+        except OSError as error:  # a picture that was opened is read now
+            return f"{called(given)} cannot be read: {error}"
         try:
             return Input(called(given), *seen(converted(picture, self.mode), self.transforms), converted(picture, "RGB"))
         except Exception as error:  # noqa: BLE001 - a transform may raise anything

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ddpkit import Component, hookimpl
+from ddpkit import Component, DdpkitError, hookimpl
 
 BOX = ("x1", "y1", "x2", "y2")
 OF_BOXES = ("file", *BOX, "label", "name", "score")
@@ -52,13 +52,16 @@ class Csv:
         self._scratch = scratch(self._file).open("w", encoding="utf-8", errors="surrogateescape", newline="")
         self._writer: csv.DictWriter[str] | None = None
 
-    def write(self, name: str, prediction: Any) -> None:  # noqa: ARG002
-        """An input's."""
+    def write(self, name: str, prediction: Any) -> None:
+        """An input's. Raises DdpkitError for one that has more to say than the first."""
         found = rows(prediction.values)
         if self._writer is None:
             columns = list(found[0]) if found else OF_BOXES
-            self._writer = csv.DictWriter(self._scratch, columns, extrasaction="ignore", lineterminator="\n")
+            self._writer = csv.DictWriter(self._scratch, columns, lineterminator="\n")
             self._writer.writeheader()
+        if other := next((key for row in found for key in row if key not in self._writer.fieldnames), None):
+            message = f"{name!r} has {other!r}, which the first input has not; take another 'output_format', as json"
+            raise DdpkitError(f"{self._file}: a table has the columns of its first row: {message}")
         self._writer.writerows(found)
 
     def close(self) -> None:

@@ -118,6 +118,13 @@ def test_what_is_no_image_is_refused_by_its_kind(mine, given):
         load(mine)(given)
 
 
+def test_a_picture_that_ends_early_is_refused(mine, images):
+    (images / "half.png").write_bytes((images / "a.png").read_bytes()[:100])
+
+    with Image.open(images / "half.png") as half, pytest.raises(ValueError, match=r"the image cannot be read: .*truncated"):
+        load(mine)(half)
+
+
 def test_a_device_that_is_none_is_a_message(mine):
     with pytest.raises(ConfigError, match=r"device: must be auto, cpu, cuda or cuda:N, not 'gpu'"):
         load(mine, device="gpu")

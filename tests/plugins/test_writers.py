@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from ddpkit import DdpkitError
 from ddpkit_plugins.writers import Csv, Json, Numpy
 
 BOXES = {"boxes": [[0.0, 1.0, 2.0, 3.0]] * 2, "labels": [1, 2], "names": ["a", "b"], "scores": [0.9, 0.8]}
@@ -48,6 +49,14 @@ def test_csv_has_a_row_a_box(tmp_path):
     assert (tmp_path / "predictions.csv").read_text() == (
         "file,x1,y1,x2,y2,label,name,score\nx,0.0,1.0,2.0,3.0,1,a,0.9\nx,0.0,1.0,2.0,3.0,2,b,0.8\n"
     )
+
+
+def test_csv_leaves_nothing_out(tmp_path):
+    writer = Csv(tmp_path)
+
+    with pytest.raises(DdpkitError, match="'x-1' has 'value_1', which the first input has not; take another 'output_format'"):
+        written(writer, {"values": [1.0]}, {"values": [1.0, 2.0]})
+    writer.close()
 
 
 def test_csv_of_no_box_has_its_columns(tmp_path):
