@@ -13,7 +13,7 @@ from ddpkit.structure import Fault, suggest
 def warnings_of(run: schema.Run) -> Iterator[Fault]:
     """What is allowed, and may not be meant."""
     n_named, n_outputs = len(run.classes), run.model.config.params.get("n_classes", len(run.classes))
-    if n_named and not fits(n_named, n_outputs):
+    if n_named and isinstance(n_outputs, int) and not fits(n_named, n_outputs):
         rest = "missing names are numbered" if n_named < n_outputs else "the last names are of none"
         message = f"{n_named} classes are named, the model has {n_outputs} outputs; {rest}"
         yield Fault(("classes",), message, at_key=True)

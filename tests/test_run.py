@@ -160,10 +160,10 @@ def test_limit_batches_cuts_every_part(blobs, capsys):
     assert json.loads((folder / "environment.json").read_text())["limit_batches"] == 1
 
 
-def test_a_dry_run_leaves_nothing(blobs):
-    outcome = ddpkit("run", blobs.name, "--dry-run", cwd=blobs.parent).assert_done()
+def test_a_dry_run_leaves_nothing(blobs, capsys):
+    assert main(["run", blobs.name, "--dry-run"]) == 0
 
-    assert outcome.stdout == "the config builds and trains one step\n"
+    assert capsys.readouterr().out == "the config builds and trains one step\n"
     assert list(blobs.parent.iterdir()) == [blobs]
 
 
@@ -210,10 +210,14 @@ def test_list_plugins_shows_the_stranger(acme, tmp_path):
     assert listed[0]["components"][0] == {"kind": "model", "name": "acme/tinynet", "doc": "one hidden layer"}
 
 
-def test_missing_class_names_are_numbered_with_a_warning(blobs):
-    outcome = ddpkit("run", blobs.name, "--set", "classes=['left']", "--set", "model.config.n_classes=2", cwd=blobs.parent)
+def test_names_of_classes_that_are_not_as_many_as_the_outputs_are_a_warning(blobs, capsys):
+    outputs = ["--set", "model.config.n_classes=2"]
 
-    assert "1 classes are named, the model has 2 outputs; missing names are numbered\n" in outcome.assert_done().stderr
+    assert main(["run", blobs.name, *outputs, "--set", "classes=['left']", "--dry-run"]) == 0
+    assert "1 classes are named, the model has 2 outputs; missing names are numbered\n" in capsys.readouterr().err
+
+    assert main(["check", blobs.name, *outputs, "--set", "classes=['left', 'right', 'up']"]) == 0
+    assert "3 classes are named, the model has 2 outputs; the last names are of none\n" in capsys.readouterr().out
 
 
 def test_without_a_config_the_command_says_what_it_wants(tmp_path):

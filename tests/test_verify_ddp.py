@@ -1,6 +1,7 @@
 """verify-ddp tells rounding from a difference, and names its cause."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,28 @@ def recorded(acme, tmp_path_factory):
     file = folder / "blobs.toml"
     file.write_text(BLOBS)
     return str(file), record_cases(World(), str(file)), in_world(2, folder, record_cases, str(file))[0]
+
+
+@pytest.mark.parametrize(
+    ("float64", "float32", "is_equal"),
+    [
+        (1e-9, 0.0, True),
+        (3e-9, 2.0, True),
+        (3e-9, 1e-3, False),
+        (2e-8, 2.0, False),
+        (2e-3, 2e-3, False),
+        (math.inf, math.inf, False),
+    ],
+)
+def test_what_shrinks_as_the_number_format_does_is_rounding(float64, float32, is_equal):
+    one = {dtype: {"end|weights|bias": torch.ones(2, dtype=torch.float64)} for dtype in ("float64", "float32")}
+    other = {
+        dtype: {"end|weights|bias": torch.tensor([1, 1 + gap], dtype=torch.float64)}
+        for dtype, gap in (("float64", float64 * 0.999), ("float32", float32))
+    }
+
+    (row,) = compare(one, other).rows
+    assert row.is_equal == is_equal
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if name.startswith("sound")])

@@ -34,7 +34,7 @@ def test_each_cause_is_named_and_nothing_else(blobs, cause):
 def test_a_sound_config_is_equal_and_leaves_no_trace(blobs, capsys):
     options = [
         "--kills",
-        "2",
+        "1",
         "--batches",
         "16",
         "--set",
