@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ddpkit.loader import Batches
 
 HISTORY = "history.jsonl"
-TEST_METRICS = "test_metrics.json"
+TEST_METRICS, TESTED = "test_metrics.json", "tested.json"
 SPLIT = "split.json"
 PREDICTIONS, SKIPPED = "predictions", "skipped.json"
 FINISHED = "finished.json"
@@ -80,7 +80,12 @@ class RunFolder:
         for name in ("weights", "logs"):
             (folder.path / name).mkdir(exist_ok=True)
         (folder.path / FINISHED).unlink(missing_ok=True)
-        for file in (folder.path / TEST_METRICS, folder.path / PER_CLASS, *folder.path.glob(f"*{CONFUSION}*.csv")):
+        for file in (
+            folder.path / TEST_METRICS,
+            folder.path / TESTED,
+            folder.path / PER_CLASS,
+            *folder.path.glob(f"*{CONFUSION}*.csv"),
+        ):
             file.unlink(missing_ok=True)
         log.add_file(config.run, folder.path / "logs")
         folder.rewrite_history(history)
@@ -139,8 +144,10 @@ class RunFolder:
         """The run came to its end."""
         self.write_json(FINISHED, progress)
 
-    def write_test_metrics(self, values: Mapping[str, float], classes: Sequence[str]) -> None:
-        """What the best weights score on the test part, and what those scores are made of."""
+    def write_test_metrics(self, values: Mapping[str, float], classes: Sequence[str], weights: Path) -> None:
+        """What weights score on the test part, what those scores are made of, and whose they are."""
+        inside = weights.is_relative_to(self.path)
+        self.write_json(TESTED, {"weights": str(weights.relative_to(self.path) if inside else weights.absolute())})
         for name, rows in tables(values, classes).items():
             self.write_table(name, rows)
         self.write_json(TEST_METRICS, storable(values))

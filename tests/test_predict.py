@@ -386,6 +386,19 @@ def test_other_weights_by_name_and_by_file(mine, images):
     assert predicted(mine)[0]["probability"] == found[1]
 
 
+def test_a_test_says_of_which_weights_it_is(mine):
+    def tested():
+        return json.loads((mine / "tested.json").read_text())["weights"]
+
+    assert tested() == "weights/best.safetensors"
+    assert main(["test", str(mine), "--weights", "last"]) == 0
+    assert tested() == "weights/last.safetensors"
+    other = mine.parent / "other.safetensors"
+    shutil.copy(mine / "weights/last.safetensors", other)
+    assert main(["test", str(mine), "--weights", other.name]) == 0
+    assert tested() == str(other)
+
+
 def test_without_a_run_the_newest_finished_one_is_taken(trained, images, monkeypatch, capsys):
     monkeypatch.chdir(trained.parent.parent.parent)
     unfinished = trained.with_name("unfinished")

@@ -41,7 +41,7 @@ def test_two_ranks_leave_a_whole_run_folder(quick):
     log = next(file for file in files if file.startswith("logs/"))
 
     assert files == {
-        "config.toml", "environment.json", "plugins.json", "split.json", "history.jsonl", "history.csv", "test_metrics.json",
+        "config.toml", "environment.json", "plugins.json", "split.json", "history.jsonl", "history.csv", "test_metrics.json", "tested.json",
         "test_metrics_per_class.csv",
         "weights/best.safetensors", "weights/last.safetensors", "weights/epoch-0002.safetensors", log, "model.txt", "model.json",
         "finished.json", "run.lock", *(f"checkpoints/step-{2:012d}/{name}" for name in IN_A_CHECKPOINT),

@@ -35,7 +35,7 @@ def test(job: Job, world: "World", weights: Path) -> None:
     if world.is_main:
         environment = environment_of(world, job.options.limit_batches)
         folder = RunFolder(path) if path.exists() else RunFolder.create(config, job.plugins, environment)
-        folder.write_test_metrics(tested, class_names(config.run))
+        folder.write_test_metrics(tested, class_names(config.run), weights)
 
 
 def measured(engine: Engine, weights: Path) -> dict[str, float]:

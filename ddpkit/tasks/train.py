@@ -8,7 +8,7 @@ import attrs
 
 from ddpkit import build, run_folder, run_hooks, schema, summary, terminal
 from ddpkit.checkpoint import lock
-from ddpkit.checkpoint.weights import WeightsFolder
+from ddpkit.checkpoint.weights import BEST, WeightsFolder
 from ddpkit.config import Config
 from ddpkit.engine import Engine
 from ddpkit.job import Job
@@ -44,7 +44,7 @@ def train(job: Job, world: "World") -> Job:
             if engine.test is not None and "test" in job.tasks:
                 test_metrics = engine.test_best(weights)
                 if folder:
-                    folder.write_test_metrics(test_metrics, class_names(config.run))
+                    folder.write_test_metrics(test_metrics, class_names(config.run), weights.file("", BEST))
         if folder:
             folder.finish({"epoch": engine.progress.epoch, "step": engine.progress.step, "is_over": engine.progress.is_over})
     return job
