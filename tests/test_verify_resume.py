@@ -8,8 +8,10 @@ from blobs import BLOBS
 
 from ddpkit import config, plugins
 from ddpkit.cli import main
+from ddpkit.commands.verify_resume import verdict
 from ddpkit.verification import repetition
 from ddpkit.verification.repetition import UNKNOWN
+from ddpkit.verification.resuming import Report
 
 CASES = {
     UNKNOWN: {"model.config.dropout": 0.5, "dataset.config.noise": 0.1, "train.grad_accumulation_steps": 2},
@@ -29,6 +31,21 @@ def test_each_cause_is_named_and_nothing_else(blobs, cause):
     (named,) = repetition.found(config.load(blobs, config.named_overrides(CASES[cause])), plugins.load())
 
     assert cause in named
+
+
+def test_a_model_that_makes_its_losses_itself_is_tried_with_targets(blobs):
+    own = config.load(blobs, config.named_overrides({"model.name": "sovereign", "criterion": []}))
+
+    assert repetition.found(own, plugins.load()) == [UNKNOWN]
+
+
+def test_a_run_that_was_over_before_a_kill_shows_nothing():
+    report = Report(n_ranks=1, kills=[], n_steps=2, first=None, causes=[])
+
+    assert not report.is_equal
+    assert verdict(report) == [
+        "nothing is shown: the run was over before a kill; give it more steps by --batches or 'train.epoch'"
+    ]
 
 
 def test_a_sound_config_is_equal_and_leaves_no_trace(blobs, capsys):

@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Kill, resume, compare; the exit code is 0 for the same bits, 1 for others."""
+    """Kill, resume, compare; the exit code is 0 for the same bits, 1 for others or where nothing was shown."""
     if launch.is_rank():
         arguments.error("it starts its runs itself")
     options = Options(
@@ -42,15 +42,17 @@ def main(arguments: argparse.Namespace) -> int:
     )
     report = resuming.verify(arguments.file, options, arguments.kills, arguments.batches, arguments.instants)
     if arguments.json:
-        sys.stdout.write(json.dumps({"equal": report.first is None, **attrs.asdict(report)}, indent=2) + "\n")
+        sys.stdout.write(json.dumps({"equal": report.is_equal, **attrs.asdict(report)}, indent=2) + "\n")
     else:
         sys.stdout.write("".join(f"{line}\n" for line in verdict(report)))
-    return ExitCode.FAILED if report.first else ExitCode.DONE
+    return ExitCode.DONE if report.is_equal else ExitCode.FAILED
 
 
 def verdict(report: Report) -> list[str]:
     """What it means."""
     kills = f"killed after the steps {', '.join(map(str, report.kills)) or '-'} on {report.n_ranks} ranks"
+    if report.first is None and not report.kills:
+        return ["nothing is shown: the run was over before a kill; give it more steps by --batches or 'train.epoch'"]
     if report.first is None:
         return [f"equal: {kills}, the run that goes on has the bits of the one left alone, at each of {report.n_steps} steps"]
     return [

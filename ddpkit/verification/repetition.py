@@ -43,11 +43,10 @@ def weights(first: Engine, second: Engine) -> Iterator[str]:
 def forward(engine: Engine) -> Iterator[str]:
     """Two forwards of the same samples under one seed are the same."""
     engine.set_training()
-    images, _ = engine.train.sample(causes.TRIED)
-    outputs = []
+    inputs, outputs = engine.criteria.inputs(*engine.train.sample(causes.TRIED)), []
     for _ in range(2):
         seeding.seed_generators("trial", 1, device=engine.world.device)
-        outputs.append(engine.precision(engine.model, images))
+        outputs.append(engine.precision(engine.model, *inputs))
     if not causes.same(*outputs):
         yield (
             "the model gives other outputs for the same images under one seed: it draws from a generator of its own, or counts"

@@ -36,12 +36,17 @@ class Report:
 
     n_ranks: int
     kills: Sequence[int]
-    """After which saved steps the run was killed."""
+    """After which saved steps the run was killed, when steps were left."""
     n_steps: int
     """That were compared."""
     first: Difference | None
     causes: Sequence[str]
     """Why a run that goes on may be another, each shown by a trial of its own."""
+
+    @property
+    def is_equal(self) -> bool:
+        """To the bit; a run that was over before a kill shows nothing."""
+        return self.first is None and bool(self.kills)
 
 
 def verify(file: Path, options: Options, n_kills: int, n_batches: int, seed: int) -> Report:
@@ -60,9 +65,10 @@ def verify(file: Path, options: Options, n_kills: int, n_batches: int, seed: int
     with tempfile.TemporaryDirectory(prefix="ddpkit-") as folder:
         command = command_of(file, options, config, n_ranks, n_batches, Path(folder))
         finish(command, "alone")
-        kills = [*killed(command, Path(folder), n_kills, random.Random(seed))]  # noqa: S311 - instants, no secrets
-        finish([*command, "--resume"], "killed")
         alone, other = (Store(Path(folder) / "verified" / name / FOLDER) for name in ("alone", "killed"))
+        instants = random.Random(seed)  # noqa: S311 - no secrets
+        kills = [step for step in killed(command, Path(folder), n_kills, instants) if step < newest(alone)]
+        finish([*command, "--resume"], "killed")
         first, n_steps = first_difference(alone, other)
     return Report(n_ranks=n_ranks, kills=kills, n_steps=n_steps, first=first, causes=causes(config, found) if first else [])
 
