@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 HISTORY = "history.jsonl"
 TEST_METRICS, TESTED = "test_metrics.json", "tested.json"
+OF_A_TEST = (TEST_METRICS, TESTED, PER_CLASS, f"*{CONFUSION}*.csv")
 SPLIT = "split.json"
 PREDICTIONS, SKIPPED = "predictions", "skipped.json"
 FINISHED = "finished.json"
@@ -80,13 +81,8 @@ class RunFolder:
         for name in ("weights", "logs"):
             (folder.path / name).mkdir(exist_ok=True)
         (folder.path / FINISHED).unlink(missing_ok=True)
-        for file in (
-            folder.path / TEST_METRICS,
-            folder.path / TESTED,
-            folder.path / PER_CLASS,
-            *folder.path.glob(f"*{CONFUSION}*.csv"),
-        ):
-            file.unlink(missing_ok=True)
+        for file in [found for results in OF_A_TEST for found in folder.path.glob(results)]:
+            file.unlink()
         log.add_file(config.run, folder.path / "logs")
         folder.rewrite_history(history)
         folder.describe(config, plugins, environment)
