@@ -62,7 +62,7 @@ def engine(config: Config, registry: Registry, world: World, limit_batches: int 
     made = Engine(
         world=world,
         model=model,
-        network=world.wrap(model, find_unused_parameters=run.ddp.find_unused_parameters),
+        network=model,
         criteria=parts.criteria(model),
         optimizer=optimizer,
         schedule=parts.schedule(
@@ -89,6 +89,8 @@ def engine(config: Config, registry: Registry, world: World, limit_batches: int 
     with first_samples(config):
         unreached = made.rehearse()
     refuse_unreached(config, unreached, world.size)
+    # after the trial, whose backward would count as a use of each parameter in the first step
+    made.network = world.wrap(model, find_unused_parameters=run.ddp.find_unused_parameters)
     return made
 
 

@@ -35,6 +35,7 @@ MISTAKES: Sequence[tuple[str, KeyPath, str]] = (
         "the images differ in size; give them one by 'RESIZE = [H, W]'",
     ),
     ("Given groups=", ("model", "config", "n_channels"), CHANNELS),
+    (r"size of tensor a \([134]\) must match .* at non-singleton dimension 0$", ("model", "config", "n_channels"), CHANNELS),
     ("shapes cannot be multiplied", ("model", "config"), "the images have another size than the model takes"),
     (r"Target -?\d+ is out of bounds", ("model", "config", "n_classes"), "there are targets that the model has no output for"),
     (

@@ -255,7 +255,8 @@ def forgetful(world, file):
     except ConfigError as error:
         said = str(error)
     told = {"model.name": "forgetful", "ddp.find_unused_parameters": True, "train.epoch": 1}
-    return {"said": said, "steps": fit(file, world, **told)["steps"]}
+    sometimes = [fit(file, world, **told, **{"model.config.remembers": True, "seed": seed})["weights"] for seed in range(6)]
+    return {"said": said, "steps": fit(file, world, **told)["steps"], "sometimes": sometimes}
 
 
 def test_parameters_without_a_gradient_are_named_where_ranks_would_wait(results):
@@ -263,6 +264,11 @@ def test_parameters_without_a_gradient_are_named_where_ranks_would_wait(results)
     for rank in results[1]:
         assert "no gradient reaches 2 trained parameters (spare.weight, spare.bias); freeze them by" in rank["forgetful"]["said"]
         assert rank["forgetful"]["steps"] == 4
+
+
+def test_ranks_that_use_other_layers_stay_alike(results):
+    for mine, theirs in zip(*(rank["forgetful"]["sometimes"] for rank in results[1]), strict=True):
+        assert all(torch.equal(tensor, theirs[name]) for name, tensor in mine.items())
 
 
 DROPOUT = {"model.config": {"n_pixels": 64, "dropout": 0.3}, "train.epoch": 2}

@@ -292,11 +292,17 @@ def test_a_compiled_model_gives_the_same(blobs):
 
 
 def test_optimizers_take_the_fused_way_unless_the_config_chooses(blobs):
-    of_torch = built(blobs).optimizer.defaults
-    chosen = built(blobs, **{"train.optimizer.foreach": True}).optimizer.defaults
+    plain = {"train.optimizer.momentum": 0.0}
+    of_torch = built(blobs, **plain).optimizer.defaults
+    chosen = built(blobs, **plain, **{"train.optimizer.foreach": True}).optimizer.defaults
 
     assert (of_torch["fused"], of_torch["foreach"]) == (True, None)
     assert (chosen["fused"], chosen["foreach"]) == (None, True)
+
+
+def test_a_layer_whose_first_gradient_comes_late_may_have_momentum(blobs):
+    for seed in range(4):
+        assert fit(blobs, World(), **{"model.name": "forgetful", "model.config.remembers": True, "seed": seed})["steps"] == 8
 
 
 def test_a_loss_that_is_not_finite_ends_a_long_epoch_early(blobs):

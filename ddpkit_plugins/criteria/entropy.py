@@ -15,8 +15,8 @@ class CrossEntropy(nn.Module):
 
     Targets are class indices [B, ...] or [B, 1, ...] of any integer type, or probabilities, floats of the logits' shape.
     With `weight` or ignored targets it is a weighted mean, as torch has it: the sum over a micro-batch divided by the
-    weights of the targets that it holds, NaN if there are none. It is then not a mean over samples, and ranks or
-    micro-batches that hold unlike targets give a slightly other gradient than one batch of all.
+    weights of the targets that it holds; 0 if there are none, where torch has NaN. It is then not a mean over samples, and
+    ranks or micro-batches that hold unlike targets give a slightly other gradient than one batch of all.
 
     Args:
         label_smoothing: 0..1, how much of each target is spread over all classes (Szegedy et al. 2016, "Rethinking the
@@ -43,11 +43,20 @@ class CrossEntropy(nn.Module):
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Logits [B, C, ...] and targets to a scalar."""
         as_probabilities = targets.is_floating_point() and targets.shape == outputs.shape
-        wanted = targets if as_probabilities else class_indices(outputs, targets)
         weight = None if self.weight is None else one_an_output("weight", self.weight, outputs)
-        return functional.cross_entropy(
-            outputs, wanted, weight, ignore_index=self.ignore_index, label_smoothing=self.label_smoothing
+        if as_probabilities:
+            return functional.cross_entropy(outputs, targets, weight, label_smoothing=self.label_smoothing)
+        wanted = class_indices(outputs, targets)
+        total = functional.cross_entropy(
+            outputs, wanted, weight, ignore_index=self.ignore_index, label_smoothing=self.label_smoothing, reduction="sum"
         )
+        counts = self.counted(wanted, weight)
+        return total / counts.where(counts > 0, 1)
+
+    def counted(self, wanted: Tensor, weight: Tensor | None) -> Tensor:
+        """The weights of all targets that count, a scalar."""
+        kept = wanted != self.ignore_index
+        return kept.sum() if weight is None else (weight[wanted.where(kept, 0)] * kept).sum()
 
 
 class BinaryCrossEntropy(nn.Module):

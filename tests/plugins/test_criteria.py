@@ -73,6 +73,29 @@ def test_bce_of_one_logit_takes_its_weight_as_a_list_too():
     exactly(BinaryCrossEntropy(pos_weight=[3.0])(logits, targets), BinaryCrossEntropy(pos_weight=3.0)(logits, targets))
 
 
+@pytest.mark.parametrize("params", [{}, {"weight": [1.0, 2.0, 0.5]}, {"label_smoothing": 0.1}])
+def test_cross_entropy_of_what_is_all_ignored_is_0_and_has_no_gradient(params):
+    logits = LOGITS.clone().requires_grad_()
+
+    loss = CrossEntropy(ignore_index=255, **params)(logits, torch.full_like(MASKS, 255))
+    loss.backward()
+
+    assert loss.item() == 0
+    assert torch.equal(logits.grad, torch.zeros_like(logits))
+
+
+@pytest.mark.parametrize(
+    "params", [{}, {"weight": [1.0, 2.0, 0.5]}, {"label_smoothing": 0.1}, {"weight": [1.0, 2.0, 0.5], "label_smoothing": 0.2}]
+)
+def test_cross_entropy_is_torchs(params):
+    masks = MASKS.clone()
+    masks[0, 0] = 255
+    weight = {"weight": torch.tensor(params["weight"], dtype=torch.float64)} if "weight" in params else {}
+
+    wanted = torch.nn.functional.cross_entropy(LOGITS, masks, ignore_index=255, **params | weight)
+    exactly(CrossEntropy(ignore_index=255, **params)(LOGITS, masks), wanted)
+
+
 def test_label_smoothing_spreads_a_share_of_each_target():
     one_hot = torch.nn.functional.one_hot(MASKS, 3).movedim(-1, 1).double()
 

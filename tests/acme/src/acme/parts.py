@@ -29,15 +29,17 @@ class ConvNet(nn.Sequential):
 
 
 class Forgetful(TinyNet):
-    """Has a layer that it never calls."""
+    """Has a layer that it never calls, or for some images alone."""
 
-    def __init__(self, n_pixels: int = 64):
+    def __init__(self, n_pixels: int = 64, *, remembers: bool = False):
         super().__init__(n_pixels)
         self.spare = nn.Linear(2, 2)
+        self.remembers = remembers
 
     def forward(self, images):
+        is_wanted = self.remembers and images[0].flatten()[::2].sum() > images[0].flatten()[1::2].sum()
         for name, layer in self.named_children():
-            images = images if name == "spare" else layer(images)
+            images = images if name == "spare" and not is_wanted else layer(images)
         return images
 
 
