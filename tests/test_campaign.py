@@ -5,9 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
 
 
+@pytest.mark.slow
 def test_no_save_is_lost_to_kills_and_signals_at_random_instants():
     command = [sys.executable, "-m", "tests.campaign", "--kills", "5", "--signals", "6"]
 
