@@ -51,10 +51,10 @@ def main(arguments: argparse.Namespace) -> int:
 def verdict(report: Report) -> list[str]:
     """What it means."""
     kills = f"killed after the steps {', '.join(map(str, report.kills)) or '-'} on {report.n_ranks} ranks"
-    if report.first is None and not report.kills:
-        return ["nothing is shown: the run was over before a kill; give it more steps by --batches or 'train.epoch'"]
-    if report.first is None:
+    if report.is_equal:
         return [f"equal: {kills}, the run that goes on has the bits of the one left alone, at each of {report.n_steps} steps"]
+    if report.first is None:
+        return ["nothing is shown: the run was over before a kill; give it more steps by --batches or 'train.epoch'"]
     return [
         f"different: {kills}, step {report.first.step} is another: {report.first.what} ({report.first.by})",
         *(f"cause: {each}" for each in report.causes),
