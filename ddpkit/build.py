@@ -1,10 +1,9 @@
 """A checked config -> a live engine: the data (data.py), and the model with what trains it, of components (components.py)."""
 
-import functools
 import inspect
+import logging
 import math
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import attrs
@@ -14,7 +13,6 @@ from torch.nn.parameter import UninitializedParameter
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from ddpkit import config as config_file
 from ddpkit import seeding
 from ddpkit.average import MovingAverage
 from ddpkit.batchnorm import Counted, synchronise
@@ -26,8 +24,6 @@ from ddpkit.dist import World
 from ddpkit.engine import Candidate, Engine
 from ddpkit.errors import ConfigError, KeyPath
 from ddpkit.loader import Batches
-from ddpkit.log import LOGGER
-from ddpkit.loggers import GuardedLogger
 from ddpkit.measures import Measure
 from ddpkit.mistakes import first_samples
 from ddpkit.parameters import freeze, frozen_norms, fused_kernels, parameter_groups, refuse_unreached
@@ -37,6 +33,8 @@ from ddpkit.progress import Best, EarlyStopping
 from ddpkit.references import class_names
 from ddpkit.registry import Registry
 from ddpkit.schedule import Schedule
+
+LOGGER = logging.getLogger(__name__)
 
 
 def engine(config: Config, registry: Registry, world: World, limit_batches: int | None = None) -> Engine:
@@ -94,16 +92,15 @@ def engine(config: Config, registry: Registry, world: World, limit_batches: int 
     return made
 
 
-def loggers(config: Config, registry: Registry, world: World, folder: Path) -> list[GuardedLogger]:
-    """Those that `private.loggers` names, for the run in `folder`; none on the ranks but the first."""
-    maker, tables = Maker(config, registry, world), config_file.tables(config.run)
-    named = maker.named("logger") if world.is_main else []
-    return [GuardedLogger(each.name, functools.partial(maker.make, each, folder=folder, config=tables)) for each in named]
-
-
 @attrs.frozen
 class Parts(Maker):
     """Makes the model and what trains it."""
+
+    world: World
+
+    def on_device(self, made: Any) -> Any:
+        """A module on the device; anything else as it is."""
+        return made.to(self.world.device) if isinstance(made, nn.Module) else made
 
     def model(self, precision: Precision, train: Batches) -> nn.Module:
         """The model on the device, with the same initial weights on every rank; lazy layers learn their shapes from a sample."""

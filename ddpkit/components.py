@@ -1,20 +1,20 @@
 """Components: what the config names, made with the parameters that it gives."""
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 import attrs
-from torch import nn
 
 from ddpkit import schema, signatures
 from ddpkit.config import Config
-from ddpkit.dist import World
 from ddpkit.errors import ConfigError
 from ddpkit.hookspecs import Component
-from ddpkit.log import LOGGER
 from ddpkit.references import Reference, class_names, find, n_classes, references
 from ddpkit.registry import Registry
 from ddpkit.structure import structure
+
+LOGGER = logging.getLogger(__name__)
 
 
 @attrs.frozen
@@ -23,7 +23,6 @@ class Maker:
 
     config: Config
     registry: Registry
-    world: World
 
     @property
     def run(self) -> schema.Run:
@@ -51,10 +50,6 @@ class Maker:
     def component(self, reference: Reference) -> Component:
         """What a reference names."""
         return find(reference, self.registry).component
-
-    def on_device(self, made: Any) -> Any:
-        """A module on the device; anything else as it is."""
-        return made.to(self.world.device) if isinstance(made, nn.Module) else made
 
     def make_one(self, kind: str, **runtime: Any) -> Any:
         """The only component of a kind."""

@@ -1,5 +1,6 @@
 """Data: the config's dataset, divided into parts and read as micro-batches."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,19 +9,22 @@ import attrs
 
 from ddpkit import schema, seeding
 from ddpkit.components import Maker
-from ddpkit.engine import REHEARSED
+from ddpkit.dist import World
 from ddpkit.errors import ConfigError
 from ddpkit.labels import labels_of
-from ddpkit.loader import Batches, KeyedDataset, MapDataset, Plan, make_loader
-from ddpkit.log import LOGGER
+from ddpkit.loader import N_SANITY_SAMPLES, Batches, KeyedDataset, MapDataset, Plan, make_loader
 from ddpkit.mistakes import first_samples
 from ddpkit.references import PARTS
 from ddpkit.sampler import Sampler
+
+LOGGER = logging.getLogger(__name__)
 
 
 @attrs.frozen
 class Data(Maker):
     """Makes the parts of the data."""
+
+    world: World
 
     @property
     def root_dir(self) -> str:
@@ -37,7 +41,7 @@ class Data(Maker):
 
     def try_reading(self, batches: Batches) -> None:
         """A dataset or transform that refuses one of the first samples has found a mistake in the data or the config."""
-        for index in batches.sampler.indices[:REHEARSED]:
+        for index in batches.sampler.indices[:N_SANITY_SAMPLES]:
             try:
                 with first_samples(self.config):
                     batches.samples[0, index]
@@ -51,7 +55,7 @@ class Data(Maker):
 
     def unusable(self, sample: str, error: Exception) -> ConfigError:
         """What to raise for a sample."""
-        LOGGER.debug("%s is refused", sample, exc_info=True)
+        LOGGER.debug("%s is refused", sample, exc_info=error)
         return ConfigError([self.config.problem(("dataset",), f"{sample} cannot be used: {error}")])
 
     def split(self, dataset: Any) -> dict[str, list[int]]:

@@ -24,16 +24,15 @@ from torch.optim import Optimizer
 from ddpkit import seeding
 from ddpkit.average import MovingAverage
 from ddpkit.batchnorm import Counted
-from ddpkit.checkpoint.weights import WeightsFolder
 from ddpkit.criteria import Criteria
 from ddpkit.dist import World
 from ddpkit.errors import NonFiniteError, refusals
-from ddpkit.loader import Batch, Batches
+from ddpkit.loader import N_SANITY_SAMPLES, Batch, Batches
 from ddpkit.measures import Measure
 from ddpkit.nested import tensors_in
 from ddpkit.precision import Precision
 from ddpkit.progress import Best, EarlyStopping, Progress
-from ddpkit.protocols import Recovery, Row, Watcher
+from ddpkit.protocols import Recovery, Row, Watcher, WeightsWriter
 from ddpkit.schedule import Schedule
 from ddpkit.shards import GradientMean
 from ddpkit.tally import Losses, Step, Sums, Tally, add, added_up
@@ -56,8 +55,6 @@ class Candidate:
     """Of its files, and of its values in the test."""
 
 
-REHEARSED = 8
-"""Samples to try the metrics with before training."""
 LOOK_EVERY = 100
 """Steps after which training looks at its losses: that waits for the device, and for the other ranks."""
 
@@ -105,7 +102,7 @@ class Engine:
     recovery: Recovery = attrs.field(factory=Recovery)
     """Asked after each step, evaluated micro-batch and epoch."""
 
-    def fit(self, weights: WeightsFolder, watchers: Sequence[Watcher]) -> None:
+    def fit(self, weights: WeightsWriter, watchers: Sequence[Watcher]) -> None:
         """Train to the last epoch, or until nothing improves. Every rank must call it, each with its own `watchers`."""
         while self.progress.epoch < self.epochs and not self.progress.is_over:
             started, n_before = time.perf_counter(), self.tally.n_samples
@@ -250,7 +247,7 @@ class Engine:
         losses = self.mean_losses(criteria, sums, batches.sampler.n_samples())
         return losses | {key: metric.value() for key, metric in self.metrics.items()}
 
-    def test_best(self, weights: WeightsFolder) -> dict[str, float]:
+    def test_best(self, weights: WeightsWriter) -> dict[str, float]:
         """`loss`, if evaluation has it, and metrics of the best weights on the test split, which must be. All ranks call it."""
         if self.test is None:
             raise ValueError("there is no test split")
@@ -295,7 +292,7 @@ class Engine:
 
     def rehearse_evaluation(self) -> None:
         """A forward and the metrics."""
-        images, targets = self.train.sample(REHEARSED)
+        images, targets = self.train.sample(N_SANITY_SAMPLES)
         self.model.eval()
         outputs = self.precision(self.model, images)
         with refusals("the postprocess"):

@@ -30,6 +30,8 @@ Batch = tuple[Images, Any, Share]
 they are."""
 Key = tuple[int, int]
 """(epoch, index): what a sample looks like depends on."""
+N_SANITY_SAMPLES = 8
+"""Samples that are read, and that the metrics are tried with, before training."""
 Plan = list[list[Key]]
 """The micro-batches of an epoch that this rank reads: the loader's batch sampler."""
 

@@ -1,11 +1,17 @@
 """Loggers of plugins: they see history go by, and no run ends for the sake of one."""
 
+import functools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+from ddpkit import config as config_file
+from ddpkit.components import Maker
+from ddpkit.config import Config
 from ddpkit.errors import ConfigError
 from ddpkit.log import LOGGER
 from ddpkit.protocols import Logger, Row
+from ddpkit.registry import Registry
 
 
 class GuardedLogger:
@@ -39,3 +45,12 @@ class GuardedLogger:
             LOGGER.debug("its traceback", exc_info=True)
             self._logger = None
             return None
+
+
+def create_loggers(config: Config, registry: Registry, folder: Path) -> list[GuardedLogger]:
+    """The loggers that `private.loggers` names, for the run in `folder`; on global rank 0 only."""
+    maker, tables = Maker(config, registry), config_file.tables(config.run)
+    return [
+        GuardedLogger(each.name, functools.partial(maker.make, each, folder=folder, config=tables))
+        for each in maker.named("logger")
+    ]

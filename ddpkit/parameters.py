@@ -1,6 +1,7 @@
 """Which parameters of a model are trained, and how: `model.freeze`, `optimizer.groups`, weight decay."""
 
 import fnmatch
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -9,8 +10,9 @@ from torch import nn
 from ddpkit import schema
 from ddpkit.config import Config
 from ddpkit.errors import ConfigError
-from ddpkit.log import LOGGER
 from ddpkit.structure import closest, suggest
+
+LOGGER = logging.getLogger(__name__)
 
 GROUP_KEYS = {"learning_rate": "lr"}
 """Keys of `optimizer.groups` that torch calls otherwise."""

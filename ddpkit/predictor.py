@@ -58,7 +58,7 @@ def opened(run: str | os.PathLike[str], weights: str, values: Mapping[str, Any])
         raise ConfigError([Problem("run", (), f"{run} is no folder of a run: it has no config.toml and plugins.json")])
     config = source.without_start(config_file.load(file, config_file.named_overrides(values)))
     found = plugins.load(policy_of(config.run.plugins))
-    run_folder.refuse_missing(source.plugins_of(file), found)
+    run_folder.refuse_missing(source.recorded_plugins(file), found)
     check(config, found, None)
     config, chosen = source.from_run(config, weights)
     try:

@@ -1,6 +1,7 @@
 """Weights that a new run begins with (`model.pretrained`): what of a file fits the model, and what is said of the rest."""
 
 import itertools
+import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from torch.nn.parameter import is_lazy
 from ddpkit.channels import for_channels
 from ddpkit.config import Config
 from ddpkit.errors import ConfigError, Problem
-from ddpkit.log import LOGGER
+
+LOGGER = logging.getLogger(__name__)
 
 State = dict[str, Tensor]
 KEYS = ("state_dict", "model")

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+from torch import nn
+
 Row = Mapping[str, float]
 """One epoch of history, flat: `epoch`, `train/loss`, `valid/accuracy`, ..."""
 
@@ -24,6 +26,16 @@ class Recovery:
 
     def epoch_ended(self, engine: Any) -> None:
         """An epoch is trained, evaluated and recorded."""
+
+
+class WeightsWriter(Protocol):
+    """Keeps the weights that a run asks for; on global rank 0 only."""
+
+    def epoch_ended(self, model: nn.Module, epoch: int, *, is_best: bool, prefix: str = "") -> None:
+        """Write what is wanted of the weights after `epoch` (1-based); `prefix` is that of their files."""
+
+    def load_best(self, model: nn.Module, prefix: str = "") -> None:
+        """Load the best weights so far into the model."""
 
 
 class Logger(Protocol):

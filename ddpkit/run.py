@@ -48,7 +48,7 @@ def run_with(file: Path, options: Options) -> RunResult | None:
     found = plugins.load(policy_of(config.run.plugins, options.block, no_plugins=options.no_plugins))
     tasks, n_ranks = tasks_of(config.run, options.task), launch.n_ranks(config, options.nproc)
     if launch.is_speaker():
-        run_folder.refuse_missing(source.plugins_of(file), found)
+        run_folder.refuse_missing(source.recorded_plugins(file), found)
     verdict = check(config, found, n_ranks if "train" in tasks else None)
     if launch.is_speaker():
         log.warn([*found.warnings, *map(str, verdict.warnings)])

@@ -125,7 +125,7 @@ def best_file(run: schema.Run) -> Path:
     return run_folder.path_of(run) / WEIGHTS / f"{BEST}{ENDING}"
 
 
-def plugins_of(file: Path) -> list[dict[str, Any]]:
+def recorded_plugins(file: Path) -> list[dict[str, Any]]:
     """The plugins that a run used, as it recorded them beside its resolved config; none of any other TOML."""
     if own_run(file) is None:
         return []

@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="lay a value over the file's")
     parser.add_argument("--deep", action="store_true", help="import what source does not tell, too (seconds)")
     parser.add_argument("--json", action="store_true", help="as JSON, for scripts")
-    plugin_options.add_arguments(parser)
+    plugin_options.add_plugin_arguments(parser)
 
 
 def main(arguments: argparse.Namespace) -> int:

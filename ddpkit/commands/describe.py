@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="bare or qualified")
     parser.add_argument("--toml", action="store_true", help="only the example, to be pasted")
     parser.add_argument("--json", action="store_true", help="as JSON, for scripts")
-    plugin_options.add_arguments(parser)
+    plugin_options.add_plugin_arguments(parser)
 
 
 def main(arguments: argparse.Namespace) -> int:

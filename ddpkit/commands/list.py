@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("kind", choices=HOOKS, metavar="KIND", help=", ".join(HOOKS))
     parser.add_argument("pattern", nargs="?", default="*", metavar="GLOB", help="as in '*net*' or 'torchvision/*'")
     parser.add_argument("--json", action="store_true", help="as JSON, for scripts")
-    plugin_options.add_arguments(parser)
+    plugin_options.add_plugin_arguments(parser)
 
 
 def main(arguments: argparse.Namespace) -> int:

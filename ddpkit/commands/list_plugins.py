@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-v", "--verbose", action="store_true", help="with the time to load and the digest of each")
     parser.add_argument("--json", action="store_true", help="as JSON, for scripts")
     parser.add_argument("--no-import", action="store_true", help="names and versions alone: no plugin's code runs")
-    plugin_options.add_arguments(parser)
+    plugin_options.add_plugin_arguments(parser)
 
 
 def main(arguments: argparse.Namespace) -> int:

@@ -13,13 +13,13 @@ from ddpkit.job import Options, Task
 from ddpkit.source import BEST, own_run
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """The options."""
     parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a run")
     parser.add_argument("--weights", default=BEST, metavar="W", help="best, last, another of the run's, or a file")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="lay a value over the run's config")
     parser.add_argument("--nproc", type=positive, metavar="N", help="how many ranks; else one a GPU")
-    plugin_options.add_arguments(parser)
+    plugin_options.add_plugin_arguments(parser)
 
 
 def file_and_options(arguments: argparse.Namespace, task: Task, values: Mapping[str, Any]) -> tuple[Path, Options]:

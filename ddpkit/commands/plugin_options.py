@@ -6,7 +6,7 @@ from ddpkit import schema
 from ddpkit.policy import Policy, policy_of
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_plugin_arguments(parser: argparse.ArgumentParser) -> None:
     """`--no-plugins` and `-p no:NAME`."""
     parser.add_argument("--no-plugins", action="store_true", help="ddpkit's own alone")
     parser.add_argument("-p", action="append", default=[], type=blocked, metavar="no:NAME", help="do not even import this plugin")

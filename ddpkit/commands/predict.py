@@ -8,7 +8,7 @@ from ddpkit.commands import of_run, run
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options."""
-    of_run.add_arguments(parser)
+    of_run.add_run_arguments(parser)
     parser.add_argument("input", nargs="?", metavar="IMAGES", help="a file, a folder or a glob; else the run's 'predict.input'")
     parser.add_argument("--format", metavar="F", help="json, csv, numpy, or another writer")
     parser.add_argument("--save-images", action="store_true", help="pictures with what was found drawn on them, too")

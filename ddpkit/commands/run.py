@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", nargs="?", const="", metavar="PATH", help="go on: the newest unfinished run, or PATH")
     parser.add_argument("--allow-drift", action="append", default=[], metavar="KEY", help="though KEY is another than before")
     parser.add_argument("--max-restarts", type=whole, default=0, metavar="N", help="go on so often after a rank failed")
-    plugin_options.add_arguments(parser)
+    plugin_options.add_plugin_arguments(parser)
     parser.set_defaults(error=parser.error)
 
 

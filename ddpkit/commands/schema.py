@@ -12,7 +12,7 @@ from ddpkit.json_schema import json_schema
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The schema goes to stdout, as in `ddpkit schema > ddpkit.schema.json`."""
-    plugin_options.add_arguments(parser)
+    plugin_options.add_plugin_arguments(parser)
 
 
 def main(arguments: argparse.Namespace) -> int:

@@ -7,7 +7,7 @@ from ddpkit.commands import of_run, run
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options."""
-    of_run.add_arguments(parser)
+    of_run.add_run_arguments(parser)
 
 
 def main(arguments: argparse.Namespace) -> int:

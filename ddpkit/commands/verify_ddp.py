@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="lay a value over the file's")
     parser.add_argument("--json", action="store_true", help="as JSON, for scripts")
     parser.add_argument("--record", type=Path, help=argparse.SUPPRESS)  # how the ranks are started
-    plugin_options.add_arguments(parser)
+    plugin_options.add_plugin_arguments(parser)
     parser.set_defaults(error=parser.error)
 
 

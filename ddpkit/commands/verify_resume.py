@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--instants", type=int, default=0, metavar="SEED", help="other instants to kill it at")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="lay a value over the file's")
     parser.add_argument("--json", action="store_true", help="as JSON, for scripts")
-    plugin_options.add_arguments(parser)
+    plugin_options.add_plugin_arguments(parser)
     parser.set_defaults(error=parser.error)
 
 

@@ -13,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options."""
     parser.add_argument("kind", choices=HOOKS, metavar="KIND", help=", ".join(HOOKS))
     parser.add_argument("name", metavar="NAME", help="bare or qualified")
-    plugin_options.add_arguments(parser)
+    plugin_options.add_plugin_arguments(parser)
 
 
 def main(arguments: argparse.Namespace) -> int:

@@ -32,7 +32,7 @@ def predict(job: Job, world: "World", weights: Path) -> None:
     LOGGER.info("predict %s: %d inputs", weights, len(files))
     if world.is_main:
         predictions.begin()
-        writer = Maker(config, job.plugins.registry, world).make_one("writer", folder=folder, classes=class_names(config.run))
+        writer = Maker(config, job.plugins.registry).make_one("writer", folder=folder, classes=class_names(config.run))
     world.barrier()  # the folder is there
     fill_part(job, world, predictor, predictions)
     world.barrier()  # all parts are there

@@ -12,6 +12,7 @@ from ddpkit.checkpoint.weights import BEST, WeightsFolder
 from ddpkit.config import Config
 from ddpkit.engine import Engine
 from ddpkit.job import Job
+from ddpkit.loggers import create_loggers
 from ddpkit.protocols import Watcher
 from ddpkit.record import Record
 from ddpkit.recovery import recovering
@@ -103,7 +104,7 @@ def watchers_of(job: Job, engine: Engine, folder: RunFolder | None) -> Iterator[
     path = run_folder.path_of(job.config.run)
     info = run_hooks.RunInfo.of(job.config, engine, path)
     with run_hooks.called(job.plugins, info) as hooks, terminal.watching(engine) as line:
-        loggers = build.loggers(job.config, job.plugins.registry, engine.world, path)
+        loggers = create_loggers(job.config, job.plugins.registry, path) if engine.world.is_main else []
         try:
             mine: list[Watcher] = [folder, line] if folder else []
             yield [*mine, *loggers, *hooks]

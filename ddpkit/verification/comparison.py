@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 
+DTYPES: tuple[Literal["float64", "float32"], ...] = ("float64", "float32")
+"""Number formats; what differs in the first is not rounding."""
 Recording = Mapping[str, Any]
 """`step 1|gradient|conv.weight` -> its value, a tensor on the CPU, in the order in which they were computed."""
 Group = tuple[str, str]

@@ -4,7 +4,6 @@ import gc
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
 
 import attrs
 
@@ -17,10 +16,8 @@ from ddpkit.job import Options
 from ddpkit.plugins import Plugins
 from ddpkit.policy import policy_of
 from ddpkit.run import refuse_device
-from ddpkit.verification.comparison import Comparison, compare
+from ddpkit.verification.comparison import DTYPES, Comparison, compare
 
-DTYPES: tuple[Literal["float64", "float32"], ...] = ("float64", "float32")
-"""Number formats; what differs in the first is no rounding."""
 UNREACHED = ("ddp", "find_unused_parameters")
 """Where a run on several ranks is refused for a parameter without a gradient."""
 

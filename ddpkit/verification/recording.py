@@ -14,8 +14,7 @@ from ddpkit.config import Config
 from ddpkit.engine import Engine
 from ddpkit.plugins import Plugins
 from ddpkit.tally import Tally, added_up
-from ddpkit.verification.comparison import Recording
-from ddpkit.verification.ranks import DTYPES
+from ddpkit.verification.comparison import DTYPES, Recording
 
 VALID_BATCHES = 8
 """Micro-batches of the valid part that are evaluated."""
