@@ -2,7 +2,7 @@
 
 import sys
 
-from ddpkit.cli import main
+from ddpkit.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main(["run", *sys.argv[1:]]))

@@ -24,10 +24,10 @@ from rounds import ratios, spread
 from torch import Tensor
 from torchvision.models import resnet50
 
-from ddpkit.checkpoint.saver import Saver
-from ddpkit.checkpoint.state import load
+from ddpkit.checkpoint.async_saver import Saver
+from ddpkit.checkpoint.serialization import load
 from ddpkit.checkpoint.store import Store
-from ddpkit.optimizer_state import load_named_state, named_state
+from ddpkit.checkpoint.trainer_state import load_named_state, named_state
 
 Seconds = tuple[float, float]
 """Until the loop may go on, and until the file is safe."""

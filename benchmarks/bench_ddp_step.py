@@ -25,12 +25,13 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import SGD
 from torch.profiler import profile
 
-from ddpkit import build, dist, plugins
-from ddpkit import config as config_file
-from ddpkit.dist import World
-from ddpkit.engine import Engine
-from ddpkit.loader import Batch
-from ddpkit.policy import policy_of
+from ddpkit.config import loading
+from ddpkit.config.plugin_policy import policy_of
+from ddpkit.data.loader import Batch
+from ddpkit.distributed.world import World, join_world
+from ddpkit.plugins import manager
+from ddpkit.training import builder
+from ddpkit.training.trainer import Engine
 
 N_RANKS = 2
 BATCH = 32
@@ -102,8 +103,8 @@ def make(case: Case, folder: Path, world: World) -> Engine:
     n, batch = case.micro_batches * BATCH * N_RANKS, BATCH * N_RANKS
     values = {"n": n, "batch": batch, "shape": case.shape, "model": case.model, "accumulation": case.accumulation}
     file.write_text(TOML.format(folder=folder, parts=parts, **values))
-    config = config_file.load(file)
-    engine = build.engine(config, plugins.load(policy_of(config.run.plugins)).registry, world)
+    config = loading.load(file)
+    engine = builder.engine(config, manager.load(policy_of(config.run.plugins)).registry, world)
     engine.train = Ready.of(engine.train)
     return engine
 
@@ -141,7 +142,7 @@ def lines(case: Case, folder: Path, world: World, n_rounds: int) -> Iterator[str
 def rank(number: int, folder: str, n_rounds: int) -> None:
     """One of the two processes."""
     os.environ |= {"RANK": str(number), "WORLD_SIZE": str(N_RANKS)}
-    with dist.join_world(device="cpu", init_method=f"file://{folder}/meet") as world:
+    with join_world(device="cpu", init_method=f"file://{folder}/meet") as world:
         for case in CASES:
             for line in lines(case, Path(folder), world, n_rounds):
                 if world.is_main:

@@ -27,18 +27,21 @@ from torch.nn import functional
 from torch.optim import SGD
 from torch.utils.data import DataLoader, TensorDataset
 
-from ddpkit import build, plugins, run_folder
-from ddpkit import config as config_file
 from ddpkit.checkpoint.weights import WeightsFolder
-from ddpkit.config import Config
-from ddpkit.dist import World
-from ddpkit.engine import Engine
-from ddpkit.job import Job, Options
-from ddpkit.loader import Batch, Batches
-from ddpkit.policy import policy_of
-from ddpkit.protocols import Watcher
-from ddpkit.run_folder import RunFolder
+from ddpkit.config import loading
+from ddpkit.config.loading import Config
+from ddpkit.config.plugin_policy import policy_of
+from ddpkit.data.loader import Batch, Batches
+from ddpkit.distributed.world import World
+from ddpkit.plugins import manager
+from ddpkit.runs import environment
+from ddpkit.runs import folder as run_folder
+from ddpkit.runs.folder import RunFolder
 from ddpkit.tasks import train
+from ddpkit.tasks.plan import Job, Options
+from ddpkit.training import builder
+from ddpkit.training.callbacks import Watcher
+from ddpkit.training.trainer import Engine
 
 BATCH = 32
 VALID = 0.1
@@ -99,21 +102,21 @@ class Loop:
         return loss.item() / n, right.item() / n
 
 
-def read(folder: Path, steps: int) -> tuple[Config, plugins.Plugins]:
+def read(folder: Path, steps: int) -> tuple[Config, manager.Plugins]:
     """The config of so many steps an epoch."""
     n = round(steps * BATCH * (1 + VALID))
     share = 1 / (1 + VALID)
     parts = Path(__file__).with_name("parts.py")
     (folder / "step.toml").write_text(TOML.format(folder=folder, parts=parts, n=n, share=share, rest=1 - share))
-    config = config_file.load(folder / "step.toml")
-    return config, plugins.load(policy_of(config.run.plugins))
+    config = loading.load(folder / "step.toml")
+    return config, manager.load(policy_of(config.run.plugins))
 
 
 @contextlib.contextmanager
-def watched(config: Config, found: plugins.Plugins, engine: Engine) -> Iterator[list[Watcher]]:
+def watched(config: Config, found: manager.Plugins, engine: Engine) -> Iterator[list[Watcher]]:
     """The watchers of `ddpkit run`: history and the moving line, drawn on nothing."""
     job = Job(config=config, plugins=found, options=Options(), tasks=("train",))
-    folder = RunFolder.create(config, found, train.environment_of(engine.world, None))
+    folder = RunFolder.create(config, found, environment.environment_of(engine.world, None))
     with contextlib.ExitStack() as stack:
         stack.enter_context(contextlib.redirect_stderr(stack.enter_context(Path(os.devnull).open("w"))))
         yield stack.enter_context(train.watchers_of(job, engine, folder))
@@ -172,7 +175,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         config, found = read(folder, options.steps)
-        engine = build.engine(config, found.registry, World())
+        engine = builder.engine(config, found.registry, World())
         with watched(config, found, engine) as watchers:
             rows = contestants(engine, watchers, run_folder.path_of(config.run) / "weights")
             profiler = profiled(rows["engine, bare"]) if options.profile else None

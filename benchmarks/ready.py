@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 
 import attrs
 
-from ddpkit.engine import Engine
-from ddpkit.loader import Batch, Batches
-from ddpkit.protocols import Watcher
+from ddpkit.data.loader import Batch, Batches
+from ddpkit.training.callbacks import Watcher
+from ddpkit.training.trainer import Engine
 
 
 @attrs.define(kw_only=True)

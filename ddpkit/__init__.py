@@ -4,14 +4,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from ddpkit.errors import ConfigError, DdpkitError, ExitCode, PluginError, RankError
-from ddpkit.hookspecs import Component, hookimpl
+from ddpkit.plugins.hookspecs import Component, hookimpl
 
 if TYPE_CHECKING:
-    from ddpkit.channels import for_channels
-    from ddpkit.images import open_image
-    from ddpkit.predictor import load
-    from ddpkit.run import run
-    from ddpkit.run_folder import RunResult
+    from ddpkit.data.images import open_image
+    from ddpkit.inference.predictor import load
+    from ddpkit.runs.folder import RunResult
+    from ddpkit.tasks.runner import run
+    from ddpkit.training.pretrained import for_channels
 
 __version__ = "0.1.0"
 
@@ -30,18 +30,18 @@ __all__ = [
     "run",
 ]
 
-ELSEWHERE = {
-    "RunResult": "ddpkit.run_folder",
-    "for_channels": "ddpkit.channels",
-    "load": "ddpkit.predictor",
-    "open_image": "ddpkit.images",
+_LAZY = {
+    "RunResult": "ddpkit.runs.folder",
+    "for_channels": "ddpkit.training.pretrained",
+    "load": "ddpkit.inference.predictor",
+    "open_image": "ddpkit.data.images",
+    "run": "ddpkit.tasks.runner",
 }
+"""Names that only runs need: imported when they are asked for, so that plugins and the command line start at once."""
 
 
 def __getattr__(name: str) -> Any:
-    """What only runs need is imported when it is asked for, so that plugins and the command line start at once."""
-    if name == "run":
-        return importlib.import_module("ddpkit.run")  # callable, see there
-    if name in ELSEWHERE:
-        return getattr(importlib.import_module(ELSEWHERE[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    """Import a public name from its module on first use (PEP 562)."""
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_LAZY[name]), name)

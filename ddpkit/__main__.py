@@ -2,6 +2,6 @@
 
 import sys
 
-from ddpkit.cli import main
+from ddpkit.cli.main import main
 
 sys.exit(main())

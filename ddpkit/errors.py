@@ -14,9 +14,10 @@ Anything else that escapes is a bug and keeps its traceback.
 """
 
 import contextlib
+import difflib
 import enum
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import attrs
 
@@ -142,3 +143,22 @@ def shown(path: KeyPath) -> str:
         f"[{part}]" if isinstance(part, int) else f".{part if len(part) <= LONGEST else part[:LONGEST] + '...'}" for part in path
     ]
     return "".join(parts).removeprefix(".")
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """What to say behind an unknown name: the one that was meant, else all there are."""
+    names = sorted(known)
+    meant = closest(name, names)
+    if meant:
+        return f"did you mean {meant!r}?"
+    return f"there are: {', '.join(names)}" if names else "there are none"
+
+
+def closest(name: str, known: Iterable[str]) -> str:
+    """The known name that was probably meant; empty if none is near."""
+    lowered = {other.lower(): other for other in sorted(known)}
+    if len(name) > LONGEST:
+        return ""
+    exchanged = [other for other in lowered if sorted(other) == sorted(name.lower())]  # `1l` for `l1`: too short to be near
+    close = difflib.get_close_matches(name.lower(), lowered, 1) or exchanged
+    return lowered[close[0]] if close else ""

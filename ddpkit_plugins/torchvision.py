@@ -3,38 +3,17 @@
 import fnmatch
 import functools
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from ddpkit import Component, hookimpl
+from ddpkit_plugins.datasets.torchvision_sets import SETS
 
 REGISTERED = re.compile(r"^@register_model\(\)\n(?:@.*\n(?:    .*\n|\)\n)*)*def (\w+)\(", re.MULTILINE)
 KINDS = (".", "segmentation", "detection")
 """Folders of torchvision's models: classifiers, segmenters, detectors."""
-
-BY_FLAG = {"": {"train": True}, "test": {"train": False}}
-TWO = {"": {"split": "train"}, "test": {"split": "test"}}
-THREE = {"train": {"split": "train"}, "valid": {"split": "val"}, "test": {"split": "test"}}
-NO_TEST = {"train": {"split": "train"}, "valid": {"split": "val"}}
-IMAGE_SETS = {"train": {"image_set": "train"}, "valid": {"image_set": "val"}}
-WHOLE = {"": dict[str, Any]()}
-
-SETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = MappingProxyType(
-    {
-        **dict.fromkeys(("CIFAR10", "CIFAR100", "FashionMNIST", "KMNIST", "MNIST", "QMNIST", "USPS"), BY_FLAG),
-        **dict.fromkeys(("DTD", "FGVCAircraft", "Flowers102", "PCAM", "RenderedSST2"), THREE),
-        **dict.fromkeys(("Food101", "GTSRB", "STL10", "SVHN", "StanfordCars"), TWO),
-        **dict.fromkeys(("ImageNet", "Imagenette"), NO_TEST),
-        **dict.fromkeys(("VOCDetection", "VOCSegmentation"), IMAGE_SETS),
-        **dict.fromkeys(("Caltech101", "Caltech256", "EuroSAT", "SEMEION", "SUN397"), WHOLE),
-        "Country211": THREE | {"valid": {"split": "valid"}},
-        "OxfordIIITPet": {"": {"split": "trainval"}, "test": {"split": "test"}},
-    }
-)
-"""Name in `torchvision.datasets` -> its parts (`""` is left to be split) -> what asks for them."""
 
 
 @hookimpl
@@ -87,9 +66,9 @@ def model_target(name: str) -> Any:
         min_size: int | None = None,
         max_size: int | None = None,
     ) -> Any:
-        from ddpkit_plugins.models import families  # noqa: PLC0415 - heavy, and wanted by runs alone
+        from ddpkit_plugins.models import torchvision_models  # noqa: PLC0415 - heavy, and wanted by runs alone
 
-        return families.torchvision(name, n_channels, n_classes, pretrained, min_size, max_size)
+        return torchvision_models.torchvision(name, n_channels, n_classes, pretrained, min_size, max_size)
 
     target.__doc__ = f"Torchvision's {name}; parameters as of the model `torchvision`."
     return target

@@ -6,8 +6,8 @@ from typing import Any, get_args
 
 import attrs
 
-from ddpkit import schema, toml
-from ddpkit.structure import describe, is_union
+from ddpkit.config import schema, toml
+from ddpkit.config.converter import describe, is_union
 
 HERE = Path(__file__).parent
 INTRODUCTION = """\

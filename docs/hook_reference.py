@@ -4,8 +4,8 @@ import inspect
 import textwrap
 from pathlib import Path
 
-from ddpkit import hookspecs
-from ddpkit.hookspecs import FAMILY_HOOKS, HOOKS, RUN_HOOKS, Component
+from ddpkit.plugins import hookspecs
+from ddpkit.plugins.hookspecs import FAMILY_HOOKS, HOOKS, RUN_HOOKS, Component
 
 HERE = Path(__file__).parent
 INTRODUCTION = """\

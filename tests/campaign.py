@@ -27,7 +27,7 @@ import attrs
 from ddpkit.checkpoint.store import Store
 from ddpkit.errors import STOPS, CheckpointError
 
-PARTS = Path(__file__).with_name("campaign_parts.py")
+PARTS = Path(__file__).parent / "helpers/campaign_parts.py"
 CONFIG = """\
 output_dir = "runs"
 task = "campaign"
@@ -99,9 +99,9 @@ class Ground:
             "torch._dynamo",
             "torchvision.transforms.v2",
             "torchmetrics",
-            "ddpkit.commands.run",
-            "ddpkit.recovery",
-            "ddpkit.build",
+            "ddpkit.cli.run",
+            "ddpkit.checkpoint.checkpointer",
+            "ddpkit.training.builder",
         ):
             importlib.import_module(name)
         os.chdir(self.folder)
@@ -207,7 +207,7 @@ def rank(number, size, port, arguments):
 
 def command_as(number, size, port, arguments):
     """Its exit code."""
-    from ddpkit.cli import main
+    from ddpkit.cli.main import main
 
     place = {"RANK": number, "WORLD_SIZE": size, "LOCAL_RANK": number, "LOCAL_WORLD_SIZE": size, "MASTER_PORT": port}
     os.environ |= {key: str(value) for key, value in place.items()} | {"MASTER_ADDR": "localhost"}

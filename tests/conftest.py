@@ -1,4 +1,4 @@
-"""What tests share: a stranger's installed package of parts, and a small config that uses it."""
+"""Fixtures that tests share: a third-party package that pip installed, and small configs that use it."""
 
 import os
 import subprocess
@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from blobs import BLOBS
+
+from tests.helpers.configs import BLOBS, DIGITS
 
 HERE = Path(__file__).parent
 
@@ -33,4 +34,12 @@ def blobs(acme, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     file = tmp_path / "blobs.toml"
     file.write_text(BLOBS)
+    return file
+
+
+@pytest.fixture
+def digits(acme, tmp_path):
+    """The config of digits as a file."""
+    file = tmp_path / "digits.toml"
+    file.write_text(DIGITS)
     return file

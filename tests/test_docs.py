@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 import ddpkit
-from ddpkit import hookspecs, testing
+from ddpkit import testing
+from ddpkit.plugins import hookspecs
 from ddpkit.testing import ddpkit as command
 
 ROOT = Path(__file__).parent.parent
@@ -84,7 +85,7 @@ COMMAND = re.compile(r"^(?:    )?ddpkit (?P<arguments>(?:check|explain|list-plug
     "arguments", sorted({found["arguments"] for found in COMMAND.finditer((ROOT / "README.md").read_text())}), ids=str
 )
 def test_each_command_of_the_readme_works(arguments, monkeypatch, capsys):
-    from ddpkit.cli import main
+    from ddpkit.cli.main import main
 
     monkeypatch.chdir(ROOT)
     assert main(arguments.split()) == 0

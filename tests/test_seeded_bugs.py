@@ -3,7 +3,8 @@
 import subprocess
 
 import pytest
-from seeded_bugs.__main__ import ROOT, caught_by, patches
+
+from tests.seeded_bugs.__main__ import ROOT, caught_by, patches
 
 
 @pytest.mark.parametrize("patch", patches(), ids=lambda patch: patch.stem)

@@ -14,7 +14,7 @@ from typing import Any
 
 import attrs
 
-from ddpkit.checkpoint.files import Written
+from ddpkit.runs.files import Written
 
 NAME = "manifest.json"
 FORMAT = 1

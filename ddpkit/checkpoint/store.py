@@ -16,9 +16,9 @@ from typing import Any
 import attrs
 
 from ddpkit.checkpoint import manifest
-from ddpkit.checkpoint.files import Chunk, Files, explained, remove_all, write_file
 from ddpkit.checkpoint.manifest import DamagedError
 from ddpkit.errors import CheckpointError
+from ddpkit.runs.files import Chunk, Files, explained, remove_all, write_file
 
 LOGGER = logging.getLogger(__name__)
 STEP = re.compile(r"step-(\d{12})")

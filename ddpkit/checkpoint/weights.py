@@ -8,7 +8,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 from torch import nn
 
-from ddpkit.checkpoint.files import REMEDY, Files, explained, replace_file
+from ddpkit.runs.files import REMEDY, Files, explained, replace_file
 
 BEST = "best.safetensors"
 LAST = "last.safetensors"

@@ -1,1 +1,1 @@
-"""What a rank does, a file a task: train, test, predict."""
+"""One command from top to bottom: `runner.py` is the map; train, test, predict."""

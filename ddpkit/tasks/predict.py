@@ -6,17 +6,18 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from ddpkit import inputs, run_folder
-from ddpkit.components import Maker
-from ddpkit.job import Job
-from ddpkit.loader import guarded, make_loader, started
-from ddpkit.log import LOGGER
-from ddpkit.predictions import Predictions
-from ddpkit.predictor import Input, Predictor, Reader, batch_size
-from ddpkit.references import class_names
+from ddpkit.config.component_refs import class_names
+from ddpkit.config.instantiate import Maker
+from ddpkit.data.loader import guarded, make_loader, started
+from ddpkit.inference import inputs
+from ddpkit.inference.prediction_files import Predictions
+from ddpkit.inference.predictor import Input, Predictor, Reader, batch_size
+from ddpkit.runs import folder as run_folder
+from ddpkit.runs.log import LOGGER
+from ddpkit.tasks.plan import Job
 
 if TYPE_CHECKING:
-    from ddpkit.dist import World
+    from ddpkit.distributed.world import World
 
 
 def predict(job: Job, world: "World", weights: Path) -> None:

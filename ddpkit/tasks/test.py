@@ -5,18 +5,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ddpkit import build, run_folder
-from ddpkit.engine import Engine
+from ddpkit.config.component_refs import class_names
 from ddpkit.errors import ConfigError
-from ddpkit.job import Job
-from ddpkit.log import LOGGER
-from ddpkit.pretrained import fill
-from ddpkit.references import class_names
-from ddpkit.run_folder import SPLIT, RunFolder
-from ddpkit.tasks.train import environment_of
+from ddpkit.runs import folder as run_folder
+from ddpkit.runs.environment import environment_of
+from ddpkit.runs.folder import SPLIT, RunFolder
+from ddpkit.runs.log import LOGGER
+from ddpkit.tasks.plan import Job
+from ddpkit.training import builder
+from ddpkit.training.pretrained import fill
+from ddpkit.training.trainer import Engine
 
 if TYPE_CHECKING:
-    from ddpkit.dist import World
+    from ddpkit.distributed.world import World
 
 
 def test(job: Job, world: "World", weights: Path) -> None:
@@ -25,7 +26,7 @@ def test(job: Job, world: "World", weights: Path) -> None:
     Every rank must call it. Raises ConfigError when the weights are not the model's, or there is no test part.
     """
     config = job.config
-    engine = build.engine(config, job.plugins.registry, world, job.options.limit_batches)
+    engine = builder.engine(config, job.plugins.registry, world, job.options.limit_batches)
     if engine.test is None:
         raise ConfigError([config.problem(("dataset", "split"), "leaves no sample to test with; give the dataset a test part")])
     path = run_folder.path_of(config.run)

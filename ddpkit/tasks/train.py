@@ -6,28 +6,31 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from ddpkit import build, run_folder, run_hooks, schema, summary, terminal
-from ddpkit.checkpoint import lock
+from ddpkit.checkpoint.checkpointer import recovering
+from ddpkit.checkpoint.resume import Origin
+from ddpkit.checkpoint.run_metadata import Record
 from ddpkit.checkpoint.weights import BEST, WeightsFolder
-from ddpkit.config import Config
-from ddpkit.engine import Engine
-from ddpkit.job import Job
-from ddpkit.loggers import create_loggers
-from ddpkit.protocols import Watcher
-from ddpkit.record import Record
-from ddpkit.recovery import recovering
-from ddpkit.references import class_names, fits
-from ddpkit.resume import Origin
-from ddpkit.run_folder import RunFolder
+from ddpkit.config import schema
+from ddpkit.config.component_refs import class_names, fits
+from ddpkit.config.loading import Config
+from ddpkit.runs import console, lock, model_summary, plugin_manifest, run_hooks
+from ddpkit.runs import folder as run_folder
+from ddpkit.runs.environment import environment_of
+from ddpkit.runs.folder import RunFolder
+from ddpkit.runs.loggers import create_loggers
+from ddpkit.tasks.plan import Job
+from ddpkit.training import builder
+from ddpkit.training.callbacks import Watcher
+from ddpkit.training.trainer import Engine
 
 if TYPE_CHECKING:
-    from ddpkit.dist import World
+    from ddpkit.distributed.world import World
 
 
 def train(job: Job, world: "World") -> Job:
     """From the first step, or where the run was, to the end. Every rank must call it. Returns the job with its data's names."""
     found, origin = job.plugins, job.origin
-    engine = build.engine(from_checkpoint(job.config, origin), found.registry, world, job.options.limit_batches)
+    engine = builder.engine(from_checkpoint(job.config, origin), found.registry, world, job.options.limit_batches)
     if job.options.dry_run:
         engine.set_training()
         engine.train_step(next(engine.steps()))
@@ -85,11 +88,11 @@ def opened(job: Job, environment: Mapping[str, Any], *, is_main: bool) -> Iterat
 
 def introduce(job: Job, engine: Engine, folder: RunFolder | None) -> None:
     """The first screen, and what the run's folder tells of data and model."""
-    used = run_folder.plugins_of(job.config, job.plugins)
-    terminal.announce(job.config, used, engine, run_folder.path_of(job.config.run))
+    used = plugin_manifest.plugins_of(job.config, job.plugins)
+    console.announce(job.config, used, engine, run_folder.path_of(job.config.run))
     if folder:
         folder.write_split({"train": engine.train, "valid": engine.valid, "test": engine.test})
-    summary.write(engine, job.config.run.model, folder)
+    model_summary.write(engine, job.config.run.model, folder)
 
 
 def weights_of(run: schema.Run) -> WeightsFolder:
@@ -103,7 +106,7 @@ def watchers_of(job: Job, engine: Engine, folder: RunFolder | None) -> Iterator[
     """What watches a run on this rank: files, terminal and loggers on the first, run hooks on every one."""
     path = run_folder.path_of(job.config.run)
     info = run_hooks.RunInfo.of(job.config, engine, path)
-    with run_hooks.called(job.plugins, info) as hooks, terminal.watching(engine) as line:
+    with run_hooks.called(job.plugins, info) as hooks, console.watching(engine) as line:
         loggers = create_loggers(job.config, job.plugins.registry, path) if engine.world.is_main else []
         try:
             mine: list[Watcher] = [folder, line] if folder else []
@@ -111,8 +114,3 @@ def watchers_of(job: Job, engine: Engine, folder: RunFolder | None) -> Iterator[
         finally:
             for logger in loggers:
                 logger.close()
-
-
-def environment_of(world: "World", limit_batches: int | None) -> dict[str, Any]:
-    """On what this run trains, for its record."""
-    return {"device": str(world.device), "ranks": world.size, "threads": world.threads, "limit_batches": limit_batches}

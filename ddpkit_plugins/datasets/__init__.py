@@ -14,15 +14,18 @@ def ddpkit_datasets() -> Iterator[Component]:
     yield Component("CIFAR10", f"{here}.published:cifar10", doc="32x32 colour images, ten classes (a download)")
     yield Component("CIFAR100", f"{here}.published:cifar100", doc="32x32 colour images, a hundred classes (a download)")
     yield Component(
-        "CustomDataset", f"{here}.custom:CustomDataset", doc="image files, a folder for each class", aliases=("image_folder",)
+        "CustomDataset",
+        f"{here}.image_folder:CustomDataset",
+        doc="image files, a folder for each class",
+        aliases=("image_folder",),
     )
     yield Component(
         "MedicalDataset",
-        f"{here}.medical:MedicalDataset",
+        f"{here}.mask_folder:MedicalDataset",
         doc="image files with a mask of the same name",
         aliases=("mask_folder",),
     )
-    yield Component("csv", f"{here}.table:CsvDataset", doc="image files that a table names, with classes and groups")
+    yield Component("csv", f"{here}.csv_dataset:CsvDataset", doc="image files that a table names, with classes and groups")
     yield Component("coco", f"{here}.coco:CocoDataset", doc="boxes or masks of a JSON file in the format of COCO")
     yield Component("nuclei", f"{here}.nuclei:Nuclei", doc="cell nuclei with masks: bundled tiles of one microscope field")
     yield Component("one_shape", f"{here}.shapes:OneShape", doc="a drawn circle, square or triangle: three classes")

@@ -16,6 +16,7 @@ from PIL import Image
 
 from ddpkit import open_image
 from ddpkit_plugins.datasets.boxes import boxes_of, collate
+from ddpkit_plugins.datasets.coco_masks import is_numbers, region
 from ddpkit_plugins.datasets.files import (
     SHOWN,
     existing_root,
@@ -28,9 +29,8 @@ from ddpkit_plugins.datasets.files import (
     shown,
 )
 from ddpkit_plugins.datasets.images import size
-from ddpkit_plugins.datasets.parts import PARTS, consecutive
-from ddpkit_plugins.datasets.regions import is_numbers, region
-from ddpkit_plugins.strata import kept
+from ddpkit_plugins.datasets.split_indices import PARTS, consecutive
+from ddpkit_plugins.stratify import kept
 
 EXPECTED = "the annotations, a JSON file, and the images"
 BACKGROUND = "background"

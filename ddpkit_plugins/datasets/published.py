@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ddpkit_plugins.datasets.parts import consecutive
-from ddpkit_plugins.strata import kept
-from ddpkit_plugins.torchvision import SETS
+from ddpkit_plugins.datasets.split_indices import consecutive
+from ddpkit_plugins.datasets.torchvision_sets import SETS
+from ddpkit_plugins.stratify import kept
 
 LABELS = ("targets", "labels", "_labels", "y")
 """Where torchvision's sets keep the class of each sample."""

@@ -13,7 +13,7 @@ def ddpkit_models() -> Iterator[Component]:
     yield from classifying()
     yield from segmenting()
     yield from detecting()
-    yield Component("torchvision", f"{HERE}.families:torchvision", doc="any classifier, segmenter or detector, chosen by arch")
+    yield Component("torchvision", f"{HERE}.torchvision_models:torchvision", doc="any of its models, chosen by arch")
     yield Component("unet", f"{HERE}.unet:UNet", doc="U-Net for segmentation of images of any size")
 
 

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from ddpkit_plugins.models.families import torchvision
+from ddpkit_plugins.models.torchvision_models import torchvision
 
 
 def resnet18(n_channels: int = 3, n_classes: int = 1000, pretrained: bool = False) -> nn.Module:  # noqa: FBT001, FBT002

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from ddpkit_plugins.models.families import torchvision
+from ddpkit_plugins.models.torchvision_models import torchvision
 
 
 def fasterrcnn_resnet50_fpn(

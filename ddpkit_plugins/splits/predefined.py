@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ddpkit_plugins.datasets.files import read_json
-from ddpkit_plugins.datasets.parts import PARTS
+from ddpkit_plugins.datasets.split_indices import PARTS
 from ddpkit_plugins.splits.groups import FILE
 
 SHOWN = 5

@@ -152,7 +152,7 @@ def gray_scale(n_channels: int = 1) -> "nn.Module":
     Args:
         n_channels: 1, or 3 equal ones for models that take colours.
     """
-    from ddpkit_plugins.transforms.depth import Grayscale  # noqa: PLC0415
+    from ddpkit_plugins.transforms.bit_depth import Grayscale  # noqa: PLC0415
 
     if n_channels not in (1, 3):
         raise ValueError(f"n_channels is 1 or 3, got {n_channels}")
@@ -183,7 +183,7 @@ def to_tensor() -> "nn.Module":
     import torch  # noqa: PLC0415
     from torchvision.transforms import v2  # noqa: PLC0415
 
-    from ddpkit_plugins.transforms.depth import PilToTensor  # noqa: PLC0415
+    from ddpkit_plugins.transforms.bit_depth import PilToTensor  # noqa: PLC0415
 
     transform: nn.Module = v2.Compose([PilToTensor(), v2.ToDtype(torch.float32, scale=True)])
     return transform
@@ -191,7 +191,7 @@ def to_tensor() -> "nn.Module":
 
 def pil_to_tensor() -> "nn.Module":
     """A PIL image as a uint8 tensor [C, H, W], uint16 where it is grey of 16 bits; the target is left alone."""
-    from ddpkit_plugins.transforms.depth import PilToTensor  # noqa: PLC0415
+    from ddpkit_plugins.transforms.bit_depth import PilToTensor  # noqa: PLC0415
 
     transform: nn.Module = PilToTensor()
     return transform

@@ -1,0 +1,65 @@
+"""`ddpkit inspect PATH`."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from ddpkit.checkpoint.inspection import Inspection, inspect
+from ddpkit.cli import table
+from ddpkit.errors import ExitCode
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options."""
+    parser.add_argument("path", type=Path, metavar="PATH", help="the folder of a run, or one of its 'checkpoints/step-...'")
+    parser.add_argument("--json", action="store_true", help="as JSON, for scripts")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Show where a run goes on from: how far it is, with what, on what, what is kept."""
+    found = inspect(arguments.path)
+    if arguments.json:
+        files = [attrs.asdict(each) for each in found.files]
+        sys.stdout.write(json.dumps({"folder": str(found.folder), **facts(found), "files": files}, indent=2) + "\n")
+    else:
+        show(found)
+    return ExitCode.DONE
+
+
+def facts(found: Inspection) -> dict[str, Any]:
+    """What a person wants to know first."""
+    state, run = found.state, found.state["run"]
+    progress, config = state["progress"], run["config"]
+    return {
+        "task": config["task"],
+        "model": config["model"]["name"],
+        "step": progress["step"],
+        "epochs": f"{progress['epoch']} of {config['train']['epoch']}",
+        "steps of the next": progress["step_in_epoch"],
+        "best": {name: f"{best['value']} in epoch {best['epoch']}" for name, best in state["best"].items()},
+        "data": {part: each["samples"] for part, each in run["data"].items()},
+        "on": run["environment"],
+        "plugins": {each["name"]: each["version"] for each in run["plugins"]},
+        "states of plugins": list(state["plugins"]),
+        "changes": run["changes"],
+    }
+
+
+def show(found: Inspection) -> None:
+    """For people."""
+    sys.stdout.write(f"checkpoint: {found.folder}\n")
+    sys.stdout.write("".join(f"{name}: {text(value)}\n" for name, value in facts(found).items() if value not in ([], {})))
+    sys.stdout.write("\n")
+    rows = [(each.name, f"{each.size / 1e6:.1f}", str(each.n_tensors), str(each.n_numbers)) for each in found.files]
+    table.show(("FILE", "MB", "TENSORS", "NUMBERS"), rows)
+
+
+def text(value: Any) -> str:
+    """On one line."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {text(each)}" for key, each in value.items())
+    return "; ".join(map(text, value)) if isinstance(value, list) else str(value)

@@ -1,0 +1,60 @@
+"""`ddpkit verify-resume x.toml`."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import attrs
+
+from ddpkit.cli.options import add_plugin_arguments, positive
+from ddpkit.config.loading import parse_overrides
+from ddpkit.distributed import rank_process
+from ddpkit.errors import ExitCode
+from ddpkit.tasks.plan import Options
+from ddpkit.testing import verify_resume
+from ddpkit.testing.verify_resume import Report
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options."""
+    parser.add_argument("file", type=Path, metavar="x.toml", help="the config")
+    parser.add_argument("--nproc", type=positive, metavar="N", help="how many ranks")
+    parser.add_argument("--kills", type=positive, default=3, metavar="K", help="how often to kill the run (3)")
+    parser.add_argument("--batches", type=positive, default=6, metavar="N", help="micro-batches of each part an epoch (6)")
+    parser.add_argument("--instants", type=int, default=0, metavar="SEED", help="other instants to kill it at")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="lay a value over the file's")
+    parser.add_argument("--json", action="store_true", help="as JSON, for scripts")
+    add_plugin_arguments(parser)
+    parser.set_defaults(error=parser.error)
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Kill, resume, compare; the exit code is 0 for the same bits, 1 for others or where nothing was shown."""
+    if rank_process.is_rank():
+        arguments.error("it starts its runs itself")
+    options = Options(
+        overrides=parse_overrides(arguments.set),
+        nproc=arguments.nproc,
+        no_plugins=arguments.no_plugins,
+        block=tuple(arguments.p),
+    )
+    report = verify_resume.verify(arguments.file, options, arguments.kills, arguments.batches, arguments.instants)
+    if arguments.json:
+        sys.stdout.write(json.dumps({"equal": report.is_equal, **attrs.asdict(report)}, indent=2) + "\n")
+    else:
+        sys.stdout.write("".join(f"{line}\n" for line in verdict(report)))
+    return ExitCode.DONE if report.is_equal else ExitCode.FAILED
+
+
+def verdict(report: Report) -> list[str]:
+    """What it means."""
+    kills = f"killed after the steps {', '.join(map(str, report.kills)) or '-'} on {report.n_ranks} ranks"
+    if report.is_equal:
+        return [f"equal: {kills}, the run that goes on has the bits of the one left alone, at each of {report.n_steps} steps"]
+    if report.first is None:
+        return ["nothing is shown: the run was over before a kill; give it more steps by --batches or 'train.epoch'"]
+    return [
+        f"different: {kills}, step {report.first.step} is another: {report.first.what} ({report.first.by})",
+        *(f"cause: {each}" for each in report.causes),
+    ]

@@ -1,0 +1,1 @@
+"""From TOML to a checked config, and from it to components."""

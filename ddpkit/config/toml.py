@@ -1,0 +1,158 @@
+"""TOML texts with the position of every key and value.
+
+`tomli` reads a text but keeps no positions. What it accepted is scanned a second time, for positions alone, so the
+scanner needs no error handling and judges no value.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import tomli
+
+from ddpkit.config import document
+from ddpkit.config.document import Document, Span
+from ddpkit.errors import ConfigError, KeyPath, Problem
+
+BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+BLANK = re.compile(r"[ \t]*")
+FILLER = re.compile(r"(?:[ \t\n]|#[^\n]*)*")
+SCALAR = re.compile(r"[^,\]}\n#]+")
+STRING = re.compile(
+    r'"""(?:[^"\\]|\\[\s\S]|"(?!""))*"{3,5}'
+    r"|'''(?:[^']|'(?!''))*'{3,5}"
+    r'|"(?:[^"\\\n]|\\.)*"'
+    r"|'[^'\n]*'"
+)
+DOTTED = re.compile(rf"""(?:\.[ \t]*+(?:[A-Za-z0-9_-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+){{{document.DEEPEST}}}""")
+"""More parts than a key may have."""
+
+
+def read(file: Path) -> Document:
+    """Read a TOML file. Raises ConfigError if it cannot be read or is not TOML."""
+    return parse(document.read_text(file), str(file))
+
+
+def parse(text: str, name: str) -> Document:
+    """Read a TOML text, called `name` in messages. Raises ConfigError."""
+    text = text.replace("\r\n", "\n")
+    if dotted_key := DOTTED.search(text):  # before tomli, whose time grows with the square of the depth
+        raise refused(text, name, dotted_key.start(), f"a key of more than {document.DEEPEST} parts")
+    try:
+        data = tomli.loads(text)
+    except tomli.TOMLDecodeError as error:
+        raise refused(text, name, error.pos, f"is not TOML: {error.msg}") from error
+    except RecursionError as error:
+        raise ConfigError([Problem(name, (), "is nested too deeply")]) from error
+    except ValueError as error:
+        raise ConfigError([Problem(name, (), f"is not TOML that can be read: {error}")]) from error
+    document.refuse_many(data, name)
+    return document.accepted(Document(name, text, data, Scanner(text).spans))
+
+
+def refused(text: str, name: str, offset: int, message: str) -> ConfigError:
+    """A mistake in the writing itself."""
+    place = document.place_in(text, name, offset)
+    return ConfigError([Problem(place.where, (), message, place.excerpt)])
+
+
+def inline(value: Any) -> str:
+    """A value as TOML on one line. Raises TypeError for what TOML cannot hold."""
+    if isinstance(value, Mapping):
+        pairs = (f"{json.dumps(key, ensure_ascii=False)} = {inline(item)}" for key, item in value.items())
+        return "{" + ", ".join(pairs) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(inline, value)) + "]"
+    if isinstance(value, bool | str):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, int | float):
+        return repr(value)
+    raise TypeError(f"TOML has no {type(value).__name__}: {value!r}")
+
+
+def dotted(path: KeyPath) -> str:
+    """A key path as TOML: `transform."aug/CUTOUT"`."""
+    return ".".join(str(key) if BARE_KEY.fullmatch(str(key)) else json.dumps(key) for key in path)
+
+
+class Scanner:
+    """Finds the span of every key and value in a valid TOML text."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.spans: dict[KeyPath, Span] = {}
+        self._last_index: dict[KeyPath, int] = {}  # array of tables -> index of its newest element
+        self._scan()
+
+    def _scan(self) -> None:
+        table: KeyPath = ()
+        at = self._skip(FILLER, 0)
+        while at < len(self.text):
+            if self.text[at] == "[":
+                table, at = self._header(at)
+            else:
+                at = self._pair(at, table)
+            at = self._skip(FILLER, at)
+
+    def _skip(self, pattern: re.Pattern[str], at: int) -> int:
+        found = pattern.match(self.text, at)
+        return found.end() if found else at
+
+    def _header(self, at: int) -> tuple[KeyPath, int]:
+        """`[a.b]` or `[[a.b]]`."""
+        is_array = self.text.startswith("[[", at)
+        brackets = "]]" if is_array else "]"
+        keys, at = self._keys(at + len(brackets))
+        path: KeyPath = ()
+        for number, (key, offset) in enumerate(keys):
+            path = (*path, key)
+            self.spans.setdefault(path, Span(offset, offset))
+            if is_array and number == len(keys) - 1:
+                self._last_index[path] = self._last_index.get(path, -1) + 1
+            if path in self._last_index:
+                path = (*path, self._last_index[path])
+                self.spans.setdefault(path, Span(offset, offset))
+        return path, at + len(brackets)
+
+    def _keys(self, at: int) -> tuple[list[tuple[str, int]], int]:
+        """A dotted key: its parts with their offsets, and the offset behind it."""
+        keys = []
+        while True:
+            start = self._skip(BLANK, at)
+            quoted = self.text[start] in "\"'"
+            end = self._skip(STRING if quoted else BARE_KEY, start)
+            raw = self.text[start:end]
+            keys.append((next(iter(tomli.loads(raw + "=0"))) if quoted else raw, start))
+            at = self._skip(BLANK, end)
+            if self.text[at] != ".":
+                return keys, at
+            at += 1
+
+    def _pair(self, at: int, table: KeyPath) -> int:
+        """`key = value`; returns the offset behind it."""
+        keys, at = self._keys(at)
+        path = table
+        for key, offset in keys:
+            path = (*path, key)
+            self.spans.setdefault(path, Span(offset, offset))
+        return self._value(self._skip(BLANK, at + 1), path, keys[-1][1])
+
+    def _value(self, at: int, path: KeyPath, key: int) -> int:
+        self.spans[path] = Span(key, at)
+        if self.text[at] == "[":
+            return self._items(at, path, "]")
+        if self.text[at] == "{":
+            return self._items(at, path, "}")
+        return self._skip(STRING if self.text[at] in "\"'" else SCALAR, at)
+
+    def _items(self, at: int, path: KeyPath, closing: str) -> int:
+        """The items of an array or an inline table."""
+        at, index = self._skip(FILLER, at + 1), 0
+        while self.text[at] != closing:
+            at = self._pair(at, path) if closing == "}" else self._value(at, (*path, index), at)
+            at, index = self._skip(FILLER, at), index + 1
+            if self.text[at] == ",":
+                at = self._skip(FILLER, at + 1)
+        return at + 1

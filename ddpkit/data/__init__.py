@@ -1,0 +1,1 @@
+"""Data: loader, sampler, seeding, image files."""

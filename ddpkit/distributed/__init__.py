@@ -1,0 +1,1 @@
+"""Processes of a run: world, launcher, signals, SLURM."""

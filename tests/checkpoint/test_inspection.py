@@ -1,0 +1,65 @@
+"""A checkpoint tells what it is, and whether it is whole, without torch."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ddpkit.cli.main import main
+
+
+@pytest.fixture
+def trained(blobs, capsys):
+    """The folder of a run with two checkpoints."""
+    assert main(["run", blobs.name, "--set", "run_id=mine", "--set", "train.save_period=1"]) == 0
+    capsys.readouterr()
+    return Path("runs/blobs/mine")
+
+
+def test_inspect_shows_how_far_a_run_is_and_what_it_keeps(trained, capsys):
+    assert main(["inspect", str(trained)]) == 0
+
+    said = capsys.readouterr().out
+    assert said.startswith(
+        "checkpoint: runs/blobs/mine/checkpoints/step-000000000008\ntask: blobs\nmodel: tinynet\nstep: 8\nepochs: 2 of 2\n"
+    )
+    assert "data: train 32, valid 8, test 7\n" in said
+    assert "\nmodel.safetensors\t0.0\t4\t1074\n" in said
+
+    assert main(["inspect", str(trained / "checkpoints/step-000000000004"), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["step"], facts["epochs"], facts["on"]["ranks"]) == (4, "1 of 2", 1)
+    assert {each["name"]: each["n_numbers"] for each in facts["files"]}["optimizer.safetensors"] == 1074
+
+
+def test_verify_finds_the_damaged_one_and_changes_nothing(trained, capsys):
+    assert main(["verify", str(trained)]) == 0
+    assert [line.split("\t")[1] for line in capsys.readouterr().out.splitlines()] == ["IS", "good", "good"]
+
+    file = trained / "checkpoints/step-000000000004/optimizer.safetensors"
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+    assert main(["verify", str(trained), "--json"]) == 6
+    assert json.loads(capsys.readouterr().out) == {
+        "step-000000000008": None,
+        "step-000000000004": "optimizer.safetensors is not what was written (SHA-256)",
+    }
+    assert file.exists()
+
+
+def test_what_holds_none_and_what_is_damaged_are_messages(trained, tmp_path, capsys):
+    for command in ("inspect", "verify"):
+        assert main([command, str(tmp_path / "elsewhere")]) == 2
+        assert "elsewhere holds no checkpoint; name the folder of a run" in capsys.readouterr().err
+    (trained / "checkpoints/step-000000000008/state.json").unlink()
+    assert main(["inspect", str(trained)]) == 6
+    assert "step-000000000008 is damaged: state.json: No such file or directory" in capsys.readouterr().err
+
+
+def test_neither_imports_torch(trained):
+    script = "import sys; from ddpkit.cli.main import main; main(sys.argv[1:]); assert 'torch' not in sys.modules"
+    for command in ("inspect", "verify"):
+        subprocess.run([sys.executable, "-c", script, command, str(trained)], check=True, stdout=subprocess.DEVNULL)

@@ -1,0 +1,561 @@
+"""A run that was ended and goes on is the run that was left alone, through the real command."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ddpkit.checkpoint.store import Store
+from ddpkit.cli.main import main
+from ddpkit.errors import HeldError
+from ddpkit.runs import lock
+from ddpkit.testing import ddpkit
+from tests.helpers.configs import DIGITS
+
+MEDDLER = '''\
+"""Does at a step what `orders.json` says; keeps how many steps it saw, and a tensor."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import torch
+from ddpkit import Component, hookimpl
+
+SEEN = {"steps": 0, "sum": torch.zeros(2, dtype=torch.float64)}
+
+
+def obey(when, rank=0):
+    file = Path("orders.json")
+    order = json.loads(file.read_text()).get(when) if file.exists() else None
+    if order and rank == 0:
+        exec(order)
+
+
+@hookimpl
+def ddpkit_run_start(run):
+    SEEN.update(steps=0, sum=torch.zeros(2, dtype=torch.float64))
+
+
+@hookimpl
+def ddpkit_step_end(run, epoch, step):
+    SEEN["steps"] += 1
+    SEEN["sum"] += step
+    with open("steps.txt", "a") as file:
+        file.write(f"{run.rank} {epoch}.{step}\\n")
+    obey(f"{epoch}.{step}", run.rank)
+
+
+@hookimpl
+def ddpkit_epoch_end(run, row):
+    obey(f"end {row['epoch']}", run.rank)
+
+
+@hookimpl
+def ddpkit_checkpoint_save(run):
+    return dict(SEEN)
+
+
+@hookimpl
+def ddpkit_checkpoint_load(run, state):
+    SEEN.update(state)
+
+
+@hookimpl
+def ddpkit_run_end(run, error):
+    Path("seen.json").write_text(json.dumps({"steps": SEEN["steps"], "sum": SEEN["sum"].tolist()}))
+
+
+@hookimpl
+def ddpkit_metrics():
+    yield Component("meddling", "meddler:Meddling")
+
+
+from torchmetrics.aggregation import MeanMetric
+
+
+class Meddling(MeanMetric):
+    def update(self, predictions, targets):
+        super().update(targets.double())
+        obey(f"evaluation {SEEN['steps']}")
+'''
+KILL = "os.kill(os.getpid(), signal.{})"
+
+
+@pytest.fixture(scope="module")
+def meddler(tmp_path_factory):
+    """The plugin's file: a module has one place in a process."""
+    file = tmp_path_factory.mktemp("parts") / "meddler.py"
+    file.write_text(MEDDLER)
+    return file
+
+
+@pytest.fixture
+def digits(acme, meddler, tmp_path, monkeypatch):
+    """A config of 2 epochs of 4 steps, with dropout and random rotations; a plugin that obeys."""
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "digits.toml"
+    text = 'task = "digits"\n' + DIGITS.replace("batch_size = 16", "batch_size = 12").replace(
+        'metrics = ["accuracy"]', 'metrics = ["accuracy", "meddling"]'
+    )
+    file.write_text(text + f'[plugins]\nfiles = ["{meddler}"]\nenable = ["meddler"]\n')
+    return file
+
+
+def command(run_id, *options, **orders):
+    """Of a run, with what the plugin is to do when, as in `at_1_2="..."`."""
+    told = {when.removeprefix("at_").replace("_", "."): order for when, order in orders.items()}
+    Path("orders.json").write_text(json.dumps(told))
+    return ["run", "digits.toml", "--set", f"run_id={run_id}", *options]
+
+
+def run(*arguments, **orders):
+    """Here; the exit code."""
+    return main(command(*arguments, **orders))
+
+
+def apart(*arguments, **orders):
+    """In a process of its own."""
+    return ddpkit(*command(*arguments, **orders), cwd=Path.cwd())
+
+
+def sets(**values):
+    return [part for key, value in values.items() for part in ("--set", f"{key.replace('__', '.')}={value}")]
+
+
+def folder_of(run_id):
+    return Path("runs/digits") / run_id
+
+
+def steps_of(run_id):
+    """Of its checkpoints, the newest first."""
+    return [int(folder.name[5:]) for folder in Store(folder_of(run_id) / "checkpoints").folders()]
+
+
+def history_of(run_id):
+    """Without the times."""
+    rows = [json.loads(line) for line in (folder_of(run_id) / "history.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in row.items() if "second" not in key} for row in rows]
+
+
+def end_of(run_id):
+    """All that must be equal to the bit."""
+    newest = Store(folder_of(run_id) / "checkpoints").newest()
+    state = newest.plain
+    state["run"] = None
+    return {
+        "files": {name: data for name, data in newest.files.items() if name != "state.json"},
+        "state": state,
+        "weights": {file.name: file.read_bytes() for file in (folder_of(run_id) / "weights").iterdir()},
+        "history": history_of(run_id),
+        "test": (folder_of(run_id) / "test_metrics.json").read_bytes(),
+        "seen": json.loads(Path("seen.json").read_text()),
+    }
+
+
+@pytest.fixture
+def alone(digits):
+    """The end of the run that nobody disturbed."""
+    assert run("alone") == 0
+    return end_of("alone")
+
+
+@pytest.mark.parametrize(
+    ("when", "name", "exit_code", "step"),
+    [
+        ("at_1_1", "SIGTERM", 75, 1),
+        ("at_1_3", "SIGINT", 130, 3),
+        ("at_1_4", "SIGTERM", 75, 4),
+        ("at_evaluation 4", "SIGTERM", 75, 4),
+        ("at_2_2", "SIGINT", 130, 6),
+    ],
+)
+def test_a_run_that_a_signal_ended_goes_on_to_the_same_bits(alone, capsys, when, name, exit_code, step):
+    assert run("mine", **{when: KILL.format(name)}) == exit_code
+    assert steps_of("mine") == [step]
+    assert f"stopped and saved at step {step}, epoch {step // 5 + 1}; '--resume' goes on from there" in capsys.readouterr().err
+
+    assert run("mine", "--resume") == 0
+    assert end_of("mine") == alone
+
+
+def test_a_run_may_be_ended_again_and_again(alone):
+    for number, when in enumerate(("at_1_1", "at_1_2", "at_1_3", "at_evaluation 4", "at_2_1", "at_2_2", "at_2_3")):
+        assert run("mine", *["--resume"] * (number > 0), **{when: KILL.format("SIGTERM")}) == 75
+
+    assert run("mine", "--resume") == 0
+    assert end_of("mine") == alone
+
+
+def test_after_the_last_epoch_nothing_is_left_to_stop(alone):
+    assert run("mine", **{"at_end 2": KILL.format("SIGTERM")}) == 0
+    assert run("other", *sets(valid__every=2), at_2_4=KILL.format("SIGTERM")) == 75
+    assert run("other", *sets(valid__every=2), "--resume") == 0
+
+    assert end_of("mine") == alone
+
+
+def test_sigusr1_and_the_file_stop(alone):
+    assert run("mine", *sets(train__save_recovery_keep=9), at_1_2=KILL.format("SIGUSR1"), at_1_3=KILL.format("SIGUSR1")) == 0
+    assert steps_of("mine") == [8, 3, 2]
+    assert end_of("mine") == alone
+
+    stop = "import time; (run_folder := Path('runs/digits/stopped')).joinpath('STOP').touch(); time.sleep(0.25)"
+    assert run("stopped", at_1_3=stop) == 75
+    assert steps_of("stopped") == [3]
+    assert not (folder_of("stopped") / "STOP").exists()
+    assert run("stopped", "--resume") == 0
+    assert end_of("stopped") == alone
+
+
+def test_a_run_has_the_kernels_that_it_asks_for(digits):
+    said = "Path('said').write_text(f'{torch.get_float32_matmul_precision()} {torch.are_deterministic_algorithms_enabled()}')"
+
+    assert run("mine", *sets(train__matmul_precision='"medium"', train__deterministic="true"), at_1_1=said) == 0
+
+    assert Path("said").read_text() == "medium True"
+
+
+@pytest.mark.parametrize(
+    ("keys", "steps"),
+    [
+        ({}, [8]),
+        ({"train__save_period": 1}, [8, 4]),
+        ({"train__save_period": 0.5}, [8, 4]),
+        ({"train__save_period": -1, "train__save_recovery_period": 1, "train__epoch": 3}, [12, 8]),
+        ({"train__save_recovery_period": 0.25}, [8, 6]),
+        ({"train__save_recovery_period": 0.5}, [8, 4]),
+        ({"train__save_recovery_period": 0.01, "train__save_recovery_keep": 3}, [8, 7, 6]),
+        ({"train__save_recovery_period": 0.25, "train__save_period": 1}, [8, 6, 4]),
+        ({"train__save_recovery_seconds": 0.3}, [8, 3]),
+    ],
+)
+def test_periods_say_what_is_saved_and_what_stays(digits, keys, steps):
+    slow = {"at_1_3": "import time; time.sleep(0.4)"} if "train__save_recovery_seconds" in keys else {}
+
+    assert run("mine", *sets(**keys), **slow) == 0
+
+    assert steps_of("mine") == steps
+
+
+def test_a_finished_run_says_so_and_more_epochs_train_on(alone, capsys):
+    before = {file: file.stat().st_mtime_ns for file in folder_of("alone").rglob("*") if file.is_file()}
+    assert run("alone", "--resume") == 0
+    assert "is finished; nothing is left to do" in capsys.readouterr().err
+    assert {file: file.stat().st_mtime_ns for file in folder_of("alone").rglob("*") if file.is_file()} == before
+
+    assert run("alone", "--resume", *sets(train__epoch=3)) == 0
+    assert "train.epoch is 3, and was 2" in capsys.readouterr().err
+    assert run("three", *sets(train__epoch=3)) == 0
+    assert end_of("alone") == end_of("three")  # without a schedule the rate does not know how long a run is
+    changes = Store(folder_of("alone") / "checkpoints").newest().plain["run"]["changes"]
+    assert changes == ["step 8, epoch 3: train.epoch is 3, and was 2"]
+
+
+def test_the_schedule_is_that_of_the_new_length(digits):
+    cosine = sets(train__lr_scheduler="{type = 'cosine', update_policy = 'step'}")
+    assert run("mine", *cosine) == 0
+    assert run("mine", *cosine, "--resume", *sets(train__epoch=4)) == 0
+    assert run("four", *cosine, *sets(train__epoch=4)) == 0
+
+    rates = [[row["learning_rate"] for row in history_of(run_id)] for run_id in ("mine", "four")]
+    assert rates[0][2:] == rates[1][2:]
+    assert rates[0][1] < rates[1][1]
+
+
+def test_resume_begins_where_there_is_nothing_and_refuses_a_path_that_holds_nothing(digits, capsys):
+    assert run("mine", "--resume") == 0
+    assert "there is no run to go on with: this one begins at step 0" in capsys.readouterr().err
+    assert main(["run", "digits.toml", "--resume", "runs/digits/other"]) == 2
+    assert "--resume: " in (said := capsys.readouterr().err)
+    assert "runs/digits/other holds no checkpoint; name the folder of a run" in said
+    assert main(["run", "digits.toml", "--set", "model.continue_checkpoint='nowhere'"]) == 2
+    assert "nowhere holds no checkpoint" in capsys.readouterr().err
+
+
+def test_resume_without_a_path_takes_the_newest_run_that_is_not_finished(alone, capsys):
+    for run_id in ("older", "newer"):
+        assert run(run_id, at_1_2=KILL.format("SIGTERM")) == 75
+        time.sleep(0.02)
+    assert run("finished") == 0
+
+    Path("orders.json").unlink()
+    assert main(["run", "digits.toml", "--resume"]) == 0
+    assert end_of("newer") == alone
+    assert main(["run", "digits.toml", "--resume", "runs/digits/older/checkpoints/step-000000000002"]) == 0
+    assert end_of("older") == alone
+
+
+@pytest.mark.parametrize("key", ["continue_checkpoint", "continue_ext_checkpoint"])
+def test_an_older_checkpoint_by_path_sets_the_newer_ones_aside(alone, key):
+    assert run("mine", *sets(train__save_period=1)) == 0
+    assert main(["run", "digits.toml", "--set", "train.save_period=1", "--set", f"model.{key}='runs/digits/mine/checkpoints/step-000000000004'"]) == 0  # fmt: skip
+
+    assert end_of("mine") == alone
+    assert (folder_of("mine") / "checkpoints/.left-step-000000000008").is_dir()
+
+
+def test_weights_go_back_with_the_run(digits):
+    keys = sets(train__save_period=1, output__save_interval=1, dataset__config__max_samples=300)
+    assert run("mine", *keys) == 0
+    losses = [row["valid/loss"] for row in history_of("mine")]
+    assert losses[1] < losses[0]  # else this test shows nothing
+    weights, first = folder_of("mine") / "weights", str(Store(folder_of("mine") / "checkpoints").folders()[1])
+    still = sets(train__optimizer__learning_rate=0.0)
+
+    assert run("mine", *keys, *still, "--resume", first, at_2_1=f"Path('there').write_text(str(os.listdir('{weights}')))") == 0
+
+    assert "epoch-0001.safetensors" in (there := Path("there").read_text())
+    assert "epoch-0002.safetensors" not in there
+    assert (weights / "best.safetensors").read_bytes() == (weights / "epoch-0001.safetensors").read_bytes()
+
+
+def test_a_run_that_went_back_is_unfinished_again(alone):
+    assert run("mine", *sets(train__save_period=1)) == 0
+    older = ["--resume", "runs/digits/mine/checkpoints/step-000000000004"]
+    assert run("mine", *older, at_2_2=KILL.format("SIGTERM")) == 75
+    Path("orders.json").unlink()
+
+    assert main(["run", "digits.toml", "--resume"]) == 0
+    assert end_of("mine") == alone
+
+
+def test_a_drawn_seed_stays_that_of_the_run(digits):
+    drawn = sets(seed=-1)
+    assert run("mine", *drawn, at_1_2=KILL.format("SIGTERM")) == 75
+    assert run("mine", *drawn, "--resume") == 0
+    mine, seed = end_of("mine"), json.loads((folder_of("mine") / "environment.json").read_text())["seed"]
+
+    assert run("alone", *sets(seed=seed)) == 0
+    assert end_of("alone") == mine
+
+
+def test_damage_is_named_and_the_older_one_used_until_there_is_none(alone, capsys, caplog):
+    assert run("mine", *sets(train__save_recovery_period=0.01), at_1_3=KILL.format("SIGTERM")) == 75
+    newest, _ = Store(folder_of("mine") / "checkpoints").folders()
+    (newest / "model.safetensors").write_bytes(b"x" * (newest / "model.safetensors").stat().st_size)
+
+    assert run("mine", "--resume", *sets(train__save_recovery_period=0.01)) == 0
+    assert "step-000000000003 is damaged, and set aside: model.safetensors is not what was written" in caplog.text
+    assert end_of("mine") == alone
+
+    (folder_of("mine") / "finished.json").unlink()
+    for folder in Store(folder_of("mine") / "checkpoints").folders():
+        (folder / "state.json").unlink()
+    assert run("mine", "--resume") == 6
+    assert "no checkpoint is good; bring one back from a backup" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("keys", "key"),
+    [
+        ({"train__batch_size": 16}, "train.batch_size"),
+        ({"seed": 4}, "seed"),
+        ({"model__config__dropout": 0.4}, "model.config.dropout"),
+        ({"train__optimizer__type": "'sgd'"}, "train.optimizer.type"),
+        ({"dataset__config__max_samples": 50}, "dataset.config.max_samples"),
+        ({"transform__ROTATION": "[10]"}, "transform.ROTATION"),
+        ({"metrics": "['accuracy']"}, "metrics[1].type"),
+        ({"train__ema_decay": 0.9}, "train.ema_decay"),
+    ],
+)
+def test_another_experiment_is_refused_by_key(digits, capsys, keys, key):
+    assert run("mine", at_1_2=KILL.format("SIGTERM")) == 75
+    before = {
+        file: file.stat().st_mtime_ns for file in folder_of("mine").rglob("*") if file.is_file() and file.name != "run.lock"
+    }
+
+    assert run("mine", "--resume", *sets(**keys)) == 2
+
+    said = capsys.readouterr().err
+    assert f"{key}: is " in said
+    assert f"or add '--allow-drift {key}'" in said
+    assert {file: file.stat().st_mtime_ns for file in before} == before
+
+
+def test_soft_keys_hold_from_here_on_and_free_ones_change_nothing(alone, capsys):
+    assert run("mine", at_1_2=KILL.format("SIGTERM")) == 75
+    free = sets(dataloader__num_workers=1, private__log__verbose="false", train__save_period=1)
+    assert run("mine", "--resume", *free) == 0
+    assert "and was" not in capsys.readouterr().err
+    assert end_of("mine") == alone
+
+    assert run("soft", at_1_2=KILL.format("SIGTERM")) == 75
+    assert run("soft", "--resume", *sets(train__optimizer__learning_rate=0.002)) == 0
+    assert "train.optimizer.learning_rate is 0.002, and was 0.01" in capsys.readouterr().err
+    assert [row["learning_rate"] for row in history_of("soft")] == [0.002, 0.002]
+
+
+def test_allowed_drift_is_recorded_and_drift_that_is_not_there_is_refused(digits, capsys):
+    assert run("mine", at_1_2=KILL.format("SIGTERM")) == 75
+    assert run("mine", "--resume", "--allow-drift", "seed") == 2
+    assert "--allow-drift: 'seed' did not change since the checkpoint" in capsys.readouterr().err
+
+    assert run("mine", "--resume", *sets(transform__ROTATION="[10]"), "--allow-drift", "transform") == 0
+    changes = Store(folder_of("mine") / "checkpoints").newest().plain["run"]["changes"]
+    assert changes == ["step 2, epoch 1: transform.ROTATION is [10], and was [20]"]
+
+
+def test_other_samples_under_the_same_names_are_refused_before_anything_is_written(acme, tmp_path, monkeypatch, capsys):
+    from PIL import Image
+
+    monkeypatch.chdir(tmp_path)
+    for number in range(12):
+        file = Path(f"data/{'ab'[number % 2]}/{number}.png")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8), number).save(file)
+    text = DIGITS.replace('"MNIST"', '"CustomDataset"\nroot_dir = "data"').replace("config = { max_samples = 60 }", "config = {}")
+    text = text.replace("n_pixels = 784", "n_pixels = 192").replace("[0.13], [0.31]", "[0.1, 0.1, 0.1], [0.3, 0.3, 0.3]")
+    Path("digits.toml").write_text('task = "digits"\n' + text + "[dataset.split]\ntrain = 0.7\nvalid = 0.3\n")
+    assert main(["run", "digits.toml", "--set", "run_id=mine"]) == 0, capsys.readouterr().err
+    Path("data/a/0.png").rename("data/a/00.png")
+    before = {file: file.read_bytes() for file in folder_of("mine").rglob("*") if file.is_file() and file.name != "run.lock"}
+
+    more = ["run", "digits.toml", "--set", "run_id=mine", "--set", "train.epoch=3", "--resume"]
+    assert main(more) == 2
+    assert "dataset: has other samples than in the run that goes on: " in capsys.readouterr().err
+    assert {file: file.read_bytes() for file in before} == before
+
+    assert main([*more, "--allow-drift", "dataset"]) == 0
+
+
+def test_a_plugin_that_is_gone_is_named_and_one_of_another_make_is_said(digits, meddler, capsys):
+    assert run("mine", at_1_2=KILL.format("SIGTERM")) == 75
+    meddler.write_text(MEDDLER + "\n# mended\n")
+    assert run("mine", "--resume", at_1_4=KILL.format("SIGTERM")) == 75
+    meddler.write_text(MEDDLER)
+    assert "plugin meddler" in (said := capsys.readouterr().err)
+    assert "has other code than when the run began" in said
+
+    without = sets(plugins__files="[]", plugins__enable="[]", metrics="['accuracy']")
+    assert run("mine", "--resume", *without) == 3
+    assert "the run used meddler" in capsys.readouterr().err
+
+
+def test_a_state_that_is_not_given_back_is_said(digits, capsys):
+    assert run("mine", at_1_2=KILL.format("SIGTERM")) == 75
+    assert run("mine", "--resume", *sets(plugins__enable="[]")) == 0
+    assert "what plugin meddler kept is not given back" in capsys.readouterr().err
+
+
+def test_a_run_that_another_process_holds_is_left_alone(digits, monkeypatch, capsys):
+    assert run("mine", at_1_2=KILL.format("SIGTERM")) == 75
+    monkeypatch.setattr(lock, "WAIT", 0.1)
+    script = f"from pathlib import Path; from ddpkit.runs import lock; import time\nwith lock.held(Path({str(folder_of('mine'))!r})): print(1, flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as holder:
+        holder.stdout.readline()
+        assert run("mine", "--resume") == 8
+        assert f'is held by another process, {{"pid": {holder.pid}' in capsys.readouterr().err
+        holder.kill()
+    assert run("mine", "--resume") == 0
+
+
+def test_a_run_is_held_while_it_lasts(digits):
+    enter = "import contextlib; from ddpkit.runs import lock\nwith contextlib.suppress(lock.HeldError), lock.held(run_folder, 0): Path('entered').touch()"
+    enter = "run_folder = Path('runs/digits/mine'); " + enter
+    assert run("mine", at_1_1=enter, at_1_2=KILL.format("SIGTERM")) == 75
+    assert run("mine", "--resume", at_1_3=enter) == 0
+
+    assert not Path("entered").exists()
+
+
+def test_readers_share_and_a_writer_waits_for_them(tmp_path):
+    with lock.held(tmp_path, shared=True), lock.held(tmp_path, 0, shared=True), pytest.raises(HeldError), lock.held(tmp_path, 0):
+        pass
+
+
+def test_a_full_disk_costs_a_save_and_not_the_run_but_the_last_one_must_stand(alone, capsys):
+    """A limit on the size of files stands in for the disk; checkpoints are larger, what else is written is smaller."""
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({}, resource.RLIM_INFINITY))"
+    rolling = sets(train__save_recovery_period=0.01)
+
+    mine = apart("mine", *rolling, at_1_1=limit.format(60_000), at_1_4=limit.format("resource.RLIM_INFINITY")).assert_done()
+    assert "step 1 is not saved: [Errno 27] File too large; the checkpoint before it stays, and training goes on" in mine.stderr
+    assert end_of("mine") == alone
+
+    for size, said in (
+        (60_000, "full/checkpoints: step 8 is not saved, see above; the newest there is "),
+        (30_000, "full/weights: cannot be written: "),
+    ):
+        full = apart("full", *rolling, *["--resume"] * (size < 60_000), at_2_3=limit.format(size))
+        assert (full.exit_code, said in full.stderr) == (6, True)
+        assert steps_of("full")[0] in (5, 6)  # step 6 may still have been in the writing
+    assert run("full", *rolling, "--resume") == 0
+    assert end_of("full") == alone
+
+
+def test_a_run_that_cannot_be_saved_when_it_is_stopped_does_not_ask_for_a_requeue(digits, capsys):
+    import resource
+
+    full = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, resource.RLIM_INFINITY)); "
+    try:
+        assert run("mine", at_1_2=full + KILL.format("SIGTERM")) == 6
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    assert "step 2 is not saved, see above; the newest there is None" in capsys.readouterr().err
+
+
+def test_two_ranks_stop_together_go_on_and_start_again_after_a_failure(digits):
+    shards = ["--set", "ddp={enabled=true,virtual_shards=2}"]
+    two = [*shards, "--nproc", "2"]
+    assert run("alone", *shards, "--nproc", "1") == 0
+    launcher = "os.kill(os.getppid(), signal.{})"
+
+    stopped = apart("mine", *two, at_1_2=launcher.format("SIGTERM"))
+    assert stopped.exit_code == 75, stopped.stderr
+    assert "stopped and saved at step " in stopped.stderr
+    assert "Traceback" not in stopped.stderr
+    assert steps_of("mine")[0] == max(int(line.split(".")[1]) for line in Path("steps.txt").read_text().splitlines()[8:])
+
+    first_only = "first = Path('failed'); new = not first.exists(); first.touch(); new and os._exit(3)"
+    apart(
+        "mine", *two, "--resume", "--max-restarts", "1", *sets(train__save_recovery_period=0.01), at_2_4=first_only
+    ).assert_done()
+    assert not [*(folder_of("mine") / "checkpoints").glob(".left-*")]  # from the newest, not from where the command began
+
+    mine, theirs = end_of("mine"), end_of("alone")
+    assert {key: mine[key] for key in ("files", "weights", "history", "test")} == {
+        key: theirs[key] for key in ("files", "weights", "history", "test")
+    }
+
+
+def test_a_second_signal_ends_a_run_at_once_and_loses_nothing_that_was_saved(digits):
+    Path("orders.json").write_text(json.dumps({"1.3": "import time; Path('here').touch(); time.sleep(30)"}))
+    command = [sys.executable, "-m", "ddpkit", "run", "digits.toml", *sets(run_id="mine", train__save_recovery_period=0.01)]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        while process.poll() is None and not Path("here").exists():
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130  # it would sleep for longer
+    assert steps_of("mine") == [2, 1]
+
+
+def test_a_step_waits_until_the_save_before_it_is_copied(alone):
+    """A copy that takes long, and a process that ends at once after the next step."""
+    slowly = (
+        "import time; from ddpkit.checkpoint.serialization import Staging; "
+        "Staging.stage = lambda *given, real=Staging.stage, time=time: (time.sleep(0.2), real(*given))[1]"
+    )
+    rolling = sets(train__save_recovery_period=0.01)
+
+    ended = apart("mine", *rolling, at_1_1=slowly, at_2_3="import time; time.sleep(0.5); os._exit(9)")
+
+    assert (ended.exit_code, steps_of("mine")[0]) == (9, 6)
+    assert run("mine", *rolling, "--resume") == 0
+    assert end_of("mine") == alone
+
+
+def test_a_signal_while_a_plugin_is_imported_ends_the_run_as_any_other(digits, capsys):
+    slow = digits.parent / "slow.py"
+    slow.write_text("import os, signal, time\nos.kill(os.getpid(), signal.SIGTERM)\ntime.sleep(1)\n")
+
+    assert run("mine", *sets(plugins__files=f"['{slow}']", plugins__enable="[]", metrics="['accuracy']")) == 75
+    assert "ended by SIGTERM before training, or after it" in capsys.readouterr().err

@@ -1,0 +1,67 @@
+"""The JSON Schema takes what the kit takes."""
+
+import json
+from pathlib import Path
+
+import pytest
+import tomli
+from jsonschema import Draft4Validator
+
+from ddpkit.cli.main import main
+from ddpkit.cli.schema import json_schema
+from ddpkit.plugins import manager
+from tests.helpers.configs import BLOBS
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def validator(acme):
+    schema = json_schema(manager.load())
+    Draft4Validator.check_schema(schema)
+    return Draft4Validator(schema)
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "configs").glob("*.toml")), ids=lambda file: file.stem)
+def test_shipped_configs_fit(validator, file):
+    assert list(validator.iter_errors(tomli.loads(file.read_text()))) == []
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("epoch = 2", 'epoch = "2"'),
+        ("epoch = 2", "epoch = 0"),
+        ("epoch = 2", "epohc = 2"),
+        ('name = "tinynet"', 'name = "tinnet"'),
+        ('name = "tinynet"', 'name = "tinynet"\nconfig = { hiden = 3 }'),
+        ('name = "tinynet"', 'name = "tinynet"\nconfig = { hidden = "3" }'),
+        ("momentum", "momentun"),
+        ('["accuracy"]', '["acuracy"]'),
+        ('["accuracy"]', '[{ type = "accuracy", config = { average = "none" } }]'),
+        ("[train]", "[transform]\nROTATE = [3]\n[train]"),
+        ("[train]", '[transform]\nROTATION = ["3"]\n[train]'),
+        ("[train]", "[transform]\nROTATION = [3, 4]\n[train]"),
+    ],
+)
+def test_a_mistake_does_not_fit(validator, right, wrong):
+    assert validator.is_valid(tomli.loads(BLOBS))
+    assert right in BLOBS
+
+    assert not validator.is_valid(tomli.loads(BLOBS.replace(right, wrong)))
+
+
+def test_every_way_to_write_a_component_fits(validator):
+    more = 'postprocess = { type = "classification" }\nmetrics = ["accuracy", { type = "acme/confidence" }]\n'
+    text = BLOBS.replace('postprocess = "classification"\n', "").replace('metrics = ["accuracy"]\n', more)
+    text += '[transform]\nROTATION = 3\nNORMALIZE = { mean = [0.5], std = [0.5] }\nPIL_TO_TENSOR = []\n"builtin/NORMALIZE" = [[1], [1]]\n'
+
+    assert [error.message for error in validator.iter_errors(tomli.loads(text))] == []
+
+
+def test_the_command_prints_it_with_help_in_both_languages(acme, capsys):
+    assert main(["schema"]) == 0
+
+    schema = json.loads(capsys.readouterr().out)
+    assert schema["properties"]["train"]["properties"]["epoch"]["description"] == "Passes over the training split.\n训练轮数。"
+    assert "tinynet" in schema["properties"]["model"]["properties"]["name"]["enum"]

@@ -1,0 +1,330 @@
+"""A mistake is found before any process starts, at its line, with its remedy; nothing is left behind."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from ddpkit.cli.main import main
+from tests.helpers.configs import BLOBS
+
+MISTAKES = {
+    "unknown key": ('task = "blobs"', 'tsak = "blobs"', "2:1: tsak: unknown key, did you mean 'task'?"),
+    "unknown key in a table": ("batch_size = 8", "batch_sise = 8", "26:1: train.batch_sise: unknown key, did you mean 'batch_size'?"),
+    "missing key": ("batch_size = 8\n", "", "25:2: train.batch_size: is missing"),
+    "wrong type": ("epoch = 2", 'epoch = "2"', "27:9: train.epoch: expected an integer, got '2'"),
+    "out of range": ("epoch = 2", "epoch = 0", "27:9: train.epoch: must be at least 1, not 0"),
+    "unknown model": ('name = "tinynet"', 'name = "tinnet"', "12:8: model.name: no model is called 'tinnet', did you mean 'tinynet'?"),
+    "unknown metric": ('["accuracy"]', '["acuracy"]', "4:12: metrics[0].type: no metric is called 'acuracy', did you mean 'accuracy'?"),
+    "unknown transform": (
+        "[train]", "[transform]\nROTATE = [3]\n[train]",
+        "26:1: transform.ROTATE: no transform is called 'ROTATE', did you mean 'ROTATION'?",
+    ),
+    "unknown parameter": ("n_test = 7", "n_tset = 7", "19:20: dataset.config.n_tset: dataset 'blobs' has no such key, did you mean 'n_test'?"),
+    "wrong parameter type": ("n_test = 7", "n_test = 7.5", "19:29: dataset.config.n_test: expected an integer, got 7.5"),
+    "unknown parameter of a torch class": ("momentum", "momentun", "28:50: train.optimizer.momentun: optimizer 'sgd' has no such key, did you mean 'momentum'?"),
+    "torch's name for the rate": ("learning_rate = 0.1", "lr = 0.1", "28:29: train.optimizer.lr: optimizer 'sgd' has no such key, did you mean 'learning_rate'?"),
+    "an order for what is drawn": ("[train]", '[dataloader]\nsampler = "balanced"\nshuffle = false\n[train]', "26:11: dataloader.sampler: 'balanced' draws samples in a new order; leave 'shuffle = false' out"),
+    "no cuda": ('device = "cpu"', 'device = "cuda:99"', "3:10: device: 'cuda:99' needs 100 GPUs"),
+    "a criterion named as a metric": ('type = "cross_entropy"', 'type = "cross_entropy"\nname = "accuracy"', "15:8: criterion[0].type: 'accuracy' is taken in history; give this entry a 'name'"),
+    "images that are no tensors": ('"blobs"\nconfig = { n = 40, n_test = 7 }', '"MNIST"\nconfig = { max_samples = 20 }', "1:1: transform: the samples are no tensors; does 'PIL_TO_TENSOR = []' lack?"),
+    "images of several sizes": ("n = 40", "n = 40, ragged = true", "1:1: transform: the images differ in size; give them one"),
+    "another number of channels": ('"tinynet"', '"resnet18"', "11:2: model.config.n_channels: the images have another number of channels than the model takes"),
+    "another number of pixels": ('"tinynet"', '"tinynet"\nconfig = { n_pixels = 65 }', "13:10: model.config: the images have another size than the model takes"),
+    "a metric of several numbers": ('["accuracy"]', '["acme/counts"]', "4:11: metrics: a metric gives several numbers"),
+    "a parameter out of range": ('["accuracy"]', '[{ type = "top_k_accuracy", config = { k = 0 } }]', "4:48: metrics[0].config: metric 'top_k_accuracy' refuses this: k is 1 to the number of classes, 2; got 0"),
+    "options that exclude each other": ('type = "sgd"', 'type = "sgd", fused = true, foreach = true', "28:13: train.optimizer: optimizer 'sgd' refuses this: `fused` and `foreach` cannot be `True` together."),
+    "part of an epoch by epoch": ("epoch = 2", "epoch = 2\nlr_scheduler = { type = 'cosine', warmup = 0.5, warmup_lr = 1e-4 }", "28:44: train.lr_scheduler.warmup: 0.5 epochs are not whole, which needs update_policy = 'step'"),
+    "an epoch at rate nought": ("epoch = 2", "epoch = 2\nlr_scheduler = { type = 'cosine', warmup = 1 }", "28:1: train.lr_scheduler.warmup_lr: the first epoch would train at rate 0; set it above, or use update_policy = 'step'"),
+    "a format that there is not": ("[train]", "[train.scaler]\ncompute_type = 'float8'\n[train]", "26:16: train.scaler.compute_type: 'float8' is not allowed"),
+    "a log format that is none": ("[train]", "[private.log]\nlog_format = 'hello'\n[train]", "26:14: private.log.log_format: must be a %-format of Python's logging"),
+    "a folder that cannot be made": ('output_dir = "runs"', 'output_dir = "/proc/x"', "1:14: output_dir: /proc/x/blobs/"),
+    "a name that leads elsewhere": ('task = "blobs"', 'task = ".."', "2:8: task: must be letters, digits, '.', '_' and '-' alone, not '..'"),
+    "more labels than outputs": ('"tinynet"', '"tinynet"\nconfig = { n_classes = 1 }', "13:24: model.config.n_classes: there are targets that the model has no output for"),
+    "nothing to train with": ("train = 0.8", "train = 0.0", "21:10: dataset.split: leaves no sample to train with"),
+    "refused by the component": ("momentum = 0.9", "momentum = -0.9", "28:13: train.optimizer: optimizer 'sgd' refuses this: Invalid momentum value: -0.9"),
+    "fractions above one": ("train = 0.8", "train = 0.9", "23:9: dataset.split.valid: the fractions add up to 1.1; lower one"),
+    "a fraction that is none": ("train = 0.8", "train = 1.5", "22:9: dataset.split.train: a fraction is from 0 to 1, not 1.5"),
+    "two classes of one name": ('["left", "right"]', '["left", "left"]', "6:11: classes: each class has a name of its own; twice there are 'left'"),
+    "two folders": ('name = "blobs"', 'name = "blobs"\nroot_dir = "a"\nbase_dir = "b"', "20:12: dataset.base_dir: 'root_dir' is another folder; keep one of the two"),
+    "weights and a checkpoint": ('"tinynet"', '"tinynet"\npretrained = "a"\ncontinue_checkpoint = "b"', "13:14: model.pretrained: goes with a new run, and 'continue_checkpoint' goes on with an old one; keep one"),
+    "a monitor that is no metric": ("[train]", "[output]\nmonitor = 'acuracy'\n[train]", "26:11: output.monitor: nothing is measured as 'acuracy', did you mean 'accuracy'?"),
+    "another arch than the model": ('"tinynet"', '"tinynet"\nconfig = { arch = "unet" }', "13:19: model.config.arch: the model is 'tinynet'; give that name, or leave this out"),
+    "a shape that the model refuses": ('"tinynet"', '"tinynet"\nconfig = { input_sizes = [[1, 1, 8, 8], [1, 3, 8, 8]] }', "13:41: model.config.input_sizes[1]: the model refuses images of this shape"),
+    "a dtype too many": ('"tinynet"', '"tinynet"\nconfig = { input_sizes = [[1, 1, 8, 8]], dtypes = ["float32", "uint8"] }', "13:51: model.config.dtypes: 2 dtypes for 1 input_sizes; give one each"),
+    "one GPU for two": ('device = "cpu"', 'device = "cuda:0"', "3:10: device: 'cuda:0' is one GPU for 2 ranks; write 'cuda'"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_shown_at_its_line(blobs, capsys, mistake):
+    right, wrong, message = MISTAKES[mistake]
+    assert right in BLOBS
+    blobs.write_text(BLOBS.replace(right, wrong))
+
+    exit_code = main(["run", blobs.name, *(["--set", "ddp.nproc=2"] if mistake == "one GPU for two" else [])])
+
+    stderr = capsys.readouterr().err
+    assert exit_code == 2
+    assert f"blobs.toml:{message}" in stderr
+    assert "Traceback" not in stderr
+    assert not (blobs.parent / "runs").exists()
+
+
+def test_all_mistakes_at_once_in_order_of_line(blobs, capsys):
+    text = BLOBS.replace('"tinynet"', '"x"').replace('"accuracy"', '"y"').replace("n_test", "z").replace("momentum", "w")
+    blobs.write_text(text)
+
+    assert main(["run", blobs.name]) == 2
+
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(":")[1] for line in lines] == ["4", "12", "19", "28"]
+
+
+def test_images_that_are_integers(blobs, capsys):
+    digits = BLOBS.replace('"blobs"\nconfig = { n = 40, n_test = 7 }', '"MNIST"\nconfig = { max_samples = 20 }')
+    blobs.write_text(digits.replace('"tinynet"', '"resnet18"\nconfig = { n_channels = 1 }') + "[transform]\nPIL_TO_TENSOR = []\n")
+
+    assert main(["run", blobs.name]) == 2
+    assert "transform: the images are integers; does 'CONVERT_IMAGE_DTYPE = [\"float32\"]' lack?" in capsys.readouterr().err
+
+
+def test_data_that_cannot_be_used_is_no_bug(blobs, capsys):
+    digits = BLOBS.replace('"blobs"\nconfig = { n = 40, n_test = 7 }', '"MNIST"\nconfig = { max_samples = 20 }')
+    transforms = "[transform]\nPIL_TO_TENSOR = []\nCONVERT_IMAGE_DTYPE = []\nNORMALIZE = [[0.1, 0.2, 0.3], [1, 1, 1]]\n"
+    blobs.write_text(digits + transforms)
+
+    assert main(["run", blobs.name]) == 2
+
+    message = "blobs.toml:17:2: dataset: the first sample cannot be used: NORMALIZE has 3 means, the images have 1 channels\n"
+    assert capsys.readouterr().err == message
+
+
+def test_a_batch_that_the_ranks_do_not_divide(blobs, capsys):
+    assert main(["run", blobs.name, "--nproc", "3"]) == 2
+
+    assert capsys.readouterr().err == (
+        "blobs.toml:26:14: train.batch_size: 8 samples cannot be shared by 3 ranks; use 6 or 9, or --nproc 1 or 2\n"
+    )
+    assert not (blobs.parent / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("train.epoch=two", "--set 1: train.epoch: expected an integer, got 'two'"),
+        ("train.epohc=2", "--set 1: train.epohc: unknown key, did you mean 'epoch'?"),
+        ("model.name=unte", "--set 1: model.name: no model is called 'unte', "),
+        ("#x=3", "--set 1: '#x' is no key; one looks like train.epoch"),
+        (f"seed={'1' * 5000}", "--set 1: the value cannot be read: "),
+        ("extends=x.toml", "--set 1: extends: only a file extends another; give that file to the command"),
+        ("train.epoch", "--set 1: expected KEY=VALUE, as in train.epoch=3, got 'train.epoch'"),
+        ("task.name=1", "--set 1: task.name: 'task' is not a table"),
+        ("model.pretrained=x", "--set 1: model.pretrained: there is no file x"),
+        (
+            "private={wandb=true, loggers=['wandb']}",
+            "--set 1: private.wandb: is the logger 'wandb', which 'loggers' names too; keep one",
+        ),
+        ("valid.every=0", "--set 1: valid.every: must be at least 1, not 0"),
+        ("model.freeze=['nothing.*']", "--set 1: model.freeze[0]: no parameter is called like 'nothing.*', there are: 1.*, 4.*"),
+        ("model.freeze=['*']", "--set 1: model.freeze: leaves nothing to train"),
+        (
+            "train.optimizer.groups=[{match='5.*'}]",
+            "--set 1: train.optimizer.groups[0].match: no trained parameter that is left is called",
+        ),
+        ("train.optimizer.groups=[{lr=1.0}]", "--set 1: train.optimizer.groups[0]: a group needs 'match'"),
+        (
+            "train.optimizer.groups=[{match='1.*', momentun=1.0}]",
+            "--set 1: train.optimizer.groups[0].momentun: optimizer 'sgd' has no such key, did you mean 'momentum'?",
+        ),
+        (
+            "train.optimizer.groups=[{match='1.*', weight_decay='x'}]",
+            "--set 1: train.optimizer.groups[0].weight_decay: expected a number, got 'x'",
+        ),
+        (
+            "train.early_stopping={patience=1, monitor='acc'}",
+            "--set 1: train.early_stopping.monitor: nothing is measured as 'acc', ",
+        ),
+        (
+            "train.lr_scheduler={type='plateau', update_policy='step'}",
+            "--set 1: train.lr_scheduler.update_policy: a schedule that looks at",
+        ),
+        (
+            "dataset.split.n_samples=30",
+            "--set 1: dataset.split.n_samples: split 'train_valid_test_split' has no such key, there are: group, random_state,",
+        ),
+        ("private.mode=8", "--set 1: private.mode: 8 is not allowed: 0 or 1 or 2 "),
+        ("private.mode=2", "blobs.toml:2:8: task: there is no finished run in "),
+        (
+            "predict.config.output_format=jsn",
+            "--set 1: predict.config.output_format: no writer is called 'jsn', did you mean 'json'?",
+        ),
+        (
+            "predict.config.treshold=0.1",
+            "--set 1: predict.config.treshold: writer 'json' has no such key, did you mean 'threshold'?",
+        ),
+        ("criterion.0.weight=2", "--set 1: criterion.0.weight: 'criterion' is a list; give it whole: criterion=[...]"),
+    ],
+)
+def test_a_mistake_in_an_option_names_the_option(blobs, capsys, option, message):
+    assert main(["run", blobs.name, "--set", option]) == 2
+
+    assert capsys.readouterr().err.startswith(message)
+
+
+@pytest.mark.parametrize("option", ["private.wandb=false", "private.loggers=[]", "train.save_period=0", "model.pretrained="])
+def test_asking_for_nothing_is_accepted(blobs, option):
+    assert main(["run", blobs.name, "--limit-batches", "1", "--dry-run", "--set", option]) == 0
+
+
+def test_a_run_id_that_is_taken(blobs, capsys):
+    (blobs.parent / "runs/blobs/first").mkdir(parents=True)
+
+    assert main(["run", blobs.name, "--set", "run_id=first"]) == 2
+
+    assert "--set 1: run_id:" in (message := capsys.readouterr().err)
+    assert "already holds a run" in message
+
+
+def test_batchnorm_on_a_single_value_is_found_before_training(blobs, capsys):
+    text = BLOBS.replace("tinynet", "normnet").replace("train = 0.8", "train = 0.825").replace("valid = 0.2", "valid = 0.175")
+    blobs.write_text(text)
+
+    assert main(["run", blobs.name]) == 2
+
+    assert "leave a short last one out by 'drop_last'" in capsys.readouterr().err
+    assert not (blobs.parent / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "list-plugins",
+        "check blobs.toml",
+        "explain blobs.toml",
+        "schema",
+        "run blobs.toml --set x=1",
+        "check blobs.toml --json --set x=1",
+    ],
+)
+def test_the_config_side_imports_no_torch(blobs, command):
+    code = (
+        f"import sys, ddpkit.cli.main; ddpkit.cli.main.main({command.split()!r});"
+        "print({'torch', 'torchvision', 'torchmetrics', 'numpy', 'PIL'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=blobs.parent)
+
+    assert done.stdout.splitlines()[-1] == "set()"
+
+
+def test_help_imports_little(acme):
+    code = "import sys, ddpkit.cli.main\ntry: ddpkit.cli.main.main(['--help'])\nexcept SystemExit: print(len(sys.modules), 'rich' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    n_modules, has_rich = done.stdout.split()[-2:]
+
+    assert int(n_modules) < 250
+    assert has_rich == "False"
+
+
+# --- the command -------------------------------------------------------------------------------------------------------
+
+
+TEN = """\
+tsak = "blobs"
+device = "gpu"
+metrics = ["acuracy"]
+postprocess = "classification"
+classes = "left"
+
+[model]
+name = "tinynet"
+config = { hidden = "16" }
+
+[[criterion]]
+typ = "cross_entropy"
+
+[transform]
+ROTATE = [3]
+
+[dataset]
+name = "blobs"
+config = { n_tset = 7 }
+
+[dataset.split]
+train = 0.8
+valid = 0.3
+
+[train]
+batch_size = 9
+epoch = 2
+optimizer = { type = "sgd", momentum = "much" }
+lr_scheduler = { type = "cosine", warmup = 0.5, warmup_lr = 0.1 }
+"""
+
+
+def test_many_mistakes_of_many_kinds_are_shown_at_once_in_order_of_line(blobs, capsys):
+    blobs.write_text(TEN)
+
+    assert main(["run", blobs.name, "--set", "ddp.nproc=2"]) == 2
+
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition(" ")[0] for line in lines] == [
+        "blobs.toml:1:1:", "blobs.toml:2:10:", "blobs.toml:3:12:", "blobs.toml:5:11:", "blobs.toml:9:21:", "blobs.toml:12:1:",
+        "blobs.toml:15:1:", "blobs.toml:19:12:", "blobs.toml:23:9:", "blobs.toml:26:14:", "blobs.toml:28:40:", "blobs.toml:29:44:",
+    ]  # fmt: skip
+    assert not (blobs.parent / "runs").exists()
+
+
+def test_check_judges_the_file_and_not_this_machine(blobs, capsys):
+    options = ["--set", "device=cuda:99", "--set", "ddp.nproc=1", "--set", "dataset.root_dir=/nowhere", "--set", "run_id=x"]
+
+    assert main(["check", blobs.name, *options]) == 0
+    assert capsys.readouterr().out == "blobs.toml: no mistake found\n"
+
+
+def test_check_notes_what_may_not_be_meant_and_what_is_not_checked(blobs, capsys):
+    options = ["--set", "model.config.n_classes=3", "--set", "train.optimizer.eps=1"]
+    blobs.write_text(BLOBS.replace('"sgd"', '"adam"').replace("momentum = 0.9", "betas = [0.9, 0.99]"))
+
+    assert main(["check", blobs.name, *options]) == 0
+
+    warning, unchecked, last = capsys.readouterr().out.splitlines()
+    assert warning.startswith("warning: blobs.toml:6:1: classes: 2 classes are named, the model has 3 outputs; missing ")
+    assert unchecked.startswith("note: train.optimizer.type: 'adam' is not checked to the end here: ")
+    assert last == "blobs.toml: no mistake found"
+
+
+def test_check_deep_imports_what_source_does_not_tell(blobs, capsys):
+    blobs.write_text(BLOBS.replace('"sgd"', '"adam"').replace("momentum = 0.9", 'betas = ["a", "b"]'))
+
+    assert main(["check", blobs.name]) == 0
+    assert main(["check", blobs.name, "--deep"]) == 2
+
+    assert "blobs.toml:28:60: train.optimizer.betas[0]: expected a number, got 'a'" in capsys.readouterr().err
+    assert main(["run", blobs.name]) == 2
+
+
+def test_check_as_json(blobs, capsys):
+    assert main(["check", blobs.name, "--json", "--set", "train.epoch=x"]) == 2
+    (problem,) = json.loads(capsys.readouterr().out)["problems"]
+    assert (problem["where"], problem["key"], problem["line"]) == ("--set 1", "train.epoch", None)
+
+    blobs.write_text(BLOBS.replace("epoch = 2", "epoch = 0"))
+    assert main(["check", blobs.name, "--json"]) == 2
+    (problem,) = json.loads(capsys.readouterr().out)["problems"]
+    assert (problem["file"], problem["line"], problem["column"]) == ("blobs.toml", 27, 9)
+
+    assert main(["check", "nowhere.toml", "--json"]) == 2
+    assert "cannot be read" in json.loads(capsys.readouterr().out)["problems"][0]["message"]
+
+
+def test_a_terminal_is_shown_the_line_with_a_caret(blobs, capsys, monkeypatch):
+    blobs.write_text(BLOBS.replace("epoch = 2", "epohc = 2"))
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+
+    assert main(["check", blobs.name]) == 2
+
+    assert capsys.readouterr().err == (
+        "blobs.toml:27:1: train.epohc: unknown key, did you mean 'epoch'?\n   27 | epohc = 2\n      | ^\n"
+    )

@@ -1,0 +1,147 @@
+"""Boxes and masks of a file in the format of COCO."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision.tv_tensors import BoundingBoxes, Mask
+
+from ddpkit_plugins.datasets.boxes import collate
+from ddpkit_plugins.datasets.coco import CocoDataset
+from ddpkit_plugins.datasets.coco_masks import unpacked
+from ddpkit_plugins.transforms import pil_to_tensor
+
+CATEGORIES = [{"id": 7, "name": "dog"}, {"id": 3, "name": "cat"}]
+SQUARE = [[2, 1, 5, 1, 5, 3, 2, 3]]
+
+
+def write(root, *annotations, file="annotations.json", images="images"):
+    """Two images of 8x6 pixels with these annotations of the first one."""
+    (root / images).mkdir(exist_ok=True)
+    names = [{"id": number, "file_name": f"{number}.png", "width": 8, "height": 6} for number in (5, 6)]
+    for name in names:
+        Image.new("RGB", (8, 6), (name["id"], 0, 0)).save(root / images / name["file_name"])
+    objects = [{"image_id": 5, "category_id": 3, "bbox": [2, 1, 3, 2], "segmentation": SQUARE, **each} for each in annotations]
+    (root / file).write_text(json.dumps({"images": names, "categories": CATEGORIES, "annotations": objects}))
+    return str(root)
+
+
+def test_boxes_are_corners_with_labels_from_1_in_the_order_of_ids(tmp_path):
+    coco = CocoDataset(write(tmp_path, {}, {"category_id": 7, "bbox": [0, 0, 8, 6]}), [], 0)
+
+    image, target = coco[0]
+    assert (image.getpixel((0, 0)), type(target["boxes"]), target["boxes"].canvas_size) == ((5, 0, 0), BoundingBoxes, (6, 8))
+    assert target["boxes"].tolist() == [[2, 1, 5, 3], [0, 0, 8, 6]]
+    assert (target["boxes"].dtype, target["labels"].dtype) == (torch.float32, torch.int64)
+    assert target["labels"].tolist() == [1, 2]
+    assert coco.classes == ["cat", "dog"]
+    assert coco[1][1]["boxes"].shape == (0, 4)
+
+
+@pytest.mark.parametrize("classes", [["dog", "cat"], ["dog", "eel", "cat"]])
+def test_labels_are_in_the_order_of_the_runs_classes(tmp_path, classes):
+    coco = CocoDataset(write(tmp_path, {}), classes, 0)
+
+    assert coco[0][1]["labels"].tolist() == [classes.index("cat") + 1]
+    assert coco.classes == classes
+
+
+def test_what_a_resume_compares_tells_which_labels_are_in_an_image_and_where(tmp_path):
+    first = CocoDataset(write(tmp_path, {}, {"category_id": 7}), [], 0).samples
+
+    assert [(file.name, labels) for file, labels, _ in first] == [("5.png", [1, 2]), ("6.png", [])]
+    assert CocoDataset(str(tmp_path), ["dog", "cat"], 0).samples[0][1] == [2, 1]
+    moved = CocoDataset(write(tmp_path, {}, {"category_id": 7, "bbox": [2, 1, 3, 3]}), [], 0).samples
+    assert (moved[0][:2], moved[1]) == (first[0][:2], first[1])
+    assert moved[0][2] != first[0][2]
+    as_masks = [CocoDataset(write(tmp_path, {"segmentation": area}), [], 0, target="mask").samples[0][2] for area in ([], SQUARE)]
+    assert as_masks[0] != as_masks[1]
+
+
+@pytest.mark.parametrize("classes", [["dog", "cat"], ["background", "dog", "cat"]])
+def test_masks_are_of_the_runs_classes_and_the_background_before_them(tmp_path, classes):
+    coco = CocoDataset(write(tmp_path, {}), classes, 0, target="mask")
+
+    assert coco.classes == ["background", "dog", "cat"]
+    assert coco[0][1].unique().tolist() == [0, 2]
+
+
+def test_boxes_are_not_named_with_the_background(tmp_path):
+    with pytest.raises(ValueError, match="'classes' of boxes are named without 'background', which no box is of"):
+        CocoDataset(write(tmp_path, {}), ["background", "cat", "dog"], 0)
+
+
+def test_a_category_that_is_no_class_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"categories that are no class: 'dog' \(did you mean 'dgo'\?\)"):
+        CocoDataset(write(tmp_path, {}), ["cat", "dgo"], 0)
+
+
+def test_a_box_is_cut_at_the_border_and_left_out_without_an_area_or_of_a_crowd(tmp_path):
+    coco = CocoDataset(
+        write(tmp_path, {"bbox": [-1, 4, 3, 9]}, {"bbox": [3, 3, 0, 2]}, {"iscrowd": 1}, {"bbox": [9, 0, 2, 2]}), [], 0
+    )
+
+    assert coco[0][1]["boxes"].tolist() == [[0, 4, 2, 6]]
+
+
+@pytest.mark.parametrize("box", [[1, 2, 3], [1, 2, 3, "4"], [1, 2, 3, float("nan")], None])
+def test_what_is_no_box_is_named_with_its_image(tmp_path, box):
+    with pytest.raises(ValueError, match=r"images/5.png has an annotation whose bbox is not four numbers"):
+        CocoDataset(write(tmp_path, {"bbox": box}), [], 0)[0]
+
+
+def test_a_mask_has_the_class_of_each_pixel_the_last_object_on_top(tmp_path):
+    runs = {"counts": [0, 6, 42], "size": [6, 8]}
+    coco = CocoDataset(write(tmp_path, {}, {"category_id": 7, "segmentation": runs}), [], 0, target="mask")
+
+    _, mask = coco[0]
+    assert (type(mask), mask.dtype, hasattr(coco, "collate")) == (Mask, torch.uint8, False)
+    assert mask[:, 0].tolist() == [2] * 6
+    assert mask[2, 1:].tolist() == [0, 1, 1, 1, 1, 0, 0]
+    assert coco[1][1].sum() == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "runs"),
+    [
+        ("=24000;OF", [13, 2, 4, 2, 4, 2, 15, 1, 5]),
+        ("m8i0?0Tj0<`UO000We0", [285, 25, 15, 25, 851, 37, 3, 37, 3, 37, 682]),
+    ],
+)
+def test_packed_runs_are_read_as_pycocotools_writes_them(text, runs):
+    assert unpacked(text) == runs
+
+
+def test_each_part_may_have_its_own_file(tmp_path):
+    write(tmp_path, {}, file="a.json", images="a")
+    write(tmp_path, {}, file="b.json", images="b")
+
+    coco = CocoDataset(
+        str(tmp_path), [], 0, annotations={"train": "a.json", "valid": "b.json"}, images={"train": "a", "valid": "b"}
+    )
+
+    assert coco.parts == {"train": range(2), "valid": range(2, 4)}
+    assert coco.groups["file"] == ["a/5.png", "a/6.png", "b/5.png", "b/6.png"]
+    with pytest.raises(ValueError, match=r"are for the same parts, of train, valid, test; got \['train'\] and \['test'\]"):
+        CocoDataset(str(tmp_path), [], 0, annotations={"train": "a.json"}, images={"test": "a"})
+    with pytest.raises(ValueError, match=r"of train, valid, test; got \['val'\] and \['val'\]"):
+        CocoDataset(str(tmp_path), [], 0, annotations={"val": "a.json"}, images={"val": "a"})
+    with pytest.raises(ValueError, match=r"not in the folder .*: .*/\.\./a; give one that holds them all"):
+        CocoDataset(str(tmp_path), [], 0, annotations="a.json", images="../a")
+
+
+def test_a_micro_batch_is_stacked_if_its_images_have_one_size_and_a_list_if_not(tmp_path):
+    coco = CocoDataset(write(tmp_path, {}), [], 0)
+    samples = [pil_to_tensor()(*coco[index]) for index in range(2)]
+
+    images, targets = coco.collate(samples)
+    ragged, _ = collate([samples[0], (samples[1][0][:, 1:], samples[1][1])])
+
+    assert images.shape == (2, 3, 6, 8)
+    assert [len(target["boxes"]) for target in targets] == [1, 0]
+    assert [image.shape for image in ragged] == [(3, 6, 8), (3, 5, 8)]
+    with pytest.raises(TypeError, match="collate takes tensors, got Image"):
+        collate([coco[0]])
+    assert np.asarray(coco[0][0]).shape == (6, 8, 3)

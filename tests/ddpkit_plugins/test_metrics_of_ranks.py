@@ -1,0 +1,267 @@
+"""Each metric over ranks with uneven shards, some empty, is scikit-learn's, or pycocotools', over the whole."""
+
+import warnings
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+
+from ddpkit.data.sampler import Sampler
+from ddpkit.distributed.world import World
+from ddpkit.training.metrics import Measure
+from ddpkit_plugins.metrics.auroc import auc
+from ddpkit_plugins.metrics.confusion_matrix import confusion_matrix
+from ddpkit_plugins.metrics.mean_ap import mean_average_precision
+from ddpkit_plugins.metrics.stat_scores import accuracy, dice, f1, iou, precision, recall, specificity, top_k_accuracy
+from tests.helpers.ranks import in_world
+
+BATCH = 6
+N = 13  # dealt in uneven shards, and a tail of one
+
+
+class Case(NamedTuple):
+    """A metric, who else knows its value, and on what."""
+
+    make: Callable[[], Any]
+    score: Callable[..., float]
+    """Of targets and predictions."""
+    data: Callable[..., tuple[Any, Any]]
+    """`data(n)`: n targets, and predictions that are often wrong; never if they are to be `perfect`."""
+    tolerance: float = 1e-12
+
+
+def scikit(name, *arguments, **options):
+    """A score by scikit-learn, which the ranks need not import."""
+    from sklearn import metrics
+
+    return getattr(metrics, name)(*arguments, **options)
+
+
+def scored(name, average, true, probabilities):
+    """Of all classes at once."""
+    found = probabilities.argmax(1)
+    return scikit(name, true.ravel(), found.ravel(), average=average, zero_division=0)
+
+
+def specificity_score(average, true, probabilities):
+    """The recall of what is not of a class."""
+    found = probabilities.argmax(1)
+    if average == "micro":
+        others = [(each.ravel()[:, None] != np.arange(probabilities.shape[1])).ravel() for each in (true, found)]
+        return scikit("recall_score", *others, zero_division=0)
+    classes = [1] if average == "binary" else np.union1d(true, found)
+    return np.mean([scikit("recall_score", (true != c).ravel(), (found != c).ravel(), zero_division=0) for c in classes])
+
+
+def area(true, probabilities):
+    """One class against the rest; a class without both kinds is left out."""
+    classes = [1] if probabilities.shape[1] == 2 else range(probabilities.shape[1])
+    sides = [(true == each, probabilities[:, each]) for each in classes]
+    return np.mean([scikit("roc_auc_score", *side) for side in sides if 0 < side[0].sum() < len(true)])
+
+
+def labels_scored(name, average, true, probabilities):
+    """Of all labels that are there or found."""
+    found = (probabilities > 0.5).astype(int)
+    known = [each for each in range(true.shape[1]) if (true | found)[:, each].any()]
+    return scikit(name, true, found, average=average, labels=known, zero_division=0)
+
+
+def precision_of_coco(targets, predictions):
+    """By pycocotools itself."""
+    from pycocotools.cocoeval import COCOeval
+
+    judge = COCOeval(coco_of(targets), coco_of(predictions), iouType="bbox")
+    judge.evaluate()
+    judge.accumulate()
+    judge.summarize()
+    return judge.stats[0]
+
+
+def coco_of(images):
+    """Mappings of torchvision's as COCO's data."""
+    from pycocotools.coco import COCO
+
+    boxes = []
+    for number, image in enumerate(images):
+        for (x, y, right, bottom), label, score in zip(
+            image["boxes"].tolist(), image["labels"].tolist(), scores_of(image), strict=True
+        ):
+            width, height = right - x, bottom - y
+            known = {"image_id": number, "category_id": label, "bbox": [x, y, width, height], "area": width * height}
+            boxes.append(known | {"id": len(boxes) + 1, "iscrowd": 0, "score": score})
+    made = COCO()
+    made.dataset = {
+        "images": [{"id": number} for number in range(len(images))],
+        "annotations": boxes,
+        "categories": [{"id": label} for label in range(1, N_LABELS)],
+    }
+    made.createIndex()
+    return made
+
+
+def scores_of(image):
+    return image["scores"].tolist() if "scores" in image else [1.0] * len(image["labels"])
+
+
+def of_classes(n, n_classes=3, shape=(), *, perfect=False):
+    """Targets of which each class is one, where there is room, and probabilities."""
+    generator = torch.Generator().manual_seed(n)
+    targets = torch.arange(n * max(torch.tensor(shape).prod().int().item(), 1)).reshape(n, *shape) % n_classes
+    logits = torch.rand(n, n_classes, *shape, generator=generator, dtype=torch.float64)
+    right = torch.nn.functional.one_hot(targets, n_classes).movedim(-1, 1)
+    return targets, (logits + right * (2 if perfect else 0.3)).softmax(1)
+
+
+def of_labels(n, *, perfect=False):
+    """Some of four labels a sample, each of them there and not there."""
+    generator = torch.Generator().manual_seed(n)
+    targets = torch.arange(n)[:, None] // torch.tensor([1, 2, 1, 3]) % 2
+    noise = torch.rand(n, 4, generator=generator, dtype=torch.float64)
+    return targets, targets * 0.6 + noise * 0.3 if perfect else targets * 0.2 + noise * 0.8
+
+
+N_LABELS = 3
+
+
+def of_boxes(n, *, perfect=False):
+    """Images with none to four boxes of two labels; predictions are moved, and some of them are of nothing."""
+    generator = torch.Generator().manual_seed(n)
+    images = [some_boxes(number % 5, generator) for number in range(1, n + 1)]
+    return images, [found_boxes(image, generator, perfect=perfect) for image in images]
+
+
+def some_boxes(n, generator):
+    corners = torch.rand(n, 2, generator=generator, dtype=torch.float64) * 60
+    sizes = torch.rand(n, 2, generator=generator, dtype=torch.float64) * 30 + 10
+    return {
+        "boxes": torch.cat([corners, corners + sizes], dim=1),
+        "labels": torch.randint(1, N_LABELS, (n,), generator=generator),
+    }
+
+
+def found_boxes(image, generator, *, perfect):
+    others = some_boxes(0 if perfect else 2, generator)
+    moved = image["boxes"] + torch.randn(image["boxes"].shape, generator=generator, dtype=torch.float64) * (0 if perfect else 3)
+    found = {"boxes": torch.cat([moved, others["boxes"]]), "labels": torch.cat([image["labels"], others["labels"]])}
+    return found | {"scores": torch.rand(len(found["labels"]), generator=generator, dtype=torch.float64)}
+
+
+SCORES = {
+    precision: partial(scored, "precision_score"),
+    recall: partial(scored, "recall_score"),
+    f1: partial(scored, "f1_score"),
+    dice: partial(scored, "f1_score"),
+    iou: partial(scored, "jaccard_score"),
+    specificity: specificity_score,
+}
+CASES = {
+    f"{make.__name__}, {n_classes} classes, {average}, {'masks' if shape else 'samples'}": Case(
+        partial(make, n_classes, **({} if average == "binary" else {"average": average})),
+        partial(score, average),
+        partial(of_classes, n_classes=n_classes, shape=shape),
+    )
+    for make, score in SCORES.items()
+    for n_classes, averages in ((2, ("binary", "macro", "micro")), (3, ("macro", "micro")))
+    for average in averages
+    for shape in ((), (3, 2))
+}
+CASES |= {
+    f"{make.__name__}, labels, {average}": Case(
+        partial(make, 4, average=average), partial(labels_scored, score, average), of_labels
+    )
+    for make, score in ((precision, "precision_score"), (recall, "recall_score"), (f1, "f1_score"), (iou, "jaccard_score"))
+    for average in ("macro", "micro")
+}
+CASES |= {
+    "accuracy": Case(partial(accuracy, 3), lambda true, p: scikit("accuracy_score", true, p.argmax(1)), of_classes),
+    "accuracy, macro": Case(
+        partial(accuracy, 3, average="macro"), lambda true, p: scikit("balanced_accuracy_score", true, p.argmax(1)), of_classes
+    ),
+    "accuracy, labels": Case(
+        partial(accuracy, 4), lambda true, p: 1 - scikit("hamming_loss", true, (p > 0.5).astype(int)), of_labels
+    ),
+    "top 2 of 4": Case(
+        partial(top_k_accuracy, 4, k=2),
+        lambda true, p: scikit("top_k_accuracy_score", true, p, k=2, labels=range(4)),
+        partial(of_classes, n_classes=4),
+    ),
+    "auc, 2 classes": Case(partial(auc, 2), area, partial(of_classes, n_classes=2)),
+    "auc, 3 classes": Case(partial(auc, 3), area, of_classes),
+    "auc, labels": Case(
+        partial(auc, 4),
+        lambda true, p: np.mean(
+            [area(t, np.stack([1 - s, s], 1)) for t, s in zip(true.T, p.T, strict=True) if 0 < t.sum() < len(t)]
+        ),
+        of_labels,
+    ),
+    "auc, 3 classes, binned": Case(partial(auc, 3, thresholds=9), lambda true, p: area(true, np.floor(p * 8)), of_classes),
+    "confusion_matrix": Case(
+        partial(confusion_matrix, 3), lambda true, p: scikit("accuracy_score", true, p.argmax(1)), of_classes
+    ),
+    "map": Case(partial(mean_average_precision, N_LABELS), precision_of_coco, of_boxes, tolerance=1e-6),  # torchmetrics' float32
+}
+
+
+def measured(world, name, *, last_alone=False, perfect=False):
+    """As an evaluation does it: micro-batches are dealt, and a rank takes in what it has.
+
+    `last_alone`: the last rank has them all, the others none.
+    """
+    case = CASES[name]
+    targets, predictions = case.data(N, perfect=perfect)
+    measure = Measure(case.make())
+    shards, n_shards = ([world.rank], world.size) if not last_alone else ([0], 1)
+    sampler = Sampler(indices=range(N), batch_size=BATCH, shards=shards, n_shards=n_shards, seed=1)
+    for share in sampler.shares(0) if world.rank == world.size - 1 or not last_alone else []:
+        measure.update(None, chosen(predictions, share.indices), chosen(targets, share.indices))
+    score = measure.value()
+    return [float(score), *score.per_class, *(count for row in score.confusion for count in row)]
+
+
+def chosen(samples, indices):
+    """Some of a batch."""
+    return [samples[index] for index in indices] if isinstance(samples, list) else samples[indices]
+
+
+def all_measured(world):
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="auc: a class has no samples")
+        values = {f"{name} dealt": measured(world, name) for name in CASES}
+        values |= {f"{name} uneven": measured(world, name, last_alone=True) for name in CASES}
+        return values | {f"{name} perfect": measured(world, name, perfect=True) for name in CASES}
+
+
+@pytest.fixture(scope="module")
+def alone():
+    """What one rank has."""
+    return all_measured(World())
+
+
+@pytest.fixture(scope="module", params=[2, pytest.param(3, marks=pytest.mark.slow)])
+def ranks(request, tmp_path_factory):
+    """What each of several ranks has."""
+    return in_world(request.param, tmp_path_factory.mktemp("metrics"), all_measured)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_metric_is_what_others_say_of_it(alone, name):
+    case = CASES[name]
+    data = [each if isinstance(each, list) else each.numpy() for each in case.data(N)]
+
+    assert alone[f"{name} dealt"][0] == pytest.approx(case.score(*data), rel=case.tolerance)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_metric_and_its_parts_are_the_same_on_several_ranks(alone, ranks, name):
+    for what in ("dealt", "uneven"):
+        wanted = pytest.approx(alone[f"{name} {what}"], rel=1e-12, nan_ok=True)
+        assert [rank[f"{name} {what}"] for rank in ranks] == [wanted] * len(ranks)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_who_is_always_right_scores_one(alone, ranks, name):
+    assert {rank[f"{name} perfect"][0] for rank in [alone, *ranks]} == {1.0}

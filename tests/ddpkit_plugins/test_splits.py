@@ -1,0 +1,200 @@
+"""Parts that are disjoint, of the size asked for, and the same every time."""
+
+import json
+import random
+from itertools import chain
+
+import pytest
+
+from ddpkit_plugins.splits.predefined import predefined
+from ddpkit_plugins.splits.random_split import kfold, train_valid_test_split
+
+
+def test_the_parts_are_disjoint_and_as_large_as_asked():
+    parts = train_valid_test_split(101, seed=1, train=0.7, valid=0.2, test=0.1)
+
+    assert [len(parts[part]) for part in ("train", "valid", "test")] == [71, 20, 10]
+    assert sorted(parts["train"] + parts["valid"] + parts["test"]) == list(range(101))
+
+
+def test_what_the_fractions_leave_is_not_used():
+    parts = train_valid_test_split(100, seed=1, train=0.5, valid=0.1)
+
+    assert len(parts["train"] + parts["valid"] + parts["test"]) == 60
+
+
+def test_random_state_decides_else_the_seed():
+    first = train_valid_test_split(50, seed=1)
+
+    assert first == train_valid_test_split(50, seed=2, random_state=1) == train_valid_test_split(50, seed=1)
+    assert first != train_valid_test_split(50, seed=2)
+
+
+def test_without_shuffle_the_order_is_kept():
+    parts = train_valid_test_split(10, seed=1, train=0.6, valid=0.2, test=0.2, shuffle=False)
+
+    assert parts == {"train": [0, 1, 2, 3, 4, 5], "valid": [6, 7], "test": [8, 9]}
+
+
+@pytest.mark.parametrize("fractions", [{"train": 0.9, "valid": 0.2}, {"train": -0.1}])
+def test_fractions_that_cannot_be_are_refused(fractions):
+    with pytest.raises(ValueError, match="at most 1 together"):
+        train_valid_test_split(10, seed=1, **fractions)
+
+
+LABELS = [0] * 60 + [1] * 30 + [2] * 10
+PATIENTS = {
+    "file": [f"p{number // 4:02}_{number % 4}.png" for number in range(100)],
+    "site": [str(number % 3) for number in range(100)],
+}
+
+
+def shares(positions):
+    """How many of each class."""
+    return [sum(LABELS[position] == label for position in positions) for label in range(3)]
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_stratified_parts_have_each_class_in_its_share(shuffle):
+    parts = train_valid_test_split(100, 1, LABELS, train=0.7, valid=0.2, test=0.1, stratify=True, shuffle=shuffle)
+
+    assert {part: shares(found) for part, found in parts.items()} == {
+        "train": [42, 21, 7],
+        "valid": [12, 6, 2],
+        "test": [6, 3, 1],
+    }
+    assert sorted(chain(*parts.values())) == list(range(100))
+
+
+def test_stratified_parts_are_as_large_as_sklearns_and_as_even():
+    from sklearn.model_selection import train_test_split
+
+    labels = [number % 7 // 2 for number in range(211)]
+    ours = train_valid_test_split(211, 5, labels, train=0.75, valid=0.25, stratify=True)
+    theirs = train_test_split(range(211), test_size=0.25, stratify=labels, random_state=5)[1]
+
+    count = [[sum(labels[each] == label for each in part) for label in range(4)] for part in (ours["valid"], theirs)]
+    assert len(ours["valid"]) == len(theirs)
+    assert all(abs(mine - their) <= 1 for mine, their in zip(*count, strict=True))
+
+
+@pytest.mark.parametrize("targets", [None, [[0, 1]] * 10, [0.5] * 10])
+def test_what_has_no_class_a_sample_cannot_be_stratified(targets):
+    with pytest.raises(ValueError, match="stratify needs a dataset whose 'targets' are one class a sample"):
+        train_valid_test_split(10, 1, targets, stratify=True)
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize("stratify", [True, False])
+@pytest.mark.parametrize("group", [r"(p\d+)_", r"^(p\d\d)"])
+def test_no_group_is_in_two_parts(group, stratify, shuffle):
+    parts = train_valid_test_split(
+        100, 3, LABELS, PATIENTS, train=0.6, valid=0.2, test=0.2, group=group, stratify=stratify, shuffle=shuffle
+    )
+
+    patients = [{PATIENTS["file"][position][:3] for position in found} for found in parts.values()]
+    assert sum(map(len, patients)) == len(set.union(*patients)) == 25
+    assert [len(found) for found in parts.values()] == pytest.approx([60, 20, 20], abs=4 if stratify else 0)  # a group's size
+    assert sorted(chain(*parts.values())) == list(range(100))
+    assert parts == train_valid_test_split(
+        100, 3, LABELS, PATIENTS, train=0.6, valid=0.2, test=0.2, group=group, stratify=stratify, shuffle=shuffle
+    )
+
+
+def test_groups_of_any_size_give_parts_near_what_was_asked_and_leave_what_was_left():
+    generator = random.Random(0)
+    names = [f"g{group}" for group in range(60) for _ in range(generator.randint(1, 30))]
+
+    parts = train_valid_test_split(len(names), 1, None, {"file": names}, train=0.5, valid=0.2, group=r"(g\d+)")
+
+    sizes = [len(found) / len(names) for found in parts.values()]
+    assert sizes == pytest.approx([0.5, 0.2, 0.0], abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("group", "columns", "message"),
+    [
+        ("patient", PATIENTS, r"group is a column \(file, site\) or a pattern with one group in parentheses, .*; got 'patient'"),
+        (r"(p\d+)_(\d)", PATIENTS, "a pattern with one group"),
+        (r"(p\d+", PATIENTS, "group is no pattern that can be read: missing \\)"),
+        (r"(q\d+)_", PATIENTS, r"finds no group in 100 of 100 names, as in \['p00_0.png', "),
+        (r"(p\d+)_", {"site": ["1"] * 100}, r"group is one of the columns \['site'\]"),
+        ("site", {"site": ["1"] * 99 + [" "]}, "1 samples have nothing in the column 'site', the first is number 99"),
+        ("site", None, "group needs a dataset that tells files or columns"),
+        ("site", {"site": ["1"] * 100}, "1 groups are too few: a part got none"),
+    ],
+)
+def test_groups_that_cannot_be_told_are_refused(group, columns, message):
+    with pytest.raises(ValueError, match=message):
+        train_valid_test_split(100, 1, LABELS, columns, group=group)
+
+
+@pytest.mark.parametrize("split", [train_valid_test_split, kfold])
+def test_a_group_that_the_dataset_has_in_a_part_of_its_own_is_in_no_other(split):
+    mine = {"file": [f"p{number // 2}_{number}.png" for number in range(20)]}
+
+    assert split(20, 1, None, mine, {"test": {"file": ["p77_1.png", "p77_2.png"]}}, group=r"(p\d+)_")["train"]
+
+    with pytest.raises(ValueError, match=r"2 groups are in more than one part, the dataset's own \(test\) .* \['p4', 'p5'\]"):
+        split(20, 1, None, mine, {"test": {"file": ["p77_1.png", "p4_9.png", "p5_9.png"]}}, group=r"(p\d+)_")
+
+
+def test_parts_of_the_datasets_own_share_no_group_where_nothing_is_left_to_divide():
+    own = {"train": {"file": ["p1_1.png", "p2_1.png"]}, "valid": {"file": ["p3_1.png"]}}
+    nothing = {"file": []}
+
+    assert train_valid_test_split(0, 1, None, nothing, own, group=r"(p\d+)_") == {"train": [], "valid": [], "test": []}
+
+    own["valid"]["file"].append("p2_2.png")
+    with pytest.raises(ValueError, match=r"1 groups are in more than one part, the dataset's own \(train, valid\) .* \['p2'\]"):
+        train_valid_test_split(0, 1, None, nothing, own, group=r"(p\d+)_")
+
+
+@pytest.mark.parametrize("options", [{}, {"shuffle": False}, {"stratify": True}, {"group": r"(p\d+)_"}])
+def test_over_all_folds_each_sample_validates_once(options):
+    folds = [kfold(100, 2, LABELS, PATIENTS, n_splits=5, fold=fold, **options) for fold in range(5)]
+
+    assert sorted(chain(*(fold["valid"] for fold in folds))) == list(range(100))
+    for fold in folds:
+        assert sorted(fold["train"] + fold["valid"]) == list(range(100))
+        assert len(fold["valid"]) == 20
+        assert "stratify" not in options or shares(fold["valid"]) == [12, 6, 2]
+        names = [{PATIENTS["file"][position][:3] for position in part} for part in fold.values()]
+        assert "group" not in options or not names[0] & names[1]
+
+
+def test_folds_differ_by_one_sample_at_most():
+    assert [len(kfold(17, 1, n_splits=5, fold=fold)["valid"]) for fold in range(5)] == [3, 4, 3, 4, 3]
+
+
+@pytest.mark.parametrize(("n_splits", "fold"), [(1, 0), (11, 0), (5, 5), (5, -1)])
+def test_folds_that_cannot_be_are_refused(n_splits, fold):
+    with pytest.raises(ValueError, match=f"n_splits is 2 to the 10 samples, fold 0 to n_splits - 1; got {n_splits} and {fold}"):
+        kfold(10, 1, n_splits=n_splits, fold=fold)
+
+
+def test_a_file_says_which_samples_by_number_or_by_name(tmp_path):
+    (tmp_path / "split.json").write_text(json.dumps({"train": [3, "p00_1.png"], "valid": [0], "test": []}))
+
+    parts = predefined(100, str(tmp_path), PATIENTS, file="split.json")
+
+    assert parts == {"train": [3, 1], "valid": [0], "test": []}
+    assert predefined(100, str(tmp_path)) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "is no JSON: Expecting"),
+        ("[1]", "is no table of train, valid, test, each a list of samples"),
+        ('{"val": [1]}', "is no table of train, valid, test"),
+        ('{"train": 1}', "is no table of train, valid, test"),
+        ('{"train": [100, -1, "x.png", true]}', r"lists what is not among the 100 samples to divide: \[100, -1, 'x.png', True\]"),
+        ('{"train": [1, 2], "valid": ["p00_1.png"]}', r"lists samples more than once: \[1\]"),
+    ],
+)
+def test_a_file_that_is_no_split_is_refused(tmp_path, text, message):
+    (tmp_path / "split.json").write_text(text)
+
+    with pytest.raises(ValueError, match=message):
+        predefined(100, str(tmp_path), PATIENTS, file="split.json")

@@ -1,0 +1,102 @@
+"""Small configs that tests share."""
+
+BLOBS = """\
+output_dir = "runs"
+task = "blobs"
+device = "cpu"
+metrics = ["accuracy"]
+postprocess = "classification"
+classes = ["left", "right"]
+
+[ddp]
+nproc = 1
+
+[model]
+name = "tinynet"
+
+[[criterion]]
+type = "cross_entropy"
+
+[dataset]
+name = "blobs"
+config = { n = 40, n_test = 7 }
+
+[dataset.split]
+train = 0.8
+valid = 0.2
+
+[train]
+batch_size = 8
+epoch = 2
+optimizer = { type = "sgd", learning_rate = 0.1, momentum = 0.9 }
+"""
+"""A run of a second: 32 samples train, 8 validate, 7 test."""
+
+DIGITS = """\
+seed = 3
+device = "cpu"
+metrics = ["accuracy"]
+postprocess = "classification"
+
+[ddp]
+enabled = false
+
+[model]
+name = "tinynet"
+config = { n_pixels = 784, n_classes = 10, dropout = 0.5 }
+
+[[criterion]]
+type = "cross_entropy"
+
+[transform]
+ROTATION = [20]
+PIL_TO_TENSOR = []
+CONVERT_IMAGE_DTYPE = ["float32"]
+NORMALIZE = [[0.13], [0.31]]
+
+[dataset]
+name = "MNIST"
+config = { max_samples = 60 }
+
+[train]
+batch_size = 16
+epoch = 2
+optimizer = { type = "adam", learning_rate = 0.01 }
+"""
+"""60 images with dropout and augmentation: what a run draws matters."""
+
+SHAPES = """\
+output_dir = "runs"
+task = "shapes"
+device = "cpu"
+metrics = ["map"]
+postprocess = "detection"
+classes = ["circle", "square", "triangle"]
+
+[ddp]
+nproc = 1
+
+[model]
+name = "tiny_detector"
+config = { n_classes = 3 }
+
+[transform]
+HFLIP = [0.5]
+PIL_TO_TENSOR = []
+CONVERT_IMAGE_DTYPE = ["float32"]
+
+[dataset]
+name = "shapes"
+config = { n = 20, size = 32 }
+
+[dataset.split]
+train = 0.5
+valid = 0.25
+test = 0.25
+
+[train]
+batch_size = 4
+epoch = 2
+optimizer = { type = "sgd", learning_rate = 0.01, momentum = 0.9 }
+"""
+"""10 images train, the last micro-batch has 2; 5 validate, 5 test."""

@@ -1,0 +1,90 @@
+"""Real ranks for tests: gloo processes that meet at a file."""
+
+import copy
+import multiprocessing
+import os
+import time
+from pathlib import Path
+
+import torch
+import torch.multiprocessing
+
+from ddpkit.checkpoint import trainer_state
+from ddpkit.config import loading
+from ddpkit.distributed.world import join_world
+from ddpkit.plugins import manager
+from ddpkit.training import builder
+from ddpkit.training.callbacks import Recovery
+
+JOIN_SECONDS = 180
+
+
+def fit(file, world, **overrides):
+    """Build and train a config in a world; everything that must be equal, as plain data."""
+    loaded = loading.load(Path(file), loading.named_overrides(overrides))
+    engine = builder.engine(loaded, manager.load().registry, world)
+    rows = Rows()
+    engine.fit(Nowhere(), [rows] if world.is_main else [])
+    tested = numbers(engine.evaluate(engine.model, engine.test)) if engine.test else {}
+    weights = {
+        candidate.prefix + name: tensor.clone()
+        for candidate in engine.candidates
+        for name, tensor in candidate.model.state_dict().items()
+    }
+    return {"rows": rows.seen, "tested": tested, "weights": weights, "steps": engine.progress.step}
+
+
+class Rows:
+    """A watcher that keeps the values of history."""
+
+    def __init__(self):
+        self.seen = []
+
+    def train_step_ended(self, epoch, step, steps, loss):
+        pass
+
+    def epoch_ended(self, row):
+        self.seen.append(numbers({key: value for key, value in row.items() if "second" not in key}))
+
+
+def numbers(values):
+    """Without what a score knows beside its number."""
+    return {key: float(value) if isinstance(value, float) else value for key, value in values.items()}
+
+
+class Kept(Recovery):
+    """Snapshots after each step, evaluated micro-batch and epoch."""
+
+    def __init__(self):
+        self.states = []
+
+    def step_ended(self, engine):
+        self.states.append(copy.deepcopy(trainer_state.taken(engine)))
+
+    epoch_ended = batch_evaluated = step_ended
+
+
+class Nowhere:
+    """Weights that are not kept."""
+
+    def epoch_ended(self, model, epoch, *, is_best, prefix=""):
+        pass
+
+
+def in_world(size, folder, function, *arguments):
+    """Call `function(world, *arguments)` on `size` ranks; the results in order of rank."""
+    context = torch.multiprocessing.spawn(rank, (size, str(folder), function, arguments), nprocs=size, join=False)
+    deadline = time.monotonic() + JOIN_SECONDS
+    while not context.join(timeout=1):  # false as well when some ended and others run
+        if time.monotonic() > deadline:
+            for process in context.processes:
+                process.kill()
+            raise TimeoutError(f"the ranks did not end within {JOIN_SECONDS} s")
+    return [torch.load(Path(folder) / f"rank-{number}.pt", weights_only=True) for number in range(size)]
+
+
+def rank(number, size, folder, function, arguments):
+    multiprocessing.set_start_method(None, force=True)  # spawned ones would spawn their loader workers too, which ranks do not
+    os.environ |= {"RANK": str(number), "WORLD_SIZE": str(size), "OMP_NUM_THREADS": "1"}
+    with join_world(device="cpu", timeout=60, init_method=f"file://{folder}/meet") as world:
+        torch.save(function(world, *arguments), Path(folder) / f"rank-{number}.pt")

@@ -1,0 +1,298 @@
+"""A run's model as one file, by the real command; the file is read without ddpkit."""
+
+import json
+import math
+import re
+import shutil
+import sys
+import warnings
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+import torch
+
+from ddpkit import DdpkitError, load, run
+from ddpkit.cli.export import FORMATS
+from ddpkit.cli.main import main
+from ddpkit.inference.export import compared
+from tests.helpers.configs import BLOBS, SHAPES
+
+ROOT = Path(__file__).parents[2]
+ONNX = ("onnx", "onnxscript", "onnxruntime")
+ENDINGS = {"torchscript": "pt", "onnx": "onnx", "torch-export": "pt2"}
+CLASSIFIER = BLOBS.replace(
+    "[train]", '[transform]\nRESIZE = [8, 8]\nPIL_TO_TENSOR = []\nCONVERT_IMAGE_DTYPE = ["float64"]\n[train]'
+)
+CLASSIFIER += 'scaler = { compute_type = "float64" }\n[predict.config]\nmode = "L"\n'
+STRANGE = '''
+import torch
+from torch import nn
+from ddpkit import Component, hookimpl
+
+@hookimpl
+def ddpkit_models():
+    yield Component("strange", "strange:Strange")
+
+class Strange(nn.Module):
+    """Draws in each forward, takes a number of images for granted, or gives two tensors."""
+
+    def __init__(self, does: str = ""):
+        super().__init__()
+        self.layer, self.does = nn.Linear(64, 2), does
+
+    def forward(self, images):
+        if self.does == "fix":
+            return self.layer(images.reshape(int(images.shape[0]), 64))
+        outputs = self.layer(images.flatten(1))
+        return {"draw": outputs + torch.rand_like(outputs), "pair": (outputs, outputs)}.get(self.does, outputs)
+'''
+
+
+def trained(folder, text, **values):
+    (folder / "x.toml").write_text(text)
+    return run(folder / "x.toml", {"output_dir": str(folder / "runs"), "run_id": "first", "train.epoch": 1, **values}).folder
+
+
+@pytest.fixture(scope="module")
+def classifier(acme, tmp_path_factory):
+    """A finished run in float64; nobody is to change it."""
+    return trained(tmp_path_factory.mktemp("classifier"), CLASSIFIER)
+
+
+@pytest.fixture(scope="module")
+def unet(tmp_path_factory):
+    small = {"n_channels": 1, "n_classes": 1, "depth": 1, "width": 2, "input_sizes": [[2, 1, 16, 24]]}
+    text = (ROOT / "configs/ddp_segmentation.toml").read_text()
+    values = {"model.config": small, "device": "cpu", "ddp.nproc": 1, "train.channels_last": True}
+    return trained(tmp_path_factory.mktemp("unet"), text, **values)
+
+
+@pytest.fixture(scope="module")
+def strange(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("strange")
+    (folder / "strange.py").write_text(STRANGE)
+    return trained(folder, BLOBS + f'[plugins]\nfiles = ["{folder}/strange.py"]\n', **{"model.name": "strange"})
+
+
+@pytest.fixture
+def mine(request, tmp_path, monkeypatch):
+    """A copy of the run that a test names, in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(request.getfixturevalue(request.param), tmp_path / "mine")
+    return tmp_path / "mine"
+
+
+def of(name):
+    return pytest.mark.parametrize("mine", [name], indirect=True)
+
+
+def read(file):
+    """The exported file as a stranger's program reads it."""
+    if file.suffix == ".pt2":
+        return torch.export.load(file).module()
+    if file.suffix == ".pt":
+        with warnings.catch_warnings(action="ignore"):
+            return torch.jit.load(file)
+    session = pytest.importorskip("onnxruntime").InferenceSession(file)
+    return lambda images: torch.from_numpy(session.run(["outputs"], {"images": images.numpy()})[0])
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize(("mine", "shape"), [("classifier", (1, 8, 8)), ("unet", (1, 16, 24))], indirect=["mine"])
+def test_the_file_gives_what_the_model_gives_for_any_number_of_images(mine, kind, shape, capsys):
+    for library in ONNX if kind == "onnx" else ():
+        pytest.importorskip(library)
+
+    assert main(["export", str(mine), "--format", kind]) == 0
+
+    file = mine / f"exports/{kind}.{ENDINGS[kind]}"
+    facts, call, model = json.loads(Path(f"{file}.json").read_text()), read(file), load(mine, device="cpu").model.float()
+    assert capsys.readouterr() == (f"{file}\n", "")
+    assert sorted(each.name for each in file.parent.iterdir()) == [file.name, f"{file.name}.json"]
+    assert facts["input"] == {"name": "images", "shape": ["N", *shape], "dtype": "float32", "mode": "L"}
+    assert 0 <= facts["largest_difference"] < 1e-5
+    for n in (1, 5):
+        images = torch.rand(n, *shape, generator=torch.Generator().manual_seed(n))
+        torch.testing.assert_close(call(images), model(images), rtol=1e-4, atol=1e-5)
+
+
+@of("classifier")
+def test_the_facts_say_how_to_use_the_file(mine):
+    assert (
+        main(["export", str(mine), "--format", "torchscript", "--weights", "last", "--batch", "3", "--output", "new/net.pt"]) == 0
+    )
+
+    facts = json.loads(Path("new/net.pt.json").read_text())
+    assert facts.pop("largest_difference") < 1e-5
+    assert facts == {
+        "format": "torchscript",
+        "input": {"name": "images", "shape": [3, 1, 8, 8], "dtype": "float32", "mode": "L"},
+        "classes": ["left", "right"],
+        "transforms": {"RESIZE": [8, 8], "PIL_TO_TENSOR": [], "CONVERT_IMAGE_DTYPE": ["float64"]},
+        "postprocess": {"type": "classification", "config": {}},
+        "run": "mine",
+        "weights": str(mine / "weights/last.safetensors"),
+        "versions": {"ddpkit": "0.1.0", "torch": version("torch")},
+    }
+    assert not (mine / "exports").exists()
+
+
+@of("classifier")
+def test_the_weights_are_those_that_are_asked_for(mine):
+    zeros = {name: torch.zeros_like(each) for name, each in load(mine).model.state_dict().items()}
+    torch.save(zeros, "zeros.pth")
+
+    assert main(["export", str(mine), "--format", "torch-export", "--weights", "zeros.pth"]) == 0
+
+    assert not read(mine / "exports/torch-export.pt2")(torch.ones(2, 1, 8, 8)).any()
+
+
+@of("classifier")
+def test_a_file_that_is_there_is_replaced_only_if_asked(mine, capsys):
+    for name in ("net.pt", "other.pt.json"):
+        (mine.parent / name).write_text("kept")
+    asked = ["export", str(mine), "--format", "torchscript"]
+
+    assert main([*asked, "--output", "mine", "--force"]) == 2
+    assert f"--output: {mine} is a folder; name a file in it" in capsys.readouterr().err
+    assert [main([*asked, "--output", name]) for name in ("net.pt", "other.pt")] == [2, 2]
+    assert f"--output: {mine.parent}/net.pt is there already; replace it with --force" in capsys.readouterr().err
+    assert Path("net.pt").read_text() == Path("other.pt.json").read_text() == "kept"
+    assert not Path("other.pt").exists()
+
+    assert main([*asked, "--output", "net.pt", "--force"]) == 0
+    assert read(Path("net.pt"))(torch.ones(2, 1, 8, 8)).shape == (2, 2)
+    assert json.loads(Path("net.pt.json").read_text())["format"] == "torchscript"
+
+
+@of("classifier")
+def test_a_run_of_gpus_is_exported_without_one(mine):
+    file = mine / "config.toml"
+    of_gpus = file.read_text().replace('device = "cpu"', 'device = "cuda"').replace('backend = "auto"', 'backend = "nccl"')
+    file.write_text(of_gpus.replace('compute_type = "float64"', 'compute_type = "float16"').replace("nproc = 1", "nproc = 2"))
+
+    assert main(["export", str(mine), "--format", "torch-export"]) == 0
+
+
+@of("strange")
+@pytest.mark.parametrize("kind", ["torchscript", "torch-export"])
+def test_a_file_that_gives_something_else_is_not_left(mine, capsys, kind):
+    set_model(mine, 'does = "draw"')
+    (mine / "exports").mkdir()
+    (mine / f"exports/{kind}.{ENDINGS[kind]}").write_text("the one before")
+
+    assert main(["export", str(mine), "--format", kind, "--force"]) == 1
+
+    err = capsys.readouterr().err
+    assert f"the {kind} file differs from the model by " in err
+    assert "of its largest output, above 1e-04; does its forward draw" in err
+    assert [each.read_text() for each in (mine / "exports").iterdir()] == ["the one before"]
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        ([[2.0, math.nan]], "differs from the model by nan of its largest output"),
+        ([[2.0, 1.0003]], "differs from the model by 1.5e-04 of its largest output, above 1e-04"),
+        ([[2.0]], r"gives outputs of the shapes \[\[1, 1\]\], the model \[\[1, 2\]\]"),
+    ],
+)
+def test_what_counts_as_something_else(found, message):
+    wanted = [torch.tensor([[2.0, 1.0]])]
+
+    assert compared([torch.tensor([[2.0, 1.0001]])], wanted, "onnx") == pytest.approx(5e-5, rel=1e-2)
+    with pytest.raises(DdpkitError, match=message):
+        compared([torch.tensor(found)], wanted, "onnx")
+
+
+@of("strange")
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        (
+            "torchscript",
+            "the torchscript file refuses what the model takes: RuntimeError: shape '[2, 64]' is invalid for input of",
+        ),
+        ("torch-export", "the model cannot be exported as torch-export: Constraints violated (batch)!"),
+    ],
+)
+def test_a_model_that_fixes_the_number_of_images_is_exported_for_that_number(mine, capsys, kind, message):
+    set_model(mine, 'does = "fix"')
+
+    assert main(["export", str(mine), "--format", kind]) == 1
+    assert message in (err := capsys.readouterr().err)
+    assert err.endswith("; try another --format, or a fixed number of images: --batch 1\n")
+    assert not list((mine / "exports").iterdir())
+
+    assert main(["export", str(mine), "--format", kind, "--batch", "4"]) == 0
+
+
+@of("strange")
+def test_a_model_that_gives_no_tensor_is_refused(mine, capsys):
+    set_model(mine, 'does = "pair"')
+
+    assert main(["export", str(mine), "--format", "torchscript"]) == 2
+    assert "--format: only a model that gives one tensor can be exported, and this one gives a tuple" in capsys.readouterr().err
+
+
+def set_model(folder, text):
+    """Give the model of a run a parameter."""
+    file = folder / "config.toml"
+    file.write_text(file.read_text().replace("[model.config]\n", f"[model.config]\n{text}\n"))
+
+
+def test_a_detector_is_refused(acme, tmp_path, capsys):
+    folder = trained(tmp_path, SHAPES, **{"dataset.config.n": 8, "train.batch_size": 2})
+
+    assert main(["export", str(folder), "--format", "torchscript"]) == 2
+    assert "--format: only a model that gives one tensor can be exported, and this one gives boxes" in capsys.readouterr().err
+    assert not (folder / "exports").exists()
+
+
+@of("classifier")
+def test_a_library_that_is_missing_is_named_with_how_to_get_it(mine, capsys, monkeypatch):
+    for library in ("onnxscript", "onnxruntime"):
+        monkeypatch.setitem(sys.modules, library, None)
+
+    assert main(["export", str(mine), "--format", "onnx"]) == 3
+    assert "--format: onnx needs " in (err := capsys.readouterr().err)
+    assert "onnxscript, onnxruntime: pip install 'ddpkit[onnx]'" in err
+
+
+@of("classifier")
+def test_a_shape_is_asked_for_where_nothing_tells_it(mine, capsys):
+    file = mine / "config.toml"
+    file.write_text(re.sub(r"RESIZE = \[[^]]*\]\n", "", file.read_text()))
+    assert main(["export", str(mine), "--format", "torchscript", "--output", "recorded.pt"]) == 0
+    (mine / "model.json").unlink()
+
+    assert main(["export", str(mine), "--format", "torchscript"]) == 2
+    assert "--size: the run does not tell the shape of its images; give it, as in --size 3x64x64" in capsys.readouterr().err
+    assert main(["export", str(mine), "--format", "torchscript", "--size", "1x9x8"]) == 2
+    assert "--size: the model refuses images of the shape [1, 1, 9, 8]: mat1 and mat2 shapes" in capsys.readouterr().err
+    assert main(["export", str(mine), "--format", "torchscript", "--size", "1x8x8"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["mine", "--format", "tflite"], "--format: invalid choice: 'tflite' (choose from "),
+        (["mine", "--format", "onnx", "--size", "3x0x4"], "--size: expected a shape as in 3x64x64, got '3x0x4'"),
+        (["mine"], "the following arguments are required: --format"),
+    ],
+)
+def test_an_option_that_means_nothing(arguments, message, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["export", *arguments])
+
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+@of("classifier")
+def test_a_place_that_cannot_be_written(mine, capsys):
+    Path("file").touch()
+
+    assert main(["export", str(mine), "--format", "torchscript", "--output", "file/net.pt"]) == 6
+    assert "cannot be written: File exists; make room, or name another place: --output FILE" in capsys.readouterr().err

@@ -1,0 +1,530 @@
+"""Test and predict as tasks of their own, by the real command and in Python."""
+
+import csv
+import gc
+import json
+import os
+import shutil
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ddpkit import ConfigError, PluginError, load, open_image, run
+from ddpkit.cli.main import main
+from ddpkit.config import loading
+from ddpkit.runs import lookup
+from ddpkit.testing import ddpkit
+from tests.helpers.configs import BLOBS
+
+ROOT = Path(__file__).parents[2]
+TEXT = BLOBS.replace(
+    "[train]", '[transform]\nHFLIP = [1.0]\nRESIZE = [8, 8]\nPIL_TO_TENSOR = []\nCONVERT_IMAGE_DTYPE = ["float64"]\n[train]'
+)
+TEXT += """\
+scaler = { compute_type = "float64" }
+ema_decay = 0.5
+
+[predict]
+batch_size = 4
+
+[predict.config]
+mode = "L"
+top_k = 2
+"""
+
+
+@pytest.fixture(scope="module")
+def trained(acme, tmp_path_factory):
+    """A finished run in float64, as its folder; nobody is to change it."""
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "x.toml").write_text(TEXT)
+    return run(folder / "x.toml", {"output_dir": str(folder / "runs"), "run_id": "first"}).folder
+
+
+@pytest.fixture
+def mine(trained, tmp_path, monkeypatch):
+    """A copy of the run, moved to a place with another name; the current folder is beside it."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(trained, tmp_path / "my run")
+    return tmp_path / "my run"
+
+
+@pytest.fixture
+def images(tmp_path):
+    """Seven pictures of several sizes, in folders."""
+    generator = np.random.default_rng(0)
+    for number, name in enumerate(["a.png", "b.jpg", "b.png", "sub/a.bmp", "sub/c.webp", "z.tiff", ".hidden.png"]):
+        file = tmp_path / "images" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(generator.integers(0, 256, (8 + number, 20 - number), dtype=np.uint8)).save(file)
+    return tmp_path / "images"
+
+
+def predicted(folder):
+    return json.loads((folder / "predictions/predictions.json").read_text())
+
+
+# --- the same numbers, however they are asked for -----------------------------------------------------------------------
+
+
+def test_one_rank_two_and_python_give_the_same_in_the_order_of_the_inputs(mine, images, capsys):
+    assert main(["predict", str(mine), str(images)]) == 0
+    assert capsys.readouterr().out == f"{mine}\n"
+    one, tested = predicted(mine), json.loads((mine / "test_metrics.json").read_text())
+    two = ["--nproc", "2", "--set", "private.mode=6", "--set", f"predict.input={images}", "--set", "dataloader.num_workers=1"]
+    ddpkit("run", mine / "config.toml", *two, cwd=mine.parent).assert_done()
+
+    predictor = load(mine)
+    names = ["a.png", "b.jpg", "b.png", "sub/a.bmp", "sub/c.webp", "z.tiff"]
+    assert [each["file"] for each in one] == [str(images / name) for name in names]
+    assert predicted(mine) == one
+    assert predictor([images / name for name in names]) == one
+    assert [predictor(str(images / name)) for name in names] == one
+    assert len({each["probability"] for each in one}) == 6
+    assert json.loads((mine / "test_metrics.json").read_text()) == pytest.approx(tested, abs=1e-9)
+
+
+def test_a_prediction_is_what_the_model_says(mine, images):
+    """Written out for one image, without the reader, the transforms and the postprocess."""
+    predictor = load(mine)
+    (found,) = predictor([images / "a.png"])
+
+    with Image.open(images / "a.png") as picture:
+        given = predictor.transforms[1](predictor.transforms[0](picture)).double()[None] / 255
+    first, second = predictor.model(given)[0].softmax(0).tolist()
+    assert (
+        found["top"]
+        == [[["left", round(first, 6)], ["right", round(second, 6)]], [["right", round(second, 6)], ["left", round(first, 6)]]][
+            second > first
+        ]
+    )
+    assert (found["name"], found["probability"]) == tuple(found["top"][0])
+    assert (found["label"], predictor.classes) == (int(second >= first), ["left", "right"])
+
+
+def test_pictures_and_arrays_are_predicted_as_their_files(mine, images):
+    predictor = load(mine)
+    of_file = {**predictor(images / "a.png"), "file": None}
+
+    with Image.open(images / "a.png") as picture:
+        array = np.asarray(picture)
+    assert predictor([picture, array, array[..., None], np.stack([array] * 3, axis=-1)]) == [of_file] * 4
+
+
+@pytest.mark.parametrize("given", [np.zeros((4, 4)), np.zeros((4, 4, 2), np.uint8), np.zeros((0, 4), np.uint8), 3])
+def test_what_is_no_image_is_refused_by_its_kind(mine, given):
+    with pytest.raises(ValueError, match="an image is a path, a PIL image, or an array uint8"):
+        load(mine)(given)
+
+
+def test_a_picture_that_ends_early_is_refused(mine, images):
+    (images / "half.png").write_bytes((images / "a.png").read_bytes()[:100])
+
+    with Image.open(images / "half.png") as half, pytest.raises(ValueError, match=r"the image cannot be read: .*truncated"):
+        load(mine)(half)
+
+
+def test_a_device_that_is_none_is_a_message(mine):
+    with pytest.raises(ConfigError, match=r"device: must be auto, cpu, cuda or cuda:N, not 'gpu'"):
+        load(mine, device="gpu")
+
+
+def test_the_threshold_is_that_of_the_second_of_two_classes(mine, images):
+    for threshold, name in [(0.0, "right"), (1.0, "left")]:
+        assert main(["predict", str(mine), str(images), "--set", f"predict.config.threshold={threshold}"]) == 0
+        assert {each["name"] for each in predicted(mine)} == {name}
+
+
+# --- inputs that are none --------------------------------------------------------------------------------------------
+
+
+def truncated(file):
+    Image.effect_noise((64, 64), 90).save(file)
+    file.write_bytes(file.read_bytes()[:300])
+
+
+def too_large(file):
+    """A header that promises 30,000 by 30,000 pixels."""
+    import zlib
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 30_000, 30_000, 8, 0, 0, 0, 0))
+    file.write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b""))
+
+
+BAD = {
+    "truncated": truncated,
+    "empty": Path.touch,
+    "no image": lambda file: file.write_text("hello"),
+    "too large": too_large,
+    "a link to nothing": lambda file: file.symlink_to("nowhere.png"),
+    "a link to itself": lambda file: file.symlink_to(file.name),
+    "a pipe": os.mkfifo,
+}
+
+
+def test_bad_files_are_named_and_the_others_are_predicted(mine, images, capsys):
+    for name, make in BAD.items():
+        make(images / f"{name}.png")
+
+    assert main(["predict", str(mine), str(images)]) == 4
+
+    skipped = json.loads((mine / "predictions/skipped.json").read_text())
+    out, err = capsys.readouterr()
+    assert {each["file"] for each in skipped} == {str(images / f"{name}.png") for name in BAD}
+    assert all(each["file"] in each["error"] and each["error"] in err for each in skipped)
+    assert len(predicted(mine)) == 6
+    assert f"skipped 7 of the inputs, see {mine}/predictions/skipped.json\n{mine}\n" in out
+
+
+def test_an_image_that_the_model_refuses_is_skipped(mine, images, capsys):
+    """Without RESIZE only one of the sizes fits."""
+    Image.new("L", (8, 8)).save(images / "fits.png")
+    options = ["--set", "transform={PIL_TO_TENSOR=[], CONVERT_IMAGE_DTYPE=['float32']}"]
+
+    assert main(["predict", str(mine), str(images), *options]) == 4
+
+    assert [Path(each["file"]).name for each in predicted(mine)] == ["fits.png"]
+    assert "skipped" in (err := capsys.readouterr().err)
+    assert f"{images}/a.png is refused by the model, as [1, 8, 20]: mat1 and mat2 shapes cannot be multiplied" in err
+
+
+NOT_INPUTS = {
+    "nothing": ("", "predict.input: is missing: a file, a folder or a glob of images"),
+    "not there": ("nowhere", "predict.input: there is no image 'nowhere'"),
+    "an empty folder": ("empty", "predict.input: there is no image 'empty'"),
+    "the predictions": ("my run/predictions", "my run/predictions, where predictions are written; move them elsewhere"),
+    "what holds them": ("my run", "my run/predictions, where predictions are written; move them elsewhere"),
+}
+
+
+@pytest.mark.parametrize("case", NOT_INPUTS)
+def test_what_is_no_input_is_a_message_before_anything_is_written(mine, capsys, case):
+    wanted, message = NOT_INPUTS[case]
+    for name in ("empty", "my run/predictions/images"):
+        (mine.parent / name).mkdir(parents=True)
+    Image.new("L", (8, 8)).save(mine / "predictions/images/old.png")
+
+    assert main(["predict", str(mine), wanted]) == 2
+
+    assert message in capsys.readouterr().err
+    assert (mine / "predictions/images/old.png").exists()
+
+
+def test_a_name_with_the_characters_of_a_glob_is_a_file_first(mine, images):
+    shutil.copy(images / "a.png", images / "a[1]*.png")
+
+    assert main(["predict", str(mine), str(images / "a[1]*.png")]) == 0
+    assert [each["file"] for each in predicted(mine)] == [str(images / "a[1]*.png")]
+    assert main(["predict", str(mine), str(images / "**/[ac].*")]) == 0
+    assert [Path(each["file"]).name for each in predicted(mine)] == ["a.png", "a.bmp", "c.webp"]
+
+
+DEADLY = """\
+import multiprocessing
+import os
+import signal
+
+from ddpkit import Component, hookimpl
+
+
+def deadly():
+    return die
+
+
+def die(image, target):
+    if multiprocessing.parent_process():
+        os.kill(os.getpid(), signal.SIGKILL)
+    return image, target
+
+
+@hookimpl
+def ddpkit_transforms():
+    yield Component("DEADLY", "deadly:deadly")
+"""
+
+
+def test_classes_without_names_are_called_as_the_data_calls_them(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    small = ["--set", "device=cpu", "--set", "train.epoch=1", "--set", "dataset.config.n=40", "--set", "train.batch_size=16"]
+    Image.new("RGB", (64, 64)).save("a.png")
+    shutil.copy(ROOT / "configs/ddp_example.toml", "x.toml")
+    train = ["--nproc", "1", "--set", "dataloader.num_workers=0", "--set", "private.mode=7", "--set", "predict.input=a.png"]
+
+    assert main(["run", "x.toml", *small, *train, "--limit-batches", "1"]) == 0
+
+    (folder,) = (tmp_path / "runs").glob("*/*")
+    (found,) = predicted(folder)
+    assert {found["name"], *(name for name, _ in found["top"])} <= {"circle", "square", "triangle"}
+    assert (folder / "test_metrics_per_class.csv").read_text().splitlines()[1].startswith("circle,")
+    assert main(["run", "x.toml", "--task", "predict", *small, *train]) == 0
+    assert predicted(folder) == [found]
+    assert load(folder).classes == ["circle", "square", "triangle"]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_loader_worker_that_dies_is_a_message(mine, images, capsys):
+    (mine.parent / "deadly.py").write_text(DEADLY)
+    options = [
+        f"plugins.files=['{mine.parent}/deadly.py']",
+        "dataloader.num_workers=1",
+        "transform={DEADLY=[], PIL_TO_TENSOR=[]}",
+    ]
+
+    assert main(["predict", str(mine), str(images), *(part for option in options for part in ("--set", option))]) == 1
+
+    message = (
+        "a loader worker died while it read one of 6 inputs; memory, or a library that crashes? 'dataloader.num_workers = 0'"
+    )
+    assert message in (err := capsys.readouterr().err)
+    assert "Traceback" not in err
+    gc.collect()  # the files that it left open: here, and not in the middle of another test
+
+
+def test_transforms_that_make_no_tensor_are_a_message(mine, images, capsys):
+    assert main(["predict", str(mine), str(images), "--set", "transform={RESIZE=[8, 8]}"]) == 2
+    assert "transform: the images are no tensors after 'transform'; does 'PIL_TO_TENSOR = []' lack?" in capsys.readouterr().err
+
+
+# --- what is written -------------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_written_outside_of_the_predictions(mine, images):
+    odd = ["-rf.png", "-.-.png", "new\nline.png", "é" * 120 + ".png", "a b;c.png", "A.PNG"]
+    for name in odd:
+        shutil.copy(images / "a.png", images / name)
+    before = {file for file in mine.parent.rglob("*") if "predictions" not in file.parts}
+    (mine / "predictions").mkdir()
+    (mine / "predictions/images").symlink_to(images)
+
+    assert main(["predict", str(mine), str(images), "--save-images", "--format", "csv"]) == 0
+
+    assert {file for file in mine.parent.rglob("*") if "predictions" not in file.parts} == before
+    assert {file.name for file in (mine / "predictions").iterdir()} == {"images", "predictions.csv", "skipped.json"}
+    written = {file.stem for file in (mine / "predictions/images").iterdir()}
+    assert len(written) == 6 + len(odd)
+    assert {"rf", "image", "new_line", "é" * 50, "a_b_c", "A", "a-2", "a-3", "b", "b-2"} <= written
+
+
+def test_predictions_that_are_a_link_are_refused(mine, images, capsys):
+    (mine.parent / "elsewhere").mkdir()
+    (mine / "predictions").symlink_to(mine.parent / "elsewhere")
+
+    assert main(["predict", str(mine), str(images)]) == 1
+
+    assert f"{mine}/predictions is a link, and predictions stay in the folder of their run" in capsys.readouterr().err
+    assert not list((mine.parent / "elsewhere").iterdir())
+
+
+def test_an_earlier_prediction_gives_way(mine, images):
+    for name in ("a.png", "b.jpg"):
+        assert main(["predict", str(mine), str(images / name), "--save-images"]) == 0
+
+    assert [file.name for file in (mine / "predictions/images").iterdir()] == ["b.png"]
+
+
+def test_csv_is_flat(mine, images):
+    assert main(["predict", str(mine), str(images), "--format", "csv"]) == 0
+    with (mine / "predictions/predictions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+
+    of_python = load(mine)([row["file"] for row in rows])
+    assert list(rows[0]) == ["file", "label", "name", "probability", "name_2", "probability_2"]
+    for row, found in zip(rows, of_python, strict=True):
+        first, second = found["top"]
+        assert [row["name"], float(row["probability"]), row["name_2"], float(row["probability_2"])] == [*first, *second]
+
+
+def test_numpy_has_the_arrays_of_each_input(mine, images):
+    assert main(["predict", str(mine), str(images), "--format", "numpy"]) == 0
+
+    with np.load(mine / "predictions/predictions.npz") as found:
+        assert set(found) == {
+            f"{name}/{key}" for name in ("a", "b", "b-2", "a-2", "c", "z") for key in ("file", "label", "probabilities")
+        }
+        assert str(found["a-2/file"]) == str(images / "sub/a.bmp")
+        assert round(float(found["a/probabilities"].max()), 6) == load(mine)(images / "a.png")["probability"]
+
+
+def test_a_strangers_writer_is_a_writer_like_any(mine, images):
+    options = ["--format", "acme/lines", "--set", "predict.config.end=over", "--set", "predict.config.threshold=0.0"]
+
+    assert main(["predict", str(mine), str(images), *options]) == 0
+
+    lines = (mine / "predictions/predictions.txt").read_text().splitlines()
+    assert lines == [f"{name} right" for name in ("a", "b", "b-2", "a-2", "c", "z")] + ["over"]
+
+
+# --- whose weights ---------------------------------------------------------------------------------------------------
+
+
+def test_a_test_measures_what_the_training_did(mine, capsys):
+    files = ["test_metrics.json", "test_metrics_per_class.csv"]
+    before = [(mine / name).read_bytes() for name in files]
+    for name in files:
+        (mine / name).unlink()
+
+    assert main(["test", str(mine)]) == 0
+
+    assert [(mine / name).read_bytes() for name in files] == before
+    assert {"loss", "accuracy", "ema/loss", "ema/accuracy"} == set(json.loads(before[0]))
+    assert f"test    {mine}/weights/best.safetensors: 7 samples" in capsys.readouterr().err
+
+
+def test_other_weights_by_name_and_by_file(mine, images):
+    shutil.copy(mine / "weights/last.safetensors", mine.parent / "other.safetensors")
+    found = [
+        load(mine, weights=name)(images / "a.png")["probability"] for name in ("best", "last", "ema-best", "other.safetensors")
+    ]
+
+    assert found[1] == found[3]
+    assert found[0] != found[2]
+    assert main(["predict", str(mine), str(images / "a.png"), "--weights", "last"]) == 0
+    assert predicted(mine)[0]["probability"] == found[1]
+
+
+def test_a_test_says_of_which_weights_it_is(mine):
+    def tested():
+        return json.loads((mine / "tested.json").read_text())["weights"]
+
+    assert tested() == "weights/best.safetensors"
+    assert main(["test", str(mine), "--weights", "last"]) == 0
+    assert tested() == "weights/last.safetensors"
+    other = mine.parent / "other.safetensors"
+    shutil.copy(mine / "weights/last.safetensors", other)
+    assert main(["test", str(mine), "--weights", other.name]) == 0
+    assert tested() == str(other)
+
+
+def test_without_a_run_the_newest_finished_one_is_taken(trained, images, monkeypatch, capsys):
+    monkeypatch.chdir(trained.parent.parent.parent)
+    unfinished = trained.with_name("unfinished")
+    shutil.copytree(trained, unfinished)
+    (unfinished / "finished.json").unlink()
+    try:
+        assert main(["run", "x.toml", "--task", "predict", "--set", f"predict.input={images}"]) == 0
+    finally:
+        shutil.rmtree(unfinished)
+        shutil.rmtree(trained / "predictions")
+    assert capsys.readouterr().out.splitlines()[-1] == str(trained)
+
+
+def test_a_drawn_seed_is_that_of_the_run(mine):
+    """The parts of the data are those that were trained with."""
+    (mine.parent / "x.toml").write_text(f"seed = -1\n{TEXT}")
+    (mine / "config.toml").write_text((mine / "config.toml").read_text().replace("seed = 0\n", "seed = 17\n"))
+
+    found, weights = lookup.from_run(loading.load(mine.parent / "x.toml"), str(mine))
+
+    assert found.run.seed == 17
+    assert weights == mine / "weights/best.safetensors"
+
+
+def test_weights_of_no_run_begin_one_that_has_their_results_alone(mine, capsys):
+    (mine.parent / "x.toml").write_text(TEXT)
+    shutil.copy(mine / "weights/best.safetensors", "alone.safetensors")
+
+    assert main(["run", "x.toml", "--task", "test", "--weights", "alone.safetensors", "--set", "run_id=new"]) == 0
+
+    new = mine.parent / "runs/blobs/new"
+    assert capsys.readouterr().out.splitlines()[-1] == str(new)
+    tested = json.loads((new / "test_metrics.json").read_text())
+    before = json.loads((mine / "test_metrics.json").read_text())
+    assert tested == {key: before[key] for key in ("loss", "accuracy")}
+
+
+REFUSED = {
+    "no run": (["run", "x.toml", "--task", "test"], "x.toml:2:8: task: there is no finished run in "),
+    "no such run": (["run", "x.toml", "--task", "predict", "--set", "run_id=gone"], "--set 1: run_id: there is no run "),
+    "no run's folder": (["predict", "images", "images"], "RUN: images is no folder of a run: it has no config.toml and plugins.json"),
+    "no such weights": (["predict", "my run", "images", "--weights", "x.pt"], "the run's own weights: best, ema-best, ema-last, last"),
+    "weights of another model": (
+        ["test", "my run", "--set", "model.config.hidden=8"],
+        "does not fit the model: 3 tensors (1.bias: [16] there, [8] here, 1.weight: [16, 64] there, [8, 64] here, ",
+    ),
+    "no weights": (["predict", "my run", "images", "--weights", "x.toml"], "x.toml: cannot be read as weights (safetensors, or tensors alone as torch saves them): it holds other things\n"),
+    "an option of training": (["run", "x.toml", "--task", "predict", "--dry-run"], "--dry-run: goes with training, and this is to predict"),
+    "weights to train": (["run", "x.toml", "--weights", "last"], "--weights: goes with '--task test' and '--task predict'; a training"),
+    "no test part": (["test", "my run", "--set", "dataset.config.n_test=0"], "dataset.split: leaves no sample to test with"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_tested_or_predicted_is_a_message(mine, images, capsys, case):
+    (mine.parent / "x.toml").write_text(TEXT)
+    arguments, message = REFUSED[case]
+
+    assert main(arguments) == 2
+
+    assert message in capsys.readouterr().err
+
+
+def test_a_run_without_weights_yet(mine, images, capsys):
+    shutil.rmtree(mine / "weights")
+
+    assert main(["predict", str(mine), str(images)]) == 2
+
+    assert (
+        f"--weights: there is no file {mine}/weights/best.safetensors; the run's own weights: none yet" in capsys.readouterr().err
+    )
+
+
+def test_a_plugin_that_is_missing_is_named_with_how_to_get_it(mine, images, capsys):
+    record = json.loads((mine / "plugins.json").read_text())
+    for plugin in record["plugins"]:
+        plugin["name"] = plugin["name"].replace("acme", "emca")
+    record["used"] = [{**each, "plugin": each["plugin"].replace("acme", "emca")} for each in record["used"]]
+    (mine / "plugins.json").write_text(json.dumps(record))
+
+    assert main(["predict", str(mine), str(images)]) == 3
+    assert "the run used emca 1.2.0, which is not to be had; pip install acme-parts==1.2.0" in capsys.readouterr().err
+    with pytest.raises(PluginError, match=r"pip install acme-parts==1\.2\.0"):
+        load(mine)
+
+
+def test_a_test_says_when_its_samples_were_trained_with(mine, capsys):
+    assert main(["test", str(mine), "--set", "dataset.config={n=30, n_test=17}"]) == 0
+    assert (
+        "10 of the test samples are of the run's own train and valid parts: is the split another one?" in capsys.readouterr().err
+    )
+
+
+# --- all of it in one command ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("mode", "left"), [(0, {"test"}), (1, set()), (3, {"test"}), (5, {"predict"}), (7, {"test", "predict"})])
+def test_a_mode_is_a_bit_mask(acme, tmp_path, images, monkeypatch, mode, left):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.toml").write_text(TEXT)
+
+    asked = {"private.mode": mode, "train.epoch": 1, "predict.input": str(images), "output.save_best": False}
+
+    result = run("x.toml", asked)
+
+    found = {"test": result.folder / "test_metrics.json", "predict": result.folder / "predictions/predictions.json"}
+    assert {task for task, file in found.items() if file.exists()} == left
+    assert {file.name for file in (result.folder / "weights").iterdir()} == {"last.safetensors", "ema-last.safetensors"}
+
+
+def test_the_segmentation_config_trains_tests_and_predicts(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(ROOT / "configs/ddp_segmentation.toml", "x.toml")
+    with np.load(ROOT / "ddpkit_plugins/datasets/nuclei.npz") as arrays:
+        Image.fromarray(arrays["image"][:96, :128]).save("field.png")
+    small = {"train.epoch": 2, "model.config": {"n_channels": 1, "n_classes": 1, "depth": 1, "width": 4}, "device": "cpu"}
+    asked = {"predict.input": "field.png", "predict.config.save_images": True, "private.mode": 7}
+
+    result = run("x.toml", {**small, **asked})
+
+    (found,) = predicted(result.folder)
+    mask, picture = (open_image(result.folder / "predictions" / found[key]) for key in ("mask", "image"))
+    assert (mask.size, picture.size, mask.mode, picture.mode) == ((128, 96), (128, 96), "P", "RGB")
+    assert sum(found["classes"].values()) == pytest.approx(1)
+    assert np.asarray(mask).mean() == pytest.approx(found["classes"]["nucleus"], abs=1e-6)
+    assert (load(result.folder)("field.png")["mask"] == np.asarray(mask)).all()
+    assert {"dice", "iou"} < set(result.test_metrics)

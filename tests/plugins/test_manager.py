@@ -1,0 +1,490 @@
+"""Every plugin by itself: found, named, and unable to harm the others."""
+
+import fnmatch
+import importlib.metadata
+import inspect
+import json
+import re
+import subprocess
+import sys
+import textwrap
+import types
+from pathlib import Path
+
+import attrs
+import pytest
+import tomli
+import tomli_w
+
+from ddpkit import Component, PluginError, hookimpl
+from ddpkit.cli import describe
+from ddpkit.cli.list_plugins import provides
+from ddpkit.cli.main import main
+from ddpkit.config import schema
+from ddpkit.config.check import check, judge
+from ddpkit.config.loading import named_overrides, read
+from ddpkit.config.plugin_policy import policy_of
+from ddpkit.plugins import hookspecs, manager
+from ddpkit.plugins.hookspecs import HOOKS
+from ddpkit.plugins.manager import Source, register
+from ddpkit.plugins.registry import UnknownNameError
+from ddpkit.testing import ddpkit, loaded, run_toml
+from tests.helpers.configs import BLOBS
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def module(monkeypatch):
+    """Makes a plugin module of hooks, importable under a name."""
+
+    def make(name, **members):
+        made = types.ModuleType(name)
+        vars(made).update(members)
+        monkeypatch.setitem(sys.modules, name, made)
+        return name
+
+    return make
+
+
+def source(module, name, distribution="some-dist"):
+    return Source(importlib.metadata.EntryPoint(name, module, manager.GROUP), distribution, "1.0")
+
+
+def hook_of(*names, **options):
+    @hookimpl
+    def ddpkit_models():
+        for name in names:
+            yield Component(name, "somewhere:Thing", **options)
+
+    return ddpkit_models
+
+
+def test_the_builtins_come_in_by_entry_points():
+    found = manager.load()
+
+    builtin = [plugin for plugin in found.plugins if plugin.name.startswith("builtin.")]
+    assert {plugin.status for plugin in builtin} == {"ok"}
+    assert {entry.kind for plugin in builtin for entry in plugin.provides} == set(HOOKS)
+    assert found.registry.get("model", "resnet18").qualified_name == "builtin/resnet18"
+
+
+def test_a_broken_plugin_leaves_the_others_alone(module):
+    good = source(module("good_parts", ddpkit_models=hook_of("net")), "good")
+
+    found = register([source("no_such_module", "bad", "bad-dist"), good])
+
+    assert [(plugin.name, plugin.status) for plugin in found.plugins] == [("bad", "broken"), ("good", "ok")]
+    assert "No module named 'no_such_module'" in found.plugins[0].error
+    assert found.registry.get("model", "net").qualified_name == "good/net"
+
+
+def no_marker():
+    yield Component("net", "somewhere:Thing")
+
+
+@hookimpl
+def not_components():
+    yield "net"
+
+
+@hookimpl
+def raises():
+    yield Component("net", "somewhere:Thing")
+    raise RuntimeError("oh no")
+
+
+@pytest.mark.parametrize(
+    ("members", "error"),
+    [
+        ({"ddpkit_models": no_marker}, "ddpkit_models lacks its @hookimpl"),
+        ({"ddpkit_model": hook_of("net")}, "there is no hook 'ddpkit_model', did you mean 'ddpkit_models'?"),
+        ({"ddpkit_models": not_components}, "ddpkit_models yields 'net', which is not a Component"),
+        ({"ddpkit_models": raises}, "RuntimeError: oh no"),
+        ({"ddpkit_models": hook_of("net", "net")}, "model acme/net is declared twice"),
+    ],
+)
+def test_an_invalid_plugin_gives_nothing(module, members, error):
+    found = register([source(module("invalid_parts", **members), "acme")])
+
+    assert found.plugins[0].status == "invalid"
+    assert error in found.plugins[0].error
+    assert list(found.registry) == []
+
+
+def test_two_distributions_with_one_name_are_both_refused(module):
+    name = module("parts", ddpkit_models=hook_of("net"))
+
+    found = register([source(name, "acme", "one"), source(name, "acme.more", "two")])
+
+    assert [plugin.status for plugin in found.plugins] == ["collision", "collision"]
+
+
+def test_nobody_elses_plugin_can_be_or_stop_a_builtin(module):
+    evil = source(module("evil", ddpkit_models=hook_of("resnet18")), "builtin.evil", "evil")
+
+    found = register([source("ddpkit_plugins.models", "builtin.models", "ddpkit"), evil])
+
+    assert [plugin.status for plugin in found.plugins] == ["ok", "invalid"]
+    assert found.registry.get("model", "resnet18").component.target.startswith("ddpkit_plugins")
+
+
+def test_a_bare_name_means_the_builtin_then_the_only_other(module):
+    shadow = source(module("shadow", ddpkit_models=hook_of("resnet18", "net")), "shadow", "shadow-dist")
+    other = source(module("other", ddpkit_models=hook_of("net")), "other", "other-dist")
+    registry = register([source("ddpkit_plugins.models", "builtin.models", "ddpkit"), shadow, other]).registry
+
+    assert registry.get("model", "resnet18").qualified_name == "builtin/resnet18"
+    assert registry.get("model", "shadow/resnet18").qualified_name == "shadow/resnet18"
+    with pytest.raises(
+        UnknownNameError, match=r"more than one plugin has a model 'net'; write one of 'other/net' .* 'shadow/net'"
+    ):
+        registry.get("model", "net")
+
+
+def test_an_unknown_name_suggests_one():
+    with pytest.raises(UnknownNameError, match="no model is called 'resnet81', did you mean 'resnet18'"):
+        manager.load().registry.get("model", "resnet81")
+
+
+# --- each plugin is shown for what it is -------------------------------------------------------------------------------
+
+HOOK = """\
+from ddpkit import Component, hookimpl
+@hookimpl
+def ddpkit_models():
+    yield Component("net", "somewhere:Thing")
+"""
+PLUGINS = {
+    "broken": ("import nothing_like_it\n", "broken", "ModuleNotFoundError: No module named 'nothing_like_it' ({file}:1)"),
+    "syntax": ("def\n", "broken", "SyntaxError: "),
+    "leaves": ("import sys\nsys.exit(3)\n", "broken", "SystemExit: 3 ({file}:2)"),
+    "misspelt": (HOOK.replace("ddpkit_models", "ddpkit_model"), "invalid", "there is no hook 'ddpkit_model', did you mean 'ddpkit_models'?"),
+    "misspelt_prefix": (HOOK.replace("ddpkit_models", "dppkit_models"), "invalid", "there is no hook 'dppkit_models', did you mean 'ddpkit_models'?"),
+    "of_a_later_version": (HOOK + "@hookimpl(optionalhook=True)\ndef ddpkit_of_2030():\n    pass\n", "ok", ""),
+    "unmarked": (HOOK.replace("@hookimpl", ""), "invalid", "ddpkit_models lacks its @hookimpl"),
+    "bad_name": (HOOK.replace('"net"', '"a net"'), "invalid", "a component's name is letters, digits and '_.+-', a letter first, not 'a net' ({file}:4)"),
+    "bad_target": (HOOK.replace("somewhere:Thing", "somewhere"), "invalid", "a component's target is 'package.module:callable', not 'somewhere' ({file}:4)"),
+    "newer": ("ddpkit_api = '9.0'\n" + HOOK, "incompatible", "written for version 9.0 of the hooks, this ddpkit has 1.0"),
+    "odd_version": ("ddpkit_api = 'new'\n" + HOOK, "incompatible", "ddpkit_api is like '1.0', not 'new'"),
+    "half_family": (HOOK + "@hookimpl\ndef ddpkit_find(kind, name):\n    return None\n", "invalid", "ddpkit_find needs ddpkit_names beside it"),
+}  # fmt: skip
+
+
+@pytest.fixture
+def on_disk(tmp_path, monkeypatch):
+    """Makes a plugin of a text."""
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def make(name, text, distribution=None):
+        (tmp_path / f"on_disk_{name}.py").write_text(text)
+        return source(f"on_disk_{name}", name, distribution or f"{name}-dist")
+
+    return make
+
+
+@pytest.mark.parametrize("name", PLUGINS)
+def test_each_is_shown_for_what_it_is_with_its_line(on_disk, tmp_path, name):
+    text, status, error = PLUGINS[name]
+
+    (plugin,) = register([on_disk(name, text)]).plugins
+
+    assert plugin.status == status
+    assert error.format(file=tmp_path / f"on_disk_{name}.py") in plugin.error
+
+
+def test_one_that_is_slow_or_imports_much_says_so(on_disk):
+    slow = on_disk("slow", "import time\ntime.sleep(0.15)\n" + HOOK)
+    heavy = on_disk("heavy", "import sys\nsys.modules['tensorflow'] = sys\n" + HOOK)
+    try:
+        found = register([slow, heavy])
+    finally:
+        sys.modules.pop("tensorflow", None)
+
+    assert "takes 0.2 s to load" in provides(found.plugins[0])
+    assert "imports tensorflow when it is loaded, which every command waits for" in provides(found.plugins[1])
+
+
+def test_order_of_installation_changes_nothing(on_disk):
+    sources = [on_disk(name, PLUGINS[name][0]) for name in PLUGINS] + [on_disk("good", HOOK), on_disk("other", HOOK)]
+    there, back = register(sources), register(reversed(sources))
+
+    assert {plugin.name: plugin.status for plugin in there.plugins} == {plugin.name: plugin.status for plugin in back.plugins}
+    messages = []
+    for found in (there, back):
+        with pytest.raises(UnknownNameError) as raised:
+            found.registry.get("model", "net")
+        messages.append(str(raised.value))
+    assert messages[0] == messages[1]
+
+
+def test_the_digest_tells_one_version_of_the_files_from_another(on_disk):
+    first = register([on_disk("good", HOOK)]).plugins[0].digest
+    sys.modules.pop("on_disk_good")
+    second = register([on_disk("good", HOOK + "\n")]).plugins[0].digest
+
+    assert len(first) == len(second) == 64
+    assert first != second
+
+
+# --- policy ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["good", "good.models", "GOOD_dist", "ddpkit-good-dist", "good-dist"])
+def test_a_plugin_is_blocked_before_its_import_by_any_of_its_names(on_disk, name):
+    loud = on_disk("good.models".replace(".", "_"), "raise SystemExit('imported')\n")
+    loud = attrs.evolve(loud, entry_point=importlib.metadata.EntryPoint("good.models", loud.entry_point.value, manager.GROUP))
+
+    (plugin,) = register([attrs.evolve(loud, distribution="ddpkit-good-dist")], policy_of(block=[name])).plugins
+
+    assert (plugin.status, plugin.error) == ("blocked", f"blocked by -p no:{name}")
+
+
+@pytest.mark.parametrize(
+    ("options", "variable", "status", "error"),
+    [
+        ({}, None, "ok", ""),
+        ({"no_plugins": True}, None, "blocked", "not among those that --no-plugins allows"),
+        ({}, "", "blocked", "not among those that DDPKIT_PLUGINS allows"),
+        ({}, "good, other", "ok", ""),
+        ({"table": schema.Plugins(allow=["other"])}, None, "blocked", "not among those that [plugins] allow allows"),
+        ({"table": schema.Plugins(allow=["good"])}, "good", "ok", ""),
+        ({"table": schema.Plugins(allow=["good"])}, "other", "blocked", "not among those that DDPKIT_PLUGINS allows"),
+        ({"table": schema.Plugins(block=["good"])}, "good", "blocked", "blocked by [plugins] block"),
+    ],
+)
+def test_the_stricter_word_wins_and_the_builtins_stay(on_disk, monkeypatch, options, variable, status, error):
+    if variable is not None:
+        monkeypatch.setenv("DDPKIT_PLUGINS", variable)
+    builtin = source("ddpkit_plugins.models", "builtin.models", "ddpkit")
+
+    found = register([builtin, on_disk("good", HOOK)], policy_of(**options))
+
+    assert [plugin.status for plugin in found.plugins] == ["ok", status]
+    assert found.plugins[1].error == error
+
+
+def test_a_name_in_the_policy_that_nothing_has_is_a_warning(on_disk):
+    found = register([on_disk("good", HOOK)], policy_of(block=["goood"]))
+
+    assert found.warnings == ("-p no:goood names 'goood', which no installed plugin is called, did you mean 'good'?",)
+
+
+def test_a_blocked_component_is_missed_by_its_name(blobs, capsys):
+    assert main(["check", blobs.name, "-p", "no:acme-parts"]) == 2
+    assert "model.name: no model is called 'tinynet'" in (message := capsys.readouterr().err)
+    assert "note: plugin acme (acme-parts) is blocked: blocked by -p no:acme-parts" in message
+
+    assert main(["run", blobs.name, "--set", "model.name=acme/tinynet", "--no-plugins"]) == 3
+
+
+def test_ranks_get_the_policy_of_the_command(blobs):
+    outcome = ddpkit("run", blobs, "--nproc", "2", "-p", "no:acme.every", "--limit-batches", "1", cwd=blobs.parent).assert_done()
+
+    plugins_of_run = json.loads((outcome.folder / "plugins.json").read_text())["plugins"]
+    assert {each["name"]: each["status"] for each in plugins_of_run}["acme.every"] == "blocked"
+
+
+# --- names -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two(on_disk):
+    """Two plugins with a `net` each, and the built-in models."""
+    return [source("ddpkit_plugins.models", "builtin.models", "ddpkit"), on_disk("one", HOOK), on_disk("other", HOOK)]
+
+
+@pytest.mark.parametrize("key", ["net", "model.net"])
+def test_a_preference_decides_between_two(two, key):
+    registry = register(two, policy_of(schema.Plugins(prefer={key: "other"}))).registry
+
+    assert registry.get("model", "net").qualified_name == "other/net"
+
+
+def test_a_preference_may_put_a_plugin_before_a_builtin(on_disk):
+    mine = on_disk("mine", HOOK.replace('"net"', '"unet"'))
+    builtin = source("ddpkit_plugins.models", "builtin.models", "ddpkit")
+
+    assert register([builtin, mine]).registry.get("model", "unet").namespace == "builtin"
+    preferring = register([builtin, mine], policy_of(schema.Plugins(prefer={"unet": "mine"}))).registry
+    assert preferring.get("model", "unet").namespace == "mine"
+    assert preferring.is_shadowed(preferring.get("model", "builtin/unet"))
+
+
+def test_a_preference_for_what_there_is_not_is_a_mistake(blobs, capsys):
+    assert main(["check", blobs.name, "--set", "plugins.prefer.tinynet=acmee"]) == 2
+
+    assert capsys.readouterr().err == (
+        "--set 1: plugins.prefer.tinynet: 'acmee' has no component 'tinynet', did you mean 'acme'?\n"
+    )
+
+
+def test_a_missing_library_is_named_with_its_pip_line_and_listed_all_the_same(on_disk, blobs, monkeypatch):
+    needy = on_disk("needy", HOOK.replace('Thing")', 'Thing", requires=("torch", "no-such-lib>=2", "other-lib"))'))
+    found = register([*manager.installed(), needy])
+    config = read(blobs, named_overrides({"model.name": "needy/net"}))
+
+    with pytest.raises(PluginError, match=r"needy/net needs a library: pip install 'no-such-lib>=2' other-lib"):
+        check(config, found, 1)
+    assert found.registry.get("model", "needy/net")
+
+
+FAMILY = (
+    HOOK
+    + """\
+@hookimpl
+def ddpkit_find(kind, name):
+    return Component(name, "somewhere:Thing") if kind == "model" and name.startswith("big") else None
+@hookimpl
+def ddpkit_names(kind, pattern):
+    return [name for name in ("big1", "big2") if kind == "model"]
+"""
+)
+
+
+def test_an_open_family_answers_for_its_own_namespace_alone(on_disk):
+    registry = register([on_disk("family", FAMILY), on_disk("good", HOOK)]).registry
+
+    assert registry.get("model", "family/big77").qualified_name == "family/big77"
+    assert registry.matching("model", "*/big*") == ["family/big1", "family/big2"]
+    for name in ("big1", "good/big1"):
+        with pytest.raises(UnknownNameError):
+            registry.get("model", name)
+    with pytest.raises(UnknownNameError, match="did you mean 'family/big1'"):
+        registry.get("model", "family/bgi1")
+
+
+def test_torchvisions_family_is_torchvisions_own_list():
+    from torchvision import models
+
+    from ddpkit_plugins import torchvision as family_plugin
+
+    families = (models, models.segmentation, models.detection)
+    assert list(family_plugin.models()) == sorted(name for family in families for name in models.list_models(module=family))
+
+
+def test_a_classifier_of_the_family_trains(blobs, capsys):
+    text = blobs.read_text().replace('"tinynet"', '"torchvision/shufflenet_v2_x0_5"\nconfig = { n_channels = 1, n_classes = 2 }')
+    blobs.write_text(text)
+
+    assert main(["run", blobs.name, "--limit-batches", "1", "--dry-run"]) == 0
+
+
+# --- the public way to test a plugin -----------------------------------------------------------------------------------
+
+
+def test_a_plugin_is_loaded_by_itself(acme):
+    registry = loaded(acme="acme.plugin").registry
+
+    assert {entry.namespace for entry in registry} == {"acme"}
+    with pytest.raises(AssertionError, match="bad is broken: ModuleNotFoundError"):
+        loaded(bad="no_such_module")
+
+
+def test_a_toml_runs_on_ranks_and_its_outcome_can_be_looked_at(acme, tmp_path):
+    outcome = run_toml(BLOBS, tmp_path, "--set", "train.epoch=1", nproc=2).assert_done()
+
+    assert [row["epoch"] for row in outcome.history] == [1]
+    with pytest.raises(AssertionError, match="unknown key"):
+        run_toml(BLOBS, tmp_path, "--set", "x=1").assert_done()
+
+
+# --- seeing ------------------------------------------------------------------------------------------------------------
+
+ENTRIES = list(manager.load().registry)
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: f"{entry.kind}-{entry.component.name}")
+def test_the_example_of_each_builtin_can_be_pasted(entry, tmp_path, capsys):
+    assert main(["describe", entry.kind, entry.component.name, "--toml"]) == 0
+    pasted = tomli.loads(capsys.readouterr().out)
+    base = tomli.loads((ROOT / "configs/ddp_quick_test.toml").read_text())
+    (tmp_path / "x.toml").write_text(tomli_w.dumps(laid(base, pasted)))
+
+    read_back = judge(read(tmp_path / "x.toml"), manager.load(), 2)
+
+    assert [problem for problem in read_back.problems if "is taken in history" not in problem.message] == []
+
+
+def laid(base, pasted):
+    """A table over another; the kind that is pasted replaces what was there."""
+    result = dict(base)
+    for key, value in pasted.items():
+        is_open = isinstance(value, dict) and not ({"type", "name"} & value.keys() or key == "transform")
+        result[key] = laid(base.get(key, {}), value) if is_open else value
+    if "model" in pasted:
+        result["model"]["config"] = pasted["model"].get("config", {})
+    return result
+
+
+def test_a_component_is_described_with_its_source_parameters_and_an_example(acme, capsys):
+    assert main(["describe", "model", "acme/tinynet"]) == 0
+
+    text = capsys.readouterr().out
+    assert text.startswith("model acme/tinynet: one hidden layer\nfrom: acme-parts 1.2.0\nsource: ")
+    assert "A hidden layer and no BatchNorm: any split of a batch gives the same gradients." in text
+    assert "hidden\tan integer\t16\n" in text
+    assert text.endswith(
+        '[model]\nname = "acme/tinynet"\n\n[model.config]\nn_pixels = 64\nhidden = 16\nn_classes = 2\ndropout = 0.0\n'
+    )
+
+
+def test_a_component_as_json(acme, capsys):
+    assert main(["describe", "metric", "accuracy", "--json"]) == 0
+
+    described = json.loads(capsys.readouterr().out)
+    assert described["name"] == "builtin/accuracy"
+    assert described["parameters"][0] == {"name": "average", "type": "'micro' or 'macro'", "default": '"micro"'}
+
+
+def test_which_shows_what_is_meant_and_what_is_not(on_disk, acme, capsys):
+    assert main(["which", "model", "resnet18"]) == 0
+
+    assert capsys.readouterr().out.splitlines()[1].startswith("builtin/resnet18\tmeant\tddpkit 0.1.0\t")
+    assert main(["which", "model", "resnet81"]) == 2
+    assert "NAME: no model is called 'resnet81', did you mean 'resnet18'?" in capsys.readouterr().err
+
+
+def test_components_of_a_kind_are_listed_by_pattern(acme, capsys):
+    assert main(["list", "model", "*net18"]) == 0
+    names = [line.partition("\t")[0] for line in capsys.readouterr().out.splitlines()[1:]]
+    assert names == ["builtin/resnet18", "torchvision/resnet18"]
+
+    assert main(["list", "model", "acme/*", "--json"]) == 0
+    assert [each["name"] for each in json.loads(capsys.readouterr().out)][:2] == ["acme/convnet", "acme/forgetful"]
+
+
+def test_without_an_import_names_and_versions_are_known(acme, capsys):
+    code = "import sys, ddpkit.cli.main; ddpkit.cli.main.main(['list-plugins', '--no-import']); print('acme' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert "acme\tacme-parts\t1.2.0\tacme.plugin\n" in done.stdout
+    assert done.stdout.endswith("False\n")
+
+
+@pytest.mark.parametrize("hook", [*HOOKS.values(), *hookspecs.FAMILY_HOOKS, *hookspecs.RUN_HOOKS])
+def test_the_example_of_each_hook_is_a_plugin(acme, hook, module):
+    """As it is printed; the components that it yields can be described, so their targets are there."""
+    text = inspect.cleandoc(getattr(hookspecs, hook).__doc__).partition("Example:\n")[2]
+    names = {"hookimpl": hookimpl, "Component": Component, "fnmatch": fnmatch}
+    exec(textwrap.dedent(text), names)  # noqa: S102 - our own documentation
+    hooks = {name: value for name, value in names.items() if name == hook}
+    if hook == "ddpkit_find":
+        hooks["ddpkit_names"] = hookimpl(lambda kind, pattern: [])
+    if hook == "ddpkit_names":
+        hooks["ddpkit_find"] = hookimpl(lambda kind, name: None)
+
+    found = register([source(module("example_parts", **hooks), "example")])
+
+    assert [plugin.status for plugin in found.plugins] == ["ok"], found.plugins
+    for entry in found.registry:
+        assert describe.described(entry).source
+    assert len(list(found.registry)) == (hook in HOOKS.values())
+
+
+@pytest.mark.parametrize("kind", HOOKS)
+def test_the_docstring_of_each_hook_lists_the_run_time_values(kind):
+    text = inspect.getdoc(getattr(hookspecs, HOOKS[kind])).partition("Run-time values:")[2].partition("Returns")[0]
+    hidden = {"lr"}  # the TOML's learning_rate
+
+    assert set(re.findall(r"`(\w+)`", text)) - {"learning_rate", "step"} - hidden == hookspecs.RUNTIME_VALUES[kind] - hidden

@@ -1,0 +1,175 @@
+"""What a run folder says of its model: counted without touching the run."""
+
+import json
+import math
+import random
+
+import pytest
+import torch
+from torch import nn
+from torchvision import models
+
+from ddpkit.cli.main import main
+from ddpkit.config import loading, schema
+from ddpkit.distributed.world import World
+from ddpkit.plugins import manager
+from ddpkit.runs import folder as run_folder
+from ddpkit.runs import model_summary
+from ddpkit.training import builder
+from ddpkit.training.precision import Precision
+
+
+@pytest.fixture
+def engine(blobs):
+    """Of a model with BatchNorm."""
+    blobs.write_text(blobs.read_text().replace("tinynet", "normnet"))
+    return builder.engine(loading.load(blobs), manager.load().registry, World())
+
+
+def cost_of(model, size, dtype=torch.float32):
+    """Of a model that may be on any device."""
+    return model_summary.cost_of(model_summary.without_memory(model).eval(), torch.empty(size, device="meta"), Precision(dtype))
+
+
+class Net(nn.Module):
+    """Twice the same layer, and a parameter beside it."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(6))
+        self.inside = nn.Sequential(nn.Linear(6, 6, bias=False), nn.ReLU())
+        self.head = nn.Linear(6, 2)
+
+    def forward(self, images):
+        return self.head(self.inside(self.inside(images) @ torch.diag(self.scale)))
+
+
+def test_operations_and_kept_bytes_are_those_counted_by_hand():
+    cost, _ = cost_of(nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.ReLU(), nn.Flatten(), nn.Linear(64, 2)), [5, 3, 6, 6])
+
+    assert cost.flops == 2 * 5 * (4 * 3 * 9 * 16 + 64 * 2)
+    assert cost.activation_bytes == 4 * 5 * (3 * 36 + 4 * 16)  # the image for the convolution, what ReLU makes for both others
+
+
+def test_frozen_layers_keep_nothing_for_a_backward():
+    model = nn.Sequential(nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 2)).requires_grad_(False)  # noqa: FBT003 - torch's
+    model[2].weight.requires_grad = True
+
+    assert cost_of(model, [5, 8])[0].activation_bytes == 4 * 5 * 8
+
+
+@pytest.mark.parametrize("arch", ["resnet18", "mobilenet_v3_small", "densenet121", "vit_b_16", "swin_t"])
+def test_operations_of_known_models_are_the_published_ones(arch):
+    with torch.device("meta"):
+        cost, _ = cost_of(models.get_model(arch), [1, 3, 224, 224])
+
+    published = models.get_model_weights(arch).DEFAULT.meta["_ops"]  # billions of multiplications
+    assert cost.flops / 2e9 == pytest.approx(published, rel=0.02)
+
+
+@pytest.mark.parametrize("model", [Net(), models.vit_b_32(num_classes=3), models.shufflenet_v2_x0_5()])
+def test_layers_add_up_to_the_model(model):
+    found = model_summary.summary(model)
+    ghost = model_summary.without_memory(model).eval()
+    cost, flops = model_summary.cost_of(
+        ghost, torch.empty(2, *([6] if isinstance(model, Net) else [3, 224, 224]), device="meta"), Precision(torch.float32)
+    )
+
+    assert sum(each.parameters for each in found.layers) == found.parameters == sum(each.numel() for each in model.parameters())
+    own_flops = model_summary.own(flops, ghost)
+    assert sum(own_flops[each.name] for each in found.layers if each.name) == cost.flops - own_flops[""]
+    assert min(own_flops.values()) >= 0
+
+
+def test_a_layer_that_is_called_twice_counts_twice():
+    ghost = model_summary.without_memory(Net()).eval()
+    _, flops = model_summary.cost_of(ghost, torch.empty(5, 6, device="meta"), Precision(torch.float32))
+
+    assert model_summary.own(flops, ghost) == {
+        "": 2 * 5 * 36,
+        "inside": 0,
+        "inside.0": 2 * 2 * 5 * 36,
+        "inside.1": 0,
+        "head": 2 * 5 * 12,
+    }
+
+
+def test_to_count_changes_nothing_of_the_run(engine, tmp_path):
+    engine.set_training()
+    engine.model[-1].eval()
+    before = {name: tensor.clone() for name, tensor in engine.model.state_dict().items()}
+    modes = [layer.training for layer in engine.model.modules()]
+    state = torch.get_rng_state(), random.getstate()
+
+    found, _ = written(engine, tmp_path, input_sizes=[[2, 1, 8, 8]])
+
+    assert found["inputs"]
+    assert all(torch.equal(tensor, before[name]) for name, tensor in engine.model.state_dict().items())
+    assert [layer.training for layer in engine.model.modules()] == modes
+    assert torch.equal(torch.get_rng_state(), state[0])
+    assert random.getstate() == state[1]
+    assert not any(layer._forward_hooks for layer in engine.model.modules())
+
+
+def written(engine, folder, **table):
+    """Both files."""
+    model = schema.Model(name="any", config=schema.ModelConfig(**table))
+    model_summary.write(engine, model, run_folder.RunFolder(folder))
+    return json.loads((folder / "model.json").read_text()), (folder / "model.txt").read_text()
+
+
+def test_each_input_size_is_counted_in_its_dtype(engine, tmp_path):
+    found, text = written(engine, tmp_path, input_sizes=[[1, 1, 8, 8], [3, 1, 8, 8]], dtypes=["float32", "float64"])
+
+    one, three = found["inputs"]
+    assert [one["size"], one["dtype"]] == [[1, 1, 8, 8], "float32"]
+    assert [three["size"], three["dtype"]] == [[3, 1, 8, 8], "float64"]
+    assert 3 * one["flops"] == three["flops"] > 0
+    assert found["layers"][-1]["output"][0] == 1
+    assert "[3, 1, 8, 8] float64: " in text
+
+
+def test_costs_are_those_of_evaluation_where_no_layer_talks_to_other_ranks(engine, tmp_path):
+    engine.model = nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.5), nn.Linear(4, 2)).train()
+
+    found, _ = written(engine, tmp_path, input_sizes=[[1, 4]])
+
+    assert found["inputs"][0]["activation_bytes"] == 4 * (4 + 4)  # and no mask
+
+
+def test_without_input_sizes_a_real_sample_is_taken(engine, tmp_path):
+    found, _ = written(engine, tmp_path)
+
+    assert found["inputs"][0]["size"] == [1, *engine.train.sample(1)[0].shape[1:]]
+
+
+class Choosy(nn.Linear):
+    """What it does depends on values."""
+
+    def forward(self, images):
+        return super().forward(images) if images.sum() > 0 else images
+
+
+def test_a_model_that_cannot_be_counted_is_described_without_costs(engine, tmp_path):
+    engine.model = nn.Sequential(Choosy(4, 2))
+
+    found, text = written(engine, tmp_path, input_sizes=[[1, 4]])
+
+    assert found["inputs"] == []
+    assert found["layers"] == [
+        {"name": "0", "type": "Choosy", "parameters": 10, "trained": 10, "output": None, "flops": None}
+    ]  # fmt: skip
+    assert (
+        text
+        == "Sequential: 10 parameters, 10 of them trained\n\nlayer  type    output  parameters  trained  FLOPs\n0      Choosy  -       10          10       -\n"
+    )
+
+
+def test_a_run_says_what_of_its_model_is_trained(blobs):
+    assert main(["run", blobs.name, "--set", "run_id=first", "--set", "model.freeze=['1.*']"]) == 0
+
+    found = json.loads((blobs.parent / "runs/blobs/first/model.json").read_text())
+    frozen = next(each for each in found["layers"] if each["name"] == "1")
+    assert frozen["trained"] == 0 < frozen["parameters"]
+    assert found["parameters"] - found["trained"] == frozen["parameters"]
+    assert math.prod(found["inputs"][0]["size"]) > 0

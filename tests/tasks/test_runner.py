@@ -1,0 +1,230 @@
+"""The real command, as users give it."""
+
+import csv
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from ddpkit import ConfigError, __version__, run
+from ddpkit.cli.main import main
+from ddpkit.config import loading
+from ddpkit.distributed.world import World
+from ddpkit.plugins import manager
+from ddpkit.testing import ddpkit
+from ddpkit.training import builder
+
+ROOT = Path(__file__).parents[2]
+QUICK = ROOT / "configs/ddp_quick_test.toml"
+SMALL = ["--set", "train.epoch=2", "--set", "dataset.config.max_samples=64", "--set", "output.save_interval=2"]
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory):
+    """The quick test on two ranks, made small, in a folder whose files could be taken for Python's own modules."""
+    folder = tmp_path_factory.mktemp("quick")
+    (folder / "types.py").write_text("raise RuntimeError('nobody asked for this file')")
+    return ddpkit("run", QUICK, *SMALL, cwd=folder).assert_done()
+
+
+IN_A_CHECKPOINT = [
+    *("manifest.json", "kept", "state.json", "model.safetensors", "optimizer.safetensors", "tally.safetensors"),
+    "best.safetensors",
+]
+
+
+def test_two_ranks_leave_a_whole_run_folder(quick):
+    files = {str(file.relative_to(quick.folder)) for file in quick.folder.rglob("*") if file.is_file()}
+    log = next(file for file in files if file.startswith("logs/"))
+
+    assert files == {
+        "config.toml", "environment.json", "plugins.json", "split.json", "history.jsonl", "history.csv", "test_metrics.json", "tested.json",
+        "test_metrics_per_class.csv",
+        "weights/best.safetensors", "weights/last.safetensors", "weights/epoch-0002.safetensors", log, "model.txt", "model.json",
+        "finished.json", "run.lock", *(f"checkpoints/step-{2:012d}/{name}" for name in IN_A_CHECKPOINT),
+    }  # fmt: skip
+    assert re.fullmatch(r".*/runs/DDP_Quick_Test/\d{8}-\d{6}-[0-9a-f]{4}", str(quick.folder))
+
+
+def test_history_is_the_same_in_both_formats(quick):
+    rows = [json.loads(line) for line in (quick.folder / "history.jsonl").read_text().splitlines()]
+    with (quick.folder / "history.csv").open() as file:
+        table = list(csv.DictReader(file))
+
+    assert [row["epoch"] for row in rows] == [1, 2]
+    assert list(rows[0]) == [
+        "epoch", "step", "learning_rate", "seconds", "samples_per_second",
+        "train/loss", "train/cross_entropy", "valid/loss", "valid/cross_entropy", "valid/accuracy",
+    ]  # fmt: skip
+    assert [{key: float(value) for key, value in row.items()} for row in table] == rows
+
+
+def test_the_test_metrics_are_flat(quick):
+    metrics = json.loads((quick.folder / "test_metrics.json").read_text())
+
+    assert set(metrics) == {"loss", "accuracy"}
+    assert f"test accuracy {metrics['accuracy']:.4f}\n" in quick.stdout
+
+
+def table(file):
+    with file.open(encoding="utf-8", newline="") as opened:
+        return list(csv.reader(opened))
+
+
+def test_the_test_has_a_row_a_class(quick):
+    header, *rows = table(quick.folder / "test_metrics_per_class.csv")
+
+    assert header == ["class", "accuracy"]
+    assert [name for name, _ in rows] == [str(digit) for digit in range(10)]
+    assert all(0 <= float(value) <= 1 for _, value in rows if value)
+
+
+def test_the_test_says_which_class_was_taken_for_which(blobs):
+    """Of the weights and of their average, each sample once."""
+    result = run(blobs.name, {"metrics": ["f1", "confusion_matrix"], "train.ema_decay": 0.5})
+
+    for prefix in ("", "ema-"):
+        header, *rows = table(result.folder / f"{prefix}confusion_matrix.csv")
+        assert (header, [name for name, *_ in rows]) == (["true", "left", "right"], ["left", "right"])
+        assert sum(int(count) for _, *row in rows for count in row) == 7
+    assert table(result.folder / "test_metrics_per_class.csv")[0] == ["class", "f1", "ema/f1"]
+    assert result.test_metrics["confusion_matrix"] == pytest.approx(
+        sum(int(row[place]) for place, row in enumerate(table(result.folder / "confusion_matrix.csv")[1:], start=1)) / 7
+    )
+
+
+def test_the_record_names_ranks_versions_and_components(quick):
+    environment = json.loads((quick.folder / "environment.json").read_text())
+    used = json.loads((quick.folder / "plugins.json").read_text())["used"]
+
+    assert (environment["ranks"], environment["device"], environment["seed"]) == (2, "cpu", 42)
+    assert "torch" in environment["packages"]
+    assert {"kind": "model", "name": "builtin/resnet18", "plugin": "builtin.models"} in used
+
+
+def test_the_split_is_recorded_and_its_classes_are_counted(quick):
+    parts = json.loads((quick.folder / "split.json").read_text())
+
+    assert {part: len(indices) for part, indices in parts.items()} == {"train": 58, "valid": 6, "test": 64}
+    assert sorted(parts["train"] + parts["valid"] + parts["test"]) == list(range(128))
+    assert re.search(r"^classes train 0 \d+, .*, 9 \d · valid 0 \d, .* · test 0 [67], 1 [67], ", quick.stderr, re.MULTILINE)
+
+
+def test_the_split_is_that_of_one_rank(quick):
+    engine = builder.engine(loading.read(QUICK, loading.parse_overrides(SMALL[1::2])), manager.load().registry, World())
+
+    parts = {"train": engine.train, "valid": engine.valid, "test": engine.test}
+    recorded = json.loads((quick.folder / "split.json").read_text())
+    assert {part: list(batches.sampler.indices) for part, batches in parts.items()} == recorded
+
+
+def test_messages_are_calm_and_nobody_else_speaks(quick):
+    lines = quick.stderr.splitlines()
+
+    first = ["config", "run", "plugins", "model", "data", "classes", "ranks"]
+    assert f"plugins builtin {__version__}" in lines
+    assert [line.split()[0] for line in lines] == [*first, "epoch", "epoch"]
+    assert "\x1b" not in quick.stderr
+
+
+def test_the_resolved_config_repeats_the_run(quick, tmp_path):
+    again = ddpkit("run", quick.folder / "config.toml", cwd=tmp_path).assert_done()
+
+    assert again.folder != quick.folder
+    first, second = (load_file(folder / "weights/last.safetensors") for folder in (quick.folder, again.folder))
+    assert all(tensor.equal(second[name]) for name, tensor in first.items())
+    assert (again.folder / "weights/last.safetensors").read_bytes() == (quick.folder / "weights/last.safetensors").read_bytes()
+
+
+def test_torchrun_does_the_same_run(quick, tmp_path):
+    shutil.copy(ROOT / "main.py", tmp_path)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone", "main.py"]
+    command = [*torchrun, "--config", str(QUICK), "--task", "train", *SMALL]
+
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=100)
+
+    assert done.returncode == 0, done.stderr
+    folder = Path(done.stdout.splitlines()[-1])
+    assert (folder / "weights/last.safetensors").read_bytes() == (quick.folder / "weights/last.safetensors").read_bytes()
+
+
+def test_limit_batches_cuts_every_part(blobs, capsys):
+    assert main(["run", blobs.name, "--limit-batches", "1"]) == 0
+
+    folder = Path(capsys.readouterr().out.splitlines()[-1])
+    steps = [json.loads(line)["step"] for line in (folder / "history.jsonl").read_text().splitlines()]
+    assert steps == [1, 2]
+    assert json.loads((folder / "environment.json").read_text())["limit_batches"] == 1
+
+
+def test_a_dry_run_leaves_nothing(blobs, capsys):
+    assert main(["run", blobs.name, "--dry-run"]) == 0
+
+    assert capsys.readouterr().out == "the config builds and trains one step\n"
+    assert list(blobs.parent.iterdir()) == [blobs]
+
+
+SCRIPT = """\
+import ddpkit
+result = ddpkit.run("blobs.toml", {"ddp.nproc": 2, "metrics": ["accuracy", "confidence"], "model.name": "acme/tinynet"})
+print(sorted(result.test_metrics), [row["epoch"] for row in result.history], result.folder)
+"""
+
+
+def test_a_script_without_a_main_guard_runs_a_strangers_parts_on_two_ranks(blobs):
+    script = blobs.with_name("script.py")
+    script.write_text(SCRIPT)
+
+    done = subprocess.run([sys.executable, script], cwd=blobs.parent, capture_output=True, text=True, check=False, env=os.environ)
+
+    assert done.stdout.startswith("['accuracy', 'confidence', 'loss'] [1, 2] "), done.stderr
+    folder = Path(done.stdout.split()[-1])
+    used = json.loads((folder / "plugins.json").read_text())["used"]
+    assert {"kind": "metric", "name": "acme/confidence", "plugin": "acme"} in used
+
+
+def test_a_script_meets_the_same_error_on_two_ranks(blobs):
+    """The optimizer's own refusal is raised by a rank, in another process."""
+    with pytest.raises(ConfigError) as on_two:
+        run(blobs.name, {"ddp.nproc": 2, "train.optimizer.momentum": -1})
+    with pytest.raises(ConfigError) as on_one:
+        run(blobs.name, {"ddp.nproc": 1, "train.optimizer.momentum": -1})
+
+    assert on_two.value.problems == on_one.value.problems
+    assert "optimizer 'sgd' refuses this" in (text := str(on_two.value))
+    assert text.endswith(" (with overrides['train.optimizer.momentum'])")
+
+
+def test_list_plugins_shows_the_stranger(acme, tmp_path):
+    outcome = ddpkit("list-plugins", cwd=tmp_path).assert_done()
+
+    assert (
+        "acme\tacme-parts 1.2.0\tok\tmodel: tinynet, normnet, convnet, forgetful, lazynet, sovereign, mute, tiny_detector, willful, tired, troubled; criterion: fragile, lopsided, deaf, moody, first_pixel; metric: counts, confidence; dataset: restless, loose, blobs\n"
+        in outcome.stdout
+    )
+    assert "builtin.models\tddpkit 0.1.0\tok\tmodel: resnet18, " in outcome.stdout
+    listed = json.loads(ddpkit("list-plugins", "--json", cwd=tmp_path).stdout)
+    assert listed[0]["components"][0] == {"kind": "model", "name": "acme/tinynet", "doc": "one hidden layer"}
+
+
+def test_names_of_classes_that_are_not_as_many_as_the_outputs_are_a_warning(blobs, capsys):
+    outputs = ["--set", "model.config.n_classes=2"]
+
+    assert main(["run", blobs.name, *outputs, "--set", "classes=['left']", "--dry-run"]) == 0
+    assert "1 classes are named, the model has 2 outputs; missing names are numbered\n" in capsys.readouterr().err
+
+    assert main(["check", blobs.name, *outputs, "--set", "classes=['left', 'right', 'up']"]) == 0
+    assert "3 classes are named, the model has 2 outputs; the last names are of none\n" in capsys.readouterr().out
+
+
+def test_without_a_config_the_command_says_what_it_wants(tmp_path):
+    outcome = ddpkit("run", cwd=tmp_path)
+
+    assert outcome.exit_code == 2
+    assert "one config is needed, as in: ddpkit run x.toml" in outcome.stderr

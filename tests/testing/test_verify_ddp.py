@@ -1,0 +1,152 @@
+"""verify-ddp tells rounding from a difference, and names its cause."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from ddpkit.cli.main import main
+from ddpkit.config import loading
+from ddpkit.distributed.world import World
+from ddpkit.plugins import manager
+from ddpkit.testing import ddp_causes
+from ddpkit.testing.ddp_comparison import compare
+from ddpkit.testing.ddp_recording import record_in
+from tests.helpers.configs import BLOBS
+from tests.helpers.ranks import in_world
+
+UNEVEN = {"train.batch_size": 6, "dataset.config.n": 40}  # 32 train: the last micro-batch has 2
+CASES = {
+    "sound": {},
+    "sound, accumulation, clipping, adamw": {
+        **UNEVEN,
+        "train.grad_accumulation_steps": 2,
+        "train.grad_clip_norm": 0.1,
+        "train.optimizer": {"type": "adamw", "learning_rate": 0.01},
+    },
+    "sound, BatchNorm over ranks": {**UNEVEN, "model.name": "convnet", "ddp.sync_batchnorm": True},
+    "1 BatchNorm layers (1) normalise each rank's samples by themselves; 'ddp.sync_batchnorm = true'": {"model.name": "convnet"},
+    "criterion 'lopsided' is no mean over samples": {"criterion": [{"type": "acme/lopsided"}]},
+    "the model draws at random in its forward (3)": {"model.config.dropout": 0.5},
+    "differs each time it is read: the dataset or a transform draws from a generator of its own": {
+        "dataset": {"name": "restless", "split": {"train": 0.8, "valid": 0.2}}
+    },
+}
+
+
+def loaded(file, name):
+    return loading.load(Path(file), loading.named_overrides(CASES[name])), manager.load()
+
+
+def record_cases(world, file):
+    return {name: record_in(world, *loaded(file, name), 4) for name in CASES}
+
+
+@pytest.fixture(scope="module")
+def recorded(acme, tmp_path_factory):
+    """The config, and each case on one rank and on two."""
+    folder = tmp_path_factory.mktemp("verified")
+    file = folder / "blobs.toml"
+    file.write_text(BLOBS)
+    return str(file), record_cases(World(), str(file)), in_world(2, folder, record_cases, str(file))[0]
+
+
+@pytest.mark.parametrize(
+    ("float64", "float32", "is_equal"),
+    [
+        (1e-9, 0.0, True),
+        (3e-9, 2.0, True),
+        (3e-9, 1e-3, False),
+        (2e-8, 2.0, False),
+        (2e-3, 2e-3, False),
+        (math.inf, math.inf, False),
+    ],
+)
+def test_what_shrinks_as_the_number_format_does_is_rounding(float64, float32, is_equal):
+    one = {dtype: {"end|weights|bias": torch.ones(2, dtype=torch.float64)} for dtype in ("float64", "float32")}
+    other = {
+        dtype: {"end|weights|bias": torch.tensor([1, 1 + gap], dtype=torch.float64)}
+        for dtype, gap in (("float64", float64 * 0.999), ("float32", float32))
+    }
+
+    (row,) = compare(one, other).rows
+    assert row.is_equal == is_equal
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name.startswith("sound")])
+def test_what_is_sound_is_equal(recorded, name):
+    _, alone, ranks = recorded
+    rows = compare(alone[name], ranks[name]).rows
+
+    assert [row for row in rows if not row.is_equal] == []
+    assert {(row.when, row.kind) for row in rows} >= {
+        ("step 1", "loss"),
+        ("step 2", "gradient"),
+        ("end", "weights"),
+        ("end", "valid"),
+    }
+    assert 1e-10 < max(row.float32 for row in rows) < 1e-4
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if not name.startswith("sound")])
+def test_what_differs_names_its_cause(recorded, name):
+    file, alone, ranks = recorded
+    first = compare(alone[name], ranks[name]).first
+
+    assert (first.when, first.kind) == ("step 1", "loss")
+    (cause,) = ddp_causes.found(*loaded(file, name))
+    assert name in cause
+
+
+def test_several_causes_are_all_named(recorded, monkeypatch):
+    both = {"model.config.dropout": 0.5, "criterion": [{"type": "acme/lopsided"}]}
+    monkeypatch.setitem(CASES, "both", both)
+
+    assert len(ddp_causes.found(*loaded(recorded[0], "both"))) == 2
+
+
+def test_the_epochs_last_step_is_among_those_compared(recorded):
+    _, alone, _ = recorded
+
+    assert [key for key in alone["sound, BatchNorm over ranks"]["float64"] if "|loss|" in key] == [
+        f"step {number}|loss|cross_entropy" for number in (1, 2, 3, 6)
+    ]
+
+
+def test_what_is_no_number_is_different():
+    """Also where both have it, or one has nothing."""
+    fine, broken = {"step 1|loss|a": torch.ones(1)}, {"step 1|loss|a": torch.full((1,), float("nan"))}
+
+    def first(one, other):
+        return compare({"float32": one, "float64": one}, {"float32": other, "float64": other}).first
+
+    assert first(fine, fine) is None
+    assert first(broken, broken).float64 == first(fine, broken).float64 == float("inf")
+    assert first(fine, {}).worst == "a"
+    assert first({}, fine).worst == "a"
+
+
+def test_the_command_names_a_parameter_without_a_gradient_and_leaves_no_trace(blobs, capsys):
+    blobs.write_text(BLOBS.replace("tinynet", "forgetful"))
+
+    assert main(["verify-ddp", blobs.name]) == 1
+
+    said = capsys.readouterr().out
+    assert "different: 2 ranks give something else than one before the first step\n" in said
+    assert "cause: no gradient reaches 2 trained parameters (spare.weight, spare.bias); freeze them by 'model.freeze'" in said
+    assert [file.name for file in Path().iterdir()] == [blobs.name]
+
+
+def test_the_command_tells_scripts(blobs, capsys):
+    assert main(["verify-ddp", blobs.name, "--json", "--steps", "2", "--set", "seed=-1"]) == 0
+
+    said = json.loads(capsys.readouterr().out)
+    assert (said["equal"], said["ranks"], said["first"], said["causes"]) == (True, 2, None, [])
+    assert [row["when"] for row in said["rows"]] == ["step 1", "step 1", "step 4", "step 4", "end", "end"]
+
+
+def test_a_mistake_of_the_config_is_one(blobs, capsys):
+    assert main(["verify-ddp", blobs.name, "--set", "train.batch_size=7"]) == 2
+    assert "7 samples cannot be shared by 2 ranks" in capsys.readouterr().err

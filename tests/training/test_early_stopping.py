@@ -1,0 +1,44 @@
+"""What was best, and when to stop, whatever the values are."""
+
+import math
+
+import pytest
+
+from ddpkit.training.early_stopping import Best, EarlyStopping
+
+
+@pytest.mark.parametrize(
+    ("options", "values", "best_epochs"),
+    [
+        ({}, [3.0, 2.0, 2.5, 1.0], [1, 2, 4]),
+        ({}, [1.0, 1.0], [1]),
+        ({}, [math.nan, 2.0, math.nan, 1.0], [1, 2, 4]),
+        ({}, [math.inf, math.inf, 5.0], [1, 3]),
+        ({}, [2.0, -math.inf, 1.0], [1, 2]),
+        ({"lower": False}, [0.5, 0.4, 0.6, math.nan, 0.7], [1, 3, 5]),
+        ({"min_delta": 0.1}, [1.0, 0.95, 0.85, 0.8], [1, 3]),
+        ({"lower": False, "min_delta": 0.1}, [0.5, 0.55, 0.7], [1, 3]),
+    ],
+)
+def test_the_first_and_every_better_value_is_best(options, values, best_epochs):
+    best = Best("valid/x", **options)
+
+    assert [epoch for epoch, value in enumerate(values, start=1) if best.improved({"valid/x": value}, epoch)] == best_epochs
+    assert best.epoch == best_epochs[-1]
+
+
+@pytest.mark.parametrize(
+    ("patience", "values", "last"),
+    [
+        (2, [3.0, 2.0, 2.1, 2.2, 1.0], 4),
+        (1, [1.0, 0.5, 0.5, 0.1], 3),
+        (3, [1.0, 2.0, 2.0], None),
+        (2, [1.0, math.nan, math.nan], 3),
+    ],
+)
+def test_patience_ends_after_so_many_epochs_without_an_improvement(patience, values, last):
+    stopping = EarlyStopping(Best("valid/loss"), patience)
+
+    over = [epoch for epoch, value in enumerate(values, start=1) if stopping.is_over({"valid/loss": value}, epoch)]
+
+    assert (over or [None])[0] == last
