@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import math
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +15,7 @@ from ddpkit.config import loading, schema
 from ddpkit.config.loading import Config
 from ddpkit.errors import ConfigError
 from ddpkit.plugins.manager import Plugins
-from ddpkit.runs import log
+from ddpkit.runs import history, log
 from ddpkit.runs.environment import versions
 from ddpkit.runs.files import REMEDY, Files, explained, replace_file
 from ddpkit.runs.metric_tables import CONFUSION, PER_CLASS, tables
@@ -26,7 +25,6 @@ from ddpkit.training.callbacks import Row
 if TYPE_CHECKING:
     from ddpkit.data.loader import Batches
 
-HISTORY = "history.jsonl"
 TEST_METRICS, TESTED = "test_metrics.json", "tested.json"
 OF_A_TEST = (TEST_METRICS, TESTED, PER_CLASS, f"*{CONFUSION}*.csv")
 SPLIT = "split.json"
@@ -71,7 +69,7 @@ class RunFolder:
         return folder
 
     @classmethod
-    def reopen(cls, config: Config, plugins: Plugins, environment: Mapping[str, Any], history: Sequence[Row]) -> "RunFolder":
+    def reopen(cls, config: Config, plugins: Plugins, environment: Mapping[str, Any], rows: Sequence[Row]) -> "RunFolder":
         """Go on in the folder of a run, with the rows of history that its checkpoint knows. Its record tells of it."""
         folder = cls(path_of(config.run))
         for name in ("weights", "logs"):
@@ -80,7 +78,8 @@ class RunFolder:
         for file in [found for results in OF_A_TEST for found in folder.path.glob(results)]:
             file.unlink()
         log.add_file(config.run, folder.path / "logs")
-        folder.rewrite_history(history)
+        with explained(folder.path, REMEDY):
+            history.rewrite(folder.path, rows)
         folder.describe(config, plugins, environment)
         return folder
 
@@ -109,28 +108,12 @@ class RunFolder:
 
     def epoch_ended(self, row: Row) -> None:
         """Append to history, in both formats."""
-        stored, table = storable(row), self.path / "history.csv"
         with explained(self.path, REMEDY):
-            is_new = not table.exists()
-            with (self.path / HISTORY).open("a", encoding="utf-8") as file:
-                file.write(json.dumps(stored, allow_nan=False) + "\n")
-            with table.open("a", encoding="utf-8", newline="") as file:
-                writer = csv.DictWriter(file, list(row), lineterminator="\n")
-                if is_new:
-                    writer.writeheader()
-                writer.writerow(stored)
+            history.append(self.path, row)
 
     def history(self) -> list[Row]:
         """The rows so far."""
-        file = self.path / HISTORY
-        return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
-
-    def rewrite_history(self, rows: Sequence[Row]) -> None:
-        """These rows, and no others."""
-        for name in (HISTORY, "history.csv"):
-            (self.path / name).unlink(missing_ok=True)
-        for row in rows:
-            self.epoch_ended(row)
+        return history.read(self.path)
 
     def finish(self, progress: Mapping[str, Any]) -> None:
         """The run came to its end."""
@@ -142,18 +125,13 @@ class RunFolder:
         self.write_json(TESTED, {"weights": str(weights.relative_to(self.path) if inside else weights.absolute())})
         for name, rows in tables(values, classes).items():
             self.write_table(name, rows)
-        self.write_json(TEST_METRICS, storable(values))
+        self.write_json(TEST_METRICS, history.storable(values))
 
     def write_table(self, name: str, rows: Sequence[Sequence[Any]]) -> None:
         """A CSV file; the first row is its header."""
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows(rows)
         self.write(name, text.getvalue())
-
-
-def storable(values: Row) -> dict[str, float | None]:
-    """JSON has finite numbers alone: None (`null`, an empty cell of the table) for others."""
-    return {key: value if value is not None and math.isfinite(value) else None for key, value in values.items()}
 
 
 def path_of(run: schema.Run) -> Path:
@@ -187,7 +165,7 @@ def result(run: schema.Run, *, predicted: bool = False) -> RunResult:
     test, skipped = folder / TEST_METRICS, folder / PREDICTIONS / SKIPPED
     metrics = json.loads(test.read_text(encoding="utf-8")) if test.exists() else {}
     left_out = json.loads(skipped.read_text(encoding="utf-8")) if predicted else []
-    return RunResult(folder, RunFolder(folder).history(), metrics, left_out)
+    return RunResult(folder, history.read(folder), metrics, left_out)
 
 
 def resolved(run: schema.Run, environment: Mapping[str, Any]) -> schema.Run:

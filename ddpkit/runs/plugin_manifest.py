@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 
 from ddpkit.config.component_refs import find, references
 from ddpkit.config.loading import Config
+from ddpkit.distributed.rank_process import is_speaker
 from ddpkit.errors import PluginError, Problem
 from ddpkit.plugins.local_files import LOCAL
-from ddpkit.plugins.manager import Plugins
+from ddpkit.plugins.manager import Plugin, Plugins
 from ddpkit.runs import log
 
 
@@ -33,12 +34,16 @@ def refuse_missing(used: Sequence[Mapping[str, str]], found: Plugins) -> None:
             for each in missing
         ]
         raise PluginError(problems)
-    for each in used:
-        plugin = now[each["name"]]
-        if plugin.version != each["version"]:
-            log.warn([f"plugin {plugin.name} {plugin.version} is not what the run began with, {each['version']}"])
-        elif plugin.digest != each["digest"]:
-            log.warn([f"plugin {plugin.name} {plugin.version} has other code than when the run began"])
+    if is_speaker():
+        log.warn(dict.fromkeys(filter(None, (difference(each, now[each["name"]]) for each in used))))
+
+
+def difference(recorded: Mapping[str, str], plugin: Plugin) -> str:
+    """In what a plugin is not the recorded one; empty where it is. The families of one plugin share a message."""
+    name = f"plugin {plugin.name.partition('.')[0]} {plugin.version}"
+    if plugin.version != recorded["version"]:
+        return f"{name} is not what the run began with, {recorded['version']}"
+    return f"{name} has other code than when the run began" if plugin.digest != recorded["digest"] else ""
 
 
 def remedy(plugin: Mapping[str, str]) -> str:
