@@ -1,0 +1,157 @@
+"""Every mutation still fits the source, and names tests that are there; `python -m tests.mutations` runs them."""
+
+import re
+from collections import Counter
+
+import pytest
+
+from tests.mutations import catalog
+from tests.mutations.catalog import HERE, ROOT, Change, Mutation, MutationError
+
+ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+SOURCE = """\
+import functools
+
+FIRST, LIMIT = 1, 2
+RATE: float = 0.5
+
+
+@functools.cache
+def doubled(n):
+    return n + n
+
+
+class Outer:
+    class Inner:
+        def value(self):
+            return 1
+
+    def value(self):
+        return 1
+
+
+def value():
+    return 1
+"""
+
+
+def test_every_mutation_fits_the_source_and_names_tests_that_are_there():
+    files = sorted(HERE.glob("*.toml"))
+    mutations = [mutation for file in files for mutation in catalog.load_file(file)]
+
+    times = Counter(each.id for each in mutations)
+    faults = [f"{key}: {n} mutations have this id" for key, n in times.items() if n > 1]
+    faults += [fault for mutation in mutations for fault in faults_of(mutation)]
+    faults += [f"{each.id}: belongs to {package_of(each)}.toml" for file in files for each in misplaced(file)]
+
+    assert mutations
+    assert faults == []
+
+
+def faults_of(mutation):
+    """In words."""
+    if not ID.fullmatch(mutation.id):
+        yield f"{mutation.id}: an id is lower case words with hyphens"
+    if not mutation.cost or not mutation.caught_by:
+        yield f"{mutation.id}: needs a cost, and a test that catches it"
+    try:
+        mutation.mutated()
+    except MutationError as error:
+        yield f"{mutation.id}: {error}"
+    yield from (f"{mutation.id}: there is no test {test}" for test in mutation.caught_by if not is_there(test))
+
+
+def is_there(test):
+    file, _, name = test.partition("::")
+    return (ROOT / file).is_file() and f"\ndef {name.partition('[')[0]}(" in (ROOT / file).read_text(encoding="utf-8")
+
+
+def misplaced(file):
+    """Mutations of a file that are about another package."""
+    return [mutation for mutation in catalog.load_file(file) if package_of(mutation) != file.stem]
+
+
+def package_of(mutation):
+    top, _, rest = mutation.changes[0].module.partition(".")
+    return top if top == "ddpkit_plugins" else rest.partition(".")[0]
+
+
+def changed(*changes):
+    """The source after some changes, as lines that are new in it."""
+    text = SOURCE
+    for target, replace, replacement in changes:
+        text = Change(f"m:{target}", replace, replacement).applied(text)
+    return [(number, line) for number, line in enumerate(text.splitlines(), 1) if line not in SOURCE.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("target", "line"),
+    [("Outer.Inner.value", 15), ("Outer.value", 18), ("value", 22)],
+)
+def test_a_target_is_found_by_its_qualified_name(target, line):
+    (number, text) = changed((target, "return 1", "return 2"))[0]
+
+    assert (number, text.strip()) == (line, "return 2")
+
+
+def test_a_decorator_belongs_to_its_function_and_a_constant_is_a_target_too():
+    assert changed(("doubled", "@functools.cache", "@functools.lru_cache")) == [(7, "@functools.lru_cache")]
+    assert changed(("LIMIT", "2", "3"), ("RATE", "0.5", "0.1")) == [(3, "FIRST, LIMIT = 1, 3"), (4, "RATE: float = 0.1")]
+
+
+def test_the_whole_module_is_a_target():
+    assert changed(("", "import functools", "import functools, os")) == [(1, "import functools, os")]
+
+
+@pytest.mark.parametrize(
+    ("target", "replace", "message"),
+    [
+        ("Outer", "return 1", "occurs 2 times"),
+        ("doubled", "n * n", "occurs 0 times"),
+        ("Outer.Other.value", "1", "there is no Outer.Other.value"),
+        ("functools", "import", "there is no functools"),
+    ],
+)
+def test_a_change_that_is_not_one_is_refused(target, replace, message):
+    with pytest.raises(MutationError, match=message):
+        changed((target, replace, "pass"))
+
+
+def mutated(folder, *changes):
+    (folder / "m.py").write_text(SOURCE)
+    return Mutation("id", [Change(*change) for change in changes], "cost", []).mutated(folder)
+
+
+def test_several_changes_of_one_file_are_made_together(tmp_path):
+    (text,) = mutated(tmp_path, ("m:doubled", "n + n", "n"), ("m:value", "1", "2")).values()
+
+    assert text == SOURCE.replace("n + n", "n").removesuffix("1\n") + "2\n"
+
+
+@pytest.mark.parametrize(
+    ("target", "replacement", "message"),
+    [
+        ("m:doubled", "return return", "does not compile"),
+        ("m:doubled", "return (n + n)", "the same program"),
+        ("other:doubled", "return n", "there is no module other"),
+    ],
+)
+def test_a_mutation_that_is_none_is_refused(tmp_path, target, replacement, message):
+    with pytest.raises(MutationError, match=message):
+        mutated(tmp_path, (target, "return n + n", replacement))
+
+
+@pytest.mark.parametrize("missing", ["id", "with", "caught_by"])
+def test_an_incomplete_entry_is_refused(missing):
+    entry = {
+        "id": "a",
+        "target": "m:f",
+        "replace": "1",
+        "with": "2",
+        "cost": "It costs.",
+        "caught_by": ["tests/test_m.py::test_f"],
+    }
+
+    assert catalog.mutation_of(entry).changes == [Change("m:f", "1", "2")]
+    with pytest.raises(MutationError, match=missing):
+        catalog.mutation_of({key: value for key, value in entry.items() if key != missing})
