@@ -6,12 +6,52 @@ import sys
 from pathlib import Path
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.helpers.configs import BLOBS, DIGITS
 
 HERE = Path(__file__).parent
 
 os.environ["OMP_NUM_THREADS"] = "1"
+
+
+IN_WORLDS = (
+    "tests/training/test_ranks.py",
+    "tests/training/test_detection.py",
+    "tests/testing/test_verify_ddp.py",
+    "tests/ddpkit_plugins/test_metrics_of_ranks.py",
+)
+"""Files that use `in_world`; one worker runs them all, so that its rank processes serve all of them."""
+LONG = (
+    *IN_WORLDS,
+    "tests/checkpoint/test_recovery.py",
+    "tests/distributed/test_launcher.py",
+    "tests/tasks/test_runner.py",
+    "tests/plugins/test_third_party.py",
+    "tests/testing/test_verify_resume.py",
+    "tests/config/test_shipped_configs.py",
+)
+"""Files that start many processes: they come first, so that both workers end at about the same time."""
+
+
+def file_of(nodeid):
+    return nodeid.partition("::")[0]
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: LONG.index(file) if (file := file_of(item.nodeid)) in LONG else len(LONG))
+
+
+class Scheduler(LoadScopeScheduling):
+    """Each file as a whole to one worker."""
+
+    def _split_scope(self, nodeid):
+        file = file_of(nodeid)
+        return "in worlds" if file in IN_WORLDS else file
+
+
+def pytest_xdist_make_scheduler(config, log):
+    return Scheduler(config, log)
 
 
 @pytest.fixture(scope="session")
@@ -26,6 +66,16 @@ def acme(tmp_path_factory):
     yield site
     sys.path.remove(str(site))
     os.environ["PYTHONPATH"] = before
+
+
+@pytest.fixture(scope="session")
+def in_world(acme):
+    """`in_world(size, folder, function, *arguments)`: see RankPool. Its modules are one group of pytest-xdist."""
+    from tests.helpers.ranks import RankPool
+
+    pool = RankPool()
+    yield pool.in_world
+    pool.close()
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import tomli
 
 import ddpkit
 from ddpkit import testing
@@ -89,3 +90,10 @@ def test_each_command_of_the_readme_works(arguments, monkeypatch, capsys):
 
     monkeypatch.chdir(ROOT)
     assert main(arguments.split()) == 0
+
+
+def test_the_documented_order_of_packages_is_the_one_that_is_checked():
+    settings = tomli.loads((ROOT / "pyproject.toml").read_text())
+    layers = settings["tool"]["importlinter"]["contracts"][0]["layers"]
+
+    assert f"`{' > '.join(layers)}`" in (DOCS / "architecture.md").read_text()

@@ -14,7 +14,6 @@ from ddpkit.config import loading, toml
 from ddpkit.config.check import judge, ranks_in_file
 from ddpkit.errors import ConfigError
 from ddpkit.plugins import manager
-from ddpkit.testing import ddpkit
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted((ROOT / "configs").glob("*.toml"))
@@ -63,17 +62,30 @@ SMALL = [
 ]
 
 
-@pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
-def test_a_shipped_config_trains_tests_and_predicts_on_two_ranks(file, tmp_path):
+ON_TWO_RANKS = ("ddp_detection", "ddp_quick_test")
+"""Configs that train on two ranks in each run of the suite: a model's own losses, and criteria."""
+
+
+def on_ranks(file, n_ranks):
+    slow = n_ranks == 2 and file.stem not in ON_TWO_RANKS
+    return pytest.param(file, n_ranks, marks=[pytest.mark.slow] if slow else [], id=f"{file.stem}-{n_ranks}")
+
+
+@pytest.mark.parametrize(
+    ("file", "n_ranks"),
+    [on_ranks(file, n) for file in CONFIGS for n in (1, 2) if (n, file.stem) not in [(1, name) for name in ON_TWO_RANKS]],
+)
+def test_a_shipped_config_trains_tests_and_predicts(file, n_ranks, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "images").mkdir()
     for number, name in enumerate(["a.png", "b.png", "c.png"]):
         Image.new("L", (64, 64), number).save(tmp_path / "images" / name)
     options = [part for option in SMALL for part in ("--set", option)]
 
-    done = ddpkit("run", file, *options, "--limit-batches", "1", "--nproc", "2", cwd=tmp_path).assert_done()
+    assert main(["run", str(file), *options, "--limit-batches", "1", "--nproc", str(n_ranks)]) == 0
 
     (folder,) = (tmp_path / "runs").glob("*/*")
-    assert ("test map" if "detection" in file.stem else "test loss") in done.stdout
+    assert ("test map" if "detection" in file.stem else "test loss") in capfd.readouterr().out
     assert loading.load(file).run.metrics[0].type in json.loads((folder / "test_metrics.json").read_text())
     predictions = json.loads((folder / "predictions/predictions.json").read_text())
     assert [Path(each["file"]).name for each in predictions] == ["a.png", "b.png", "c.png"]

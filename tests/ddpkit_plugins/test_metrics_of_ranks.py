@@ -16,7 +16,6 @@ from ddpkit_plugins.metrics.auroc import auc
 from ddpkit_plugins.metrics.confusion_matrix import confusion_matrix
 from ddpkit_plugins.metrics.mean_ap import mean_average_precision
 from ddpkit_plugins.metrics.stat_scores import accuracy, dice, f1, iou, precision, recall, specificity, top_k_accuracy
-from tests.helpers.ranks import in_world
 
 BATCH = 6
 N = 13  # dealt in uneven shards, and a tail of one
@@ -242,7 +241,7 @@ def alone():
 
 
 @pytest.fixture(scope="module", params=[2, pytest.param(3, marks=pytest.mark.slow)])
-def ranks(request, tmp_path_factory):
+def ranks(request, in_world, tmp_path_factory):
     """What each of several ranks has."""
     return in_world(request.param, tmp_path_factory.mktemp("metrics"), all_measured)
 

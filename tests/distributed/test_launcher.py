@@ -53,11 +53,10 @@ def wait_for(condition, seconds):
     return False
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_a_rank_that_raises_ends_all_with_its_traceback_once(blobs, workers):
+def test_a_rank_that_raises_ends_all_with_its_traceback_once(blobs):
     file = troubled(blobs.parent)
 
-    outcome = ddpkit("run", file, "--set", f"dataloader.num_workers={workers}", cwd=blobs.parent)
+    outcome = ddpkit("run", file, "--set", "dataloader.num_workers=2", cwd=blobs.parent)
 
     assert time.time() - float((blobs.parent / "note").read_text()) < SECONDS
     assert outcome.exit_code == 1

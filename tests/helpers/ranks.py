@@ -1,13 +1,13 @@
 """Real ranks for tests: gloo processes that meet at a file."""
 
 import copy
+import gc
 import multiprocessing
 import os
-import time
+import traceback
 from pathlib import Path
 
 import torch
-import torch.multiprocessing
 
 from ddpkit.checkpoint import trainer_state
 from ddpkit.config import loading
@@ -71,20 +71,65 @@ class Nowhere:
         pass
 
 
-def in_world(size, folder, function, *arguments):
-    """Call `function(world, *arguments)` on `size` ranks; the results in order of rank."""
-    context = torch.multiprocessing.spawn(rank, (size, str(folder), function, arguments), nprocs=size, join=False)
-    deadline = time.monotonic() + JOIN_SECONDS
-    while not context.join(timeout=1):  # false as well when some ended and others run
-        if time.monotonic() > deadline:
-            for process in context.processes:
-                process.kill()
-            raise TimeoutError(f"the ranks did not end within {JOIN_SECONDS} s")
-    return [torch.load(Path(folder) / f"rank-{number}.pt", weights_only=True) for number in range(size)]
+class RankPool:
+    """Rank processes that stay for many worlds: to start one and import torch takes seconds. Each world has its own group."""
+
+    def __init__(self):
+        self.ranks = []
+
+    def in_world(self, size, folder, function, *arguments):
+        """Call `function(world, *arguments)` on `size` ranks; returns the results in order of rank."""
+        while len(self.ranks) < size:
+            self.ranks.append(RankProcess())
+        for number, rank in enumerate(self.ranks[:size]):
+            rank.pipe.send((number, size, str(folder), function, arguments))
+        try:
+            for failure in [rank.wait() for rank in self.ranks[:size]]:
+                assert failure is None, failure
+        except BaseException:
+            self.close()
+            raise
+        return [torch.load(Path(folder) / f"rank-{number}.pt", weights_only=True) for number in range(size)]
+
+    def close(self):
+        for rank in self.ranks:
+            rank.process.kill()
+        self.ranks.clear()
+
+
+class RankProcess:
+    """A spawned process that calls functions of tests, one after the other, until its pipe is closed."""
+
+    def __init__(self):
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=serve, args=(theirs,))
+        self.process.start()
+        theirs.close()
+
+    def wait(self):
+        """The traceback of a call, or None."""
+        if not self.pipe.poll(JOIN_SECONDS):
+            raise TimeoutError(f"a rank did not end within {JOIN_SECONDS} s")
+        return self.pipe.recv()
+
+
+def serve(pipe):
+    multiprocessing.set_start_method(None, force=True)  # spawned ones would spawn their loader workers too, which ranks do not
+    while True:
+        try:
+            call = pipe.recv()
+        except EOFError:
+            return
+        try:
+            rank(*call)
+            pipe.send(None)
+        except Exception:  # noqa: BLE001 - reported, whatever it is
+            pipe.send(traceback.format_exc())
 
 
 def rank(number, size, folder, function, arguments):
-    multiprocessing.set_start_method(None, force=True)  # spawned ones would spawn their loader workers too, which ranks do not
     os.environ |= {"RANK": str(number), "WORLD_SIZE": str(size), "OMP_NUM_THREADS": "1"}
     with join_world(device="cpu", timeout=60, init_method=f"file://{folder}/meet") as world:
         torch.save(function(world, *arguments), Path(folder) / f"rank-{number}.pt")
+    gc.collect()  # the process group too

@@ -28,7 +28,7 @@ from ddpkit.plugins import hookspecs, manager
 from ddpkit.plugins.hookspecs import HOOKS
 from ddpkit.plugins.manager import Source, register
 from ddpkit.plugins.registry import UnknownNameError
-from ddpkit.testing import ddpkit, loaded, run_toml
+from ddpkit.testing import loaded, run_toml
 from tests.helpers.configs import BLOBS
 
 ROOT = Path(__file__).parents[2]
@@ -278,13 +278,6 @@ def test_a_blocked_component_is_missed_by_its_name(blobs, capsys):
     assert main(["run", blobs.name, "--set", "model.name=acme/tinynet", "--no-plugins"]) == 3
 
 
-def test_ranks_get_the_policy_of_the_command(blobs):
-    outcome = ddpkit("run", blobs, "--nproc", "2", "-p", "no:acme.every", "--limit-batches", "1", cwd=blobs.parent).assert_done()
-
-    plugins_of_run = json.loads((outcome.folder / "plugins.json").read_text())["plugins"]
-    assert {each["name"]: each["status"] for each in plugins_of_run}["acme.every"] == "blocked"
-
-
 # --- names -------------------------------------------------------------------------------------------------------------
 
 
@@ -381,10 +374,12 @@ def test_a_plugin_is_loaded_by_itself(acme):
         loaded(bad="no_such_module")
 
 
-def test_a_toml_runs_on_ranks_and_its_outcome_can_be_looked_at(acme, tmp_path):
-    outcome = run_toml(BLOBS, tmp_path, "--set", "train.epoch=1", nproc=2).assert_done()
+def test_a_toml_runs_on_ranks_with_the_policy_of_the_command(acme, tmp_path):
+    outcome = run_toml(BLOBS, tmp_path, "--set", "train.epoch=1", "-p", "no:acme.every", nproc=2).assert_done()
 
     assert [row["epoch"] for row in outcome.history] == [1]
+    plugins_of_run = json.loads((outcome.folder / "plugins.json").read_text())["plugins"]
+    assert {each["name"]: each["status"] for each in plugins_of_run}["acme.every"] == "blocked"
     with pytest.raises(AssertionError, match="unknown key"):
         run_toml(BLOBS, tmp_path, "--set", "x=1").assert_done()
 

@@ -9,7 +9,7 @@ import pytest
 
 from ddpkit import run
 from ddpkit.cli.main import main
-from ddpkit.testing import ddpkit, run_toml
+from ddpkit.testing import Outcome, ddpkit, run_toml
 from tests.helpers.configs import BLOBS
 
 EVERY = """\
@@ -55,13 +55,23 @@ enable = ["acme.every"]
 """
 
 
+SCRIPT = """\
+import ddpkit
+result = ddpkit.run("bare.toml", {"run_id": "of-a-script"})
+print(sorted(result.test_metrics), [row["epoch"] for row in result.history])
+print(result.folder)
+"""
+
+
 @pytest.fixture(scope="module")
 def trained(acme, tmp_path_factory):
-    """A run on two ranks with bare names, and one with qualified names on one."""
+    """A run on two ranks with bare names, by a script without a `__main__` guard; one on one rank with qualified names."""
     folder = tmp_path_factory.mktemp("every")
     (folder / "bare.toml").write_text(EVERY.format(""))
     (folder / "qualified.toml").write_text(EVERY.format("acme/"))
-    bare = ddpkit("run", "bare.toml", cwd=folder).assert_done()
+    (folder / "script.py").write_text(SCRIPT)
+    done = subprocess.run([sys.executable, "script.py"], cwd=folder, capture_output=True, text=True, check=False)
+    bare = Outcome(done.returncode, done.stdout, done.stderr).assert_done()
     qualified = ddpkit("run", "qualified.toml", "--nproc", "1", cwd=folder).assert_done()
     return bare, qualified
 
@@ -80,6 +90,12 @@ def test_every_kind_is_used_by_bare_and_by_qualified_name(trained):
         assert {"train/hinge", "valid/wrong"} <= set(history[0])
     bare, qualified = (rows(outcome.folder / "history.jsonl") for outcome in trained)
     assert [row["train/loss"] for row in bare] == pytest.approx([row["train/loss"] for row in qualified], rel=1e-5)
+
+
+def test_a_script_without_a_main_guard_trains_on_two_ranks(trained):
+    assert trained[0].stdout.startswith("['loss', 'wrong'] [1, 2]\n")
+    assert trained[0].folder.name == "of-a-script"
+    assert json.loads((trained[0].folder / "environment.json").read_text())["ranks"] == 2
 
 
 def test_loggers_see_history_on_rank_0_and_a_failing_one_ends_nothing(trained):
@@ -206,7 +222,7 @@ def test_a_file_beside_the_toml_is_a_plugin_in_ranks_and_loader_workers(mine):
 
     outcome = ddpkit("run", mine, *options, cwd=mine.parent.parent).assert_done()
 
-    again = ddpkit("run", outcome.folder / "config.toml", cwd="/").assert_done()  # the resolved config needs no folder
+    again = ddpkit("run", outcome.folder / "config.toml", "--nproc", "1", cwd="/").assert_done()  # it needs no folder
     used = json.loads((again.folder / "plugins.json").read_text())["used"]
     assert {"kind": "model", "name": "my_parts/mine", "plugin": "my_parts"} in used
 
@@ -252,7 +268,7 @@ BAD = {
 
 def test_bad_company_changes_no_bit_of_a_run_that_does_not_name_it(blobs, tmp_path, monkeypatch):
     text = BLOBS.replace('"tinynet"', '"acme/tinynet"')
-    alone = run_toml(text, tmp_path).assert_done()
+    alone = run(blobs.name, {"model.name": "acme/tinynet"})
     site = tmp_path / "site"
     site.mkdir()
     for name, module in BAD.items():

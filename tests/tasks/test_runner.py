@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -168,25 +167,6 @@ def test_a_dry_run_leaves_nothing(blobs, capsys):
 
     assert capsys.readouterr().out == "the config builds and trains one step\n"
     assert list(blobs.parent.iterdir()) == [blobs]
-
-
-SCRIPT = """\
-import ddpkit
-result = ddpkit.run("blobs.toml", {"ddp.nproc": 2, "metrics": ["accuracy", "confidence"], "model.name": "acme/tinynet"})
-print(sorted(result.test_metrics), [row["epoch"] for row in result.history], result.folder)
-"""
-
-
-def test_a_script_without_a_main_guard_runs_a_strangers_parts_on_two_ranks(blobs):
-    script = blobs.with_name("script.py")
-    script.write_text(SCRIPT)
-
-    done = subprocess.run([sys.executable, script], cwd=blobs.parent, capture_output=True, text=True, check=False, env=os.environ)
-
-    assert done.stdout.startswith("['accuracy', 'confidence', 'loss'] [1, 2] "), done.stderr
-    folder = Path(done.stdout.split()[-1])
-    used = json.loads((folder / "plugins.json").read_text())["used"]
-    assert {"kind": "metric", "name": "acme/confidence", "plugin": "acme"} in used
 
 
 def test_a_script_meets_the_same_error_on_two_ranks(blobs):

@@ -15,7 +15,6 @@ from ddpkit.testing import ddp_causes
 from ddpkit.testing.ddp_comparison import compare
 from ddpkit.testing.ddp_recording import record_in
 from tests.helpers.configs import BLOBS
-from tests.helpers.ranks import in_world
 
 UNEVEN = {"train.batch_size": 6, "dataset.config.n": 40}  # 32 train: the last micro-batch has 2
 CASES = {
@@ -45,7 +44,7 @@ def record_cases(world, file):
 
 
 @pytest.fixture(scope="module")
-def recorded(acme, tmp_path_factory):
+def recorded(in_world, tmp_path_factory):
     """The config, and each case on one rank and on two."""
     folder = tmp_path_factory.mktemp("verified")
     file = folder / "blobs.toml"

@@ -19,7 +19,7 @@ from ddpkit.testing import ddp_causes
 from ddpkit.training import builder
 from ddpkit.training.losses import OwnLosses
 from tests.helpers.configs import BLOBS, SHAPES
-from tests.helpers.ranks import Kept, Nowhere, Rows, fit, in_world
+from tests.helpers.ranks import Kept, Nowhere, Rows, fit
 
 SYNC = {"model.config.norm": True, "ddp.sync_batchnorm": True}
 ONE = {
@@ -44,7 +44,7 @@ def run_cases(world, folder):
 
 
 @pytest.fixture(scope="module")
-def results(acme, tmp_path_factory):
+def results(in_world, tmp_path_factory):
     """Each case on one rank, and on two."""
     folder = tmp_path_factory.mktemp("world")
     (folder / "shapes.toml").write_text(SHAPES)

@@ -19,7 +19,7 @@ from ddpkit.errors import ConfigError, NonFiniteError, PluginError
 from ddpkit.plugins import manager
 from ddpkit.training import builder
 from tests.helpers.configs import BLOBS
-from tests.helpers.ranks import Kept, Nowhere, Rows, fit, in_world
+from tests.helpers.ranks import Kept, Nowhere, Rows, fit
 
 FLOAT64 = {"train.scaler.compute_type": "float64", "train.epoch": 3, "train.batch_size": 6}
 SYNC = {"model.name": "convnet", "ddp.sync_batchnorm": True}
@@ -110,7 +110,7 @@ def count_reductions(world, file):
 
 
 @pytest.fixture(scope="module")
-def results(acme, tmp_path_factory):
+def results(in_world, tmp_path_factory):
     """Each case on one rank and, in one spawned world each, on two and three."""
     folder = tmp_path_factory.mktemp("world")
     file = folder / "blobs.toml"
