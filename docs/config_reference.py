@@ -13,14 +13,14 @@ HERE = Path(__file__).parent
 INTRODUCTION = """\
 # The config file, key by key
 
-Generated from `ddpkit/schema.py` by `python docs/config_reference.py`. Required keys have no default. What an optional
+Generated from `ddpkit/config/schema.py` by `python docs/config_reference.py`. Required keys have no default. What an optional
 key does when it is left out, its default says, or its text.
 
 The keys of a component (`[model.config]`, `[train.optimizer]`, ...) are its plugin's: `ddpkit explain x.toml` shows those of
 a file with their defaults, `ddpkit schema > ddpkit.schema.json` gives them to an editor (put `#:schema ./ddpkit.schema.json`
 into the first line of the TOML file).
 
-由 `ddpkit/schema.py` 生成。没有默认值的键必须给出。组件自己的键由其插件定义。
+由 `ddpkit/config/schema.py` 生成。没有默认值的键必须给出。组件自己的键由其插件定义。
 """
 
 

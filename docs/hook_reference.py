@@ -11,7 +11,7 @@ HERE = Path(__file__).parent
 INTRODUCTION = """\
 # The hooks
 
-Generated from `ddpkit/hookspecs.py` by `python docs/hook_reference.py`. How to use them: [plugins.md](plugins.md).
+Generated from `ddpkit/plugins/hookspecs.py` by `python docs/hook_reference.py`. How to use them: [plugins.md](plugins.md).
 
 A hook of a component's kind takes no arguments and yields `Component` records, which hold strings: nothing heavy is imported
 to list, describe or check a component. Its target is called with the keys of its TOML table, and with those of the run-time
