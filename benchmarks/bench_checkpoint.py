@@ -25,7 +25,7 @@ from torch import Tensor
 from torchvision.models import resnet50
 
 from ddpkit.checkpoint.async_saver import Saver
-from ddpkit.checkpoint.serialization import load
+from ddpkit.checkpoint.serialization import load_checkpoint
 from ddpkit.checkpoint.store import Store
 from ddpkit.checkpoint.trainer_state import load_named_state, named_state
 
@@ -59,7 +59,7 @@ class Run:
         return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
 
     def ours(self) -> Seconds:
-        """The engine's: a copy, then a thread that hashes, writes and syncs."""
+        """The trainer's: a copy, then a thread that hashes, writes and syncs."""
         self.step += 1
         started = time.perf_counter()
         self.saver.save(self.step, {"model": self.model.state_dict(), "optimizer": named_state(self.optimizer, self.model)}, {})
@@ -103,7 +103,7 @@ class Run:
 
         def resume() -> None:
             checkpoint = Store(self.folder / "ours").newest()
-            state = load(checkpoint) if checkpoint else {}
+            state = load_checkpoint(checkpoint) if checkpoint else {}
             self.model.load_state_dict(state["model"])
             load_named_state(self.optimizer, self.model, state["optimizer"])
 

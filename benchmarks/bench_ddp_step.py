@@ -1,4 +1,4 @@
-"""What the engine costs beside a hand-written DDP loop: two gloo ranks on the CPU, both in the same two processes.
+"""What the trainer costs beside a hand-written DDP loop: two gloo ranks on the CPU, both in the same two processes.
 
 Ratios of means, since with accumulation the steps are unlike. CPU seconds are of both ranks together.
 """
@@ -26,12 +26,12 @@ from torch.optim import SGD
 from torch.profiler import profile
 
 from ddpkit.config import loading
-from ddpkit.config.plugin_policy import policy_of
+from ddpkit.config.plugin_policy import combine_policy
 from ddpkit.data.loader import Batch
-from ddpkit.distributed.world import World, join_world
+from ddpkit.distributed.world import World, init_distributed
 from ddpkit.plugins import manager
 from ddpkit.training import builder
-from ddpkit.training.trainer import Engine
+from ddpkit.training.trainer import Trainer
 
 N_RANKS = 2
 BATCH = 32
@@ -79,34 +79,34 @@ class Loop:
     accumulation: int
 
     @classmethod
-    def like(cls, engine: Engine, **options: bool) -> "Loop":
-        """With a copy of the engine's model; `options` are DDP's."""
-        model = copy.deepcopy(engine.model)
+    def like(cls, trainer: Trainer, **options: bool) -> "Loop":
+        """With a copy of the trainer's model; `options` are DDP's."""
+        model = copy.deepcopy(trainer.model)
         network = DistributedDataParallel(model, **options)
-        return cls(network, SGD(model.parameters(), lr=0.01, momentum=0.9), engine.accumulation)
+        return cls(network, SGD(model.parameters(), lr=0.01, momentum=0.9), trainer.options.grad_accumulation_steps)
 
     def train(self, batches: Sequence[Batch]) -> None:
         """An epoch, nothing watched."""
-        self.network.train()
+        self.ddp_model.train()
         for number, (images, targets, _) in enumerate(batches, start=1):
             is_last = number % self.accumulation == 0
-            with contextlib.nullcontext() if is_last else self.network.no_sync():
-                (functional.cross_entropy(self.network(images), targets) / self.accumulation).backward()
+            with contextlib.nullcontext() if is_last else self.ddp_model.no_sync():
+                (functional.cross_entropy(self.ddp_model(images), targets) / self.accumulation).backward()
             if is_last:
                 self.optimizer.step()
                 self.optimizer.zero_grad()
 
 
-def make(case: Case, folder: Path, world: World) -> Engine:
-    """The engine of this rank, with its micro-batches ready."""
+def make(case: Case, folder: Path, world: World) -> Trainer:
+    """The trainer of this rank, with its micro-batches ready."""
     file, parts = folder / f"{case.model}-{world.rank}.toml", Path(__file__).with_name("parts.py")
     n, batch = case.micro_batches * BATCH * N_RANKS, BATCH * N_RANKS
     values = {"n": n, "batch": batch, "shape": case.shape, "model": case.model, "accumulation": case.accumulation}
     file.write_text(TOML.format(folder=folder, parts=parts, **values))
     config = loading.load(file)
-    engine = builder.engine(config, manager.load(policy_of(config.run.plugins)).registry, world)
-    engine.train = Ready.of(engine.train)
-    return engine
+    trainer = builder.build_trainer(config, manager.load(combine_policy(config.run.plugins)).registry, world)
+    trainer.loader = Ready.of(trainer.loader)
+    return trainer
 
 
 def together(costs: list[Cost], world: World) -> tuple[float, float]:
@@ -124,12 +124,12 @@ def n_reductions(call: Callable[[], object]) -> int:
 
 def lines(case: Case, folder: Path, world: World, n_rounds: int) -> Iterator[str]:
     """The rows of a case; all ranks must take them all."""
-    engine = make(case, folder, world)
-    batches, loop = engine.train.kept, Loop.like(engine)
-    view = Loop.like(engine, gradient_as_bucket_view=True)
+    trainer = make(case, folder, world)
+    batches, loop = trainer.loader.kept, Loop.like(trainer)
+    view = Loop.like(trainer, gradient_as_bucket_view=True)
     rows: dict[str, Callable[[], object]] = {
         "loop": lambda: loop.train(batches),
-        "engine": lambda: train_epoch(engine),
+        "trainer": lambda: train_epoch(trainer),
         "loop, gradients as bucket views": lambda: view.train(batches),
     }
     seen = {name: together(costs, world) for name, costs in interleaved(rows, n_rounds, world.barrier).items()}
@@ -142,7 +142,7 @@ def lines(case: Case, folder: Path, world: World, n_rounds: int) -> Iterator[str
 def rank(number: int, folder: str, n_rounds: int) -> None:
     """One of the two processes."""
     os.environ |= {"RANK": str(number), "WORLD_SIZE": str(N_RANKS)}
-    with join_world(device="cpu", init_method=f"file://{folder}/meet") as world:
+    with init_distributed(device="cpu", init_method=f"file://{folder}/meet") as world:
         for case in CASES:
             for line in lines(case, Path(folder), world, n_rounds):
                 if world.is_main:

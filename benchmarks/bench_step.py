@@ -1,6 +1,6 @@
-"""What the engine costs beside a hand-written loop: CPU time of the same steps, the ratio inside each round.
+"""What the trainer costs beside a hand-written loop: CPU time of the same steps, the ratio inside each round.
 
-The engine is built from a TOML, as `ddpkit run` builds it, and trains a 32-64-10 MLP in batches of 32; the loop does the same
+The trainer is built from a TOML, as `ddpkit run` builds it, and trains a 32-64-10 MLP in batches of 32; the loop does the same
 with a copy of the model. Both get the same micro-batches, ready in memory, but for the rows that name a loader.
 """
 
@@ -30,18 +30,18 @@ from torch.utils.data import DataLoader, TensorDataset
 from ddpkit.checkpoint.weights import WeightsFolder
 from ddpkit.config import loading
 from ddpkit.config.loading import Config
-from ddpkit.config.plugin_policy import policy_of
-from ddpkit.data.loader import Batch, Batches
+from ddpkit.config.plugin_policy import combine_policy
+from ddpkit.data.loader import Batch, SplitLoader
 from ddpkit.distributed.world import World
 from ddpkit.plugins import manager
 from ddpkit.runs import environment
 from ddpkit.runs import folder as run_folder
 from ddpkit.runs.folder import RunFolder
 from ddpkit.tasks import train
-from ddpkit.tasks.plan import Job, Options
+from ddpkit.tasks.plan import RunOptions, RunPlan
 from ddpkit.training import builder
-from ddpkit.training.callbacks import Watcher
-from ddpkit.training.trainer import Engine
+from ddpkit.training.callbacks import Callback
+from ddpkit.training.trainer import Trainer
 
 BATCH = 32
 VALID = 0.1
@@ -76,9 +76,9 @@ class Loop:
     optimizer: SGD
 
     @classmethod
-    def like(cls, engine: Engine) -> "Loop":
-        """With a copy of the engine's model."""
-        model = copy.deepcopy(engine.model)
+    def like(cls, trainer: Trainer) -> "Loop":
+        """With a copy of the trainer's model."""
+        model = copy.deepcopy(trainer.model)
         return cls(model, SGD(model.parameters(), lr=0.01, momentum=0.9))
 
     def train(self, batches: Iterable[Sequence[Any]]) -> None:
@@ -109,30 +109,30 @@ def read(folder: Path, steps: int) -> tuple[Config, manager.Plugins]:
     parts = Path(__file__).with_name("parts.py")
     (folder / "step.toml").write_text(TOML.format(folder=folder, parts=parts, n=n, share=share, rest=1 - share))
     config = loading.load(folder / "step.toml")
-    return config, manager.load(policy_of(config.run.plugins))
+    return config, manager.load(combine_policy(config.run.plugins))
 
 
 @contextlib.contextmanager
-def watched(config: Config, found: manager.Plugins, engine: Engine) -> Iterator[list[Watcher]]:
-    """The watchers of `ddpkit run`: history and the moving line, drawn on nothing."""
-    job = Job(config=config, plugins=found, options=Options(), tasks=("train",))
-    folder = RunFolder.create(config, found, environment.environment_of(engine.world, None))
+def watched(config: Config, found: manager.Plugins, trainer: Trainer) -> Iterator[list[Callback]]:
+    """The callbacks of `ddpkit run`: history and the moving line, drawn on nothing."""
+    plan = RunPlan(file=Path(config.file.name), config=config, plugins=found, options=RunOptions(), tasks=("train",), n_ranks=1)
+    folder = RunFolder.create(config, found, environment.device_environment(trainer.world, None))
     with contextlib.ExitStack() as stack:
         stack.enter_context(contextlib.redirect_stderr(stack.enter_context(Path(os.devnull).open("w"))))
-        yield stack.enter_context(train.watchers_of(job, engine, folder))
+        yield stack.enter_context(train.create_callbacks(plan, trainer, folder))
 
 
-def fit(engine: Engine, weights: WeightsFolder, watchers: list[Watcher]) -> None:
+def fit(trainer: Trainer, weights: WeightsFolder, callbacks: list[Callback]) -> None:
     """One epoch more."""
-    engine.epochs = engine.progress.epoch + 1
-    engine.fit(weights, watchers)
+    trainer.options = attrs.evolve(trainer.options, epochs=trainer.progress.epoch + 1)
+    trainer.fit(weights, callbacks)
 
 
-def contestants(engine: Engine, watchers: list[Watcher], folder: Path) -> dict[str, Callable[[], object]]:
+def contestants(trainer: Trainer, callbacks: list[Callback], folder: Path) -> dict[str, Callable[[], object]]:
     """By name, as the rows of the table have them."""
-    loop, with_loader = Loop.like(engine), engine.train
-    train, valid = Ready.of(engine.train), Ready.of(engine.valid)
-    engine.valid = valid
+    loop, with_loader = Loop.like(trainer), trainer.loader
+    train, valid = Ready.of(trainer.loader), Ready.of(trainer.evaluator.valid)
+    trainer.evaluator.valid = valid
     weights = WeightsFolder(folder)
     kept = TensorDataset(*(torch.cat(column) for column in list(zip(*train.kept, strict=True))[:2]))
     loader = DataLoader(kept, BATCH, shuffle=True)
@@ -141,25 +141,25 @@ def contestants(engine: Engine, watchers: list[Watcher], folder: Path) -> dict[s
         loop.train(train.kept)
         loop.evaluate(valid.kept)
 
-    def engine_on(batches: Batches, call: Callable[[], object]) -> Callable[[], object]:
+    def trainer_on(batches: SplitLoader, call: Callable[[], object]) -> Callable[[], object]:
         def measured() -> None:
-            engine.train = batches
+            trainer.loader = batches
             call()
 
         return measured
 
     return {
         "loop": lambda: loop.train(train.kept),
-        "engine, bare": engine_on(train, lambda: train_epoch(engine)),
-        "engine, watched": engine_on(train, lambda: train_epoch(engine, watchers)),
+        "trainer, bare": trainer_on(train, lambda: train_epoch(trainer)),
+        "trainer, watched": trainer_on(train, lambda: train_epoch(trainer, callbacks)),
         "loop + evaluation": raw_full,
-        "engine, full": engine_on(train, lambda: fit(engine, weights, watchers)),
+        "trainer, full": trainer_on(train, lambda: fit(trainer, weights, callbacks)),
         "loop + loader": lambda: loop.train(loader),
-        "engine, bare + loader": engine_on(with_loader, lambda: train_epoch(engine)),
+        "trainer, bare + loader": trainer_on(with_loader, lambda: train_epoch(trainer)),
     }
 
 
-BASES = {"engine, full": "loop + evaluation", "engine, bare + loader": "loop + loader"}
+BASES = {"trainer, full": "loop + evaluation", "trainer, bare + loader": "loop + loader"}
 """What a row is compared with, where it is not the loop."""
 
 
@@ -169,16 +169,16 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--steps", type=int, default=1000, help="of an epoch, which is one measurement")
     parser.add_argument("--only", default="", help="rows whose name holds this text, and the loop")
-    parser.add_argument("--profile", action="store_true", help="where the time of the bare engine goes, too")
+    parser.add_argument("--profile", action="store_true", help="where the time of the bare trainer goes, too")
     options = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         config, found = read(folder, options.steps)
-        engine = builder.engine(config, found.registry, World())
-        with watched(config, found, engine) as watchers:
-            rows = contestants(engine, watchers, run_folder.path_of(config.run) / "weights")
-            profiler = profiled(rows["engine, bare"]) if options.profile else None
+        trainer = builder.build_trainer(config, found.registry, World())
+        with watched(config, found, trainer) as callbacks:
+            rows = contestants(trainer, callbacks, run_folder.run_path(config.run) / "weights")
+            profiler = profiled(rows["trainer, bare"]) if options.profile else None
             wanted = {"loop"} | {row for row in rows if options.only in row}
             wanted |= {BASES.get(row, "loop") for row in wanted}
             seen = interleaved({row: rows[row] for row in rows if row in wanted}, options.rounds)

@@ -4,21 +4,21 @@ from collections.abc import Iterator, Sequence
 
 import attrs
 
-from ddpkit.data.loader import Batch, Batches
-from ddpkit.training.callbacks import Watcher
-from ddpkit.training.trainer import Engine
+from ddpkit.data.loader import Batch, SplitLoader
+from ddpkit.training.callbacks import Callback
+from ddpkit.training.trainer import Trainer
 
 
 @attrs.define(kw_only=True)
-class Ready(Batches):
+class Ready(SplitLoader):
     """A part with all that its loader does done: the micro-batches of one epoch, again and again."""
 
     kept: list[Batch]
 
     @classmethod
-    def of(cls, batches: Batches) -> "Ready":
+    def of(cls, batches: SplitLoader) -> "Ready":
         """What the loader gives in its first epoch."""
-        parts = {field.name: getattr(batches, field.name) for field in attrs.fields(Batches)}
+        parts = {field.name: getattr(batches, field.name) for field in attrs.fields(SplitLoader)}
         return cls(kept=list(batches.epoch(0)), **parts)
 
     def epoch(self, _epoch: int, start: int = 0) -> Iterator[Batch]:
@@ -26,7 +26,7 @@ class Ready(Batches):
         return iter(self.kept[start:])
 
 
-def train_epoch(engine: Engine, watchers: Sequence[Watcher] = ()) -> None:
+def train_epoch(trainer: Trainer, callbacks: Sequence[Callback] = ()) -> None:
     """One epoch of training alone, and the next can begin."""
-    engine.train_epoch(watchers)
-    engine.progress.epoch_ended()
+    trainer.train_epoch(callbacks)
+    trainer.progress.end_epoch()

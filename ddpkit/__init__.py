@@ -1,4 +1,4 @@
-"""ddpkit: one TOML file, one command, a correct distributed training run."""
+"""ddpkit: distributed training of vision models from one TOML file with one command."""
 
 import importlib
 from typing import TYPE_CHECKING, Any
@@ -37,7 +37,7 @@ _LAZY = {
     "open_image": "ddpkit.data.images",
     "run": "ddpkit.tasks.runner",
 }
-"""Names that only runs need: imported when they are asked for, so that plugins and the command line start at once."""
+"""Public name -> module that defines it. Imported on first use, so that plugins and the command line start fast."""
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""`python -m ddpkit`: how ranks are started."""
+"""Entry point of `python -m ddpkit`, with which ranks are started."""
 
 import sys
 

@@ -1,16 +1,16 @@
-"""Every error that ddpkit raises on purpose, and every exit code.
+"""Errors that ddpkit raises deliberately, and exit codes.
 
-    DdpkitError             something a person can put right: one message, no traceback
-    ├── ConfigError         the TOML, the command line or the input is wrong; lists every problem at once
+    DdpkitError             a problem that the user can fix: one message, no traceback
+    ├── ConfigError         the TOML, the command line or the input is wrong; lists all problems at once
     │   └── PluginError     ... because a plugin that the run needs cannot be used
     ├── NonFiniteError      the training diverged
     ├── SampleError         a sample cannot be read
-    ├── CheckpointError     no good checkpoint, or none can be written
-    ├── HeldError           another process has the run
-    ├── Stopped             a signal ended the run, at a place to go on from
-    └── RankError           a rank of this run failed; carries that rank's own report
+    ├── CheckpointError     no valid checkpoint exists, or none can be written
+    ├── RunLockedError      another process holds the lock of the run
+    ├── RunStopped          a signal stopped the run, and it can be resumed
+    └── RankError           a rank of this run failed; contains the report of that rank
 
-Anything else that escapes is a bug and keeps its traceback.
+Any other exception is a bug and keeps its traceback.
 """
 
 import contextlib
@@ -22,14 +22,18 @@ from collections.abc import Iterable, Iterator, Sequence
 import attrs
 
 LONGEST = 60
-"""Characters of a key or a value that a message shows."""
+"""Maximum number of characters of a key or a value in a message."""
 
 KeyPath = tuple[str | int, ...]
-"""`("criterion", 0, "type")` is the key `criterion[0].type`."""
+"""Path of a key: `("criterion", 0, "type")` is `criterion[0].type`."""
 
 
 class ExitCode(enum.IntEnum):
-    """What the shell sees. Scripts rely on these numbers."""
+    """Exit codes of the `ddpkit` command. Scripts depend on these numbers.
+
+    `SOME_SKIPPED`: some inputs of a prediction were skipped. `HELD`: another process holds the lock of the run. `REQUEUE` and
+    `INTERRUPTED`: a signal stopped the run, see STOPS.
+    """
 
     DONE = 0
     FAILED = 1
@@ -43,74 +47,74 @@ class ExitCode(enum.IntEnum):
 
 
 STOPS = {signal.SIGTERM: ExitCode.REQUEUE, signal.SIGINT: ExitCode.INTERRUPTED}
-"""Signals that end a run, and how it then exits."""
+"""Signal that stops a run -> exit code of the stopped run."""
 
 
 class DdpkitError(Exception):
-    """An error for people: its text says where, what is wrong and what to do."""
+    """Error for users: the message says where the problem is, what is wrong and how to fix it."""
 
     exit_code: int = ExitCode.FAILED
 
 
 @attrs.frozen
-class Problem:
-    """One mistake in the input."""
+class Diagnostic:
+    """Mistake in the input, with its location."""
 
     where: str
-    """`file:line:col`, or the option that brought the value (`--set 1`)."""
+    """`file:line:col`, or the option that set the value (`--set 1`)."""
     path: KeyPath
-    """The key; empty when the whole input is meant."""
+    """Path of the key; empty if the mistake concerns the whole input."""
     message: str
-    """What is wrong and what to do."""
+    """Description of the mistake and of the remedy."""
     excerpt: str = attrs.field(default="", eq=False, repr=False)
-    """The line with a caret, for a terminal."""
+    """Line of the file with a caret, for a terminal."""
 
     def __str__(self) -> str:
-        return ": ".join(part for part in (self.where, shown(self.path), self.message) if part)
+        return ": ".join(part for part in (self.where, format_key_path(self.path), self.message) if part)
 
 
 class ConfigError(DdpkitError):
-    """The input is wrong; nothing was started or written."""
+    """Error for wrong input, with all its `problems`; nothing was started or written."""
 
     exit_code = ExitCode.BAD_INPUT
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
+    def __init__(self, problems: Sequence[Diagnostic]) -> None:
         super().__init__("\n".join(str(problem) for problem in problems))
         self.problems = tuple(problems)
 
     def with_excerpts(self) -> str:
-        """The same text, each problem followed by its line with a caret."""
+        """Return the message with each problem followed by its line with a caret."""
         return "\n".join(part for problem in self.problems for part in (str(problem), problem.excerpt) if part)
 
 
 class PluginError(ConfigError):
-    """A component that the run names belongs to a plugin that cannot be used."""
+    """Error for a run that names a component of a plugin that cannot be used."""
 
     exit_code = ExitCode.PLUGIN
 
 
 class NonFiniteError(DdpkitError):
-    """A loss is infinite or not a number; every rank raises it, in the same epoch."""
+    """Error for a loss that is infinite or NaN; every rank raises it, in the same epoch."""
 
 
 class SampleError(DdpkitError):
-    """A sample cannot be read, or does not fit the others of its micro-batch."""
+    """Error for a sample that cannot be read, or does not fit the others of its micro-batch."""
 
 
 class CheckpointError(DdpkitError):
-    """Checkpoints are damaged, or cannot be written."""
+    """Error for checkpoints that are corrupt, or cannot be written."""
 
     exit_code = ExitCode.CHECKPOINT
 
 
-class HeldError(DdpkitError):
-    """Another process writes this run."""
+class RunLockedError(DdpkitError):
+    """Error for a run whose lock another process holds."""
 
     exit_code = ExitCode.HELD
 
 
-class Stopped(DdpkitError):  # noqa: N818 - it went as it should
-    """A signal ended the run; what was done is saved."""
+class RunStopped(DdpkitError):  # noqa: N818 - a stopped run has not failed
+    """End of a run that a signal stopped; its progress is saved."""
 
     def __init__(self, message: str, exit_code: ExitCode) -> None:
         super().__init__(message)
@@ -118,9 +122,9 @@ class Stopped(DdpkitError):  # noqa: N818 - it went as it should
 
 
 class RankError(DdpkitError):
-    """A rank failed and the others were ended.
+    """Error for a rank that failed; the other ranks were terminated.
 
-    The text is that rank's report: its traceback if it met a bug, its message if the input was wrong.
+    The message is the report of that rank: the traceback of a bug, or the message about wrong input.
     """
 
     def __init__(self, report: str, exit_code: int = ExitCode.FAILED) -> None:
@@ -129,16 +133,16 @@ class RankError(DdpkitError):
 
 
 @contextlib.contextmanager
-def refusals(who: str) -> Iterator[None]:
-    """What a component refuses (its ValueError) is said to be of it."""
+def component_errors(who: str) -> Iterator[None]:
+    """Prefix a component's ValueError with the component's name, `who`."""
     try:
         yield
     except ValueError as error:
         raise ValueError(f"{who} refuses this: {error}") from error
 
 
-def shown(path: KeyPath) -> str:
-    """A key path as people write it: `criterion[0].type`; a part that no line can hold is cut."""
+def format_key_path(path: KeyPath) -> str:
+    """Return a key path as users write it: `criterion[0].type`. Keys longer than LONGEST are cut."""
     parts = [
         f"[{part}]" if isinstance(part, int) else f".{part if len(part) <= LONGEST else part[:LONGEST] + '...'}" for part in path
     ]
@@ -146,7 +150,7 @@ def shown(path: KeyPath) -> str:
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """What to say behind an unknown name: the one that was meant, else all there are."""
+    """Return the hint for an unknown name: the known name that was probably meant, else all known names."""
     names = sorted(known)
     meant = closest(name, names)
     if meant:
@@ -155,10 +159,10 @@ def suggest(name: str, known: Iterable[str]) -> str:
 
 
 def closest(name: str, known: Iterable[str]) -> str:
-    """The known name that was probably meant; empty if none is near."""
+    """Return the known name that was probably meant; empty if none is similar."""
     lowered = {other.lower(): other for other in sorted(known)}
     if len(name) > LONGEST:
         return ""
-    exchanged = [other for other in lowered if sorted(other) == sorted(name.lower())]  # `1l` for `l1`: too short to be near
+    exchanged = [other for other in lowered if sorted(other) == sorted(name.lower())]  # `1l` for `l1` is too short for difflib
     close = difflib.get_close_matches(name.lower(), lowered, 1) or exchanged
     return lowered[close[0]] if close else ""

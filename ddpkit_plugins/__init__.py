@@ -1,1 +1,1 @@
-"""The built-in components. Each file is a plugin like anybody's: found by its entry point, written against `ddpkit`."""
+"""Built-in components. Each module is a plugin like any other: found by its entry point, written against `ddpkit`."""

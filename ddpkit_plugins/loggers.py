@@ -1,4 +1,4 @@
-"""Loggers: the rows of history, an epoch each, for programs that draw them."""
+"""Loggers: they receive the history of a run, one row per epoch, and pass it to other programs."""
 
 import math
 import os
@@ -12,49 +12,66 @@ from ddpkit import Component, hookimpl
 
 @hookimpl
 def ddpkit_loggers() -> Iterator[Component]:
-    """The loggers. What wandb lacks is a warning, so it requires nothing."""
+    """Yield the built-in loggers.
+
+    `wandb` declares no requirement: without it, the run logs a warning and continues.
+    """
     here = "ddpkit_plugins.loggers"
     yield Component("tensorboard", f"{here}:TensorBoard", doc="event files for TensorBoard", requires=("tensorboard>=2.15",))
     yield Component("wandb", f"{here}:WeightsAndBiases", doc="a run at Weights & Biases, or offline; never fatal")
 
 
 class TensorBoard:
-    """Scalars by epoch in the run's folder `tensorboard`.
+    """Logger that writes the scalars of each epoch to the folder `tensorboard` of the run.
 
-    Each process of a run has a file of its own, which hides what an earlier one wrote of its first epoch and later ones: of
-    a run that goes on from a checkpoint, each epoch is shown once.
+    Every process of a run writes its own event file. The file hides what earlier files hold from its first epoch on, so a resumed
+    run shows each epoch once.
+
+    Args:
+        folder: The run folder; passed by the run.
     """
 
     def __init__(self, folder: Path) -> None:
-        from torch.utils import tensorboard  # noqa: PLC0415 - heavy, and wanted by runs alone
+        from torch.utils import tensorboard  # noqa: PLC0415 - slow import that only runs need
 
         self._make = tensorboard.SummaryWriter
         self._folder = folder / "tensorboard"
         self._writer: Any = None
 
-    def epoch_ended(self, row: Mapping[str, float]) -> None:
-        """A row of history."""
+    def on_epoch_end(self, row: Mapping[str, float]) -> None:
+        """Write one row of the history. Values that are NaN or infinite are skipped."""
         epoch = int(row["epoch"])
         self._writer = self._writer or self._make(self._folder, purge_step=epoch)
-        for key, value in numbers(row).items():
+        for key, value in finite_numbers(row).items():
             self._writer.add_scalar(key, value, epoch)
         self._writer.flush()
 
     def close(self) -> None:
-        """The run is over."""
+        """Close the event file at the end of the run."""
         if self._writer:
             self._writer.close()
 
 
 SETTINGS = {"console": "off", "quiet": True, "init_timeout": 30, "finish_timeout": 60}
-"""Of wandb, where the environment has no others (`WANDB_QUIET`): the terminal is ddpkit's, and seconds end what would wait."""
+"""Settings of wandb, each used only if the environment does not set it (`WANDB_QUIET`).
+
+ddpkit owns the terminal. The timeouts, in seconds, limit how long wandb can block a run.
+"""
 
 
 class WeightsAndBiases:
-    """A run at W&B: project `task` of `entity`, named by the run's id; its own files are in the run's folder `wandb`.
+    """Logger that writes a run at W&B: project `task` of `entity`, named by the run id.
 
-    A run that goes on goes on there too: W&B has its epochs as steps, and takes no step twice. `WANDB_MODE` and W&B's other
-    variables do as they always do.
+    The local files of W&B are in the folder `wandb` of the run. A resumed run continues its W&B run: epochs are W&B's steps, and
+    W&B accepts no step twice. `WANDB_MODE` and the other variables of W&B work as usual.
+
+    Args:
+        folder: The run folder; passed by the run.
+        config: The resolved config; passed by the run.
+
+    Raises:
+        ModuleNotFoundError: wandb is not installed.
+        RuntimeError: wandb rejects the run.
     """
 
     def __init__(self, folder: Path, config: Mapping[str, Any]) -> None:
@@ -68,31 +85,31 @@ class WeightsAndBiases:
                 project=config["task"],
                 entity=config["entity"] or None,
                 name=config["run_id"],
-                id=kept_id(folder / "wandb"),
+                id=stored_run_id(folder / "wandb"),
                 resume="allow",
                 dir=folder,
                 config=dict(config),
                 settings=wandb.Settings(**settings),
             )
-        except ValueError as error:  # it would be taken for a mistake in the config
+        except ValueError as error:  # a ValueError would be reported as a mistake in the config
             raise RuntimeError(str(error)) from error
 
-    def epoch_ended(self, row: Mapping[str, float]) -> None:
-        """A row of history."""
-        self._run.log(numbers(row), step=int(row["epoch"]))
+    def on_epoch_end(self, row: Mapping[str, float]) -> None:
+        """Log one row of the history; the step is the epoch. Values that are NaN or infinite are skipped."""
+        self._run.log(finite_numbers(row), step=int(row["epoch"]))
 
     def close(self) -> None:
-        """The run is over."""
+        """Finish the W&B run."""
         self._run.finish()
 
 
-def numbers(row: Mapping[str, float]) -> dict[str, float]:
-    """What can be drawn over the epochs."""
+def finite_numbers(row: Mapping[str, float]) -> dict[str, float]:
+    """Return the finite values of a row, without the epoch."""
     return {key: value for key, value in row.items() if key != "epoch" and math.isfinite(value)}
 
 
-def kept_id(folder: Path) -> str:
-    """W&B's id of the run whose files are in `folder`, which keeps it."""
+def stored_run_id(folder: Path) -> str:
+    """Return W&B's id of the run whose files are in `folder`. A new id is stored there."""
     file = folder / "id"
     if not file.exists():
         folder.mkdir(exist_ok=True)

@@ -1,7 +1,8 @@
-"""Learning rate schedules; the core does the warm-up.
+"""Learning-rate schedules. The core adds the warm-up.
 
-An update is an epoch or an optimizer step, as `update_policy` says; what counts updates here counts from the end of the
-warm-up. `t` is the number of updates done, `T` that of the whole run (`total_steps`), given by the run as `optimizer` is.
+An update is an epoch or an optimizer step, as `update_policy` selects. Updates are counted from the end of the warm-up. `t` is
+the number of updates done. `T` (`total_steps`) is the number of updates from there to the end of the run. The run passes
+`total_steps` and `optimizer`. `rate` is the learning rate of the config.
 """
 
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 @hookimpl
 def ddpkit_lr_schedulers() -> Iterator[Component]:
-    """The schedules."""
+    """Yield the built-in learning-rate schedules."""
     here = "ddpkit_plugins.lr_schedulers"
     yield Component("cosine", f"{here}:cosine", doc="half a cosine from the rate to min_lr")
     yield Component("linear", f"{here}:linear", doc="a line from the rate to min_lr")
@@ -29,33 +30,51 @@ def ddpkit_lr_schedulers() -> Iterator[Component]:
 
 
 def cosine(optimizer: Any, total_steps: int, min_lr: float = 0.0) -> "LRScheduler":
-    """`min_lr + (rate - min_lr) (1 + cos(pi t / T)) / 2` (Loshchilov and Hutter 2017, "SGDR", without restarts)."""
-    from torch.optim.lr_scheduler import CosineAnnealingLR  # noqa: PLC0415 - heavy, and wanted by runs alone
+    """Decay the rate along half a cosine: `min_lr + (rate - min_lr) (1 + cos(pi t / T)) / 2`.
+
+    `t` is the number of updates done, `T` is `total_steps`. Source: Loshchilov and Hutter 2017, "SGDR", without restarts.
+
+    Args:
+        optimizer: Optimizer; passed by the run.
+        total_steps: Number of updates from the end of the warm-up to the end of the run; passed by the run.
+        min_lr: Learning rate at the end of the run.
+    """
+    from torch.optim.lr_scheduler import CosineAnnealingLR  # noqa: PLC0415 - slow import that only runs need
 
     return CosineAnnealingLR(optimizer, T_max=total_steps, eta_min=min_lr)
 
 
 def linear(optimizer: Any, total_steps: int, min_lr: float = 0.0) -> "LRScheduler":
-    """`rate + (min_lr - rate) t / T`."""
+    """Change the rate linearly to `min_lr`: `rate + (min_lr - rate) t / T`.
+
+    `t` is the number of updates done, `T` is `total_steps`.
+
+    Args:
+        optimizer: Optimizer; passed by the run.
+        total_steps: Number of updates from the end of the warm-up to the end of the run; passed by the run.
+        min_lr: Learning rate at the end of the run.
+    """
     from torch.optim.lr_scheduler import LambdaLR  # noqa: PLC0415
 
     rates = [group["lr"] for group in optimizer.param_groups]
-    return LambdaLR(optimizer, [partial(line, total_steps, min_lr / rate if rate else 1.0) for rate in rates])
+    return LambdaLR(optimizer, [partial(linear_factor, total_steps, min_lr / rate if rate else 1.0) for rate in rates])
 
 
-def line(total_steps: int, end: float, t: int) -> float:
-    """From 1 to `end`."""
+def linear_factor(total_steps: int, end: float, t: int) -> float:
+    """Return the factor of the rate after `t` updates, from 1 to `end`."""
     return 1 + (end - 1) * min(t / total_steps, 1)
 
 
 def step(optimizer: Any, total_steps: int, step_size: int | None = None, gamma: float = 0.1) -> "LRScheduler":
-    """`rate gamma^floor(t / step_size)`.
+    """Multiply the rate by `gamma` every `step_size` updates: `rate gamma^floor(t / step_size)`.
+
+    `t` is the number of updates done. Raises ValueError for values out of range.
 
     Args:
-        optimizer: Given by the run.
-        total_steps: Given by the run.
-        step_size: Updates, at least 1; absent = a third of the run.
-        gamma: Above 0.
+        optimizer: Optimizer; passed by the run.
+        total_steps: Number of updates from the end of the warm-up to the end of the run; passed by the run.
+        step_size: Number of updates, at least 1. Absent: a third of the run.
+        gamma: Factor, above 0.
     """
     from torch.optim.lr_scheduler import StepLR  # noqa: PLC0415
 
@@ -65,12 +84,14 @@ def step(optimizer: Any, total_steps: int, step_size: int | None = None, gamma: 
 
 
 def multistep(optimizer: Any, milestones: list[int], gamma: float = 0.1) -> "LRScheduler":
-    """`rate gamma^n` after `n` milestones.
+    """Multiply the rate by `gamma` at each milestone: `rate gamma^n` after `n` milestones.
+
+    Raises ValueError for values out of range.
 
     Args:
-        optimizer: Given by the run.
-        milestones: Updates, each larger than the one before.
-        gamma: Above 0.
+        optimizer: Optimizer; passed by the run.
+        milestones: Numbers of updates, from 1, each larger than the one before.
+        gamma: Factor, above 0.
     """
     from torch.optim.lr_scheduler import MultiStepLR  # noqa: PLC0415
 
@@ -80,7 +101,14 @@ def multistep(optimizer: Any, milestones: list[int], gamma: float = 0.1) -> "LRS
 
 
 def exponential(optimizer: Any, gamma: float = 0.95) -> "LRScheduler":
-    """`rate gamma^t`; gamma above 0."""
+    """Multiply the rate by `gamma` at each update: `rate gamma^t` after `t` updates.
+
+    Raises ValueError for values out of range.
+
+    Args:
+        optimizer: Optimizer; passed by the run.
+        gamma: Factor, above 0.
+    """
     from torch.optim.lr_scheduler import ExponentialLR  # noqa: PLC0415
 
     if gamma <= 0:
@@ -89,30 +117,35 @@ def exponential(optimizer: Any, gamma: float = 0.95) -> "LRScheduler":
 
 
 def constant(optimizer: Any) -> "LRScheduler":
-    """The rate as it is; for a warm-up alone."""
+    """Keep the rate unchanged. Use it to have a warm-up without a decay.
+
+    Args:
+        optimizer: Optimizer; passed by the run.
+    """
     from torch.optim.lr_scheduler import LambdaLR  # noqa: PLC0415
 
-    return LambdaLR(optimizer, stay)
+    return LambdaLR(optimizer, constant_factor)
 
 
-def stay(_t: int) -> float:
-    """Always 1."""
+def constant_factor(_t: int) -> float:
     return 1.0
 
 
 def plateau(
     optimizer: Any, factor: float = 0.1, patience: int = 10, threshold: float = 1e-4, min_lr: float = 0.0
 ) -> "LRScheduler":
-    """Times `factor` after more than `patience` epochs whose validation loss is not below the best by `threshold` of it.
+    """Multiply the rate by `factor` when the validation loss no longer falls.
 
-    Needs `update_policy = "epoch"`. Without a valid part it sees the training loss.
+    This happens after more than `patience` epochs without an improvement. An improvement is a loss that is below the best one by
+    at least the share `threshold`. The schedule requires `update_policy = "epoch"`. Without a validation split, the training loss
+    is used. Raises ValueError for values out of range.
 
     Args:
-        optimizer: Given by the run.
-        factor: Between 0 and 1.
-        patience: Epochs.
-        threshold: A share of the best loss.
-        min_lr: No rate falls below.
+        optimizer: Optimizer; passed by the run.
+        factor: Factor, between 0 and 1.
+        patience: Number of epochs, at least 0.
+        threshold: Required improvement, as a share of the best loss.
+        min_lr: Lower limit of the learning rate.
     """
     from torch.optim.lr_scheduler import ReduceLROnPlateau  # noqa: PLC0415
 
@@ -124,16 +157,17 @@ def plateau(
 def one_cycle(
     optimizer: Any, total_steps: int, rise: float = 0.3, div_factor: float = 25.0, final_div_factor: float = 1e4
 ) -> "LRScheduler":
-    """Cosines from `rate / div_factor` up to the rate and down to a `final_div_factor` of the start (Smith and Topin 2018).
+    """Raise the rate along a cosine from `rate / div_factor` to `rate`, then lower it along a cosine.
 
-    It rises by itself, so it wants no warm-up.
+    The final rate is the initial one divided by `final_div_factor`. The schedule rises by itself, so it needs no warm-up. Source:
+    Smith and Topin 2018. Raises ValueError for values out of range.
 
     Args:
-        optimizer: Given by the run.
-        total_steps: Given by the run.
-        rise: Share of the run, between 0 and 1.
-        div_factor: Above 0.
-        final_div_factor: Above 0.
+        optimizer: Optimizer; passed by the run.
+        total_steps: Number of updates from the end of the warm-up to the end of the run; passed by the run.
+        rise: Share of the run in which the rate rises, between 0 and 1.
+        div_factor: Ratio of the highest to the initial rate, above 0.
+        final_div_factor: Ratio of the initial to the final rate, above 0.
     """
     from torch.optim.lr_scheduler import OneCycleLR  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""Optimizers: torch's classes as they are, and one of timm's."""
+"""Optimizers: torch's classes unchanged, and Lion from timm."""
 
 from collections.abc import Iterator
 
@@ -7,7 +7,7 @@ from ddpkit import Component, hookimpl
 
 @hookimpl
 def ddpkit_optimizers() -> Iterator[Component]:
-    """The optimizers."""
+    """Yield the built-in optimizers."""
     yield Component("sgd", "torch.optim:SGD", doc="stochastic gradient descent, with momentum if asked")
     yield Component("adam", "torch.optim:Adam", doc="Kingma and Ba 2015")
     yield Component("adamw", "torch.optim:AdamW", doc="Adam with decoupled weight decay, Loshchilov and Hutter 2019")

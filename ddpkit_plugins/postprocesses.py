@@ -1,4 +1,4 @@
-"""From a model's outputs to predictions."""
+"""Postprocesses: they convert a model's outputs to predictions."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -16,7 +16,7 @@ BINARY = 2
 
 @hookimpl
 def ddpkit_postprocesses() -> Iterator[Component]:
-    """The postprocesses."""
+    """Yield the built-in postprocesses."""
     here = "ddpkit_plugins.postprocesses"
     yield Component("classification", f"{here}:classification", doc="logits to probabilities", gives="class")
     yield Component(
@@ -28,23 +28,37 @@ def ddpkit_postprocesses() -> Iterator[Component]:
 
 
 def classification() -> "Callable[[Tensor], Tensor]":
-    """Logits [B, C] to probabilities [B, C] by softmax; one logit [B, 1] to those of two classes [B, 2] by sigmoid."""
-    return of_samples
+    """Convert logits [B, C] to class probabilities [B, C] by softmax.
+
+    A single logit [B, 1] is the logit of the second of two classes; sigmoid converts it to probabilities [B, 2]. The
+    returned callable raises ValueError for outputs of another shape, such as logits per pixel.
+    """
+    return sample_probabilities
 
 
 def binary_segmentation() -> "Callable[[Tensor], Tensor]":
-    """Of background and foreground [B, 2, H, W]: from one logit [B, 1, H, W] by sigmoid, from two by softmax."""
-    return of_two
+    """Convert logits per pixel to the probabilities of background and foreground [B, 2, H, W].
+
+    One logit [B, 1, H, W] is converted by sigmoid, two logits [B, 2, H, W] by softmax. The returned callable raises ValueError
+    for outputs of another shape.
+    """
+    return binary_probabilities
 
 
 def segmentation() -> "Callable[[Tensor], Tensor]":
-    """Logits [B, C, H, W] of two classes or more to probabilities [B, C, H, W] by softmax."""
-    return of_classes
+    """Convert logits [B, C, H, W] of two or more classes to probabilities [B, C, H, W] by softmax.
+
+    The returned callable raises ValueError for a single logit per pixel, and for outputs of another shape.
+    """
+    return class_probabilities
 
 
 def multilabel() -> "Callable[[Tensor], Tensor]":
-    """Logits [B, C, ...] to probabilities of the same shape by sigmoid: a sample may have several labels, or none."""
-    return of_labels
+    """Convert logits [B, C, ...] to label probabilities of the same shape by sigmoid.
+
+    A sample may have several labels or none. The returned callable raises ValueError for outputs that are not logits.
+    """
+    return label_probabilities
 
 
 def detection(
@@ -53,14 +67,21 @@ def detection(
     nms_threshold: float | None = None,
     image_size: list[int] | None = None,
 ) -> "Callable[[Images], Images]":
-    """Torchvision's boxes, the best first: a mapping an image, of `boxes` [N, 4], `scores`, `labels` and what else is of each.
+    """Select the best boxes of each image from the outputs of a torchvision detector.
+
+    The result has a mapping for each image, sorted by score, the best box first: `boxes` [N, 4], `scores` [N], `labels` [N], and
+    any other entry per box. The returned callable raises ValueError for outputs without boxes, scores and labels.
 
     Args:
-        score_threshold: Boxes with less are left out; from 0 to 1.
-        max_detections: Boxes an image, at least 1.
-        nms_threshold: Of two boxes of a class with more than this intersection over union, from 0 to 1, the lesser is left out.
-            Absent: as the model gives them; torchvision's models do it themselves.
-        image_size: `[height, width]`, to which boxes are clipped. Absent: as the model gives them; torchvision's do it too.
+        score_threshold: Minimum score of a box, from 0 to 1.
+        max_detections: Maximum number of boxes per image, at least 1.
+        nms_threshold: Intersection over union, from 0 to 1. Of two boxes of a class that overlap more, the one with the lower
+            score is removed. Absent: no further removal; torchvision's models do it themselves.
+        image_size: `[height, width]` in pixels, to which boxes are clipped. Absent: no further clipping; torchvision's models do
+            it themselves.
+
+    Raises:
+        ValueError: A parameter is out of range.
     """
     shares = {"score_threshold": score_threshold, "nms_threshold": nms_threshold}
     for name, value in shares.items():
@@ -70,22 +91,22 @@ def detection(
         raise ValueError(f"max_detections is at least 1, got {max_detections}")
     if image_size is not None and (len(image_size) != 2 or min(image_size) < 1):  # noqa: PLR2004 - height and width
         raise ValueError(f"image_size is [height, width], got {image_size}")
-    best = partial(best_boxes, least=score_threshold, n=max_detections, overlap=nms_threshold, size=image_size)
-    return lambda outputs: [best(found) for found in detections(outputs)]
+    best = partial(select_best_boxes, least=score_threshold, n=max_detections, overlap=nms_threshold, size=image_size)
+    return lambda outputs: [best(found) for found in select_detections(outputs)]
 
 
-def detections(outputs: "Images") -> "Images":
-    """The outputs. Raises ValueError for what holds no boxes."""
+def select_detections(outputs: "Images") -> "Images":
+    """Return the outputs. Raises ValueError if they are not boxes with scores and labels."""
     if not all(isinstance(found, Mapping) and {"boxes", "scores", "labels"} <= found.keys() for found in outputs):
         raise ValueError("it takes a detector's outputs, boxes with scores and labels, which the model does not give")
     return outputs
 
 
-def best_boxes(
+def select_best_boxes(
     found: "Mapping[str, Tensor]", *, least: float, n: int, overlap: float | None, size: Sequence[int] | None
 ) -> "Mapping[str, Tensor]":
-    """Of one image, see `detection`."""
-    from torchvision.ops import batched_nms, clip_boxes_to_image  # noqa: PLC0415 - heavy, and wanted by runs alone
+    """Select the boxes of one image, see `detection`."""
+    from torchvision.ops import batched_nms, clip_boxes_to_image  # noqa: PLC0415 - slow import that only runs need
 
     boxes, scores = found["boxes"], found["scores"]
     if size:
@@ -97,13 +118,13 @@ def best_boxes(
     return {key: value[kept[:n]] for key, value in {**found, "boxes": boxes}.items()}
 
 
-def of_samples(outputs: "Tensor") -> "Tensor":
-    """Of each class of a sample. Raises ValueError for other outputs, as those of each pixel."""
-    return probabilities(logits(outputs, lambda shape: len(shape) == 2, "logits [B, C]; pixels want 'segmentation'"))  # noqa: PLR2004
+def sample_probabilities(outputs: "Tensor") -> "Tensor":
+    """Return class probabilities per sample. Raises ValueError for other outputs, such as logits per pixel."""
+    return probabilities(check_logits(outputs, lambda shape: len(shape) == 2, "logits [B, C]; pixels want 'segmentation'"))  # noqa: PLR2004
 
 
 def probabilities(outputs: "Tensor") -> "Tensor":
-    """Of each class: float [B, C, ...] in 0..1; one logit is that of the second of two classes."""
+    """Return class probabilities, float [B, C, ...] in 0..1. A single logit is that of the second of two classes."""
     import torch  # noqa: PLC0415
 
     if outputs.shape[1] > 1:
@@ -112,25 +133,25 @@ def probabilities(outputs: "Tensor") -> "Tensor":
     return torch.cat([1 - positive, positive], dim=1)
 
 
-def of_two(outputs: "Tensor") -> "Tensor":
-    """Of each of two classes. Raises ValueError for more logits."""
+def binary_probabilities(outputs: "Tensor") -> "Tensor":
+    """Return the probabilities of two classes. Raises ValueError for more logits."""
     wanted = "one or two logits a pixel [B, C, H, W]; 'segmentation' takes more"
-    return probabilities(logits(outputs, lambda shape: len(shape) > BINARY >= shape[1], wanted))
+    return probabilities(check_logits(outputs, lambda shape: len(shape) > BINARY >= shape[1], wanted))
 
 
-def of_classes(outputs: "Tensor") -> "Tensor":
-    """Of each class. Raises ValueError for a single logit, whose softmax is always 1."""
+def class_probabilities(outputs: "Tensor") -> "Tensor":
+    """Return class probabilities. Raises ValueError for a single logit, whose softmax is always 1."""
     wanted = "logits of two classes or more a pixel [B, C, H, W]; 'binary_segmentation' takes one"
-    return logits(outputs, lambda shape: len(shape) > BINARY <= shape[1], wanted).softmax(dim=1)
+    return check_logits(outputs, lambda shape: len(shape) > BINARY <= shape[1], wanted).softmax(dim=1)
 
 
-def of_labels(outputs: "Tensor") -> "Tensor":
-    """Of each label by itself. Raises ValueError for what are no logits."""
-    return logits(outputs, lambda shape: len(shape) > 1, "logits [B, C] or of each pixel").sigmoid()
+def label_probabilities(outputs: "Tensor") -> "Tensor":
+    """Return independent label probabilities. Raises ValueError for outputs that are not logits."""
+    return check_logits(outputs, lambda shape: len(shape) > 1, "logits [B, C] or of each pixel").sigmoid()
 
 
-def logits(outputs: "Tensor", fits: "Callable[[Sequence[int]], bool]", wanted: str) -> "Tensor":
-    """The outputs. Raises ValueError for those whose shape does not fit, or that have none, as a detector's."""
+def check_logits(outputs: "Tensor", fits: "Callable[[Sequence[int]], bool]", wanted: str) -> "Tensor":
+    """Return the outputs. Raises ValueError if their shape does not fit, or if they are not a tensor."""
     shape = getattr(outputs, "shape", None)
     if shape is None or not fits(shape):
         raise ValueError(f"it takes {wanted}; got {type(outputs).__name__ if shape is None else list(shape)}")

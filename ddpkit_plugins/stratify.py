@@ -1,4 +1,4 @@
-"""Orders in which classes are mixed well."""
+"""Stratification: orders and selections that keep the classes balanced."""
 
 from collections import Counter
 from collections.abc import Hashable, Sequence
@@ -6,10 +6,10 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 
 
-def spread(order: Sequence[int], labels: Sequence[Hashable]) -> list[int]:
-    """Positions rearranged so that every stretch of them holds each class in its share; `labels` are by position.
+def spread_classes(order: Sequence[int], labels: Sequence[Hashable]) -> list[int]:
+    """Rearrange positions so that every stretch holds each class in its share. `labels` are indexed by position.
 
-    The i-th of the n of a class stands at (i + 1/2) / n of the way; what stands at one place keeps its order.
+    The i-th of the n samples of a class is placed at (i + 1/2) / n of the length. Samples with the same place keep their order.
     """
     counts, seen, place = Counter(labels[position] for position in order), Counter[Hashable](), {}
     for position in order:
@@ -19,14 +19,16 @@ def spread(order: Sequence[int], labels: Sequence[Hashable]) -> list[int]:
     return sorted(order, key=place.__getitem__)
 
 
-def kept(n_samples: int, max_samples: int | None, seed: int, labels: Sequence[int] | None = None) -> list[int]:
-    """Which of `n_samples` stay, in order: drawn by the seed, of each class one if it can be, then each in its share.
+def select_stratified(n_samples: int, max_samples: int | None, seed: int, labels: Sequence[int] | None = None) -> list[int]:
+    """Select samples at random, and return their indices in ascending order.
+
+    Each class keeps at least one sample if possible, then its share. Raises ValueError if `max_samples` is below 1.
 
     Args:
-        n_samples: How many there are.
-        max_samples: How many stay at most; None = all. Raises ValueError below 1.
-        seed: Of the draw, from 0.
-        labels: The class of each; None where there are none.
+        n_samples: Number of samples to select from.
+        max_samples: Maximum number of selected samples; None: all.
+        seed: Seed of the selection, from 0.
+        labels: Class of each sample; None: no classes.
     """
     if max_samples is not None and max_samples < 1:
         raise ValueError(f"max_samples is at least 1, got {max_samples}")
@@ -35,6 +37,6 @@ def kept(n_samples: int, max_samples: int | None, seed: int, labels: Sequence[in
     order = np.random.default_rng(seed).permutation(n_samples).tolist()
     if labels is None:
         return sorted(order[:max_samples])
-    mixed = spread(order, labels)
+    mixed = spread_classes(order, labels)
     firsts = {labels[position]: position for position in reversed(mixed)}
     return sorted(list(dict.fromkeys([*reversed(firsts.values()), *mixed]))[:max_samples])

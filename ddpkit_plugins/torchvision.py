@@ -1,4 +1,7 @@
-"""Torchvision's models and data sets by name, `torchvision/resnet101`, `torchvision/SVHN`: asked, not declared."""
+"""Torchvision's models and datasets by name, such as `torchvision/resnet101` and `torchvision/SVHN`.
+
+Their names are looked up on request instead of being declared one by one.
+"""
 
 import fnmatch
 import functools
@@ -18,28 +21,30 @@ KINDS = (".", "segmentation", "detection")
 
 @hookimpl
 def ddpkit_find(kind: str, name: str) -> Component | None:
-    """A model, its parameters those of the model `torchvision` without `arch`; or a data set."""
-    if name not in names_of(kind):
+    """Return the component of a model or a dataset of torchvision; None if there is none of this name.
+
+    A model has the parameters of the model `torchvision` without `arch`.
+    """
+    if name not in list_names(kind):
         return None
     return Component(name, f"ddpkit_plugins.torchvision:{name}", doc=f"torchvision's {name}")
 
 
 @hookimpl
 def ddpkit_names(kind: str, pattern: str) -> Iterable[str]:
-    """All of a kind."""
-    return fnmatch.filter(names_of(kind), pattern)
+    """Return the names of torchvision's models or datasets that match a pattern."""
+    return fnmatch.filter(list_names(kind), pattern)
 
 
-def names_of(kind: str) -> tuple[str, ...]:
-    """What torchvision has of a kind."""
+def list_names(kind: str) -> tuple[str, ...]:
     if kind == "model":
-        return models()
+        return list_models()
     return tuple(sorted(SETS)) if kind == "dataset" else ()
 
 
 @functools.cache
-def models() -> tuple[str, ...]:
-    """Of the models, from torchvision's source: to import it takes seconds."""
+def list_models() -> tuple[str, ...]:
+    """Return the names of all models, read from torchvision's source, because importing it takes seconds."""
     spec = find_spec("torchvision")
     roots = spec.submodule_search_locations if spec else None
     folders = [Path(root, "models", kind) for root in roots or () for kind in KINDS]
@@ -48,16 +53,15 @@ def models() -> tuple[str, ...]:
 
 
 def __getattr__(name: str) -> Any:
-    """The target of a model or a data set."""
+    """Return the target of a model or a dataset (PEP 562)."""
     if name in SETS:
         return dataset_target(name)
-    if name in models():
+    if name in list_models():
         return model_target(name)
     raise AttributeError(name)
 
 
 def model_target(name: str) -> Any:
-    """Of a model."""
 
     def target(
         n_channels: int = 3,
@@ -66,7 +70,7 @@ def model_target(name: str) -> Any:
         min_size: int | None = None,
         max_size: int | None = None,
     ) -> Any:
-        from ddpkit_plugins.models import torchvision_models  # noqa: PLC0415 - heavy, and wanted by runs alone
+        from ddpkit_plugins.models import torchvision_models  # noqa: PLC0415 - slow import that only runs need
 
         return torchvision_models.torchvision(name, n_channels, n_classes, pretrained, min_size, max_size)
 
@@ -75,7 +79,6 @@ def model_target(name: str) -> Any:
 
 
 def dataset_target(name: str) -> Any:
-    """Of a data set."""
 
     def target(root_dir: str, seed: int, *, download: bool = False, max_samples: int | None = None) -> Any:
         from ddpkit_plugins.datasets.published import Published  # noqa: PLC0415

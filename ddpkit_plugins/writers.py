@@ -1,4 +1,4 @@
-"""Writers of predictions. Each file appears when it is whole."""
+"""Writers of predictions. Each file gets its final name only when it is complete."""
 
 import csv
 import itertools
@@ -17,7 +17,7 @@ OF_BOXES = ("file", *BOX, "label", "name", "score")
 
 @hookimpl
 def ddpkit_writers() -> Iterator[Component]:
-    """The writers."""
+    """Yield the built-in writers of predictions."""
     here = "ddpkit_plugins.writers"
     yield Component("json", f"{here}:Json", doc="predictions.json: a list, an input each")
     yield Component("csv", f"{here}:Csv", doc="predictions.csv: a row an input, or a box")
@@ -25,36 +25,44 @@ def ddpkit_writers() -> Iterator[Component]:
 
 
 class Json:
-    """`predictions.json`: a list in the order of the inputs, one a line."""
+    """Writer of `predictions.json`: a list in the order of the inputs, one input per line.
+
+    Args:
+        folder: The folder of the predictions; passed by the run.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / "predictions.json"
-        self._scratch = scratch(self._file).open("w", encoding="utf-8")
+        self._scratch = scratch_path(self._file).open("w", encoding="utf-8")
         self._before = "[\n"
 
-    def write(self, name: str, prediction: Any) -> None:  # noqa: ARG002 - it is in the values where it is needed
-        """An input's."""
+    def write(self, name: str, prediction: Any) -> None:  # noqa: ARG002 - the values hold the file
+        """Write the prediction of one input."""
         self._scratch.write(self._before + json.dumps(prediction.values, allow_nan=False))
         self._before = ",\n"
 
     def close(self) -> None:
-        """All are there."""
+        """Complete the file, and rename it to its final name."""
         self._scratch.write("[]\n" if self._before == "[\n" else "\n]\n")
         self._scratch.close()
-        scratch(self._file).replace(self._file)
+        scratch_path(self._file).replace(self._file)
 
 
 class Csv:
-    """`predictions.csv`: a row an input; of boxes a row each. Columns are those of the first row."""
+    """Writer of `predictions.csv`: one row per input, or one row per box. The columns are those of the first row.
+
+    Args:
+        folder: The folder of the predictions; passed by the run.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / "predictions.csv"
-        self._scratch = scratch(self._file).open("w", encoding="utf-8", errors="surrogateescape", newline="")
+        self._scratch = scratch_path(self._file).open("w", encoding="utf-8", errors="surrogateescape", newline="")
         self._writer: csv.DictWriter[str] | None = None
 
     def write(self, name: str, prediction: Any) -> None:
-        """An input's. Raises DdpkitError for one that has more to say than the first."""
-        found = rows(prediction.values)
+        """Write the prediction of one input. Raises DdpkitError if it has a column that the first row does not have."""
+        found = to_rows(prediction.values)
         if self._writer is None:
             columns = list(found[0]) if found else OF_BOXES
             self._writer = csv.DictWriter(self._scratch, columns, lineterminator="\n")
@@ -65,41 +73,45 @@ class Csv:
         self._writer.writerows(found)
 
     def close(self) -> None:
-        """All are there."""
+        """Complete the file, and rename it to its final name."""
         self._scratch.close()
-        scratch(self._file).replace(self._file)
+        scratch_path(self._file).replace(self._file)
 
 
 class Numpy:
-    """`predictions.npz`: the arrays of an input are called after it, `numpy.load(...)["NAME/mask"]`; `NAME/file` is its path."""
+    """Writer of `predictions.npz`: arrays named after the input, `numpy.load(...)["NAME/mask"]`; `NAME/file` is the input's path.
+
+    Args:
+        folder: The folder of the predictions; passed by the run.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / "predictions.npz"
-        self._archive = zipfile.ZipFile(scratch(self._file), "w")
+        self._archive = zipfile.ZipFile(scratch_path(self._file), "w")
 
     def write(self, name: str, prediction: Any) -> None:
-        """An input's."""
-        import numpy as np  # noqa: PLC0415 - wanted by runs alone
+        """Write the arrays of one input's prediction."""
+        import numpy as np  # noqa: PLC0415 - only runs need it
 
         for key, array in {"file": np.array(prediction.values["file"]), **prediction.arrays}.items():
             with self._archive.open(f"{name}/{key}.npy", "w", force_zip64=True) as entry:
                 np.lib.format.write_array(entry, array, allow_pickle=False)
 
     def close(self) -> None:
-        """All are there."""
+        """Complete the file, and rename it to its final name."""
         self._archive.close()
-        scratch(self._file).replace(self._file)
+        scratch_path(self._file).replace(self._file)
 
 
-def scratch(file: Path) -> Path:
-    """Where a file is written until it is whole."""
+def scratch_path(file: Path) -> Path:
+    """Return the temporary path of a file that is not complete yet."""
     return file.with_name(f".{file.name}.tmp")
 
 
-def rows(values: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Of a prediction's values."""
+def to_rows(values: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return one row per box, or a single row for another prediction."""
     if "boxes" not in values:
-        return [dict(cells(values))]
+        return [dict(to_cells(values))]
     found = zip(values["boxes"], values["labels"], values["names"], values["scores"], strict=True)
     return [
         {"file": values["file"], **dict(zip(BOX, box, strict=True)), "label": label, "name": name, "score": score}
@@ -107,24 +119,25 @@ def rows(values: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def cells(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Flat: the class with rank 2 is `name_2` with `probability_2`; several labels are separated by semicolons.
+def to_cells(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the cells of a row: column name and value.
 
-    Of two classes a threshold may choose the less probable one; the other is then the second.
+    The class of rank 2 is `name_2` with `probability_2`. Several labels are separated by semicolons.
     """
     for key, value in values.items():
         if key == "top":
+            # a threshold may select the less probable of two classes; the other one then has rank 2
             others = [each for each in value if each[0] != values["name"]][: len(value) - 1]
             for rank, (name, probability) in enumerate(others, start=2):
                 yield from {f"name_{rank}": name, f"probability_{rank}": probability}.items()
         elif isinstance(value, Mapping):
             yield from ((f"{key}.{name}", each) for name, each in value.items())
         elif key == "values":
-            yield from ((f"value_{number}", each) for number, each in enumerate(numbers(value)))
+            yield from ((f"value_{number}", each) for number, each in enumerate(flatten_numbers(value)))
         else:
             yield key, ";".join(value) if isinstance(value, list) else value
 
 
-def numbers(values: Any) -> list[Any]:
-    """Nested lists as one."""
-    return list(itertools.chain.from_iterable(map(numbers, values))) if isinstance(values, list) else [values]
+def flatten_numbers(values: Any) -> list[Any]:
+    """Flatten nested lists to one list."""
+    return list(itertools.chain.from_iterable(map(flatten_numbers, values))) if isinstance(values, list) else [values]

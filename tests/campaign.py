@@ -1,12 +1,12 @@
-"""A run that is killed at random instants, over and over, loses no save and ends with the bits of one that was left alone.
+"""Kills runs at random times: no save may be lost, and the result must be bit-identical to an uninterrupted run.
 
     python -m tests.campaign --kills 1000
     python -m tests.campaign --minutes 30 --kills 1000000
     python -m tests.campaign --signals 200
 
-Kills are SIGKILL to one rank or to all; the run goes on with one rank or two, as the dice fall (`ddp.virtual_shards`). Signals
-are SIGTERM or SIGINT, from start-up to exit, to one process or to a launcher of two ranks. The last line counts; the exit code
-is 1 if a save was lost, a rank hung, an exit code was wrong or an end differs.
+Kills are SIGKILL to one rank or to all; each resume has one rank or two at random (`ddp.virtual_shards`). Signals are SIGTERM
+or SIGINT, sent between start and exit, to one process or to a launcher of two ranks. The last line is a summary; the exit code
+is 1 if a save was lost, a rank hung, an exit code was wrong or a result differs.
 """
 
 import argparse
@@ -70,31 +70,31 @@ files = ["PARTS"]
 enable = ["campaign_parts"]
 """
 SEEDS = 3
-"""Runs that differ, each of which has an end to compare with."""
-PATIENCE = 30
-"""Seconds until a rank hangs."""
+"""Number of different runs, each with an uninterrupted reference."""
+HANG_SECONDS = 30
+"""Seconds after which a rank counts as hanging."""
 
 
 @attrs.define
-class Ground:
-    """Where it takes place, and what was seen."""
+class Campaign:
+    """The state and the results of a campaign."""
 
     folder: Path
-    dice: random.Random
-    ends: dict = attrs.field(factory=dict)
-    """Of the runs that were left alone, by seed."""
+    rng: random.Random
+    references: dict = attrs.field(factory=dict)
+    """Final states of the uninterrupted runs, by seed."""
     seconds: float = 1.0
-    """That such a run takes."""
+    """Duration of an uninterrupted run."""
     kills: int = 0
     signals: int = 0
     runs: int = 0
     equal: int = 0
     lost: int = 0
     wrong: list = attrs.field(factory=list)
-    """Exit codes and hangs, in words."""
+    """Messages about wrong exit codes, hangs and differences."""
 
     def prepare(self):
-        """Import once, for all ranks to be forked with it; nothing of torch is run here."""
+        """Import torch once, so that forked ranks inherit it, and run the references. No torch code may run in this process."""
         for name in (
             "torch._dynamo",
             "torchvision.transforms.v2",
@@ -109,33 +109,33 @@ class Ground:
         os.environ["OMP_NUM_THREADS"] = "1"
         for seed in range(SEEDS):
             started = time.monotonic()
-            if any(wait(ranks(1, f"alone-{seed}", seed), self.wrong)):
+            if any(wait(ranks(1, f"reference-{seed}", seed), self.wrong)):
                 raise SystemExit(Path("output.txt").read_text())
             self.seconds = time.monotonic() - started
-            self.ends[seed] = end_of(f"alone-{seed}")
+            self.references[seed] = end_of(f"reference-{seed}")
 
     def killed_run(self, more):
-        """One run from start to end, killed on its way while `more()`."""
+        """One run from start to end, with random kills while `more()` is true."""
         name, seed, newest = f"killed-{self.runs}", self.runs % SEEDS, None
         while not (run_folder(name) / "finished.json").exists():
-            processes = ranks(self.dice.choice((1, 2)), name, seed)
-            if more() and self.dice.random() < 0.9:
-                time.sleep(self.dice.random() * self.seconds * 1.2)
-                for process in self.dice.choice((processes, [self.dice.choice(processes)])):
+            processes = ranks(self.rng.choice((1, 2)), name, seed)
+            if more() and self.rng.random() < 0.9:
+                time.sleep(self.rng.random() * self.seconds * 1.2)
+                for process in self.rng.choice((processes, [self.rng.choice(processes)])):
                     os.kill(process, signal.SIGKILL)
                 self.kills += 1
-                wait(processes, [], seconds=2)  # then the others are ended, as torch's agent does it
+                wait(processes, [], seconds=2)  # then the remaining ranks are killed, as by the agent of torch
             elif codes := [code for code in wait(processes, self.wrong) if code]:
                 raise SystemExit(f"{name} failed by itself, exit codes {codes}:\n{Path('output.txt').read_text()[-3000:]}")
             newest = self.not_before(newest, name)
         self.compare(name, seed)
 
     def signalled_run(self):
-        """One run that a signal ends, maybe, and that goes on to its end."""
-        name, seed, number = f"signalled-{self.runs}", self.runs % SEEDS, self.dice.choice(list(STOPS))
-        launched = self.dice.random() < 0.25
+        """One run that gets a signal and is then resumed until its end."""
+        name, seed, number = f"signalled-{self.runs}", self.runs % SEEDS, self.rng.choice(list(STOPS))
+        launched = self.rng.random() < 0.25
         process = launch(name, seed) if launched else ranks(1, name, seed)[0]
-        time.sleep(self.dice.random() * self.seconds * (12 if launched else 1.2))
+        time.sleep(self.rng.random() * self.seconds * (12 if launched else 1.2))
         os.kill(process, number)
         self.signals += 1
         (code,) = wait([process], self.wrong)
@@ -146,11 +146,11 @@ class Ground:
             self.lost += 1
             self.wrong.append(f"{name}: {done} steps were done, {saved} are saved")
         if any(wait(ranks(1, name, seed), self.wrong)):
-            self.wrong.append(f"{name} does not go on")
+            self.wrong.append(f"{name} could not be resumed")
         self.compare(name, seed)
 
     def not_before(self, newest, name):
-        """The newest checkpoint; counted as lost if it is older than before, or none is good."""
+        """The step of the newest checkpoint; counts a loss if it is older than before, or all are corrupt."""
         try:
             now = newest_of(name)
         except CheckpointError as error:
@@ -162,14 +162,14 @@ class Ground:
         return now
 
     def compare(self, name, seed):
-        """With the run that was left alone."""
-        end, alone = end_of(name), self.ends[seed]
+        """Compare a finished run with the uninterrupted one."""
+        end, reference = end_of(name), self.references[seed]
         self.runs += 1
-        self.equal += end == alone
-        self.wrong += [f"{name}: {part} is another" for part in alone if end[part] != alone[part]]
+        self.equal += end == reference
+        self.wrong += [f"{name}: {part} differs" for part in reference if end[part] != reference[part]]
 
-    def verdict(self):
-        """The last line."""
+    def summary(self):
+        """The summary, which is the last line."""
         return f"kills={self.kills} signals={self.signals} runs={self.runs} lost={self.lost} equal={self.equal}/{self.runs}"
 
 
@@ -178,7 +178,7 @@ def options(name, seed):
 
 
 def ranks(size, name, seed):
-    """Fork so many ranks of a run; their process ids."""
+    """Fork the ranks of a run; returns their process ids."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
@@ -193,20 +193,20 @@ def ranks(size, name, seed):
 
 
 def rank(number, size, port, arguments):
-    """The life of a rank, as torchrun would start it."""
+    """Run a rank in the forked process, as torchrun would start it."""
     code = 1
-    try:  # nothing of the campaign is this process's to end
+    try:  # never return into the code of the campaign
         code = command_as(number, size, port, arguments)
     except KeyboardInterrupt:
         code = STOPS[signal.SIGINT]
-    except BaseException as error:  # noqa: BLE001 - what a process ends with
+    except BaseException as error:  # noqa: BLE001 - any error ends the process
         print(repr(error), file=sys.stderr)
     finally:
         os._exit(code)
 
 
 def command_as(number, size, port, arguments):
-    """Its exit code."""
+    """Run the command as this rank; returns the exit code."""
     from ddpkit.cli.main import main
 
     place = {"RANK": number, "WORLD_SIZE": size, "LOCAL_RANK": number, "LOCAL_WORLD_SIZE": size, "MASTER_PORT": port}
@@ -220,14 +220,14 @@ def command_as(number, size, port, arguments):
 
 
 def launch(name, seed):
-    """The command with two ranks; its process id."""
+    """Start the command with two ranks; returns its process id."""
     command = [sys.executable, "-P", "-m", "ddpkit", "run", *options(name, seed), "--nproc", "2"]
     with Path("output.txt").open("a") as output:
         return subprocess.Popen(command, stdout=output, stderr=output).pid
 
 
-def wait(processes, wrong, seconds=PATIENCE):
-    """Their exit codes; one that hangs is killed, and noted."""
+def wait(processes, wrong, seconds=HANG_SECONDS):
+    """Wait for the processes; returns their exit codes. One that hangs is killed, and reported in `wrong`."""
     deadline, codes = time.monotonic() + seconds, {}
     while len(codes) < len(processes):
         for process in [each for each in processes if each not in codes]:
@@ -251,18 +251,18 @@ def newest_of(name):
 
 
 def steps_of(name):
-    """How many different steps were ever done."""
+    """The number of different steps that were executed."""
     log = run_folder(name) / "steps.txt"
     return len(set(log.read_text().splitlines())) if log.exists() else 0
 
 
 def is_trained(name):
-    """Whether a step was done and the run is not at its end: then a signal must be heard."""
+    """Whether the run is between its first and last step, where signals must be handled."""
     return 0 < steps_of(name) < 12
 
 
 def end_of(name):
-    """All that must be equal to the bit."""
+    """Everything that must be bit-identical."""
     newest = Store(run_folder(name) / "checkpoints").newest()
     state, history = newest.plain, (run_folder(name) / "history.jsonl").read_text().splitlines()
     state.pop("run")
@@ -274,26 +274,26 @@ def end_of(name):
 
 
 def main(arguments=None):
-    """Run a campaign; the exit code."""
+    """Run a campaign; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--kills", type=int, default=0)
     parser.add_argument("--signals", type=int, default=0)
-    parser.add_argument("--minutes", type=float, default=1e9, help="end earlier, after so long")
-    parser.add_argument("--seed", type=int, default=0, help="of the dice")
+    parser.add_argument("--minutes", type=float, default=1e9, help="time limit")
+    parser.add_argument("--seed", type=int, default=0, help="of the random choices")
     given = parser.parse_args(arguments)
     here, end = Path.cwd(), time.monotonic() + given.minutes * 60
     with tempfile.TemporaryDirectory(prefix="campaign-") as folder:
-        ground = Ground(Path(folder), random.Random(given.seed))
-        ground.prepare()
-        while ground.kills < given.kills and time.monotonic() < end:
-            ground.killed_run(lambda: ground.kills < given.kills)
-            if ground.runs % 20 == 0:
-                print(f"{time.strftime('%H:%M:%S')} {ground.verdict()}", flush=True)
-        while ground.signals < given.signals and time.monotonic() < end:
-            ground.signalled_run()
+        campaign = Campaign(Path(folder), random.Random(given.seed))
+        campaign.prepare()
+        while campaign.kills < given.kills and time.monotonic() < end:
+            campaign.killed_run(lambda: campaign.kills < given.kills)
+            if campaign.runs % 20 == 0:
+                print(f"{time.strftime('%H:%M:%S')} {campaign.summary()}", flush=True)
+        while campaign.signals < given.signals and time.monotonic() < end:
+            campaign.signalled_run()
         os.chdir(here)
-    print(*ground.wrong, ground.verdict(), sep="\n", flush=True)
-    return int(bool(ground.lost or ground.wrong or ground.equal < ground.runs))
+    print(*campaign.wrong, campaign.summary(), sep="\n", flush=True)
+    return int(bool(campaign.lost or campaign.wrong or campaign.equal < campaign.runs))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Fixtures that tests share: a third-party package that pip installed, and small configs that use it."""
+"""Shared fixtures: a third-party package installed by pip, and small configs that use it."""
 
 import os
 import subprocess
@@ -21,7 +21,7 @@ IN_WORLDS = (
     "tests/testing/test_verify_ddp.py",
     "tests/ddpkit_plugins/test_metrics_of_ranks.py",
 )
-"""Files that use `in_world`; one worker runs them all, so that its rank processes serve all of them."""
+"""Files that use `in_world`; one worker runs them all, so that they share its rank processes."""
 LONG = (
     *IN_WORLDS,
     "tests/checkpoint/test_recovery.py",
@@ -31,7 +31,7 @@ LONG = (
     "tests/testing/test_verify_resume.py",
     "tests/config/test_shipped_configs.py",
 )
-"""Files that start many processes: they come first, so that both workers end at about the same time."""
+"""Slow files that start many processes; they run first, so that both workers finish at about the same time."""
 
 
 def file_of(nodeid):
@@ -43,7 +43,7 @@ def pytest_collection_modifyitems(items):
 
 
 class Scheduler(LoadScopeScheduling):
-    """Each file as a whole to one worker."""
+    """Assigns each file as a whole to one worker."""
 
     def _split_scope(self, nodeid):
         file = file_of(nodeid)
@@ -56,13 +56,13 @@ def pytest_xdist_make_scheduler(config, log):
 
 @pytest.fixture(scope="session")
 def acme(tmp_path_factory):
-    """The folder where pip installed the package `tests/acme`; on `sys.path` here, and of the processes started here."""
+    """The folder where pip installed the package `tests/acme`; on `sys.path` of this process and its children."""
     site = tmp_path_factory.mktemp("site")
     install = ["install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--target", str(site)]
     subprocess.run([sys.executable, "-m", "pip", *install, str(HERE / "acme")], check=True)
     before = os.environ.get("PYTHONPATH", "")
     sys.path.insert(0, str(site))
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(site), before]))  # an empty part would be the current folder
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(site), before]))  # an empty entry would be the current folder
     yield site
     sys.path.remove(str(site))
     os.environ["PYTHONPATH"] = before
@@ -70,7 +70,7 @@ def acme(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def in_world(acme):
-    """`in_world(size, folder, function, *arguments)`: see RankPool. Its modules are one group of pytest-xdist."""
+    """`in_world(size, folder, function, *arguments)`: see RankPool. Files that use it belong in IN_WORLDS."""
     from tests.helpers.ranks import RankPool
 
     pool = RankPool()
@@ -80,7 +80,7 @@ def in_world(acme):
 
 @pytest.fixture
 def blobs(acme, tmp_path, monkeypatch):
-    """The small config as a file, in a folder of its own that is the current one."""
+    """The small config as a file in the current folder, a temporary one."""
     monkeypatch.chdir(tmp_path)
     file = tmp_path / "blobs.toml"
     file.write_text(BLOBS)

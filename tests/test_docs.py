@@ -1,4 +1,4 @@
-"""The documentation says what the code does."""
+"""The documentation matches the code."""
 
 import inspect
 import os
@@ -18,11 +18,11 @@ from ddpkit.testing import ddpkit as command
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 FILE = re.compile(r"```(?:python|toml)\n# (?P<name>[\w./]+)\n(?P<text>.*?)```", re.DOTALL)
-"""A block of code that says which file it is."""
+"""A block of code that begins with the name of its file."""
 
 
 @pytest.mark.parametrize(("script", "page"), [("config_reference.py", "config.md"), ("hook_reference.py", "hooks.md")])
-def test_a_generated_page_is_fresh(tmp_path, script, page):
+def test_a_generated_page_is_up_to_date(tmp_path, script, page):
     (tmp_path / script).write_bytes((DOCS / script).read_bytes())
     subprocess.run([sys.executable, tmp_path / script], check=True)
 
@@ -31,7 +31,7 @@ def test_a_generated_page_is_fresh(tmp_path, script, page):
 
 @pytest.fixture(scope="module")
 def tutorial(tmp_path_factory):
-    """The files that docs/plugins.md prints, and the folder where pip installed them."""
+    """A folder with the files printed in docs/plugins.md, and with pip's installation of them in `site`."""
     folder = tmp_path_factory.mktemp("tutorial")
     for found in FILE.finditer((DOCS / "plugins.md").read_text()):
         file = folder / found["name"]
@@ -66,7 +66,7 @@ def test_the_tutorials_own_tests_pass(tutorial):
     assert done.returncode == 0, done.stdout
 
 
-def test_every_public_name_is_promised_and_explained():
+def test_every_public_name_is_documented():
     promised = (DOCS / "plugins.md").read_text()
 
     for name in ddpkit.__all__:
@@ -85,14 +85,14 @@ COMMAND = re.compile(r"^(?:    )?ddpkit (?P<arguments>(?:check|explain|list-plug
 @pytest.mark.parametrize(
     "arguments", sorted({found["arguments"] for found in COMMAND.finditer((ROOT / "README.md").read_text())}), ids=str
 )
-def test_each_command_of_the_readme_works(arguments, monkeypatch, capsys):
+def test_each_readme_command_works(arguments, monkeypatch, capsys):
     from ddpkit.cli.main import main
 
     monkeypatch.chdir(ROOT)
     assert main(arguments.split()) == 0
 
 
-def test_the_documented_order_of_packages_is_the_one_that_is_checked():
+def test_the_documented_package_layers_match_the_contract():
     settings = tomli.loads((ROOT / "pyproject.toml").read_text())
     layers = settings["tool"]["importlinter"]["contracts"][0]["layers"]
 

@@ -1,1 +1,1 @@
-"""Checkpoints: save, verify, restore, resume."""
+"""Checkpoints of a run: save, verify, restore, resume."""

@@ -1,4 +1,4 @@
-"""Saves beside the training: a thread copies the state while the next step computes its gradient, then writes it."""
+"""Asynchronous saves: a thread copies the state while the next step computes its gradient, then writes it to the disk."""
 
 import contextlib
 import functools
@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 import attrs
 
-from ddpkit.checkpoint.serialization import Staging, split
+from ddpkit.checkpoint.serialization import Staging, split_tensors
 from ddpkit.checkpoint.store import Store
 from ddpkit.errors import CheckpointError
 from ddpkit.runs.files import Chunk
@@ -23,79 +23,78 @@ Files = Mapping[str, Sequence[Chunk]]
 
 @attrs.define
 class Saver:
-    """Writes one checkpoint at a time."""
+    """Writer of checkpoints in a thread, one checkpoint at a time."""
 
     store: Store
     staging: Staging = attrs.field(factory=Staging)
     saved: int | None = None
-    """The step of the last one that is safe on disk."""
-    copied: threading.Event = attrs.field(init=False)
-    """Set while nobody reads tensors that `save` was given."""
+    """Step of the newest checkpoint that is safe on disk; None before the first one."""
+    staged: threading.Event = attrs.field(init=False)
+    """Event that is set unless the thread still reads the tensors passed to `save`."""
     _thread: ThreadPoolExecutor = attrs.field(factory=lambda: ThreadPoolExecutor(1, "checkpoint"), init=False)
     _writing: "Future[None] | None" = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.copied = threading.Event()
-        self.copied.set()
+        self.staged = threading.Event()
+        self.staged.set()
 
-    def save(self, step: int, state: Mapping[str, Any], files: Mapping[str, Path], *, is_kept: bool = False) -> None:
-        """Begin to save a state; waits for the one before. Tensors of the CPU may not change until they are `copied`.
+    def save(self, step: int, state: Mapping[str, Any], files: Mapping[str, Path], *, is_permanent: bool = False) -> None:
+        """Start to save a state, after the save before it is done. CPU tensors must not change until `staged` is set.
 
-        Raises TypeError for what a checkpoint cannot hold.
+        Raise TypeError if the state holds a value that a checkpoint cannot store.
 
         Args:
-            step: Optimizer steps done.
+            step: Number of optimizer steps done.
             state: Tensors and plain data.
-            files: Copied as they are now, under these names.
-            is_kept: It stays for good.
+            files: Files to copy as they are now, by their names in the checkpoint.
+            is_permanent: The retention policy never deletes this checkpoint.
         """
         self.wait()
-        opened = {name: file.open("rb") for name, file in files.items()}  # stays what it is if the name is given away
-        stage = functools.partial(self.staging.stage, *split(state))
+        opened = {name: file.open("rb") for name, file in files.items()}  # keeps the content if another file gets the name
+        stage = functools.partial(self.staging.stage, *split_tensors(state))
         if self.staging.pinned:
-            stage = functools.partial(dict, stage())  # a copy from CUDA is over soon, and is of the stream of this thread
-        self.copied.clear()
-        self._writing = self._thread.submit(self.write, step, stage, opened, is_kept=is_kept)
+            stage = functools.partial(dict, stage())  # a copy from CUDA is fast, and needs the stream of this thread
+        self.staged.clear()
+        self._writing = self._thread.submit(self.write, step, stage, opened, is_permanent=is_permanent)
 
-    def write(self, step: int, stage: Callable[[], Files], opened: Mapping[str, BinaryIO], *, is_kept: bool) -> None:
-        """In the thread. A disk that refuses is no reason to stop training."""
+    def write(self, step: int, stage: Callable[[], Files], opened: Mapping[str, BinaryIO], *, is_permanent: bool) -> None:
+        """Copy the state and write the checkpoint; runs in the thread."""
         try:
             parts = stage()
         finally:
-            self.copied.set()
+            self.staged.set()
         try:
             with contextlib.ExitStack() as stack:
-                files = {name: chunks_of(stack.enter_context(stream)) for name, stream in opened.items()}
-                self.store.save(step, {**parts, **files}, is_kept=is_kept)
-        except OSError as error:
+                files = {name: split_chunks(stack.enter_context(stream)) for name, stream in opened.items()}
+                self.store.save(step, {**parts, **files}, is_permanent=is_permanent)
+        except OSError as error:  # a full disk must not stop the training
             LOGGER.warning("step %d is not saved: %s; the checkpoint before it stays, and training goes on", step, error)
         else:
             self.saved = step
             LOGGER.debug("saved step %d", step)
 
-    def surface(self) -> None:
-        """Raise what the thread raised, if it is done: a bug must not wait for the next save."""
+    def raise_pending_error(self) -> None:
+        """Raise the exception of the thread if its save is done: a bug must be reported before the next save."""
         if self._writing and self._writing.done():
             self.wait()
 
     def wait(self) -> None:
-        """Until what was begun is done. A bug in the thread is raised here."""
+        """Wait until the current save is done. Raise the exception of the thread, which is a bug."""
         if self._writing:
             self._writing.result()
             self._writing = None
 
     def finish(self, step: int) -> None:
-        """Raises CheckpointError unless this step, which was handed over last, is safe on disk."""
+        """Wait for the last save, that of `step`. Raise CheckpointError if it is not safe on disk."""
         self.wait()
         if self.saved != step:
             raise CheckpointError(f"{self.store.folder}: step {step} is not saved, see above; the newest there is {self.saved}")
 
     def close(self) -> None:
-        """Wait, and end the thread."""
+        """Wait for the current save, then end the thread."""
         self._thread.shutdown()
 
 
-def chunks_of(stream: BinaryIO) -> Iterator[Chunk]:
-    """What an open file holds."""
+def split_chunks(stream: BinaryIO) -> Iterator[Chunk]:
     while chunk := stream.read(CHUNK):
         yield chunk

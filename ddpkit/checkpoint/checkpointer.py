@@ -1,4 +1,4 @@
-"""When a run is saved, and when it ends early: decided by all ranks at the same step. And how it goes on."""
+"""Saves and early stops of a run, at steps that all ranks agree on, and the restore of a checkpoint."""
 
 import contextlib
 import logging
@@ -12,198 +12,218 @@ import attrs
 
 from ddpkit.checkpoint import trainer_state
 from ddpkit.checkpoint.async_saver import Saver
-from ddpkit.checkpoint.resume import FOLDER, Origin
-from ddpkit.checkpoint.run_metadata import Record
-from ddpkit.checkpoint.save_policy import Periods
-from ddpkit.checkpoint.serialization import Staging, load, size_of
+from ddpkit.checkpoint.resume import CHECKPOINTS_FOLDER, ResumePoint
+from ddpkit.checkpoint.run_metadata import RunMetadata
+from ddpkit.checkpoint.save_policy import SavePolicy
+from ddpkit.checkpoint.serialization import Staging, count_bytes, load_checkpoint
 from ddpkit.checkpoint.store import Checkpoint, Store
-from ddpkit.checkpoint.weights import BEST, WeightsFolder
+from ddpkit.checkpoint.weights import BEST_FILE, WeightsFolder
 from ddpkit.distributed import signal_forwarding
-from ddpkit.distributed.signals import Wish
-from ddpkit.distributed.stop_sync import LOOK_SECONDS, Agreement
+from ddpkit.distributed.signals import SignalState
+from ddpkit.distributed.stop_sync import SYNC_INTERVAL_SECONDS, StopSync
 from ddpkit.distributed.world import World
-from ddpkit.errors import CheckpointError, ExitCode, SampleError, Stopped
+from ddpkit.errors import CheckpointError, ExitCode, RunStopped, SampleError
 from ddpkit.plugins.manager import Plugins
 from ddpkit.runs import folder as run_folder
 from ddpkit.runs import run_hooks
 from ddpkit.runs.folder import RunFolder
 from ddpkit.runs.run_hooks import RunInfo
-from ddpkit.training.callbacks import Recovery
-from ddpkit.training.trainer import Engine
+from ddpkit.training.callbacks import CheckpointCallback
+from ddpkit.training.trainer import Trainer
 
 LOGGER = logging.getLogger(__name__)
 STOP = "STOP"
 STATES = 4
-"""A checkpoint is about so many times the model: its weights, two numbers of the optimizer for each, the best weights."""
+"""Approximate size of a checkpoint in model sizes: the weights, two optimizer values per weight, the best weights."""
 
 
 @attrs.define(kw_only=True)
-class Checkpoints(Recovery):
-    """Saves a run when it is time or somebody asks for it. Every rank has one."""
+class Checkpointer(CheckpointCallback):
+    """Callback that saves a run if a save is due or requested. Every rank has one."""
 
     folder: Path
-    """Of the run."""
+    """Path of the run folder."""
     world: World
     saver: Saver | None
-    """Rank 0's."""
+    """Writer of the checkpoints on rank 0; None on other ranks."""
     weights: WeightsFolder
-    periods: Periods
-    wish: Wish
-    about: Callable[[], Mapping[str, Any]]
-    """What a run is beside its engine: tensors and plain data. Rank 0's is asked."""
-    is_due: bool = False
-    """The epoch ends with a save."""
-    agreement: Agreement = attrs.field(init=False)
-    looked_at: float = attrs.field(factory=time.monotonic)
+    policy: SavePolicy
+    signals: SignalState
+    collect_metadata: Callable[[], Mapping[str, Any]]
+    """Function that returns the state outside the trainer, as tensors and plain data; only rank 0 calls it."""
+    save_is_due: bool = False
+    """Pending save at the end of the current epoch."""
+    stop_sync: StopSync = attrs.field(init=False)
+    polled_at: float = attrs.field(factory=time.monotonic)
     saved_at: float = attrs.field(factory=time.monotonic)
 
     def __attrs_post_init__(self) -> None:
-        self.agreement = Agreement(self.world)
+        self.stop_sync = StopSync(self.world)
 
-    def step_begins(self) -> None:
-        """Wait for the copy of a save that is under way."""
+    def on_step_begin(self) -> None:
+        """Wait until the state of the current save is copied: the step changes its tensors."""
         if self.saver:
-            self.saver.copied.wait()
+            self.saver.staged.wait()
 
-    def step_ended(self, engine: Engine) -> None:
-        """Save if it is due or asked for. Raises Stopped, on every rank alike."""
-        self.look()
-        stop, heard = self.agreement.heard(self.wish.stop, self.wish.save)
-        save = bool(heard) or self.periods.saves_step(engine.progress.step)
-        if self.periods.is_last_of_epoch(engine.progress.step_in_epoch) and not stop:
-            self.is_due, save = save, False  # once it is evaluated: a step is saved once
-        self.act(engine, stop, save=save)
+    def on_step_end(self, trainer: Trainer) -> None:
+        """Save if it is due or requested. Raise RunStopped, on every rank at the same step, if a stop is requested."""
+        self.poll_requests()
+        stop, requested = self.stop_sync.poll(self.signals.stop, self.signals.save)
+        save = bool(requested) or self.policy.saves_step(trainer.progress.step)
+        if self.policy.is_last_of_epoch(trainer.progress.step_in_epoch) and not stop:
+            self.save_is_due, save = save, False  # save after the evaluation instead, so that the step is saved only once
+        self.save_or_stop(trainer, stop, save=save)
 
-    def batch_evaluated(self, engine: Engine) -> None:
-        """The same if it is asked for: the run is where it was after its last step, and will evaluate again."""
-        self.look()
-        stop, save = self.agreement.heard(self.wish.stop, self.wish.save)
-        self.act(engine, stop, save=bool(save))
+    def on_eval_batch_end(self, trainer: Trainer) -> None:
+        """Save, or raise RunStopped, if requested. The state is that after the last step: a resumed run evaluates again."""
+        self.poll_requests()
+        stop, save = self.stop_sync.poll(self.signals.stop, self.signals.save)
+        self.save_or_stop(trainer, stop, save=bool(save))
 
-    def epoch_ended(self, engine: Engine) -> None:
-        """The same at the end of an epoch."""
-        self.look()
-        stop, save = self.agreement.now(self.wish.stop, self.wish.save)
-        epoch = engine.progress.epoch
-        is_last = engine.progress.is_over or epoch == engine.epochs
-        is_kept = is_last or self.periods.is_kept(epoch)
+    def on_epoch_end(self, trainer: Trainer) -> None:
+        """Save if it is due or requested. Raise RunStopped, on every rank, if a stop is requested, but not at the end of the run.
+
+        At the end of the run, wait for the last save; raise CheckpointError if it failed.
+        """
+        self.poll_requests()
+        stop, save = self.stop_sync.sync_now(self.signals.stop, self.signals.save)
+        epoch = trainer.progress.epoch
+        is_last = trainer.progress.is_over or epoch == trainer.options.epochs
+        is_permanent = is_last or self.policy.is_permanent(epoch)
         if is_last:
             stop = 0  # nothing is left to stop
-        is_due, self.is_due = self.is_due or bool(save) or self.periods.ends_with_save(epoch), False
-        self.act(engine, stop, save=is_due or is_kept, is_kept=is_kept)
+        is_due, self.save_is_due = self.save_is_due or bool(save) or self.policy.saves_epoch(epoch), False
+        self.save_or_stop(trainer, stop, save=is_due or is_permanent, is_permanent=is_permanent)
         if is_last and self.saver:
-            self.saver.finish(engine.progress.step)
+            self.saver.finish(trainer.progress.step)
 
-    def look(self) -> None:
-        """Rank 0, every so often: for the file, at the clock, and at what became of the last save."""
+    def poll_requests(self) -> None:
+        """Check for the file STOP, a save that is due by the clock, and an error of the last save. Only rank 0 does it."""
         now = time.monotonic()
-        if self.saver is None or now - self.looked_at < LOOK_SECONDS:
+        if self.saver is None or now - self.polled_at < SYNC_INTERVAL_SECONDS:
             return
-        self.looked_at = now
-        self.saver.surface()
+        self.polled_at = now
+        self.saver.raise_pending_error()
         if (self.folder / STOP).exists():
-            self.wish.stop = self.wish.stop or ExitCode.REQUEUE
-        if self.periods.seconds and now - self.saved_at >= self.periods.seconds:
-            self.wish.save = True
+            self.signals.stop = self.signals.stop or ExitCode.REQUEUE
+        if self.policy.seconds and now - self.saved_at >= self.policy.seconds:
+            self.signals.save = True
 
-    def act(self, engine: Engine, stop: float, *, save: bool, is_kept: bool = False) -> None:
-        """Save, and leave."""
+    def save_or_stop(self, trainer: Trainer, stop: float, *, save: bool, is_permanent: bool = False) -> None:
+        """Save if either is requested; `stop`: exit code for RunStopped, 0 to continue. Every rank must call it."""
         if save or stop:
-            self.save(engine, is_kept=is_kept)
+            self.save(trainer, is_permanent=is_permanent)
         if stop:
-            self.stop(engine, ExitCode(int(stop)))
+            self.stop(trainer, ExitCode(int(stop)))
 
-    def save(self, engine: Engine, *, is_kept: bool) -> None:
-        """Every rank must call it."""
-        state = trainer_state.taken(engine)
-        self.wish.save, self.saved_at = False, time.monotonic()
+    def save(self, trainer: Trainer, *, is_permanent: bool) -> None:
+        """Save the run. Every rank must call it."""
+        state = trainer_state.capture_state(trainer)
+        self.signals.save, self.saved_at = False, time.monotonic()
         if self.saver:
-            best = self.weights.best_files(each.prefix for each in engine.candidates)
-            self.saver.save(engine.progress.step, {**state, **self.about()}, best, is_kept=is_kept)
+            best = self.weights.best_files(each.prefix for each in trainer.evaluator.models)
+            self.saver.save(trainer.progress.step, {**state, **self.collect_metadata()}, best, is_permanent=is_permanent)
 
-    def stop(self, engine: Engine, code: ExitCode) -> None:
-        """Raise Stopped when the last save is safe; CheckpointError if it failed."""
-        progress = engine.progress
+    def stop(self, trainer: Trainer, code: ExitCode) -> None:
+        """Raise RunStopped once the last save is safe on disk; raise CheckpointError if that save failed."""
+        progress = trainer.progress
         if self.saver:
             self.saver.finish(progress.step)
             (self.folder / STOP).unlink(missing_ok=True)
-        raise Stopped(
-            f"stopped and saved at step {progress.step}, epoch {progress.epoch + 1}; '--resume' goes on from there", code
+        raise RunStopped(
+            f"stopped and saved at step {progress.step}, epoch {progress.epoch + 1}; use '--resume' to continue from there", code
         )
 
 
 @contextlib.contextmanager
-def recovering(
-    engine: Engine,
-    record: Record,
+def attach_checkpointer(
+    trainer: Trainer,
+    metadata: RunMetadata,
     plugins: Plugins,
     weights: WeightsFolder,
     folder: RunFolder | None,
-    origin: Origin | None,
+    resume_point: ResumePoint | None,
 ) -> Iterator[None]:
-    """Let a run that was built go on from where it was; save it, and listen to signals, while this lasts.
+    """Restore the checkpoint of a resumed run; save the run and handle signals inside the context.
 
-    Every rank must enter it. `folder`: rank 0's. Raises CheckpointError when the checkpoint does not fit, or none can be written.
+    Every rank must enter it. `folder`: run folder on rank 0, None on other ranks. Raise CheckpointError if the checkpoint does
+    not fit the model, or if no checkpoint can be written.
     """
-    config, newest = record.config, None
-    info = RunInfo.of(config, engine, run_folder.path_of(config.run))
-    if origin and origin.checkpoint:
-        newest = origin.checkpoint.step
-        record = gone_on(engine, origin.checkpoint, record, plugins, info)
+    config, newest = metadata.config, None
+    info = RunInfo.of(config, trainer, run_folder.run_path(config.run))
+    if resume_point and resume_point.checkpoint:
+        newest = resume_point.checkpoint.step
+        metadata = restore_checkpoint(trainer, resume_point.checkpoint, metadata, plugins, info)
         if folder:
-            weights.go_back(engine.progress.epoch, origin.checkpoint.ending(BEST))
-        origin.checkpoint.release()
-    wish = Wish(signal_forwarding.stop_signals())
-    with (
-        saving(folder, engine, config.run.train.save_recovery_keep, newest) as saver,
-        wish.listening(),
-        signal_forwarding.listening(),
-    ):
-        engine.recovery = Checkpoints(
+            weights.rewind(trainer.progress.epoch, resume_point.checkpoint.ending(BEST_FILE))
+        resume_point.checkpoint.release()
+
+    def collect_metadata() -> dict[str, Any]:
+        history = folder.history() if folder else []
+        return {"run": metadata.to_plain(history), "plugins": run_hooks.collect_plugin_state(plugins, info)}
+
+    with open_saver(folder, trainer, config.run.train.save_recovery_keep, newest) as saver, handle_signals() as signals:
+        trainer.checkpointer = Checkpointer(
             folder=info.folder,
-            world=engine.world,
+            world=trainer.world,
             saver=saver,
             weights=weights,
-            periods=Periods.of(config.run.train, math.ceil(engine.train.sampler.n_batches() / engine.accumulation)),
-            wish=wish,
-            about=lambda: {"run": record.plain(folder.history() if folder else []), "plugins": run_hooks.kept(plugins, info)},
+            policy=SavePolicy.of(config.run.train, trainer.steps_per_epoch),
+            signals=signals,
+            collect_metadata=collect_metadata,
         )
-        try:
-            yield
-        except (RuntimeError, OSError, SampleError) as error:  # a rank that is gone, a loader worker that got the signal too
-            if not wish.stop:
-                raise
-            raise Stopped(f"ended by a signal, as others were before: {error}", ExitCode(wish.stop)) from error
-        engine.recovery = Recovery()
+        yield
+        trainer.checkpointer = CheckpointCallback()
 
 
 @contextlib.contextmanager
-def saving(folder: RunFolder | None, engine: Engine, n_rolling: int, newest: int | None) -> Iterator[Saver | None]:
-    """What writes the checkpoints of a run that begins after step `newest`; rank 0's alone. Waits for the last one."""
+def handle_signals() -> Iterator[SignalState]:
+    """Record signals inside the context. Raise RunStopped in place of an error that a signal to another process caused."""
+    signals = SignalState(signal_forwarding.stop_signals())
+    with signals.handling(), signal_forwarding.announce_listener():
+        try:
+            yield signals
+        except (RuntimeError, OSError, SampleError) as error:  # another rank ended, or a loader worker got the signal too
+            if not signals.stop:
+                raise
+            raise RunStopped(f"ended by a signal, as others were before: {error}", ExitCode(signals.stop)) from error
+
+
+@contextlib.contextmanager
+def open_saver(folder: RunFolder | None, trainer: Trainer, n_rolling: int, newest: int | None) -> Iterator[Saver | None]:
+    """Yield the writer of checkpoints on rank 0, None on other ranks; wait for the last save at the end.
+
+    `newest`: step that the run resumes from. Raise CheckpointError if no checkpoint can be written.
+    """
     if folder is None:
         yield None
         return
-    store = Store(folder.path / FOLDER, n_rolling=n_rolling)
-    store.probe(STATES * size_of(engine.model.state_dict()))
-    store.tidy(newest)
-    with contextlib.closing(Saver(store, Staging(pinned=engine.world.device.type == "cuda"))) as saver:
+    store = Store(folder.path / CHECKPOINTS_FOLDER, n_rolling=n_rolling)
+    store.check_writable(STATES * count_bytes(trainer.model.state_dict()))
+    store.clean_up(newest)
+    with contextlib.closing(Saver(store, Staging(pinned=trainer.world.device.type == "cuda"))) as saver:
         yield saver
 
 
-def gone_on(engine: Engine, checkpoint: Checkpoint, record: Record, plugins: Plugins, info: RunInfo) -> Record:
-    """Put the state of a checkpoint into a run that was built; returns its record, with what changed since then."""
-    state = load(checkpoint)
+def restore_checkpoint(
+    trainer: Trainer, checkpoint: Checkpoint, metadata: RunMetadata, plugins: Plugins, info: RunInfo
+) -> RunMetadata:
+    """Restore a checkpoint into a trainer that was just built; return the metadata with the changes since the checkpoint.
+
+    Every rank must call it. Raise CheckpointError if the checkpoint does not fit the model.
+    """
+    state = load_checkpoint(checkpoint)
     before, kept = state.pop("run"), state.pop("plugins")
     losses = [row.get("valid/loss", row["train/loss"]) for row in before["history"]]
     losses = [math.nan if loss is None else loss for loss in losses]
     try:
-        trainer_state.put_back(engine, state, losses if record.is_rescheduled(before) else None)
+        trainer_state.restore_state(trainer, state, losses if metadata.is_rescheduled(before) else None)
     except (RuntimeError, ValueError, KeyError) as error:
         raise CheckpointError(f"{checkpoint.folder} does not fit the model that is built now: {error}") from error
-    run_hooks.give_back(plugins, info, kept)
-    where = f"step {engine.progress.step}, epoch {engine.progress.epoch + 1}"
-    LOGGER.info("goes on from %s, %s", checkpoint.folder.name, where)
-    said = record.differences(before)
+    run_hooks.restore_plugin_state(plugins, info, kept)
+    where = f"step {trainer.progress.step}, epoch {trainer.progress.epoch + 1}"
+    LOGGER.info("resumed from %s, %s", checkpoint.folder.name, where)
+    said = metadata.differences(before)
     for text in said:
         LOGGER.warning("%s", text)
-    return attrs.evolve(record, changes=[*before["changes"], *(f"{where}: {text}" for text in said)])
+    return attrs.evolve(metadata, changes=[*before["changes"], *(f"{where}: {text}" for text in said)])

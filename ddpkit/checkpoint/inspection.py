@@ -1,4 +1,4 @@
-"""What is in a checkpoint, and whether it is what was written. No tensor is loaded, and no torch."""
+"""Inspection and verification of checkpoints, without loading tensors and without importing torch."""
 
 import json
 import math
@@ -10,71 +10,74 @@ import attrs
 from safetensors import safe_open
 
 from ddpkit.checkpoint import manifest
-from ddpkit.checkpoint.manifest import DamagedError
-from ddpkit.checkpoint.resume import FOLDER
+from ddpkit.checkpoint.manifest import CorruptError
+from ddpkit.checkpoint.resume import CHECKPOINTS_FOLDER
 from ddpkit.checkpoint.store import STATE, STEP, Store
-from ddpkit.errors import CheckpointError, ConfigError, Problem
+from ddpkit.errors import CheckpointError, ConfigError, Diagnostic
 
 
 @attrs.frozen
-class Holding:
-    """A file of a checkpoint."""
+class CheckpointFile:
+    """File of a checkpoint: its size and the number of its tensors."""
 
     name: str
     size: int
-    """Bytes."""
+    """Size of the file in bytes."""
     n_tensors: int
     n_numbers: int
-    """In all of them."""
+    """Number of elements in all its tensors."""
 
 
 @attrs.frozen
 class Inspection:
-    """A checkpoint."""
+    """Content of a checkpoint, without its tensors."""
 
     folder: Path
     state: Mapping[str, Any]
-    """Without its tensors, as `checkpoint.state` writes it."""
-    files: list[Holding]
+    """State without its tensors, as `checkpoint.serialization` writes it."""
+    files: list[CheckpointFile]
 
 
-def store_of(path: Path) -> Store:
-    """The checkpoints that a path means: of a run, or of `checkpoints/`. Raises ConfigError where there are none."""
-    folder = next((each for each in (path / FOLDER, path) if Store(each).folders()), None)
+def find_store(path: Path) -> Store:
+    """Return the store of a run folder or of its `checkpoints/`. Raise ConfigError if it holds no checkpoint."""
+    folder = next((each for each in (path / CHECKPOINTS_FOLDER, path) if Store(each).folders()), None)
     if folder is None:
-        message = f"{path} holds no checkpoint; name the folder of a run, or a '{FOLDER}/step-...' in it"
-        raise ConfigError([Problem("PATH", (), message)])
+        message = f"{path} holds no checkpoint; name the folder of a run, or a '{CHECKPOINTS_FOLDER}/step-...' in it"
+        raise ConfigError([Diagnostic("PATH", (), message)])
     return Store(folder)
 
 
 def inspect(path: Path) -> Inspection:
-    """A checkpoint, or the newest of a run. Its tensors are not verified. Raises ConfigError, CheckpointError."""
-    folder = path if STEP.fullmatch(path.absolute().name) and path.is_dir() else store_of(path).folders()[0]
+    """Read a checkpoint, or the newest one of a run, without verifying its tensors.
+
+    Raise ConfigError if there is no checkpoint, CheckpointError if its manifest or its plain state is corrupt.
+    """
+    folder = path if STEP.fullmatch(path.absolute().name) and path.is_dir() else find_store(path).folders()[0]
     try:
-        content = manifest.read(folder)
-        state = json.loads(manifest.verified_file(folder, STATE, content))
-    except (DamagedError, KeyError) as error:
+        content = manifest.read_manifest(folder)
+        state = json.loads(manifest.read_verified_file(folder, STATE, content))
+    except (CorruptError, KeyError) as error:
         raise CheckpointError(f"{folder} is damaged: {error}") from error
-    return Inspection(folder, state, [holding(folder / name, listed["size"]) for name, listed in content["files"].items()])
+    return Inspection(folder, state, [describe_file(folder / name, listed["size"]) for name, listed in content["files"].items()])
 
 
-def holding(file: Path, size: int) -> Holding:
-    """A file, by its header."""
+def describe_file(file: Path, size: int) -> CheckpointFile:
+    """Count the tensors of a file, which its header lists."""
     if file.suffix != ".safetensors":
-        return Holding(file.name, size, 0, 0)
+        return CheckpointFile(file.name, size, 0, 0)
     with safe_open(file, framework="numpy") as tensors:
-        shapes = [tensors.get_slice(name).get_shape() for name in tensors.keys()]  # noqa: SIM118 - it is no mapping
-    return Holding(file.name, size, len(shapes), sum(map(math.prod, shapes)))
+        shapes = [tensors.get_slice(name).get_shape() for name in tensors.keys()]  # noqa: SIM118 - not a mapping
+    return CheckpointFile(file.name, size, len(shapes), sum(map(math.prod, shapes)))
 
 
-def verified(path: Path) -> Iterator[tuple[Path, str]]:
-    """Each checkpoint of a run, the newest first, and what is wrong with it; `""` for a good one. Raises ConfigError."""
-    store = store_of(path)
+def verify_checkpoints(path: Path) -> Iterator[tuple[Path, str]]:
+    """Yield each checkpoint of a run, newest first, and its error, `""` if it is valid. Raise ConfigError if there is none."""
+    store = find_store(path)
     for folder in store.folders():
         try:
             store.open(folder)
-        except DamagedError as error:
-            if folder.exists():  # else the run, which goes on, has removed it
+        except CorruptError as error:
+            if folder.exists():  # otherwise the run, still in progress, has deleted it
                 yield folder, str(error)
         else:
             yield folder, ""

@@ -1,4 +1,4 @@
-"""When a run is saved by itself."""
+"""Steps and epochs after which a run is saved automatically."""
 
 import attrs
 
@@ -6,20 +6,19 @@ from ddpkit.config import schema
 
 
 @attrs.frozen(kw_only=True)
-class Periods:
-    """`train.save_period`, `save_recovery_period` and `save_recovery_seconds`."""
+class SavePolicy:
+    """Save policy of a run: `train.save_period`, `save_recovery_period` and `save_recovery_seconds`."""
 
     kept: float
     rolling: float
     seconds: float
     epochs: int
-    """Of the whole run."""
+    """Number of epochs of the run."""
     steps: int
-    """Of an epoch."""
+    """Number of optimizer steps per epoch."""
 
     @classmethod
-    def of(cls, train: schema.Train, steps_per_epoch: int) -> "Periods":
-        """As the config says."""
+    def of(cls, train: schema.Train, steps_per_epoch: int) -> "SavePolicy":
         return cls(
             kept=train.save_period,
             rolling=train.save_recovery_period,
@@ -28,24 +27,27 @@ class Periods:
             steps=steps_per_epoch,
         )
 
-    def is_kept(self, epoch: int) -> bool:
-        """Whether the checkpoint at the end of this epoch (from 1) stays for good."""
-        return every(self.kept, self.epochs, epoch)
+    def is_permanent(self, epoch: int) -> bool:
+        """Return whether the checkpoint at the end of this epoch (1-based) is permanent."""
+        return is_period_end(self.kept, self.epochs, epoch)
 
-    def ends_with_save(self, epoch: int) -> bool:
-        """Whether this epoch ends with a recovery point."""
-        return self.rolling >= 1 and every(self.rolling, self.epochs, epoch)
+    def saves_epoch(self, epoch: int) -> bool:
+        """Return whether this epoch (1-based) ends with a rolling checkpoint."""
+        return self.rolling >= 1 and is_period_end(self.rolling, self.epochs, epoch)
 
     def is_last_of_epoch(self, step: int) -> bool:
-        """Whether nothing of an epoch is left to train after this step of it (from 1)."""
+        """Return whether this step (1-based) is the last one of its epoch."""
         return step == self.steps
 
     def saves_step(self, step: int) -> bool:
-        """Whether this optimizer step of the run (from 1) ends with a recovery point."""
-        return 0 < self.rolling < 1 and every(self.rolling, self.epochs * self.steps, step)
+        """Return whether this optimizer step of the run (1-based) ends with a rolling checkpoint."""
+        return 0 < self.rolling < 1 and is_period_end(self.rolling, self.epochs * self.steps, step)
 
 
-def every(period: float, total: int, number: int) -> bool:
-    """Period: `>= 1` that many, between 0 and 1 that fraction of `total`, though at least one; else never."""
+def is_period_end(period: float, total: int, number: int) -> bool:
+    """Return whether a period ends at `number`.
+
+    `period >= 1`: so many epochs or steps; between 0 and 1: that fraction of `total`, but at least 1; otherwise: never.
+    """
     size = round(period) if period >= 1 else max(1, round(period * total))
     return period > 0 and number % size == 0

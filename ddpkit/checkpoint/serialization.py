@@ -1,4 +1,4 @@
-"""A run's state as files: tensors in safetensors, the rest as JSON. Nothing in it can run."""
+"""State of a run as files: tensors in safetensors, the rest in JSON. Loading them executes no code."""
 
 import collections
 import json
@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from ddpkit.checkpoint.store import STATE, Checkpoint
-from ddpkit.data.nested import tensors_in
+from ddpkit.data.nested import iterate_tensors
 from ddpkit.errors import CheckpointError
 from ddpkit.runs.files import Chunk
 
 MARK = "$"
-"""Keys that begin with it stand for what JSON lacks."""
+"""Prefix of keys that encode values that JSON lacks."""
 DTYPES = {
     torch.float64: "F64",
     torch.float32: "F32",
@@ -29,23 +29,23 @@ DTYPES = {
     torch.uint8: "U8",
     torch.bool: "BOOL",
 }
-"""The format's words, https://github.com/huggingface/safetensors."""
+"""Names of dtypes in the format, https://github.com/huggingface/safetensors."""
 ALIGNMENT = 8
-"""Bytes to which the format aligns its data."""
+"""Alignment of the data in the format, in bytes."""
 
 
-def split(state: Mapping[str, Any]) -> tuple[Any, dict[str, dict[str, Tensor]]]:
-    """Plain data for JSON, and the tensors of each key that holds any: `model` -> `model.safetensors`.
+def split_tensors(state: Mapping[str, Any]) -> tuple[Any, dict[str, dict[str, Tensor]]]:
+    """Return plain data for JSON, and the tensors of each key that has any; those of `model` go to `model.safetensors`.
 
-    Raises TypeError, naming the place, for what is neither tensor nor plain data.
+    Raise TypeError, naming the place, for a value that is neither a tensor nor plain data.
     """
     tensors: dict[str, dict[str, Tensor]] = {}
-    plain = {key: encoded(value, (key,), tensors) for key, value in state.items()}
+    plain = {key: encode(value, (key,), tensors) for key, value in state.items()}
     return plain, tensors
 
 
-def encoded(value: Any, path: tuple[str, ...], tensors: dict[str, dict[str, Tensor]]) -> Any:
-    """One value; its tensors are put into `tensors`."""
+def encode(value: Any, path: tuple[str, ...], tensors: dict[str, dict[str, Tensor]]) -> Any:
+    """Return a value as plain data; add its tensors to `tensors`."""
     match value:
         case Tensor() if value.dtype in DTYPES:
             name = "/".join(path[1:]) or path[0]
@@ -57,61 +57,59 @@ def encoded(value: Any, path: tuple[str, ...], tensors: dict[str, dict[str, Tens
         case float():
             return value if math.isfinite(value) else {"$float": repr(value)}
         case list() | tuple():
-            items = [encoded(item, (*path, str(number)), tensors) for number, item in enumerate(value)]
+            items = [encode(item, (*path, str(number)), tensors) for number, item in enumerate(value)]
             return items if isinstance(value, list) else {"$tuple": items}
         case dict():
-            return encoded_table(value, path, tensors)
+            return encode_table(value, path, tensors)
     kind = value.dtype if isinstance(value, Tensor) else type(value).__name__
     raise TypeError(f"{'.'.join(path)}: a checkpoint holds plain data and tensors of {len(DTYPES)} types, not {kind}")
 
 
-def encoded_table(table: dict[Any, Any], path: tuple[str, ...], tensors: dict[str, dict[str, Tensor]]) -> Any:
-    """One whose keys are no text becomes pairs."""
-    items = {key: encoded(value, (*path, str(key)), tensors) for key, value in table.items()}
+def encode_table(table: dict[Any, Any], path: tuple[str, ...], tensors: dict[str, dict[str, Tensor]]) -> Any:
+    """Return a dict as plain data; one with keys that are not strings, or start with MARK, becomes a list of pairs."""
+    items = {key: encode(value, (*path, str(key)), tensors) for key, value in table.items()}
     if isinstance(table, collections.Counter):
         return {"$counter": list(map(list, items.items()))}
     if all(isinstance(key, str) and not key.startswith(MARK) for key in items):
         return items
-    return {"$pairs": [[encoded(key, path, tensors), value] for key, value in items.items()]}
+    return {"$pairs": [[encode(key, path, tensors), value] for key, value in items.items()]}
 
 
-def decoded(value: Any, tensors: Mapping[str, Tensor]) -> Any:
-    """What `encoded` was given."""
+def decode(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+    """Return the value that `encode` received."""
     if isinstance(value, list):
-        return [decoded(item, tensors) for item in value]
+        return [decode(item, tensors) for item in value]
     if not isinstance(value, dict):
         return value
     if len(value) == 1 and (mark := next(iter(value))).startswith(MARK):
-        return decoded_mark(mark, value[mark], tensors)
-    return {key: decoded(item, tensors) for key, item in value.items()}
+        return decode_mark(mark, value[mark], tensors)
+    return {key: decode(item, tensors) for key, item in value.items()}
 
 
-def decoded_mark(mark: str, content: Any, tensors: Mapping[str, Tensor]) -> Any:
-    """What JSON lacks. Raises ValueError for a mark of another version."""
+def decode_mark(mark: str, content: Any, tensors: Mapping[str, Tensor]) -> Any:
+    """Return a value that JSON lacks. Raise ValueError for a mark that this version does not know."""
     match mark:
         case "$tensor":
             return tensors[content]
         case "$float":
             return float(content)
         case "$tuple":
-            return tuple(decoded(item, tensors) for item in content)
+            return tuple(decode(item, tensors) for item in content)
         case "$counter":
             return collections.Counter(dict(content))
         case "$pairs":
-            return {decoded(key, tensors): decoded(item, tensors) for key, item in content}
+            return {decode(key, tensors): decode(item, tensors) for key, item in content}
     raise ValueError(f"what is {mark!r}?")
 
 
-def load(checkpoint: Checkpoint) -> dict[str, Any]:
-    """The state that a checkpoint holds, on the CPU. Raises CheckpointError for one that this version cannot read."""
-    from safetensors import SafetensorError  # noqa: PLC0415 - with its tensors alone
+def load_checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Return the state in a checkpoint, on the CPU. Raise CheckpointError if this version cannot read it."""
+    from safetensors import SafetensorError  # noqa: PLC0415 - needed only for tensors
     from safetensors.torch import load as load_tensors  # noqa: PLC0415
 
     try:
         return {
-            key: decoded(
-                value, load_tensors(checkpoint.files[file]) if (file := f"{key}.safetensors") in checkpoint.files else {}
-            )
+            key: decode(value, load_tensors(checkpoint.files[file]) if (file := f"{key}.safetensors") in checkpoint.files else {})
             for key, value in checkpoint.plain.items()
         }
     except (ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
@@ -119,18 +117,19 @@ def load(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 @attrs.frozen
-class Room:
-    """Host memory for a safetensors file: its header, and a buffer with the tensors one behind the other."""
+class StagingBuffer:
+    """Host memory for a safetensors file: its header, and a buffer with the tensors one after another."""
 
     shapes: Mapping[str, tuple[torch.dtype, torch.Size]]
     header: bytes
     buffer: Tensor
     places: Mapping[str, Tensor]
-    """The buffer's part for each name."""
+    """View of the buffer for each tensor, by name."""
 
     @classmethod
-    def of(cls, named: Mapping[str, Tensor], *, pinned: bool) -> "Room":
-        """For tensors like these; the widest numbers first, as the format aligns them."""
+    def of(cls, named: Mapping[str, Tensor], *, pinned: bool) -> "StagingBuffer":
+        """Allocate a buffer for tensors of these shapes and dtypes."""
+        # the widest dtypes first, as in the format: so every tensor is aligned
         order = dict(sorted(named.items(), key=lambda item: (-item[1].element_size(), item[0])))
         buffer = torch.empty(sum(tensor.nbytes for tensor in order.values()), dtype=torch.uint8, pin_memory=pinned)
         header, places, end = {}, {}, 0
@@ -140,42 +139,40 @@ class Room:
             places[name] = buffer[begin:end].view(tensor.dtype).view(tensor.shape)
         text = json.dumps(header, separators=(",", ":")).encode()
         text += b" " * (-len(text) % ALIGNMENT)
-        return cls(shapes_of(named), len(text).to_bytes(8, "little") + text, buffer, places)
+        return cls(tensor_shapes(named), len(text).to_bytes(8, "little") + text, buffer, places)
 
     def filled(self, named: Mapping[str, Tensor]) -> list[Chunk]:
-        """Copy the tensors; the file, of use until the next call."""
+        """Copy the tensors; return the chunks of the file, valid until the next call."""
         for name, place in self.places.items():
             place.copy_(named[name], non_blocking=True)
         return [self.header, self.buffer.numpy().data if self.places else b""]
 
 
-def shapes_of(named: Mapping[str, Tensor]) -> dict[str, tuple[torch.dtype, torch.Size]]:
-    """What a room is made for."""
+def tensor_shapes(named: Mapping[str, Tensor]) -> dict[str, tuple[torch.dtype, torch.Size]]:
     return {name: (tensor.dtype, tensor.shape) for name, tensor in named.items()}
 
 
 @attrs.define
 class Staging:
-    """Rooms for the tensors of one save: allocated once, since fresh pages cost more than the copy."""
+    """Buffers for the tensors of one save, allocated once: new memory pages cost more time than the copy."""
 
     pinned: bool = False
-    """For copies from CUDA that do not wait."""
-    rooms: dict[str, Room] = attrs.field(factory=dict)
+    """Pinned memory, for copies from CUDA that do not block."""
+    rooms: dict[str, StagingBuffer] = attrs.field(factory=dict)
 
     def stage(self, plain: Any, tensors: Mapping[str, Mapping[str, Tensor]]) -> dict[str, list[Chunk]]:
-        """Copy a state that was `split`; returns its files. They are of use until the next call."""
+        """Copy a state from `split_tensors`; return its files, valid until the next call."""
         files = {f"{key}.safetensors": self.staged(key, named) for key, named in tensors.items()}
         if self.pinned:
             torch.cuda.current_stream().synchronize()
         return {STATE: [json.dumps(plain, allow_nan=False).encode()], **files}
 
     def staged(self, key: str, named: Mapping[str, Tensor]) -> list[Chunk]:
-        """A safetensors file."""
-        if key not in self.rooms or self.rooms[key].shapes != shapes_of(named):
-            self.rooms[key] = Room.of(named, pinned=self.pinned)
+        if key not in self.rooms or self.rooms[key].shapes != tensor_shapes(named):
+            self.rooms[key] = StagingBuffer.of(named, pinned=self.pinned)
         return self.rooms[key].filled(named)
 
 
-def size_of(state: Any) -> int:
-    """Bytes of all tensors in it."""
-    return sum(tensor.nbytes for tensor in tensors_in(state))
+def count_bytes(state: Any) -> int:
+    """Return the size of all tensors in a state, in bytes."""
+    return sum(tensor.nbytes for tensor in iterate_tensors(state))

@@ -1,7 +1,8 @@
-"""The checkpoints of a run: a folder a step, there whole or not at all, and verified before it is used.
+"""Store of a run's checkpoints: one folder per step, either complete or absent, and verified before use.
 
-A save writes aside, brings every file down to the disk, renames, and brings the name down too. Only then it returns, and
-only then older ones may go. What is read is the newest that verifies; no pointer is trusted.
+A save writes to a temporary folder, flushes every file to the disk, renames the folder, and flushes the name too. Only then
+does it return, and only then may older checkpoints be deleted. A read uses the newest checkpoint that passes verification;
+it does not trust a pointer such as "latest".
 """
 
 import contextlib
@@ -16,68 +17,68 @@ from typing import Any
 import attrs
 
 from ddpkit.checkpoint import manifest
-from ddpkit.checkpoint.manifest import DamagedError
+from ddpkit.checkpoint.manifest import CorruptError
 from ddpkit.errors import CheckpointError
-from ddpkit.runs.files import Chunk, Files, explained, remove_all, write_file
+from ddpkit.runs.files import Chunk, Files, os_errors_as, remove_all, write_file
 
 LOGGER = logging.getLogger(__name__)
 STEP = re.compile(r"step-(\d{12})")
 SCRATCH, OLD, TRASH, BAD, LEFT = ".tmp-", ".old-", ".trash-", ".bad-", ".left-"
-"""Prefixes: half written, giving way, half removed, damaged, newer than the one that a run went on from."""
+"""Prefixes of folders: half written, being replaced, half deleted, corrupt, newer than the checkpoint that was resumed."""
 KEPT = "kept"
-"""Marks a checkpoint that stays."""
+"""File that marks a permanent checkpoint."""
 ROLLING = 2
-"""So many of the newest stay at least: the last one may be hit while it is the only one."""
+"""Smallest number of newest checkpoints to keep: the newest one may become corrupt, so it must not be the only one."""
 STATE = "state.json"
 
 
 @attrs.frozen
 class Checkpoint:
-    """One that was verified."""
+    """Verified checkpoint with the content of its files."""
 
     folder: Path
     step: int
-    """Optimizer steps that were done."""
+    """Number of optimizer steps done."""
     files: dict[str, bytes] = attrs.field(repr=False)
 
     @property
     def plain(self) -> Any:
-        """The state without its tensors, as `state.split` wrote it."""
+        """State without its tensors, as `serialization.split_tensors` returns it."""
         return json.loads(self.files[STATE])
 
     def ending(self, end: str) -> dict[str, bytes]:
-        """Its files whose names end so."""
+        """Return the files whose names end with `end`."""
         return {name: data for name, data in self.files.items() if name.endswith(end)}
 
     def release(self) -> None:
-        """Forget what the files hold, once it is where it belongs; a run would keep it in memory to its end."""
+        """Drop the content of the files after the restore; otherwise it would stay in memory until the run ends."""
         self.files.clear()
 
 
-def step_of(folder: Path) -> int:
-    """Of a checkpoint's folder."""
+def parse_step(folder: Path) -> int:
     return int(folder.name.removeprefix("step-"))
 
 
 @attrs.frozen
 class Store:
-    """`checkpoints/` of a run; one process at a time may write it."""
+    """Store of the checkpoints of a run (`checkpoints/`). Only one process at a time may write to it."""
 
     folder: Path
     files: Files = attrs.field(factory=Files)
     n_rolling: int = ROLLING
-    """The newest, which stay though nobody said so."""
+    """Number of newest checkpoints that are kept even if they are not permanent."""
 
-    def save(self, step: int, parts: Mapping[str, Iterable[Chunk]], *, is_kept: bool = False) -> Path:
-        """Make a checkpoint of files by name; when this returns, it outlives a power cut. Raises OSError, and leaves the others.
+    def save(self, step: int, parts: Mapping[str, Iterable[Chunk]], *, is_permanent: bool = False) -> Path:
+        """Save a checkpoint that consists of `parts`, its files by name; return its folder. It then survives a power failure.
 
-        One of the same step gives way to it. `is_kept`: it stays for good.
+        An existing checkpoint of the same step is replaced; if that one is permanent, the new one is too. `is_permanent`: the
+        retention policy never deletes it. Raise OSError if it cannot be written; the other checkpoints are not affected.
         """
         final = self.folder / f"step-{step:012d}"
         scratch = self.folder / f"{SCRATCH}{final.name}"
         try:
-            self.write(scratch, step, parts, is_kept=is_kept or (final / KEPT).exists())
-            self.put(scratch, final)
+            self.write(scratch, step, parts, is_permanent=is_permanent or (final / KEPT).exists())
+            self.commit(scratch, final)
         except BaseException:
             shutil.rmtree(scratch, ignore_errors=True)
             self.restore()
@@ -85,8 +86,11 @@ class Store:
         self.prune()
         return final
 
-    def put(self, scratch: Path, final: Path) -> None:
-        """Give a whole checkpoint its name. Between the two names of one that gives way, `restore` finds it."""
+    def commit(self, scratch: Path, final: Path) -> None:
+        """Publish a finished checkpoint by rename.
+
+        An existing one of the same step is first renamed to `.old-...`; `restore` recovers it after a crash in between.
+        """
         old = final.with_name(f"{OLD}{final.name}")
         if final.exists():
             if old.exists():
@@ -97,26 +101,26 @@ class Store:
         self.files.sync_folder(self.folder)
 
     def restore(self) -> None:
-        """Give one its name back that gave way to none."""
+        """Rename `.old-...` checkpoints back if their replacement was not published."""
         for old in self.folder.glob(f"{OLD}*"):
             final = old.with_name(old.name.removeprefix(OLD))
             if not final.exists():
-                with contextlib.suppress(OSError):  # another rank did it; else the one before is used
+                with contextlib.suppress(OSError):  # another rank did it; otherwise the checkpoint before it is used
                     self.files.rename(old, final)
 
-    def write(self, scratch: Path, step: int, parts: Mapping[str, Iterable[Chunk]], *, is_kept: bool) -> None:
-        """All files of a checkpoint, the manifest last."""
+    def write(self, scratch: Path, step: int, parts: Mapping[str, Iterable[Chunk]], *, is_permanent: bool) -> None:
+        """Write all files of a checkpoint, the manifest last."""
         if scratch.exists():
             remove_all(self.files, scratch)
         self.files.make_folder(scratch)
         written = {name: write_file(self.files, scratch / name, chunks) for name, chunks in parts.items()}
-        if is_kept:
+        if is_permanent:
             write_file(self.files, scratch / KEPT, [])
-        write_file(self.files, scratch / manifest.NAME, [manifest.encoded(step, written)])
+        write_file(self.files, scratch / manifest.NAME, [manifest.encode_manifest(step, written)])
         self.files.sync_folder(scratch)
 
     def prune(self) -> None:
-        """Remove what need not stay. What cannot be removed is said, and harms nobody."""
+        """Delete checkpoints outside the retention policy; failures are only logged."""
         try:
             for old in self.folder.glob(f"{OLD}*"):
                 remove_all(self.files, old)
@@ -127,34 +131,34 @@ class Store:
             LOGGER.warning("an old checkpoint stays where it is: %s", error)
 
     def remove(self, folder: Path) -> None:
-        """From one instant to the next it is no checkpoint any more."""
         trash = folder.with_name(f"{TRASH}{folder.name}")
+        # rename first, which is atomic: a half-deleted folder never has the name of a checkpoint
         self.files.rename(folder, trash)
         self.files.sync_folder(self.folder)
         remove_all(self.files, trash)
 
     def folders(self) -> list[Path]:
-        """The newest first; verified or not."""
+        """Return the folders of all checkpoints, newest first, without verifying them."""
         found = self.folder.iterdir() if self.folder.is_dir() else []
         return sorted((each for each in found if STEP.fullmatch(each.name)), reverse=True)
 
     def newest(self) -> Checkpoint | None:
-        """The newest good one; None where there was never any. Damaged ones are named, and set aside.
+        """Return the newest valid checkpoint, None if there are none; log and quarantine newer ones that are corrupt.
 
-        Raises CheckpointError when all are damaged; then nothing is touched.
+        Raise CheckpointError if all checkpoints are corrupt; then none of them is quarantined.
         """
-        damaged: dict[Path, DamagedError] = {}
+        damaged: dict[Path, CorruptError] = {}
         self.restore()
         for folder in self.folders():
             try:
                 found = self.open(folder)
-            except DamagedError as error:
+            except CorruptError as error:
                 damaged[folder] = error
                 continue
             for bad, why in damaged.items():
                 LOGGER.warning("%s is damaged, and set aside: %s", bad, why)
                 with contextlib.suppress(FileNotFoundError):  # another rank did it
-                    self.set_aside(bad, BAD)
+                    self.quarantine(bad, BAD)
             return found
         if damaged:
             listed = "\n".join(f"{folder}: {error}" for folder, error in damaged.items())
@@ -162,30 +166,36 @@ class Store:
         return None
 
     def open(self, folder: Path) -> Checkpoint:
-        """Read and verify one. Raises DamagedError."""
-        files = manifest.verified(folder)
-        return Checkpoint(folder, step_of(folder), files)
+        """Read and verify a checkpoint. Raise CorruptError if it is not what was written."""
+        files = manifest.verify_checkpoint(folder)
+        return Checkpoint(folder, parse_step(folder), files)
 
-    def tidy(self, newest: int | None = None) -> None:
-        """Once, before the first save: leftovers go; what is newer than the step from which the run goes on is set aside."""
+    def clean_up(self, newest: int | None = None) -> None:
+        """Delete leftovers and quarantine checkpoints newer than `newest`, the step to resume from; None: all of them.
+
+        Call it once, before the first save.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         for prefix in (SCRATCH, OLD, TRASH):
             for leftover in self.folder.glob(f"{prefix}*"):
                 shutil.rmtree(leftover)
         for folder in self.folders():
-            if newest is None or step_of(folder) > newest:
+            if newest is None or parse_step(folder) > newest:
                 LOGGER.warning("%s is not of this run any more, and set aside: it went on from %s", folder, newest)
-                self.set_aside(folder, LEFT)
+                self.quarantine(folder, LEFT)
 
-    def set_aside(self, folder: Path, prefix: str) -> None:
-        """Under a name that no run looks for, and nobody else has."""
+    def quarantine(self, folder: Path, prefix: str) -> None:
+        """Rename a folder to an unused name with a prefix, which no run reads as a checkpoint."""
         names = (folder.with_name(f"{prefix}{folder.name}{suffix}") for suffix in ("", *(f".{n}" for n in range(1, 1000))))
         self.files.rename(folder, next(name for name in names if not name.exists()))
         self.files.sync_folder(self.folder)
 
-    def probe(self, size: int) -> None:
-        """Find out before training whether checkpoints of `size` bytes can be kept. Raises CheckpointError."""
-        with explained(self.folder, "choose another 'output_dir'"):
+    def check_writable(self, size: int) -> None:
+        """Raise CheckpointError if the folder is not writable or lacks space for ROLLING checkpoints of `size` bytes.
+
+        Call it before training.
+        """
+        with os_errors_as(self.folder, "choose another 'output_dir'"):
             self.folder.mkdir(parents=True, exist_ok=True)
             for leftover in self.folder.glob(".probe*"):
                 leftover.unlink()

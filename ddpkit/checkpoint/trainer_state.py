@@ -1,6 +1,6 @@
-"""All that a run is between two optimizer steps, as tensors and plain data; and back into a run that was built anew.
+"""State of a run between two optimizer steps as tensors and plain data, and its restore into a newly built trainer.
 
-No state of a random generator: what is drawn depends on seed, epoch, step and sample alone (`seeding`).
+It contains no state of a random generator: random numbers depend only on seed, epoch, step and sample (`seeding`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,88 +11,95 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ddpkit.training.loss_sums import Tally
+from ddpkit.training.early_stopping import BestTracker
+from ddpkit.training.loss_sums import LossSums
 from ddpkit.training.progress import Progress
-from ddpkit.training.trainer import Engine
+from ddpkit.training.trainer import Trainer
 
 
-def taken(engine: Engine) -> dict[str, Any]:
-    """The state of a run, by reference: the next step of the optimizer changes it. Every rank must call it; rank 0's is to keep.
+def capture_state(trainer: Trainer) -> dict[str, Any]:
+    """Return the state of a run by reference: the next optimizer step changes it. Every rank must call it; rank 0's is saved.
 
-    (Ranks differ in BatchNorm's statistics alone, and those of rank 0 are the ones that a run is evaluated with.)
+    Ranks differ only in BatchNorm's statistics, and those of rank 0 are used for evaluation.
     """
+    stopping = trainer.evaluator.early_stopping
     return {
-        "progress": attrs.asdict(engine.progress),
+        "progress": attrs.asdict(trainer.progress),
         "tally": {
-            "sums": sums_of_shards(engine),
-            "n_samples": engine.tally.n_samples,
-            "n_skipped": engine.tally.n_skipped,
+            "sums": gather_loss_sums(trainer),
+            "n_samples": trainer.loss_sums.n_samples,
+            "n_skipped": trainer.loss_sums.n_skipped,
         },
-        "model": weights_of(engine.model),
-        "optimizer": named_state(engine.optimizer, engine.model),
-        "schedule": engine.schedule.state_dict(),
-        "precision": engine.precision.state_dict(),
-        "average": engine.average.state_dict() if engine.average else {},
-        "best": {each.name: {"value": each.best.value, "epoch": each.best.epoch} for each in engine.candidates},
-        "stopping": {"value": engine.stopping.best.value, "epoch": engine.stopping.best.epoch} if engine.stopping else {},
+        "model": model_state(trainer.model),
+        "optimizer": named_state(trainer.optimizer, trainer.model),
+        "schedule": trainer.lr_schedule.state_dict(),
+        "precision": trainer.precision.state_dict(),
+        "average": trainer.ema.state_dict() if trainer.ema else {},
+        "best": {each.name: best_state(each.best) for each in trainer.evaluator.models},
+        "stopping": best_state(stopping.best) if stopping else {},
     }
 
 
-def weights_of(model: nn.Module) -> dict[str, Any]:
-    """A model's state; buffers, which a forward changes, are copied."""
-    buffers = {name for name, _ in model.named_buffers()}
+def best_state(best: BestTracker) -> dict[str, Any]:
+    return {"value": best.value, "epoch": best.epoch}
+
+
+def model_state(model: nn.Module) -> dict[str, Any]:
+    """Return the state dict of a model, with copies of its buffers."""
+    buffers = {name for name, _ in model.named_buffers()}  # the next forward changes them, before the state is staged
     return {name: value.clone() if name in buffers else value for name, value in model.state_dict().items()}
 
 
-def put_back(engine: Engine, state: Mapping[str, Any], losses: Sequence[float] | None = None) -> None:
-    """Make a run that was built anew go on from a state. Every rank must call it.
+def restore_state(trainer: Trainer, state: Mapping[str, Any], losses: Sequence[float] | None = None) -> None:
+    """Restore a state into a newly built trainer. Every rank must call it.
 
-    `losses`: given when schedule or optimizer have other options now, which then hold from here on: the validation losses so
-    far, for a schedule that looks at them. Raises ValueError when the model or the optimizer's parameters are others.
+    `losses`: validation losses so far, for a schedule that depends on them; pass them if the options of the schedule or the
+    optimizer changed. The new options then apply from here on. Raise RuntimeError, ValueError or KeyError if the model, the
+    optimizer's parameters or the evaluated models are not those of the state.
     """
-    tally, shards = state["tally"], engine.train.sampler.shards
-    sums = dealt(tally["sums"], engine.train.sampler.n_shards)[list(shards)].to(engine.world.device, copy=True)
-    engine.progress = Progress(**state["progress"])
-    engine.tally = Tally([each.unbind() for each in sums], tally["n_samples"], tally["n_skipped"])
-    engine.model.load_state_dict(state["model"])
+    tally, shards = state["tally"], trainer.loader.sampler.shards
+    sums = redistribute_sums(tally["sums"], trainer.loader.sampler.n_shards)[list(shards)].to(trainer.world.device, copy=True)
+    trainer.progress = Progress(**state["progress"])
+    trainer.loss_sums = LossSums([each.unbind() for each in sums], tally["n_samples"], tally["n_skipped"])
+    trainer.model.load_state_dict(state["model"])
     if losses is None:
-        engine.schedule.load_state_dict(state["schedule"])
+        trainer.lr_schedule.load_state_dict(state["schedule"])
     else:
-        engine.schedule.replay(state["schedule"]["updates"], losses)
-    load_named_state(engine.optimizer, engine.model, state["optimizer"], options=losses is None)
-    engine.precision.load_state_dict(state["precision"])
-    if engine.average:
-        engine.average.load_state_dict(state["average"])
-    for candidate in engine.candidates:
-        candidate.best.resume(**state["best"][candidate.name])
-    if engine.stopping:
-        engine.stopping.best.resume(**state["stopping"])
+        trainer.lr_schedule.replay(state["schedule"]["updates"], losses)
+    load_named_state(trainer.optimizer, trainer.model, state["optimizer"], options=losses is None)
+    trainer.precision.load_state_dict(state["precision"])
+    if trainer.ema:
+        trainer.ema.load_state_dict(state["average"])
+    for candidate in trainer.evaluator.models:
+        candidate.best.restore(**state["best"][candidate.name])
+    if trainer.evaluator.early_stopping:
+        trainer.evaluator.early_stopping.best.restore(**state["stopping"])
 
 
-def sums_of_shards(engine: Engine) -> Tensor:
-    """The losses of the epoch in hand, summed over the samples of each shard: float64 [V, T]. Every rank must call it."""
-    mine = torch.stack([torch.stack(list(sums)) for sums in engine.tally.sums])
-    return engine.world.gather(mine).transpose(0, 1).flatten(0, 1)  # [ranks, own shards, T]: shard = rank + ranks * place
+def gather_loss_sums(trainer: Trainer) -> Tensor:
+    """Return the losses of the current epoch, summed over the samples of each shard: float64 [V, T]. Every rank must call it."""
+    mine = torch.stack([torch.stack(list(sums)) for sums in trainer.loss_sums.sums])
+    return trainer.world.gather(mine).transpose(0, 1).flatten(0, 1)  # [ranks, own shards, T]: shard = rank + ranks * position
 
 
-def dealt(sums: Tensor, n_shards: int) -> Tensor:
-    """The same for as many shards as there are now: all in the first, where the number is another."""
+def redistribute_sums(sums: Tensor, n_shards: int) -> Tensor:
+    """Return the sums for `n_shards` shards: unchanged, or all in the first shard if the number of shards changed."""
     if len(sums) == n_shards:
         return sums
     return torch.cat([sums.sum(0, keepdim=True), sums.new_zeros(n_shards - 1, sums.shape[1])])
 
 
 def named_state(optimizer: Optimizer, model: nn.Module) -> dict[str, Any]:
-    """`state`: what is kept of each parameter, under its name. `groups`: their options, and the `names` in them."""
+    """Return `state`, the values of each parameter by name, and `groups`, the options of each group with its `params` by name."""
     names: dict[Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
     groups = [{**group, "params": [names[each] for each in group["params"]]} for group in optimizer.param_groups]
     return {"state": {names[each]: dict(values) for each, values in optimizer.state.items()}, "groups": groups}
 
 
 def load_named_state(optimizer: Optimizer, model: nn.Module, saved: dict[str, Any], *, options: bool = True) -> None:
-    """Put back what `named_state` gave. Raises ValueError when the parameters are others, or in other groups.
+    """Load what `named_state` returned. Raise ValueError if the parameters, or their groups, are different.
 
-    `options`: of the groups too (rates, decay, ...); else those of now stay.
+    `options`: load the options of the groups too (learning rates, weight decay, ...); otherwise keep the current ones.
     """
     now = named_state(optimizer, model)["groups"]
     for number, (mine, theirs) in enumerate(zip(now, saved["groups"], strict=True)):

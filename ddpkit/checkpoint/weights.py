@@ -1,4 +1,4 @@
-"""Weights on disk: safetensors, nothing but tensors inside, never half a file."""
+"""Weights on disk: safetensors files, which contain only tensors and are written atomically."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -8,18 +8,21 @@ from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 from torch import nn
 
-from ddpkit.runs.files import REMEDY, Files, explained, replace_file
+from ddpkit.runs.files import REMEDY, Files, os_errors_as, replace_file
 
-BEST = "best.safetensors"
-LAST = "last.safetensors"
+BEST_FILE = "best.safetensors"
+LAST_FILE = "last.safetensors"
 
 
 def save_weights(model: nn.Module, file: Path) -> None:
-    """Write parameters and buffers; a crash leaves the old file or the new one."""
+    """Write parameters and buffers atomically: after a crash the file is either the old version or the new one.
+
+    Raise OSError if the file cannot be written.
+    """
     scratch, files = file.with_name(f".{file.name}.tmp"), Files()
     try:
         save_model(model, str(scratch))
-    except SafetensorError as error:  # its word for what the disk said
+    except SafetensorError as error:  # wraps an error of the disk
         raise OSError(str(error)) from error
     with scratch.open("rb") as written:
         files.sync(written.fileno())
@@ -28,37 +31,37 @@ def save_weights(model: nn.Module, file: Path) -> None:
 
 
 def load_weights(model: nn.Module, file: Path) -> None:
-    """Read what `save_weights` wrote into a model of the same shape."""
+    """Load a file from `save_weights` into a model of the same shapes."""
     load_model(model, file)
 
 
 @attrs.frozen
 class WeightsFolder:
-    """The weights that a run keeps (`[output]`). Written by rank 0 alone."""
+    """Folder of the weights that a run saves (`[output]`). Only rank 0 writes to it."""
 
     folder: Path
     save_best: bool = True
     save_last: bool = True
     save_interval: int = 0
 
-    def epoch_ended(self, model: nn.Module, epoch: int, *, is_best: bool, prefix: str = "") -> None:
-        """Save what this epoch calls for, under names that begin with `prefix`.
+    def save_epoch(self, model: nn.Module, epoch: int, *, is_best: bool, prefix: str = "") -> None:
+        """Save the weights that are due after this epoch, in files whose names start with `prefix`.
 
-        The best are written in any case: the run is tested with them. Raises CheckpointError.
+        The best weights are always written: the run is tested with them. Raise CheckpointError if a file cannot be written.
         """
         kept = self.save_interval and epoch % self.save_interval == 0
-        names = [BEST] * is_best + [LAST] * self.save_last + [f"epoch-{epoch:04d}.safetensors"] * bool(kept)
-        with explained(self.folder, REMEDY):
+        names = [BEST_FILE] * is_best + [LAST_FILE] * self.save_last + [f"epoch-{epoch:04d}.safetensors"] * bool(kept)
+        with os_errors_as(self.folder, REMEDY):
             for name in names:
                 save_weights(model, self.file(prefix, name))
 
     def best_files(self, prefixes: Iterable[str]) -> dict[str, Path]:
-        """Of these candidates, as far as they are there."""
-        files = (self.file(prefix, BEST) for prefix in prefixes)
+        """Return the files of best weights that exist for these prefixes, by file name."""
+        files = (self.file(prefix, BEST_FILE) for prefix in prefixes)
         return {file.name: file for file in files if file.exists()}
 
-    def go_back(self, epoch: int, best: Mapping[str, bytes]) -> None:
-        """Make the folder what it was at the end of an epoch, with the best weights of then, by name of file."""
+    def rewind(self, epoch: int, best: Mapping[str, bytes]) -> None:
+        """Restore the folder to the end of an epoch; `best`: content of the best weights at that time, by file name."""
         for name, data in best.items():
             replace_file(Files(), self.folder / name, [data])
         for leftover in self.folder.glob(".*.tmp"):
@@ -68,15 +71,15 @@ class WeightsFolder:
                 file.unlink()
 
     def load_best(self, model: nn.Module, prefix: str = "") -> None:
-        """Put the best weights into the model."""
-        load_weights(model, self.file(prefix, BEST))
+        """Load the best weights into the model."""
+        load_weights(model, self.file(prefix, BEST_FILE))
 
     def file(self, prefix: str, name: str) -> Path:
-        """`ema/` -> `ema-best.safetensors`."""
+        """Return the path of a file, e.g. `ema-best.safetensors` for the prefix `ema/`."""
         return self.folder / (prefix.replace("/", "-") + name)
 
     def close(self) -> None:
-        """The run was tested; drop the best weights if they are not wanted."""
+        """Delete the best weights unless the config requests them. Call it after the test."""
         if not self.save_best:
-            for file in self.folder.glob(f"*{BEST}"):
+            for file in self.folder.glob(f"*{BEST_FILE}"):
                 file.unlink()

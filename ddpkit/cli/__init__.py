@@ -1,1 +1,1 @@
-"""The command line: one file per command, imported when the command is used."""
+"""Command line. Each command has one module, which is imported when the command is used."""

@@ -1,4 +1,4 @@
-"""`ddpkit check x.toml`."""
+"""Command `ddpkit check x.toml`: validate a config file."""
 
 import argparse
 import json
@@ -8,69 +8,72 @@ from typing import Any
 
 from ddpkit.cli import options
 from ddpkit.config import loading
-from ddpkit.config.check import Verdict, deepened, judge, ranks_in_file
-from ddpkit.errors import ConfigError, ExitCode, PluginError, Problem, shown
+from ddpkit.config.check import CheckReport, ranks_in_file, validate, validate_with_imports
+from ddpkit.errors import ConfigError, Diagnostic, ExitCode, PluginError, format_key_path
 from ddpkit.plugins import manager
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options."""
-    parser.add_argument("file", type=Path, metavar="x.toml", help="the config")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="lay a value over the file's")
-    parser.add_argument("--deep", action="store_true", help="import what source does not tell, too (seconds)")
-    parser.add_argument("--json", action="store_true", help="as JSON, for scripts")
+    parser.add_argument("file", type=Path, metavar="x.toml", help="the config file")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="replace a value of the file")
+    parser.add_argument(
+        "--deep", action="store_true", help="also import targets whose source does not show their parameters (takes seconds)"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
     options.add_plugin_arguments(parser)
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Judge the file, not this machine: devices and data folders are not looked at."""
+    """Validate the file only; the devices and data folders of this machine are not checked."""
     try:
-        verdict = verdict_of(arguments)
+        report = check_file(arguments)
     except ConfigError as error:
         if not arguments.json:
             raise
-        verdict = Verdict(error.problems)
-    failure = (PluginError if verdict.needs_failed_plugin else ConfigError)(verdict.problems)
+        report = CheckReport(error.problems)
+    failure = (PluginError if report.needs_failed_plugin else ConfigError)(report.problems)
     if arguments.json:
-        sys.stdout.write(json.dumps(as_json(verdict), indent=2, ensure_ascii=False) + "\n")
-        return failure.exit_code if verdict.problems else ExitCode.DONE
-    sys.stdout.write("".join(f"{line}\n" for line in notes(verdict)))
-    if verdict.problems:
+        sys.stdout.write(json.dumps(as_json(report), indent=2, ensure_ascii=False) + "\n")
+        return failure.exit_code if report.problems else ExitCode.DONE
+    sys.stdout.write("".join(f"{line}\n" for line in format_notes(report)))
+    if report.problems:
         raise failure
     sys.stdout.write(f"{arguments.file}: no mistake found\n")
     return ExitCode.DONE
 
 
-def verdict_of(arguments: argparse.Namespace) -> Verdict:
-    """By reading alone; with `--deep`, after importing what that leaves open."""
+def check_file(arguments: argparse.Namespace) -> CheckReport:
+    """Validate by reading only; with `--deep`, also import the components whose source does not tell all parameters."""
     config = loading.read(arguments.file, loading.parse_overrides(arguments.set))
-    found = manager.load(options.policy(arguments, config.run.plugins))
-    verdict = judge(config, found, ranks_in_file(config.run))
-    return deepened(verdict, config, found) if arguments.deep else verdict
+    found = manager.load(options.policy_from_options(arguments, config.run.plugins))
+    report = validate(config, found, ranks_in_file(config.run))
+    return validate_with_imports(report, config, found) if arguments.deep else report
 
 
-def notes(verdict: Verdict) -> list[str]:
-    """What is no mistake of the file."""
+def format_notes(report: CheckReport) -> list[str]:
+    """Return one line for each warning and for each component that is not fully checked."""
     deep = "its source does not tell all parameters; `ddpkit check --deep` imports it"
     return [
-        *(f"warning: {problem}" for problem in verdict.warnings),
-        *(f"warning: {text}" for text in verdict.policy_warnings),
-        *(f"note: {shown(each.path)}: {each.name!r} is not checked to the end here: {deep}" for each in verdict.unchecked),
+        *(f"warning: {problem}" for problem in report.warnings),
+        *(f"warning: {text}" for text in report.policy_warnings),
+        *(
+            f"note: {format_key_path(each.path)}: {each.name!r} is not checked to the end here: {deep}"
+            for each in report.unchecked
+        ),
     ]
 
 
-def as_json(verdict: Verdict) -> dict[str, Any]:
-    """All of it for scripts."""
-    unchecked = [{"key": shown(each.path), "kind": each.kind, "name": each.name} for each in verdict.unchecked]
-    kinds = {"problems": verdict.problems, "warnings": verdict.warnings}
-    return {kind: [problem_as_json(problem) for problem in problems] for kind, problems in kinds.items()} | {
+def as_json(report: CheckReport) -> dict[str, Any]:
+    unchecked = [{"key": format_key_path(each.path), "kind": each.kind, "name": each.name} for each in report.unchecked]
+    kinds = {"problems": report.problems, "warnings": report.warnings}
+    return {kind: [diagnostic_as_json(problem) for problem in problems] for kind, problems in kinds.items()} | {
         "unchecked": unchecked
     }
 
 
-def problem_as_json(problem: Problem) -> dict[str, Any]:
-    """`where` as in messages, and its parts."""
+def diagnostic_as_json(problem: Diagnostic) -> dict[str, Any]:
+    """Return the location as in messages (`where`), and split into file, line and column."""
     file, *position = problem.where.rsplit(":", 2)
     line, column = map(int, position) if len(position) == 2 else (None, None)  # noqa: PLR2004 - `file:line:col`
     parts = {"file": file, "line": line, "column": column}
-    return {"where": problem.where, **parts, "key": shown(problem.path), "message": problem.message}
+    return {"where": problem.where, **parts, "key": format_key_path(problem.path), "message": problem.message}

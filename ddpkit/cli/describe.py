@@ -1,4 +1,4 @@
-"""`ddpkit describe KIND NAME`."""
+"""Command `ddpkit describe KIND NAME`: show a component, its parameters and an example."""
 
 import argparse
 import inspect
@@ -11,8 +11,8 @@ import attrs
 from ddpkit.cli import options, table
 from ddpkit.config import toml
 from ddpkit.config.component_refs import NEVER_IN_TOML
-from ddpkit.config.converter import describe, stand_in
-from ddpkit.errors import ConfigError, ExitCode, Problem
+from ddpkit.config.converter import describe_type, placeholder
+from ddpkit.errors import ConfigError, Diagnostic, ExitCode
 from ddpkit.plugins import manager, signatures
 from ddpkit.plugins.hookspecs import HOOKS, RUNTIME_VALUES
 from ddpkit.plugins.registry import BUILTIN, Entry, UnknownNameError
@@ -31,62 +31,60 @@ PLACES = {
     "logger": "[private]\nloggers = [{{ type = {name}, config = {table} }}]\n",
     "writer": "[predict.config]\noutput_format = {name}\n{lines}",
 }
-"""Kind -> how it is written."""
+"""TOML template of each kind of component."""
 
 
 @attrs.frozen
 class Parameter:
-    """A key of a component's table."""
+    """Parameter of a component: a key of its table."""
 
     name: str
     kind: str
-    """Its type in the words of TOML."""
+    """Type in the terms of TOML."""
     default: str
-    """As TOML has it; `required`, `-` where leaving it out has a meaning of its own, `?` where source does not tell."""
+    """Default in TOML syntax; or `required`, `-` if an absent key has its own meaning, `?` if the source does not tell."""
     written: str
-    """A value for an example; empty where it is better left out."""
+    """Value for the example; empty if the example omits the parameter."""
 
 
 @attrs.frozen
 class Description:
-    """All that is known of a component."""
+    """Information about a component."""
 
     entry: Entry
     source: str
-    """`file:line`."""
+    """Location of the definition, `file:line`."""
     help: str
-    """The docstring of its target."""
+    """Docstring of the component's target."""
     parameters: tuple[Parameter, ...]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options."""
     parser.add_argument("kind", choices=HOOKS, metavar="KIND", help=", ".join(HOOKS))
-    parser.add_argument("name", metavar="NAME", help="bare or qualified")
-    parser.add_argument("--toml", action="store_true", help="only the example, to be pasted")
-    parser.add_argument("--json", action="store_true", help="as JSON, for scripts")
+    parser.add_argument("name", metavar="NAME", help="name of the component, bare or qualified (plugin/name)")
+    parser.add_argument("--toml", action="store_true", help="print only the example, ready to paste")
+    parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
     options.add_plugin_arguments(parser)
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Show all that is known of a component without importing it; with an import where source does not tell."""
-    found = manager.load(options.policy(arguments))
+    """Show a component. It is imported only if its source does not tell its parameters."""
+    found = manager.load(options.policy_from_options(arguments))
     try:
         entry = found.registry.get(arguments.kind, arguments.name)
     except UnknownNameError as error:
-        raise ConfigError([Problem("NAME", (), str(error))]) from error
-    description = described(entry)
+        raise ConfigError([Diagnostic("NAME", (), str(error))]) from error
+    description = describe_component(entry)
     if arguments.json:
-        sys.stdout.write(json.dumps(as_json(description), indent=2, ensure_ascii=False) + "\n")
+        sys.stdout.write(json.dumps(description_as_json(description), indent=2, ensure_ascii=False) + "\n")
     elif arguments.toml:
-        sys.stdout.write(example(description))
+        sys.stdout.write(toml_example(description))
     else:
-        show(description)
+        print_description(description)
     return ExitCode.DONE
 
 
-def as_json(description: Description) -> dict[str, Any]:
-    """For scripts."""
+def description_as_json(description: Description) -> dict[str, Any]:
     component = description.entry.component
     keys = ("doc", "aliases", "requires", "deprecated")
     return {
@@ -96,12 +94,11 @@ def as_json(description: Description) -> dict[str, Any]:
         "source": description.source,
         **{key: getattr(component, key) for key in keys},
         "parameters": [{"name": each.name, "type": each.kind, "default": each.default} for each in description.parameters],
-        "example": example(description),
+        "example": toml_example(description),
     }
 
 
-def show(description: Description) -> None:
-    """For people."""
+def print_description(description: Description) -> None:
     entry, component = description.entry, description.entry.component
     facts = {"from": entry.distribution, "source": description.source, "also called": ", ".join(component.aliases)}
     facts |= {"needs": ", ".join(component.requires), "deprecated": component.deprecated or ""}
@@ -110,38 +107,37 @@ def show(description: Description) -> None:
     if description.help:
         sys.stdout.write(f"\n{description.help}\n")
     sys.stdout.write("\n")
-    table.show(("PARAMETER", "TYPE", "DEFAULT"), [(each.name, each.kind, each.default) for each in description.parameters])
-    sys.stdout.write(f"\n{example(description)}")
+    table.print_table(("PARAMETER", "TYPE", "DEFAULT"), [(each.name, each.kind, each.default) for each in description.parameters])
+    sys.stdout.write(f"\n{toml_example(description)}")
 
 
-def described(entry: Entry) -> Description:
-    """From its source; its target is imported only if that does not tell what it takes."""
+def describe_component(entry: Entry) -> Description:
+    """Describe a component from its source; import its target only if the source does not tell the parameters."""
     target = entry.component.target
-    signature = signatures.from_source(target) or signatures.inspected(target)
+    signature = signatures.read_from_source(target) or signatures.inspect_target(target)
     hidden = NEVER_IN_TOML | RUNTIME_VALUES[entry.kind] - {"root_dir"}
     names = [name for name in signature.parameters if name not in hidden]
-    parameters = tuple(parameter(signature, name) for name in names if name != "root_dir")
-    return Description(entry, signatures.defined_at(target), inspect.cleandoc(signatures.docstring(target)), parameters)
+    parameters = tuple(describe_parameter(signature, name) for name in names if name != "root_dir")
+    return Description(entry, signatures.find_definition(target), inspect.cleandoc(signatures.docstring(target)), parameters)
 
 
-def parameter(signature: Signature, name: str) -> Parameter:
-    """One of them."""
+def describe_parameter(signature: Signature, name: str) -> Parameter:
     kind, is_required = signature.parameters[name], name not in signature.defaults
-    text = "?" if kind is UNREAD else "anything" if kind is Any else describe(kind)
+    text = "?" if kind is UNREAD else "anything" if kind is Any else describe_type(kind)
     if is_required:
-        return Parameter(name, text, "required", toml.inline("" if text in ("?", "anything") else stand_in(kind)))
+        return Parameter(name, text, "required", toml.format_inline("" if text in ("?", "anything") else placeholder(kind)))
     default = signature.defaults[name]
     if default is UNREAD or default is None:
         return Parameter(name, text, "?" if default is UNREAD else "-", "")
-    return Parameter(name, text, toml.inline(default), toml.inline(default))
+    return Parameter(name, text, toml.format_inline(default), toml.format_inline(default))
 
 
-def example(description: Description) -> str:
-    """TOML that can be pasted: the author's, else every parameter with its default, or the emptiest value."""
+def toml_example(description: Description) -> str:
+    """Return TOML to paste: the author's example, or every parameter with its default or a placeholder."""
     entry = description.entry
     if entry.component.example:
         return entry.component.example.rstrip("\n") + "\n"
     name = entry.component.name if entry.namespace == BUILTIN else entry.qualified_name
     pairs = [f"{each.name} = {each.written}" for each in description.parameters if each.written]
     inline, lines = "{ " + ", ".join(pairs) + " }" if pairs else "{}", "".join(f"{pair}\n" for pair in pairs)
-    return PLACES[entry.kind].format(name=toml.inline(name), key=toml.dotted((name,)), table=inline, lines=lines)
+    return PLACES[entry.kind].format(name=toml.format_inline(name), key=toml.format_key((name,)), table=inline, lines=lines)

@@ -1,4 +1,4 @@
-"""`ddpkit explain x.toml [KEY]`."""
+"""Command `ddpkit explain x.toml [KEY]`: show the values of a config and their origin."""
 
 import argparse
 import json
@@ -11,10 +11,10 @@ import attrs
 
 from ddpkit.cli import options, table
 from ddpkit.config import loading, schema, toml
-from ddpkit.config.component_refs import Reference, find, references
-from ddpkit.config.converter import describe, is_union, plain_arms
+from ddpkit.config.component_refs import ComponentRef, find_entry, references
+from ddpkit.config.converter import describe_type, is_union, plain_arms
 from ddpkit.config.loading import Config
-from ddpkit.errors import ConfigError, ExitCode, KeyPath, Problem, shown, suggest
+from ddpkit.errors import ConfigError, Diagnostic, ExitCode, KeyPath, format_key_path, suggest
 from ddpkit.plugins import manager, signatures
 from ddpkit.plugins.manager import Plugins
 from ddpkit.plugins.registry import UnknownNameError
@@ -25,118 +25,120 @@ ALIASES: Mapping[KeyPath, KeyPath] = {("dataset", "root_dir"): ("dataset", "base
 
 @attrs.frozen
 class Line:
-    """One value."""
+    """Value of the config, one row of the output."""
 
     path: KeyPath
     value: Any
     origin: str
-    """`file:line:col`, `--set 1`, or `default`."""
+    """Location of the value: `file:line:col`, `--set 1`, or `default`."""
     meaning: str = ""
-    """Of a component's name: whose it is and where it is defined."""
+    """Component that a name selects: its distribution and its definition. Empty for other values."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options."""
-    parser.add_argument("file", type=Path, metavar="x.toml", help="the config")
-    parser.add_argument("key", nargs="?", metavar="KEY", help="a key or a table alone, as in train.epoch")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="lay a value over the file's")
-    parser.add_argument("--json", action="store_true", help="as JSON, for scripts")
+    parser.add_argument("file", type=Path, metavar="x.toml", help="the config file")
+    parser.add_argument("key", nargs="?", metavar="KEY", help="show only this key or table, for example train.epoch")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="replace a value of the file")
+    parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
     options.add_plugin_arguments(parser)
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Show the values as a run would see them."""
+    """Show the values as a run would use them."""
     config = loading.load(arguments.file, loading.parse_overrides(arguments.set))
-    found = manager.load(options.policy(arguments, config.run.plugins))
-    lines = chosen(lines_of(config, found), arguments.key)
+    found = manager.load(options.policy_from_options(arguments, config.run.plugins))
+    lines = select_lines(explain_config(config, found), arguments.key)
     if arguments.json:
-        sys.stdout.write(json.dumps([as_json(line) for line in lines], indent=2, ensure_ascii=False) + "\n")
+        sys.stdout.write(json.dumps([line_as_json(line) for line in lines], indent=2, ensure_ascii=False) + "\n")
         return ExitCode.DONE
-    show(lines)
-    field = field_at(lines[0].path) if arguments.key and len(lines) == 1 else None
-    sys.stdout.write("".join(f"  {text}\n" for text in (help_on(field) if field else [])))
+    print_lines(lines)
+    field = find_field(lines[0].path) if arguments.key and len(lines) == 1 else None
+    sys.stdout.write("".join(f"  {text}\n" for text in (format_help(field) if field else [])))
     return ExitCode.DONE
 
 
-def chosen(lines: list[Line], key: str | None) -> list[Line]:
-    """Those at or below a key. Raises ConfigError when there are none."""
+def select_lines(lines: list[Line], key: str | None) -> list[Line]:
+    """Return the lines at or below a key. Raises ConfigError if there are none."""
     if key is None:
         return lines
-    found = [line for line in lines if any(shown(line.path[:length]) == key for length in range(1, len(line.path) + 1))]
+    found = [line for line in lines if any(format_key_path(line.path[:length]) == key for length in range(1, len(line.path) + 1))]
     if not found:
-        known = {shown(line.path[:length]) for line in lines for length in range(1, len(line.path) + 1)}
-        raise ConfigError([Problem("KEY", (), f"there is no {key!r}, {suggest(key, known)}")])
+        known = {format_key_path(line.path[:length]) for line in lines for length in range(1, len(line.path) + 1)}
+        raise ConfigError([Diagnostic("KEY", (), f"there is no {key!r}, {suggest(key, known)}")])
     return found
 
 
-def text_of(value: Any) -> str:
-    """A value as TOML has it; `-` for what is left out, `?` for a default that source does not tell."""
-    return "?" if value is UNREAD else "-" if value is None else toml.inline(value)
+def format_value(value: Any) -> str:
+    """Return a value in TOML syntax; `-` if it is absent, `?` for a default that the source does not tell."""
+    return "?" if value is UNREAD else "-" if value is None else toml.format_inline(value)
 
 
-def as_json(line: Line) -> dict[str, Any]:
-    """One value for scripts."""
+def line_as_json(line: Line) -> dict[str, Any]:
     value = None if line.value is UNREAD else line.value
-    return {"key": shown(line.path), "value": value, "origin": line.origin, "meaning": line.meaning}
+    return {"key": format_key_path(line.path), "value": value, "origin": line.origin, "meaning": line.meaning}
 
 
-def show(lines: list[Line]) -> None:
-    """A row a value."""
-    rows = [(shown(line.path), text_of(line.value), line.origin, line.meaning) for line in lines]
-    table.show(("KEY", "VALUE", "FROM", "MEANS"), rows)
+def print_lines(lines: list[Line]) -> None:
+    rows = [(format_key_path(line.path), format_value(line.value), line.origin, line.meaning) for line in lines]
+    table.print_table(("KEY", "VALUE", "FROM", "MEANS"), rows)
 
 
-def lines_of(config: Config, plugins: Plugins) -> list[Line]:
-    """All values in the order of the format; a component's defaults stand behind what it was given."""
+def explain_config(config: Config, plugins: Plugins) -> list[Line]:
+    """Return all values in the order of the format.
+
+    The defaults of a component follow the parameters that the config sets.
+    """
     named = references(config.run)
-    meanings = {reference.path: meaning_of(reference, plugins) for reference in named}
-    lines = [Line(path, value, origin_of(config, path), meanings.get(path, "")) for path, value in values_of(config.run, ())]
+    meanings = {reference.path: describe_reference(reference, plugins) for reference in named}
+    lines = [
+        Line(path, value, find_origin(config, path), meanings.get(path, "")) for path, value in iterate_values(config.run, ())
+    ]
     for reference in named:
         prefix = reference.params_path
         behind = max(
             number for number, line in enumerate(lines) if line.path[: len(prefix)] == prefix or line.path == reference.path
         )
-        lines[behind + 1 : behind + 1] = defaults_of(reference, plugins)
+        lines[behind + 1 : behind + 1] = list_defaults(reference, plugins)
     return lines
 
 
-def values_of(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, Any]]:
-    """Every value of the format's tables with its path; what components take is not taken apart further."""
+def iterate_values(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, Any]]:
+    """Yield every value of the format's tables with its path. The parameters of a component are not expanded further."""
     if isinstance(value, list) and value and attrs.has(type(value[0])):
         for index, item in enumerate(value):
-            yield from values_of(item, (*path, index))
+            yield from iterate_values(item, (*path, index))
     elif attrs.has(type(value)):
         for field in attrs.fields(type(value)):
-            yield from values_of(getattr(value, field.name), path if field.metadata.get("rest") else (*path, field.name))
+            yield from iterate_values(getattr(value, field.name), path if field.metadata.get("rest") else (*path, field.name))
     elif isinstance(value, Mapping):
         yield from (((*path, name), item) for name, item in value.items())
     else:
         yield path, value
 
 
-def origin_of(config: Config, path: KeyPath) -> str:
-    """The place of a value in the layer that gave it."""
+def find_origin(config: Config, path: KeyPath) -> str:
+    """Return the location of a value in the config layer that set it, or `default`."""
     written = config.written(path) or config.written(ALIASES.get(path, path))
     origin = written and config.origin(written)
     return origin.place(written).where if written and origin else "default"
 
 
-def meaning_of(reference: Reference, plugins: Plugins) -> str:
-    """`builtin/resnet18 of ddpkit 0.1.0, .../models.py:17`."""
+def describe_reference(reference: ComponentRef, plugins: Plugins) -> str:
+    """Return a description such as `builtin/resnet18 of ddpkit 0.1.0, .../models.py:17`."""
     try:
-        entry = find(reference, plugins.registry)
+        entry = find_entry(reference, plugins.registry)
     except UnknownNameError as error:
         return str(error)
-    return f"{entry.qualified_name} of {entry.distribution}, {signatures.defined_at(entry.component.target)}"
+    return f"{entry.qualified_name} of {entry.distribution}, {signatures.find_definition(entry.component.target)}"
 
 
-def defaults_of(reference: Reference, plugins: Plugins) -> list[Line]:
-    """The parameters that the config leaves to the component, as far as its source tells them."""
+def list_defaults(reference: ComponentRef, plugins: Plugins) -> list[Line]:
+    """Return the parameters that the config leaves at their defaults, if the component's source tells them."""
     try:
-        entry = find(reference, plugins.registry)
+        entry = find_entry(reference, plugins.registry)
     except UnknownNameError:
         return []
-    signature = signatures.from_source(entry.component.target)
+    signature = signatures.read_from_source(entry.component.target)
     if signature is None:
         return []
     left = [name for name in signature.defaults if name not in reference.named_params(signature) and name != "lr"]
@@ -144,8 +146,8 @@ def defaults_of(reference: Reference, plugins: Plugins) -> list[Line]:
     return [Line((*reference.params_path, name), signature.defaults[name], origin) for name in left]
 
 
-def field_at(path: KeyPath) -> "attrs.Attribute[Any] | None":
-    """The format's own key at a path; None for a component's."""
+def find_field(path: KeyPath) -> "attrs.Attribute[Any] | None":
+    """Return the format's own key at a path; None for a parameter of a component."""
     kind: Any = schema.Run
     field = None
     for part in path:
@@ -160,9 +162,9 @@ def field_at(path: KeyPath) -> "attrs.Attribute[Any] | None":
     return field
 
 
-def help_on(field: "attrs.Attribute[Any]") -> list[str]:
-    """What the format says of a key: help in both languages, what may be written."""
+def format_help(field: "attrs.Attribute[Any]") -> list[str]:
+    """Return the help of a key in both languages, and a line with its type, limits and unit."""
     english, chinese = field.metadata["help"]
     limits = f", {field.validator.words}" if field.validator else ""  # type: ignore[attr-defined]
     unit = f" ({field.metadata['unit']})" if field.metadata["unit"] else ""
-    return [english, chinese, f"{describe(field.type)}{limits}{unit}"]
+    return [english, chinese, f"{describe_type(field.type)}{limits}{unit}"]

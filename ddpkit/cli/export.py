@@ -1,4 +1,4 @@
-"""`ddpkit export RUN --format F`."""
+"""Command `ddpkit export RUN --format F`: write the model of a run as one file."""
 
 import argparse
 import sys
@@ -12,20 +12,23 @@ FORMATS = ("torchscript", "onnx", "torch-export")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options."""
     parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a run")
-    parser.add_argument("--format", choices=FORMATS, required=True, help="of the file")
-    parser.add_argument("--weights", default=BEST, metavar="W", help="best, last, another of the run's, or a file")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="else RUN/exports/FORMAT with the format's ending")
-    parser.add_argument("--size", type=size, metavar="CxHxW", help="of an image, as in 3x64x64; else as the run tells")
+    parser.add_argument("--format", choices=FORMATS, required=True, help="format of the file")
     parser.add_argument(
-        "--batch", type=positive, metavar="N", help="for N images at once, no more and no less; else for any number"
+        "--weights", default=BEST, metavar="W", help="best, last, another name in the run's weights folder, or a file"
     )
-    parser.add_argument("--force", action="store_true", help="replace a file that is there")
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE", help="output file (default: RUN/exports/FORMAT with the suffix of the format)"
+    )
+    parser.add_argument(
+        "--size", type=size, metavar="CxHxW", help="shape of an input image, for example 3x64x64 (default: as in the run)"
+    )
+    parser.add_argument("--batch", type=positive, metavar="N", help="fix the batch size to N images (default: any number)")
+    parser.add_argument("--force", action="store_true", help="overwrite an existing file")
 
 
 def size(text: str) -> list[int]:
-    """The shape of an image."""
+    """Parse the shape of an image, such as `3x64x64`."""
     numbers = text.split("x")
     if not all(each.isdecimal() and int(each) for each in numbers):
         raise argparse.ArgumentTypeError(f"expected a shape as in 3x64x64, got {text!r}")
@@ -33,10 +36,10 @@ def size(text: str) -> list[int]:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Write the file, and say where it is."""
-    from ddpkit.inference.export import Wish, export  # noqa: PLC0415 - torch
+    """Export the model, and print the path of the file."""
+    from ddpkit.inference.export import ExportOptions, export  # noqa: PLC0415 - imports torch
 
-    wish = Wish(
+    options = ExportOptions(
         format=arguments.format,
         weights=arguments.weights,
         output=arguments.output,
@@ -44,5 +47,5 @@ def main(arguments: argparse.Namespace) -> int:
         batch=arguments.batch,
         force=arguments.force,
     )
-    sys.stdout.write(f"{export(arguments.run, wish)}\n")
+    sys.stdout.write(f"{export(arguments.run, options)}\n")
     return ExitCode.DONE

@@ -1,4 +1,4 @@
-"""`ddpkit inspect PATH`."""
+"""Command `ddpkit inspect PATH`: show the content of a checkpoint."""
 
 import argparse
 import json
@@ -14,24 +14,22 @@ from ddpkit.errors import ExitCode
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options."""
     parser.add_argument("path", type=Path, metavar="PATH", help="the folder of a run, or one of its 'checkpoints/step-...'")
-    parser.add_argument("--json", action="store_true", help="as JSON, for scripts")
+    parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Show where a run goes on from: how far it is, with what, on what, what is kept."""
+    """Show the state from which a run resumes: progress, data, environment, plugins and files."""
     found = inspect(arguments.path)
     if arguments.json:
         files = [attrs.asdict(each) for each in found.files]
-        sys.stdout.write(json.dumps({"folder": str(found.folder), **facts(found), "files": files}, indent=2) + "\n")
+        sys.stdout.write(json.dumps({"folder": str(found.folder), **collect_facts(found), "files": files}, indent=2) + "\n")
     else:
-        show(found)
+        print_facts(found)
     return ExitCode.DONE
 
 
-def facts(found: Inspection) -> dict[str, Any]:
-    """What a person wants to know first."""
+def collect_facts(found: Inspection) -> dict[str, Any]:
     state, run = found.state, found.state["run"]
     progress, config = state["progress"], run["config"]
     return {
@@ -49,17 +47,17 @@ def facts(found: Inspection) -> dict[str, Any]:
     }
 
 
-def show(found: Inspection) -> None:
-    """For people."""
+def print_facts(found: Inspection) -> None:
     sys.stdout.write(f"checkpoint: {found.folder}\n")
-    sys.stdout.write("".join(f"{name}: {text(value)}\n" for name, value in facts(found).items() if value not in ([], {})))
+    sys.stdout.write(
+        "".join(f"{name}: {format_value(value)}\n" for name, value in collect_facts(found).items() if value not in ([], {}))
+    )
     sys.stdout.write("\n")
     rows = [(each.name, f"{each.size / 1e6:.1f}", str(each.n_tensors), str(each.n_numbers)) for each in found.files]
-    table.show(("FILE", "MB", "TENSORS", "NUMBERS"), rows)
+    table.print_table(("FILE", "MB", "TENSORS", "NUMBERS"), rows)
 
 
-def text(value: Any) -> str:
-    """On one line."""
+def format_value(value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{key} {text(each)}" for key, each in value.items())
-    return "; ".join(map(text, value)) if isinstance(value, list) else str(value)
+        return ", ".join(f"{key} {format_value(each)}" for key, each in value.items())
+    return "; ".join(map(format_value, value)) if isinstance(value, list) else str(value)

@@ -1,4 +1,4 @@
-"""`ddpkit list KIND [GLOB]`."""
+"""Command `ddpkit list KIND [GLOB]`: list the components of a kind."""
 
 import argparse
 import json
@@ -12,27 +12,25 @@ from ddpkit.plugins.registry import Entry, Registry
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options."""
     parser.add_argument("kind", choices=HOOKS, metavar="KIND", help=", ".join(HOOKS))
-    parser.add_argument("pattern", nargs="?", default="*", metavar="GLOB", help="as in '*net*' or 'torchvision/*'")
-    parser.add_argument("--json", action="store_true", help="as JSON, for scripts")
+    parser.add_argument("pattern", nargs="?", default="*", metavar="GLOB", help="for example '*net*' or 'torchvision/*'")
+    parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
     options.add_plugin_arguments(parser)
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Show the names, whose they are, and which of them a bare name does not mean."""
-    registry = manager.load(options.policy(arguments)).registry
+    """Show the names and distributions of components; a note marks those that a bare name does not select."""
+    registry = manager.load(options.policy_from_options(arguments)).registry
     entries = [registry.get(arguments.kind, name) for name in registry.matching(arguments.kind, arguments.pattern)]
     if arguments.json:
         found = [{"name": each.qualified_name, "distribution": each.distribution, "doc": each.component.doc} for each in entries]
         sys.stdout.write(json.dumps(found, indent=2, ensure_ascii=False) + "\n")
         return ExitCode.DONE
-    rows = [(each.qualified_name, each.distribution, what(each, registry)) for each in entries]
-    table.show(("NAME", "DISTRIBUTION", "WHAT"), rows)
+    rows = [(each.qualified_name, each.distribution, describe_entry(each, registry)) for each in entries]
+    table.print_table(("NAME", "DISTRIBUTION", "WHAT"), rows)
     return ExitCode.DONE
 
 
-def what(entry: Entry, registry: Registry) -> str:
-    """Its line, and whether its bare name means another."""
+def describe_entry(entry: Entry, registry: Registry) -> str:
     note = " (shadowed: write the qualified name)" if registry.is_shadowed(entry) else ""
     return entry.component.doc + note

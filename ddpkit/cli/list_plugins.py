@@ -1,4 +1,4 @@
-"""`ddpkit list-plugins`."""
+"""Command `ddpkit list-plugins`: list the installed plugins."""
 
 import argparse
 import json
@@ -8,67 +8,69 @@ from collections import Counter
 from ddpkit.cli import options, table
 from ddpkit.errors import ExitCode
 from ddpkit.plugins import manager
-from ddpkit.plugins.manager import Plugin, Source
+from ddpkit.plugins.manager import Plugin, PluginSource
 
 SLOW = 0.1
-"""Seconds from which the time to load a plugin is worth a word."""
+"""Load time in seconds above which the output reports it."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options."""
-    parser.add_argument("-v", "--verbose", action="store_true", help="with the time to load and the digest of each")
-    parser.add_argument("--json", action="store_true", help="as JSON, for scripts")
-    parser.add_argument("--no-import", action="store_true", help="names and versions alone: no plugin's code runs")
+    parser.add_argument("-v", "--verbose", action="store_true", help="also show load time and digest of each plugin")
+    parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
+    parser.add_argument("--no-import", action="store_true", help="show only names and versions; no code of plugins runs")
     options.add_plugin_arguments(parser)
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Show every installed plugin, those that cannot be used too."""
-    policy = options.policy(arguments)
+    """Show every installed plugin, including those that cannot be used."""
+    policy = options.policy_from_options(arguments)
     if arguments.no_import:
-        show_sources(manager.installed(), as_json=arguments.json)
+        print_sources(manager.list_installed(), as_json=arguments.json)
         return ExitCode.DONE
     found = manager.load(policy)
     for warning in found.warnings:
         sys.stderr.write(f"warning: {warning}\n")
     if arguments.json:
-        sys.stdout.write(json.dumps([as_json(plugin) for plugin in found.plugins], indent=2) + "\n")
+        sys.stdout.write(json.dumps([plugin_as_json(plugin) for plugin in found.plugins], indent=2) + "\n")
     else:
-        show(found.plugins, verbose=arguments.verbose)
+        print_plugins(found.plugins, verbose=arguments.verbose)
     return ExitCode.DONE
 
 
-def show_sources(sources: list[Source], *, as_json: bool) -> None:
-    """What the metadata alone tells."""
+def print_sources(sources: list[PluginSource], *, as_json: bool) -> None:
+    """Print what the package metadata tells; no plugin is imported."""
     rows = [(each.name, each.distribution, each.version, each.entry_point.value) for each in sources]
     columns = ("plugin", "distribution", "version", "module")
     if as_json:
         sys.stdout.write(json.dumps([dict(zip(columns, row, strict=True)) for row in rows], indent=2) + "\n")
     else:
-        table.show([column.upper() for column in columns], rows)
+        table.print_table([column.upper() for column in columns], rows)
 
 
-def as_json(plugin: Plugin) -> dict[str, object]:
-    """One plugin for scripts."""
+def plugin_as_json(plugin: Plugin) -> dict[str, object]:
     components = [{"kind": entry.kind, "name": entry.qualified_name, "doc": entry.component.doc} for entry in plugin.provides]
     keys = ("name", "distribution", "version", "status", "error", "digest", "seconds", "heavy")
     return {key: getattr(plugin, key) for key in keys} | {"components": components}
 
 
-def show(found: tuple[Plugin, ...], *, verbose: bool) -> None:
-    """A row a plugin."""
+def print_plugins(found: tuple[Plugin, ...], *, verbose: bool) -> None:
     columns = ["PLUGIN", "DISTRIBUTION", "STATUS", "PROVIDES"] + ["LOADED IN", "DIGEST"] * verbose
-    table.show(columns, [row(plugin, verbose=verbose) for plugin in found])
+    table.print_table(columns, [format_row(plugin, verbose=verbose) for plugin in found])
 
 
-def row(plugin: Plugin, *, verbose: bool) -> list[str]:
-    """What is to be said of one."""
+def format_row(plugin: Plugin, *, verbose: bool) -> list[str]:
     more = [f"{plugin.seconds * 1000:.0f} ms", plugin.digest[:8]] * verbose
-    return [plugin.name, f"{plugin.distribution} {plugin.version}", plugin.status, plugin.error or provides(plugin), *more]
+    return [
+        plugin.name,
+        f"{plugin.distribution} {plugin.version}",
+        plugin.status,
+        plugin.error or describe_components(plugin),
+        *more,
+    ]
 
 
-def provides(plugin: Plugin) -> str:
-    """`model: resnet18; metric: accuracy`, and what is wrong with how it loads."""
+def describe_components(plugin: Plugin) -> str:
+    """Return `model: resnet18; metric: accuracy`, and the reason if the plugin loads slowly."""
     kinds = Counter(entry.kind for entry in plugin.provides)
     names = {kind: [entry.component.name for entry in plugin.provides if entry.kind == kind] for kind in kinds}
     parts = [f"{kind}: {', '.join(found)}" for kind, found in names.items()]

@@ -1,40 +1,42 @@
-"""Options that several commands share: which plugins may take part, whole numbers."""
+"""Options that several commands share: the plugin policy, and parsers of whole numbers."""
 
 import argparse
 
 from ddpkit.config import schema
-from ddpkit.config.plugin_policy import policy_of
+from ddpkit.config.plugin_policy import combine_policy
 from ddpkit.plugins.policy import Policy
 
 
 def add_plugin_arguments(parser: argparse.ArgumentParser) -> None:
-    """`--no-plugins` and `-p no:NAME`."""
-    parser.add_argument("--no-plugins", action="store_true", help="ddpkit's own alone")
-    parser.add_argument("-p", action="append", default=[], type=blocked, metavar="no:NAME", help="do not even import this plugin")
+    """Add the options `--no-plugins` and `-p no:NAME`."""
+    parser.add_argument("--no-plugins", action="store_true", help="use only ddpkit's own plugins")
+    parser.add_argument(
+        "-p", action="append", default=[], type=parse_block, metavar="no:NAME", help="block this plugin before its import"
+    )
 
 
-def blocked(text: str) -> str:
-    """The name behind `no:`."""
+def parse_block(text: str) -> str:
+    """Return the plugin name after `no:`."""
     word, colon, name = text.partition(":")
     if word != "no" or not colon or not name:
         raise argparse.ArgumentTypeError(f"expected no:NAME, got {text!r}")
     return name
 
 
-def policy(arguments: argparse.Namespace, table: schema.Plugins | None = None) -> Policy:
-    """With what the TOML and the environment say."""
-    return policy_of(table, arguments.p, no_plugins=arguments.no_plugins)
+def policy_from_options(arguments: argparse.Namespace, table: schema.Plugins | None = None) -> Policy:
+    """Combine the options with the policies of the TOML and of the environment."""
+    return combine_policy(table, arguments.p, no_plugins=arguments.no_plugins)
 
 
 def positive(text: str) -> int:
-    """A whole number from 1."""
+    """Parse a whole number of at least 1."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text!r}")
     return int(text)
 
 
 def whole(text: str) -> int:
-    """A whole number from 0."""
+    """Parse a whole number of at least 0."""
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"expected a whole number from 0, got {text!r}")
     return int(text)

@@ -1,4 +1,4 @@
-"""`ddpkit run x.toml`."""
+"""Command `ddpkit run x.toml`: train, test or predict."""
 
 import argparse
 import math
@@ -11,32 +11,43 @@ from ddpkit.distributed import rank_process, rank_report, signal_forwarding
 from ddpkit.errors import ExitCode
 from ddpkit.runs.folder import PREDICTIONS, SKIPPED, RunResult
 from ddpkit.runs.lookup import BEST
-from ddpkit.tasks.plan import Options
-from ddpkit.tasks.runner import run_with
+from ddpkit.tasks import runner
+from ddpkit.tasks.plan import RunOptions
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of a run."""
-    parser.add_argument("file", nargs="?", type=Path, metavar="x.toml", help="the config")
-    parser.add_argument("--config", type=Path, metavar="x.toml", help="the same, as main.py takes it")
-    parser.add_argument("--task", choices=["train", "test", "predict"], help="else as 'private.mode' says; train tests too")
-    parser.add_argument("--weights", default=BEST, metavar="W", help="to test or predict with: best, last, a file, a run")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="lay a value over the file's")
-    parser.add_argument("--nproc", type=positive, metavar="N", help="how many ranks")
-    parser.add_argument("--limit-batches", type=positive, metavar="N", help="at most N micro-batches of each part")
-    parser.add_argument("--dry-run", action="store_true", help="build everything, try one step, leave no folder")
-    parser.add_argument("--resume", nargs="?", const="", metavar="PATH", help="go on: the newest unfinished run, or PATH")
-    parser.add_argument("--allow-drift", action="append", default=[], metavar="KEY", help="though KEY is another than before")
-    parser.add_argument("--max-restarts", type=whole, default=0, metavar="N", help="go on so often after a rank failed")
+    parser.add_argument("file", nargs="?", type=Path, metavar="x.toml", help="the config file")
+    parser.add_argument("--config", type=Path, metavar="x.toml", help="the config file, as an option (used by main.py)")
+    parser.add_argument(
+        "--task", choices=["train", "test", "predict"], help="what to do (default: as 'private.mode' says); train includes a test"
+    )
+    parser.add_argument(
+        "--weights", default=BEST, metavar="W", help="weights for test and predict: best, last, a file or a run folder"
+    )
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="replace a value of the file")
+    parser.add_argument("--nproc", type=positive, metavar="N", help="number of ranks")
+    parser.add_argument("--limit-batches", type=positive, metavar="N", help="use at most N micro-batches of each split")
+    parser.add_argument("--dry-run", action="store_true", help="build everything and try one step; no run folder is created")
+    parser.add_argument(
+        "--resume", nargs="?", const="", metavar="PATH", help="resume the newest unfinished run, or the run or checkpoint PATH"
+    )
+    parser.add_argument("--allow-drift", action="append", default=[], metavar="KEY", help="resume although KEY has changed")
+    parser.add_argument(
+        "--max-restarts", type=whole, default=0, metavar="N", help="restart the ranks at most N times after a rank failed"
+    )
     add_plugin_arguments(parser)
     parser.set_defaults(error=parser.error)
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Run; results go to stdout, once, whatever the number of ranks."""
+    """Run the config. The results are written to stdout once, for any number of ranks."""
     if (arguments.file is None) == (arguments.config is None):
         arguments.error("one config is needed, as in: ddpkit run x.toml")
-    options = Options(
+    return run_and_report(arguments.file or arguments.config, parse_options(arguments))
+
+
+def parse_options(arguments: argparse.Namespace) -> RunOptions:
+    return RunOptions(
         overrides=parse_overrides(arguments.set),
         task=arguments.task,
         weights=arguments.weights,
@@ -49,20 +60,19 @@ def main(arguments: argparse.Namespace) -> int:
         allow_drift=tuple(arguments.allow_drift),
         max_restarts=arguments.max_restarts,
     )
-    return done(arguments.file or arguments.config, options)
 
 
-def done(file: Path, options: Options) -> int:
-    """Run, say what came of it, and return the exit code."""
-    with rank_report.as_rank(), signal_forwarding.stopped_by_signals():
-        result = run_with(file, options)
-    if rank_process.is_speaker():
-        sys.stdout.write(summary(result, options))
-    return ExitCode.SOME_SKIPPED if result and result.skipped and rank_process.is_speaker() else ExitCode.DONE
+def run_and_report(file: Path, options: RunOptions) -> int:
+    """Run the config, print the results, and return the exit code."""
+    with rank_report.rank_process(), signal_forwarding.stop_on_signals():
+        result = runner.run(file, options=options)
+    if rank_process.is_output_process():
+        sys.stdout.write(format_result(result, options))
+    return ExitCode.SOME_SKIPPED if result and result.skipped and rank_process.is_output_process() else ExitCode.DONE
 
 
-def summary(result: RunResult | None, options: Options) -> str:
-    """What to print of a finished run; nothing on the other ranks."""
+def format_result(result: RunResult | None, options: RunOptions) -> str:
+    """Return the text to print after a run; empty on ranks that have no result."""
     if result is None:
         return "the config builds and trains one step\n" if options.dry_run else ""
     tested = {} if options.task == "predict" else result.test_metrics

@@ -1,16 +1,16 @@
-"""Rows for people and for scripts: a table on a terminal, lines with tabs in a pipe."""
+"""Tables for people and for scripts: aligned columns on a terminal, tab-separated lines in a pipe."""
 
 import sys
 from collections.abc import Iterable, Sequence
 
 
-def show(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """To stdout. Cells of a pipe are free of tabs and line ends."""
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print rows to stdout. In a pipe, tabs and line breaks within a cell become spaces."""
     if not sys.stdout.isatty():
         lines = ("\t".join(" ".join(cell.split()) for cell in row).rstrip("\t") + "\n" for row in rows)
         sys.stdout.write("\t".join(columns) + "\n" + "".join(lines))
         return
-    from rich.console import Console  # noqa: PLC0415 - for terminals alone
+    from rich.console import Console  # noqa: PLC0415 - only a terminal needs it
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 

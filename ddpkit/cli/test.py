@@ -1,4 +1,4 @@
-"""`ddpkit test RUN`."""
+"""Command `ddpkit test RUN`: evaluate the weights of a run on its test split."""
 
 import argparse
 
@@ -6,10 +6,9 @@ from ddpkit.cli import run, run_folder_options
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The run_folder_options."""
-    run_folder_options.add_run_arguments(parser)
+    run_folder_options.add_run_folder_arguments(parser)
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Measure the weights as the run's own test did, and write what it wrote."""
-    return run.done(*run_folder_options.file_and_options(arguments, "test", {}))
+    """Evaluate the weights in the same way as the run's own test, and write the same files."""
+    return run.run_and_report(*run_folder_options.parse_run_options(arguments, "test", {}))

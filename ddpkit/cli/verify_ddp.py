@@ -1,4 +1,4 @@
-"""`ddpkit verify-ddp x.toml`."""
+"""Command `ddpkit verify-ddp x.toml`: compare several ranks with one."""
 
 import argparse
 import json
@@ -12,57 +12,60 @@ from ddpkit.cli.options import add_plugin_arguments, positive
 from ddpkit.config.loading import parse_overrides
 from ddpkit.distributed import rank_process, rank_report
 from ddpkit.errors import ExitCode
-from ddpkit.tasks.plan import Options
+from ddpkit.tasks.plan import RunOptions
 from ddpkit.testing import verify_ddp
-from ddpkit.testing.verify_ddp import Report
+from ddpkit.testing.verify_ddp import DdpReport
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options."""
-    parser.add_argument("file", type=Path, metavar="x.toml", help="the config")
-    parser.add_argument("--nproc", type=positive, metavar="N", help="ranks to compare with one; 2, or more if the config says so")
+    parser.add_argument("file", type=Path, metavar="x.toml", help="the config file")
     parser.add_argument(
-        "--steps", type=positive, default=4, metavar="K", help="optimizer steps: the first, and an epoch's last (4)"
+        "--nproc", type=positive, metavar="N", help="number of ranks to compare with one (default: as in the config, at least 2)"
     )
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="lay a value over the file's")
-    parser.add_argument("--json", action="store_true", help="as JSON, for scripts")
-    parser.add_argument("--record", type=Path, help=argparse.SUPPRESS)  # how the ranks are started
+    parser.add_argument(
+        "--steps",
+        type=positive,
+        default=4,
+        metavar="K",
+        help="optimizer steps to compare: the first ones, and the last of an epoch (default: 4)",
+    )
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="replace a value of the file")
+    parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
+    parser.add_argument("--record", type=Path, help=argparse.SUPPRESS)  # internal: this command starts its ranks with it
     add_plugin_arguments(parser)
     parser.set_defaults(error=parser.error)
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Compare; the exit code is 0 for equal in float64, 1 for different."""
-    options = Options(
+    """Compare several ranks with one. The exit code is 0 if they are equal in float64, else 1."""
+    options = RunOptions(
         overrides=parse_overrides(arguments.set),
         nproc=arguments.nproc,
         no_plugins=arguments.no_plugins,
         block=tuple(arguments.p),
     )
     if arguments.record:
-        with rank_report.as_rank():
-            verify_ddp.record_here(arguments.file, options, arguments.steps, arguments.record)
+        with rank_report.rank_process():
+            verify_ddp.record_rank(arguments.file, options, arguments.steps, arguments.record)
         return ExitCode.DONE
     if arguments.nproc == 1 or rank_process.is_rank():
         arguments.error("it starts its ranks itself, two or more")
-    report = verify_ddp.verify(arguments.file, options, arguments.steps)
+    report = verify_ddp.verify_ddp(arguments.file, options, arguments.steps)
     if arguments.json:
-        sys.stdout.write(json.dumps(as_json(report), indent=2) + "\n")
+        sys.stdout.write(json.dumps(report_as_json(report), indent=2) + "\n")
     else:
-        show(report)
+        print_report(report)
     return ExitCode.DONE if report.is_equal else ExitCode.FAILED
 
 
-def show(report: Report) -> None:
-    """The table, and what it means."""
+def print_report(report: DdpReport) -> None:
     rows = report.comparison.rows
     lines = [(f"{row.when} {row.kind}", f"{row.float64:.1e}", f"{row.float32:.1e}", row.worst) for row in rows]
-    table.show(["WHAT", "FLOAT64", "FLOAT32", "MOST DIFFERENT"], lines)
-    sys.stdout.write("".join(f"{line}\n" for line in verdict(report)))
+    table.print_table(["WHAT", "FLOAT64", "FLOAT32", "MOST DIFFERENT"], lines)
+    sys.stdout.write("".join(f"{line}\n" for line in format_verdict(report)))
 
 
-def verdict(report: Report) -> list[str]:
-    """The last lines."""
+def format_verdict(report: DdpReport) -> list[str]:
     first = report.comparison.first
     if report.is_equal:
         return [f"equal: {report.n_ranks} ranks give what one gives, but for rounding"]
@@ -73,8 +76,7 @@ def verdict(report: Report) -> list[str]:
     ]
 
 
-def as_json(report: Report) -> dict[str, object]:
-    """All of it."""
+def report_as_json(report: DdpReport) -> dict[str, object]:
     first = report.comparison.first
     return {
         "equal": report.is_equal,

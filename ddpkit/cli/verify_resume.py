@@ -1,4 +1,4 @@
-"""`ddpkit verify-resume x.toml`."""
+"""Command `ddpkit verify-resume x.toml`: check that a killed run resumes bit-identically."""
 
 import argparse
 import json
@@ -11,44 +11,47 @@ from ddpkit.cli.options import add_plugin_arguments, positive
 from ddpkit.config.loading import parse_overrides
 from ddpkit.distributed import rank_process
 from ddpkit.errors import ExitCode
-from ddpkit.tasks.plan import Options
+from ddpkit.tasks.plan import RunOptions
 from ddpkit.testing import verify_resume
-from ddpkit.testing.verify_resume import Report
+from ddpkit.testing.verify_resume import ResumeReport
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options."""
-    parser.add_argument("file", type=Path, metavar="x.toml", help="the config")
-    parser.add_argument("--nproc", type=positive, metavar="N", help="how many ranks")
-    parser.add_argument("--kills", type=positive, default=3, metavar="K", help="how often to kill the run (3)")
-    parser.add_argument("--batches", type=positive, default=6, metavar="N", help="micro-batches of each part an epoch (6)")
-    parser.add_argument("--instants", type=int, default=0, metavar="SEED", help="other instants to kill it at")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="lay a value over the file's")
-    parser.add_argument("--json", action="store_true", help="as JSON, for scripts")
+    parser.add_argument("file", type=Path, metavar="x.toml", help="the config file")
+    parser.add_argument("--nproc", type=positive, metavar="N", help="number of ranks")
+    parser.add_argument("--kills", type=positive, default=3, metavar="K", help="number of kills (default: 3)")
+    parser.add_argument(
+        "--batches", type=positive, default=6, metavar="N", help="micro-batches of each split per epoch (default: 6)"
+    )
+    parser.add_argument("--instants", type=int, default=0, metavar="SEED", help="seed of the instants at which the run is killed")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="replace a value of the file")
+    parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
     add_plugin_arguments(parser)
     parser.set_defaults(error=parser.error)
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Kill, resume, compare; the exit code is 0 for the same bits, 1 for others or where nothing was shown."""
+    """Kill a short run, resume it, and compare it with an uninterrupted run.
+
+    The exit code is 0 if both are bit-identical, 1 if they differ or if the run ended before a kill.
+    """
     if rank_process.is_rank():
         arguments.error("it starts its runs itself")
-    options = Options(
+    options = RunOptions(
         overrides=parse_overrides(arguments.set),
         nproc=arguments.nproc,
         no_plugins=arguments.no_plugins,
         block=tuple(arguments.p),
     )
-    report = verify_resume.verify(arguments.file, options, arguments.kills, arguments.batches, arguments.instants)
+    report = verify_resume.verify_resume(arguments.file, options, arguments.kills, arguments.batches, arguments.instants)
     if arguments.json:
         sys.stdout.write(json.dumps({"equal": report.is_equal, **attrs.asdict(report)}, indent=2) + "\n")
     else:
-        sys.stdout.write("".join(f"{line}\n" for line in verdict(report)))
+        sys.stdout.write("".join(f"{line}\n" for line in format_verdict(report)))
     return ExitCode.DONE if report.is_equal else ExitCode.FAILED
 
 
-def verdict(report: Report) -> list[str]:
-    """What it means."""
+def format_verdict(report: ResumeReport) -> list[str]:
     kills = f"killed after the steps {', '.join(map(str, report.kills)) or '-'} on {report.n_ranks} ranks"
     if report.is_equal:
         return [f"equal: {kills}, the run that goes on has the bits of the one left alone, at each of {report.n_steps} steps"]

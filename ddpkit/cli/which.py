@@ -1,35 +1,36 @@
-"""`ddpkit which KIND NAME`."""
+"""Command `ddpkit which KIND NAME`: show the component that a name selects."""
 
 import argparse
 
 from ddpkit.cli import options, table
-from ddpkit.errors import ConfigError, ExitCode, Problem
+from ddpkit.errors import ConfigError, Diagnostic, ExitCode
 from ddpkit.plugins import manager, signatures
 from ddpkit.plugins.hookspecs import HOOKS
 from ddpkit.plugins.registry import Entry, UnknownNameError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options."""
     parser.add_argument("kind", choices=HOOKS, metavar="KIND", help=", ".join(HOOKS))
-    parser.add_argument("name", metavar="NAME", help="bare or qualified")
+    parser.add_argument("name", metavar="NAME", help="name of the component, bare or qualified (plugin/name)")
     options.add_plugin_arguments(parser)
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Show what the name means first, then what has the same bare name and is not meant."""
-    registry = manager.load(options.policy(arguments)).registry
+    """Show the selected component first, then the others with the same bare name."""
+    registry = manager.load(options.policy_from_options(arguments)).registry
     try:
         meant = registry.get(arguments.kind, arguments.name)
     except UnknownNameError as error:
-        raise ConfigError([Problem("NAME", (), str(error))]) from error
+        raise ConfigError([Diagnostic("NAME", (), str(error))]) from error
     bare = arguments.name.rpartition("/")[2]
     others = [entry for entry in registry.candidates(arguments.kind, bare) if entry != meant]
-    rows = [row(meant, "meant"), *(row(entry, "not meant" if "/" in arguments.name else "shadowed") for entry in others)]
-    table.show(("NAME", "IS", "DISTRIBUTION", "SOURCE"), rows)
+    rows = [
+        format_row(meant, "meant"),
+        *(format_row(entry, "not meant" if "/" in arguments.name else "shadowed") for entry in others),
+    ]
+    table.print_table(("NAME", "IS", "DISTRIBUTION", "SOURCE"), rows)
     return ExitCode.DONE
 
 
-def row(entry: Entry, is_what: str) -> tuple[str, ...]:
-    """One component."""
-    return entry.qualified_name, is_what, entry.distribution, signatures.defined_at(entry.component.target)
+def format_row(entry: Entry, is_what: str) -> tuple[str, ...]:
+    return entry.qualified_name, is_what, entry.distribution, signatures.find_definition(entry.component.target)

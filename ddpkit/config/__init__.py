@@ -1,1 +1,1 @@
-"""From TOML to a checked config, and from it to components."""
+"""Config: read and check TOML files, and create the components that they name."""

@@ -1,125 +1,85 @@
 """Plain data to typed values: strict, and every problem at once.
 
-cattrs does the work with hooks that coerce nothing: `"false"` is no bool, 3.7 no int, a string no list. Only an int is
-taken for a float. Validators run after structuring, so that each failure has the path of its own key.
+Nothing is coerced: `"false"` is not a bool, 3.7 is not an int, a string is not a list. Only an int is accepted as a float.
+Tables, arrays and unions are structured here, so that each problem has the path of its own key; cattrs structures all other
+values. Validators run on the result, so that each failure has the path of its own field.
 """
 
 import types
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 import attrs
 import cattrs
-from cattrs.errors import AttributeValidationNote, ClassValidationError, ForbiddenExtraKeysError, IterableValidationError
-from cattrs.gen import make_dict_structure_fn
 
 from ddpkit.errors import LONGEST, KeyPath, closest, suggest
 
 T = TypeVar("T")
 MISSING = "is missing"
+SCALARS = (int, float, bool, str)
+NAMES = {int: "an integer", float: "a number", bool: "true or false", str: "a string", dict: "a table", list: "an array"}
+PLURALS = {int: "integers", float: "numbers", bool: "true or false", str: "strings"}
 
 
 @attrs.frozen
-class Fault:
+class Issue:
     """A problem in plain data; the caller knows which file it came from."""
 
     path: KeyPath
     message: str
     at_key: bool = False
     """The key is wrong, not its value."""
-    meant: str = ""
+    suggestion: str = ""
     """Of an unknown key: the one that was probably meant."""
-    blames_plugin: bool = False
+    caused_by_plugin: bool = False
     """The config may be right; a plugin that it needs cannot be used."""
 
 
-def structure(data: object, kind: type[T], path: KeyPath = ()) -> tuple[T | None, list[Fault]]:
+Structured = tuple[Any, list[Issue]]
+"""A value, and the issues in the data that it was made from. The value is `attrs.NOTHING` if all of the data is wrong."""
+
+
+class NestedError(TypeError):
+    """Its argument: the issues inside a type that cattrs takes apart."""
+
+
+def structure(data: object, kind: type[T], path: KeyPath = ()) -> tuple[T | None, list[Issue]]:
     """`data` as a `kind`, or None and all that is wrong with it, at paths below `path`."""
-    value, faults = structure_unjudged(data, kind)
-    if value is not None or not faults:
-        faults = list(validate(value, ()))
-    return (None if faults else value), [attrs.evolve(fault, path=(*path, *fault.path)) for fault in faults]
+    with attrs.validators.disabled():
+        value, issues = structure_value(data, kind, path)
+    issues = issues or list(run_validators(value, path))
+    return (None if issues else value), issues
 
 
-def salvage(data: Mapping[str, Any], kind: type[T]) -> tuple[T, list[Fault]]:
-    """The same, and a value in any case, so that the rest can be judged too.
+def structure_partial(data: Mapping[str, Any], kind: type[T]) -> tuple[T, list[Issue]]:
+    """`data` as a `kind`, and all that is wrong with it.
 
-    What is wrong is left out, or something of its type stands in where there must be something.
+    What is wrong is left out, or replaced by a placeholder where a value is required, so that the rest can be checked too.
     """
-    wanted, faults = data, list[Fault]()
-    value, found = structure_unjudged(data, kind)
-    while value is None:
-        faults += found
-        for fault in found:
-            wanted = mended(wanted, kind, fault.path)
-        value, found = structure_unjudged(wanted, kind)
-    faults += [fault for fault in validate(value, ()) if not covered(fault.path, faults)]
-    meant = {(*fault.path[:-1], fault.meant) for fault in faults if fault.meant}
-    return value, [fault for fault in faults if fault.message != MISSING or fault.path not in meant]
+    with attrs.validators.disabled():
+        value, issues = structure_value(data, kind, (), required=True)
+    issues += [issue for issue in run_validators(value, ()) if not is_covered(issue.path, issues)]
+    suggested = suggested_paths(issues)
+    return value, [issue for issue in issues if issue.message != MISSING or issue.path not in suggested]
 
 
-def structure_unjudged(data: object, kind: type[T]) -> tuple[T | None, list[Fault]]:
-    """By type alone: the validators are not asked."""
-    try:
-        with attrs.validators.disabled():
-            return CONVERTER.structure(data, kind), []
-    except Exception as error:  # noqa: BLE001 - cattrs raises groups of anything; `faults_of` sorts them
-        return None, list(faults_of(error, ()))
-
-
-def covered(path: KeyPath, faults: Iterable[Fault]) -> bool:
+def is_covered(path: KeyPath, issues: Iterable[Issue]) -> bool:
     """Whether something at or above a path is wrong, or its key is misspelt."""
-    wrong = {fault.path for fault in faults} | {(*fault.path[:-1], fault.meant) for fault in faults if fault.meant}
-    return any(path[: len(each)] == each for each in wrong)
+    issues = list(issues)
+    wrong = {issue.path for issue in issues} | suggested_paths(issues)
+    return any(path[:length] in wrong for length in range(len(path) + 1))
 
 
-def mended(data: Any, kind: Any, path: KeyPath) -> Any:
-    """A copy of the data where what stands at `path` is left out, or replaced where it must be."""
-    if not path:
-        return stand_in(kind)
-    kind = next((arm for arm in get_args(kind) if attrs.has(arm)), kind) if is_union(kind) else kind
-    key, below = path[0], path[1:]
-    if isinstance(key, int):
-        return [mended(item, get_args(kind)[0], below) if index == key else item for index, item in enumerate(data)]
-    field = getattr(attrs.fields(kind), key, None) if attrs.has(kind) else None
-    if not below and (field is None or field.default is not attrs.NOTHING):
-        return {name: item for name, item in data.items() if name != key}
-    return {**data, key: mended(data.get(key), Any if field is None else field.type, below)}
+def suggested_paths(issues: Iterable[Issue]) -> set[KeyPath]:
+    """The paths that misspelt keys were probably meant to have."""
+    return {(*issue.path[:-1], issue.suggestion) for issue in issues if issue.suggestion}
 
 
-def stand_in(kind: Any) -> Any:
-    """Plain data of a type: the emptiest there is."""
-    if attrs.has(kind):
-        return {field.name: stand_in(field.type) for field in attrs.fields(kind) if field.default is attrs.NOTHING}
-    if is_literal(kind) or is_union(kind):
-        return get_args(kind)[0] if is_literal(kind) else stand_in(plain_arms(kind)[0])
-    return {int: 0, float: 0.0, bool: False, str: ""}.get(kind, {} if is_mapping(kind) else [])
-
-
-def faults_of(error: BaseException, path: KeyPath) -> Iterator[Fault]:
-    """The leaves of the exception group that cattrs raised."""
-    if isinstance(error, ClassValidationError | IterableValidationError):
-        with_notes, without = error.group_exceptions()
-        for inner, note in with_notes:
-            part: Any = note.name if isinstance(note, AttributeValidationNote) else note.index
-            yield from faults_of(inner, (*path, part))
-        for inner in without:
-            yield from faults_of(inner, path)
-    elif isinstance(error, ForbiddenExtraKeysError):
-        known = keys_of(error.cl)
-        for key in error.extra_fields:
-            yield Fault((*path, key), f"unknown key, {suggest(key, known)}", at_key=True, meant=closest(key, known))
-    elif isinstance(error, KeyError):
-        yield Fault(path, MISSING, at_key=True)
-    else:
-        yield Fault(path, str(error))
-
-
-def validate(value: object, path: KeyPath) -> Iterator[Fault]:
+def run_validators(value: object, path: KeyPath) -> Iterator[Issue]:
     """What the validators say, at the path of the field."""
     if isinstance(value, list | tuple):
         for index, item in enumerate(value):
-            yield from validate(item, (*path, index))
+            yield from run_validators(item, (*path, index))
     elif attrs.has(kind := type(value)):
         for field in attrs.fields(kind):
             item = getattr(value, field.name)
@@ -127,21 +87,223 @@ def validate(value: object, path: KeyPath) -> Iterator[Fault]:
                 try:
                     field.validator(value, field, item)
                 except ValueError as error:
-                    yield Fault((*path, field.name), str(error.args[0]))
-            yield from validate(item, (*path, field.name))
+                    yield Issue((*path, field.name), str(error.args[0]))
+            yield from run_validators(item, (*path, field.name))
 
 
-def keys_of(kind: type) -> list[str]:
+# --- structuring: each function takes plain data, its type and its path; it raises TypeError where all of the data is wrong
+
+
+def structure_value(value: object, kind: Any, path: KeyPath, *, required: bool = False) -> Structured:
+    """Structure data of any type; a placeholder replaces wrong data if a value is required."""
+    if value is attrs.NOTHING:
+        issues = [Issue(path, MISSING, at_key=True)]
+    else:
+        try:
+            return find_function(kind)(value, kind, path)
+        except Exception as error:  # noqa: BLE001 - the types of plugins may raise anything
+            issues = list(error_issues(error, path))
+    return (structure_value(placeholder(kind), kind, path)[0] if required else attrs.NOTHING), issues
+
+
+def error_issues(error: Exception, path: KeyPath) -> Iterator[Issue]:
+    """What an error says; cattrs raises groups of errors for types that it takes apart itself, such as a dataclass."""
+    if isinstance(error, NestedError):
+        yield from (attrs.evolve(issue, path=(*path, *issue.path)) for issue in error.args[0])
+    elif isinstance(error, cattrs.ClassValidationError | cattrs.IterableValidationError):
+        located, others = error.group_exceptions()
+        for inner, note in located:
+            key: Any = note.name if isinstance(note, cattrs.AttributeValidationNote) else note.index
+            yield from error_issues(inner, (*path, key))
+        for inner in others:
+            yield from error_issues(inner, path)
+    else:
+        yield Issue(path, MISSING, at_key=True) if isinstance(error, KeyError) else Issue(path, str(error))
+
+
+def join_parts(parts: Mapping[Any, Structured]) -> tuple[dict[Any, Any], list[Issue]]:
+    """The values of the parts of a table or an array, without those that are all wrong, and the issues of all."""
+    values = {key: value for key, (value, _) in parts.items() if value is not attrs.NOTHING}
+    return values, [issue for _, issues in parts.values() for issue in issues]
+
+
+def structure_array(value: object, kind: Any, path: KeyPath) -> Structured:
+    """Structure list, tuple and the abstract sequences, from TOML arrays only."""
+    kinds = get_args(kind)
+    fixed_length = get_origin(kind) is tuple and kinds and Ellipsis not in kinds
+    if not isinstance(value, list | tuple) or (fixed_length and len(value) != len(kinds)):
+        raise TypeError(f"expected an array{f' of {len(kinds)}' if fixed_length else ''}, got {format_value(value)}")
+    wanted = kinds if fixed_length else (*kinds, Any)[:1] * len(value)
+    parts = {index: structure_value(item, wanted[index], (*path, index), required=True) for index, item in enumerate(value)}
+    values, issues = join_parts(parts)
+    return (tuple if get_origin(kind) is tuple else list)(values.values()), issues
+
+
+def structure_mapping(value: object, kind: Any, path: KeyPath) -> Structured:
+    """Structure a free table, or one whose values are of one type."""
+    if not isinstance(value, Mapping):
+        raise type_error(kind, value)
+    item_kind = (*get_args(kind), Any, Any)[1]
+    return join_parts({key: structure_value(item, item_kind, (*path, key)) for key, item in value.items()})
+
+
+def structure_table(value: object, kind: Any, path: KeyPath) -> Structured:
+    """Structure an attrs class."""
+    table, unknown = separate_unknown(as_table(value, kind), kind)
+    fields = [field for field in table_fields(kind) if field.name in table or is_required(field)]
+    parts = {field.alias: structure_field(field, table, path) for field in fields}
+    arguments, issues = join_parts(parts)
+    return create_instance(kind, arguments, [*issues, *unknown_key_issues(unknown, kind, path)])
+
+
+def structure_field(field: "attrs.Attribute[Any]", table: Mapping[str, Any], path: KeyPath) -> Structured:
+    """Structure the value that a table has for a field."""
+    value = table.get(field.name, attrs.NOTHING)
+    return structure_value(value, field.type, (*path, field.name), required=is_required(field))
+
+
+def create_instance(kind: Any, arguments: Mapping[Any, Any], issues: list[Issue]) -> Structured:
+    """Call an attrs class; what it raises counts only if the arguments have no issues."""
+    try:
+        return kind(**arguments), issues
+    except Exception:
+        if issues:
+            return attrs.NOTHING, issues
+        raise
+
+
+def as_table(value: object, kind: Any) -> Mapping[str, Any]:
+    """The table itself, or the one that a string is short for if a field is marked `shorthand`."""
+    shorthand = find_marked(kind, "shorthand")
+    if shorthand and isinstance(value, str):
+        return {shorthand: value}
+    if not isinstance(value, Mapping):
+        raise TypeError(f"expected {f'{NAMES[str]} or ' if shorthand else ''}a table, got {format_value(value)}")
+    return value
+
+
+def separate_unknown(table: Mapping[str, Any], kind: Any) -> tuple[Mapping[str, Any], list[str]]:
+    """The table for the fields, and the keys that are unknown.
+
+    Keys without a field go into the field that is marked `rest`, if there is one; but one that is similar to a missing
+    required key is a misspelling of it.
+    """
+    known, rest = table_keys(kind), find_marked(kind, "rest")
+    extra = {key: item for key, item in table.items() if key not in known}
+    if not rest:
+        return table, list(extra)
+    missing = [field.name for field in table_fields(kind) if is_required(field) and field.name not in table]
+    misspelt = [key for key in extra if closest(key, missing)]
+    return {**table, rest: {key: item for key, item in extra.items() if key not in misspelt}}, misspelt
+
+
+def unknown_key_issues(keys: Iterable[str], kind: Any, path: KeyPath) -> Iterator[Issue]:
+    """An issue for each key."""
+    known = table_keys(kind)
+    for key in keys:
+        yield Issue((*path, key), f"unknown key, {suggest(key, known)}", at_key=True, suggestion=closest(key, known))
+
+
+def structure_union(value: object, kind: Any, path: KeyPath) -> Structured:
+    """Structure as the first arm that takes the value; arms that no TOML value can be (a Tensor, None) are skipped."""
+    arms = plain_arms(kind)
+    tables = [arm for arm in arms if attrs.has(arm)] if isinstance(value, Mapping) else []
+    if len(arms) == 1 or len(tables) == 1:  # its own issues say more than that no arm fits
+        only = (tables or arms)[0]
+        return find_function(only)(value, only, path)
+    attempts = (structure_value(value, arm, path) for arm in arms)
+    fitting = next((attempt for attempt in attempts if not attempt[1]), None)
+    if fitting is None:
+        raise type_error(kind, value)
+    return fitting
+
+
+def structure_other(value: object, kind: Any, _path: KeyPath) -> Structured:
+    """Structure a single value."""
+    return CONVERTER.structure(value, kind), []
+
+
+def placeholder(kind: Any) -> Any:
+    """Plain data of a type: the emptiest there is."""
+    if attrs.has(kind):
+        return {field.name: placeholder(field.type) for field in table_fields(kind) if is_required(field)}
+    if is_literal(kind) or is_union(kind):
+        return get_args(kind)[0] if is_literal(kind) else placeholder(next(iter(plain_arms(kind)), Any))
+    return {int: 0, float: 0.0, bool: False, str: ""}.get(kind, {} if is_mapping(kind) else [])
+
+
+# --- hooks for cattrs: each takes plain data and its type, and returns the value or raises TypeError ------------------
+
+
+def structure_scalar(value: object, kind: type) -> object:
+    """int, float, bool and str by exact type; an int is a float too."""
+    accepted = (int, float) if kind is float else (kind,)
+    if type(value) not in accepted:
+        raise type_error(kind, value)
+    return kind(value)
+
+
+def structure_literal(value: object, kind: Any) -> object:
+    """One of the values, of the same type."""
+    if not any(type(value) is type(choice) and value == choice for choice in get_args(kind)):
+        hint = f", {suggest(value, get_args(kind))}" if isinstance(value, str) else f": {describe_type(kind)}"
+        raise TypeError(f"{format_value(value)} is not allowed{hint}")
+    return value
+
+
+def structure_nested(value: object, kind: Any) -> object:
+    """A table, an array or a union inside a type that cattrs takes apart."""
+    structured, issues = structure_value(value, kind, ())
+    if issues:
+        raise NestedError(issues)
+    return structured
+
+
+def strict_converter() -> cattrs.Converter:
+    """The hook that was registered last is asked first."""
+    converter = cattrs.Converter()
+    converter.register_structure_hook_func(lambda kind: find_function(kind) is not structure_other, structure_nested)
+    converter.register_structure_hook_func(is_literal, structure_literal)
+    for scalar in SCALARS:
+        converter.register_structure_hook(scalar, structure_scalar)
+    return converter
+
+
+# --- types ------------------------------------------------------------------------------------------------------------
+
+
+def find_function(kind: Any) -> Callable[[Any, Any, KeyPath], Structured]:
+    """The function that structures a type."""
+    functions = {structure_union: is_union, structure_table: attrs.has, structure_mapping: is_mapping, structure_array: is_array}
+    return next((function for function, accepts in functions.items() if accepts(kind)), structure_other)
+
+
+def table_fields(kind: type) -> list["attrs.Attribute[Any]"]:
+    """The fields of an attrs class that a table can fill."""
+    return [field for field in attrs.fields(attrs.resolve_types(kind)) if field.init]
+
+
+def is_required(field: "attrs.Attribute[Any]") -> bool:
+    """Whether a table must have the key of a field."""
+    return field.default is attrs.NOTHING
+
+
+def find_marked(kind: type, mark: str) -> str | None:
+    """The name of the field of an attrs class that has a mark."""
+    return next((field.name for field in table_fields(kind) if mark in field.metadata), None)
+
+
+def table_keys(kind: type) -> list[str]:
     """The keys that a table of class `kind` may have."""
-    return [field.name for field in attrs.fields(kind) if "rest" not in field.metadata]
+    return [field.name for field in table_fields(kind) if "rest" not in field.metadata]
 
 
-def describe(kind: Any) -> str:
+def describe_type(kind: Any) -> str:
     """A type in the words of TOML, for messages."""
     if is_literal(kind):
         return " or ".join(repr(choice) for choice in get_args(kind))
     if is_union(kind):
-        return " or ".join(describe(arm) for arm in plain_arms(kind))
+        return " or ".join(describe_type(arm) for arm in plain_arms(kind))
     if kind in NAMES:
         return NAMES[kind]
     if attrs.has(kind) or is_mapping(kind):
@@ -150,120 +312,15 @@ def describe(kind: Any) -> str:
     return f"an array of {PLURALS[items[0]]}" if len(items) == 1 and items[0] in PLURALS else "an array"
 
 
-SCALARS = (int, float, bool, str)
-NAMES = {int: "an integer", float: "a number", bool: "true or false", str: "a string", dict: "a table", list: "an array"}
-
-
-PLURALS = {int: "integers", float: "numbers", bool: "true or false", str: "strings"}
-
-
-def shown(value: object) -> str:
+def format_value(value: object) -> str:
     """A wrong value, for messages."""
     text = repr(value) if not isinstance(value, bool) else str(value).lower()
     return text if len(text) <= LONGEST else text[:LONGEST] + "..."
 
 
-def expected(kind: Any, value: object) -> TypeError:
+def type_error(kind: Any, value: object) -> TypeError:
     """The error for a value of the wrong type."""
-    return TypeError(f"expected {describe(kind)}, got {shown(value)}")
-
-
-# --- hooks: each takes the plain value and the wanted type, and returns the value or raises TypeError -----------------
-
-
-def structure_scalar(value: object, kind: type) -> object:
-    """int, float, bool and str by exact type; an int is a float too."""
-    accepted = (int, float) if kind is float else (kind,)
-    if type(value) not in accepted:
-        raise expected(kind, value)
-    return kind(value)
-
-
-def structure_array(value: object, kind: Any) -> object:
-    """list, tuple and the abstract sequences, from TOML arrays only."""
-    items = get_args(kind)
-    fixed_length = get_origin(kind) is tuple and items and Ellipsis not in items
-    if not isinstance(value, list | tuple) or (fixed_length and len(value) != len(items)):
-        length = f"an array of {len(items)}" if fixed_length else "an array"
-        raise TypeError(f"expected {length}, got {shown(value)}")
-    wanted = items if fixed_length else (items[0] if items else Any,) * len(value)
-    errors = []
-    result = []
-    for index, (item, item_kind) in enumerate(zip(value, wanted, strict=True)):
-        try:
-            result.append(CONVERTER.structure(item, item_kind))
-        except Exception as error:  # noqa: BLE001 - collected, one for each item
-            errors.append(noted(error, index, item_kind))
-    if errors:
-        raise IterableValidationError("array", errors, kind)
-    return tuple(result) if get_origin(kind) is tuple else result
-
-
-def noted(error: Exception, index: int | str, kind: Any) -> Exception:
-    """The error with the place of its item, as cattrs notes it."""
-    error.__notes__ = [cattrs.IterableValidationNote("", index, kind)]
-    return error
-
-
-def structure_union(value: object, kind: Any) -> object:
-    """The first arm that takes the value; arms that no TOML value can be (a Tensor, None) are passed over."""
-    arms = plain_arms(kind)
-    tables = [arm for arm in arms if attrs.has(arm)] if isinstance(value, Mapping) else []
-    if len(arms) == 1 or len(tables) == 1:  # its own faults say more than that nothing fits
-        return CONVERTER.structure(value, (tables or arms)[0])
-    for arm in arms:
-        try:
-            return CONVERTER.structure(value, arm)
-        except Exception:  # noqa: BLE001, S112 - the next arm may take it; the error names all arms
-            continue
-    raise expected(kind, value)
-
-
-def structure_literal(value: object, kind: Any) -> object:
-    """One of the values, of the same type."""
-    if not any(type(value) is type(choice) and value == choice for choice in get_args(kind)):
-        hint = f", {suggest(value, get_args(kind))}" if isinstance(value, str) else f": {describe(kind)}"
-        raise TypeError(f"{shown(value)} is not allowed{hint}")
-    return value
-
-
-def structure_table(value: object, kind: Any) -> object:
-    """An attrs class from a table, or from a bare value where one of its fields is marked `shorthand`.
-
-    Keys without a field go into the field that is marked `rest`, if there is one.
-    """
-    fields = attrs.fields(kind)
-    shorthand = next((field.name for field in fields if "shorthand" in field.metadata), None)
-    if shorthand and isinstance(value, str):
-        value = {shorthand: value}
-    if not isinstance(value, Mapping):
-        names = f"{NAMES[str]} or a table" if shorthand else "a table"
-        raise TypeError(f"expected {names}, got {shown(value)}")
-    rest = next((field.name for field in fields if "rest" in field.metadata), None)
-    known = set(keys_of(kind))
-    table = {key: item for key, item in value.items() if key in known or not rest}
-    if rest:
-        left = {key: item for key, item in value.items() if key not in known}
-        missing = [field.name for field in fields if field.default is attrs.NOTHING and field.name not in value]
-        slips = {key for key in left if closest(key, missing)}  # a component's own key, if nothing of the core's were missing
-        table |= {key: left.pop(key) for key in slips} | {rest: left}
-    return make_dict_structure_fn(kind, CONVERTER, _cattrs_forbid_extra_keys=True)(table, kind)
-
-
-def structure_mapping(value: object, kind: Any) -> object:
-    """A free table, or one whose values are of one type."""
-    if not isinstance(value, Mapping):
-        raise expected(kind, value)
-    item_kind = (*get_args(kind), Any, Any)[1]
-    errors, result = [], {}
-    for key, item in value.items():
-        try:
-            result[key] = CONVERTER.structure(item, item_kind)
-        except Exception as error:  # noqa: BLE001 - collected, one for each item
-            errors.append(noted(error, key, item_kind))
-    if errors:
-        raise IterableValidationError("table", errors, kind)
-    return result
+    return TypeError(f"expected {describe_type(kind)}, got {format_value(value)}")
 
 
 def is_array(kind: Any) -> bool:
@@ -300,19 +357,6 @@ def is_plain(kind: Any) -> bool:
 def plain_arms(kind: Any) -> list[Any]:
     """The arms of a union that a TOML value can be."""
     return [arm for arm in get_args(kind) if is_plain(arm)]
-
-
-def strict_converter() -> cattrs.Converter:
-    """Later hooks are asked first, so the special ones stand last."""
-    converter = cattrs.Converter()
-    converter.register_structure_hook_func(is_mapping, structure_mapping)
-    converter.register_structure_hook_func(is_array, structure_array)
-    converter.register_structure_hook_func(attrs.has, structure_table)
-    converter.register_structure_hook_func(is_union, structure_union)
-    converter.register_structure_hook_func(is_literal, structure_literal)
-    for scalar in SCALARS:
-        converter.register_structure_hook(scalar, structure_scalar)
-    return converter
 
 
 CONVERTER = strict_converter()

@@ -1,4 +1,4 @@
-"""A text that was read, with the position of every key and value in it."""
+"""Config text with the position of every key and value, and the limits of its size and depth."""
 
 import itertools
 import math
@@ -8,71 +8,72 @@ from typing import Any
 
 import attrs
 
-from ddpkit.errors import ConfigError, KeyPath, Problem
+from ddpkit.errors import ConfigError, Diagnostic, KeyPath
 
 WIDTH = 100
-"""Characters of a line that an excerpt shows."""
+"""Maximum number of characters of a line in an excerpt."""
 LARGEST = 1_000_000
-"""Bytes of a file: configs have some thousand."""
+"""Maximum size of a file in bytes; a usual config has a few thousand."""
 DEEPEST = 30
-"""Tables and arrays inside each other."""
+"""Maximum nesting depth of tables and arrays."""
 MOST = 100_000
-"""Values of a file."""
+"""Maximum number of values in a file."""
 
 
 @attrs.frozen
 class Span:
-    """Offsets of a key and of its value; the same offset twice for a table."""
+    """Offsets of a key and of its value, in characters; they are equal for the header of a table."""
 
     key: int
     value: int
 
 
 @attrs.frozen
-class Place:
-    """Where something stands."""
+class Location:
+    """Position of a key or value, for messages."""
 
     where: str
-    """`file:line:col`, or the option that brought the value."""
+    """`file:line:col` (from 1), or the option that set the value."""
     excerpt: str = ""
-    """The line with a caret below the column; empty for an option."""
+    """Line with a caret below the column; empty for an option."""
 
 
 @attrs.frozen
 class Document:
-    """A config file as it was read."""
+    """Content of a config file, with the position of each value."""
 
     name: str
-    """The file as the user wrote it, or what stands for it in messages."""
+    """File name as the user wrote it, or another name for messages if the text has no file."""
     text: str = attrs.field(repr=False)
     data: Mapping[str, Any] = attrs.field(repr=False)
     spans: Mapping[KeyPath, Span] = attrs.field(repr=False)
     root: KeyPath = ()
-    """The table of a run that this file's top is: `("dataset",)` for a `ref`."""
+    """Key path in the run config of this file's top level: `("dataset",)` for a file of `dataset.ref`."""
 
-    def place(self, path: KeyPath, *, at_key: bool = False) -> Place:
-        """Of the value at `path` (or of its key), else of the nearest table above it."""
+    def place(self, path: KeyPath, *, at_key: bool = False) -> Location:
+        """Return the location of the value at `path` (or of its key). If it is missing: of the nearest table above it."""
         inner = path[len(self.root) :] if path[: len(self.root)] == self.root else path
         while inner and inner not in self.spans:
-            inner, at_key = inner[:-1], at_key or not isinstance(inner[-1], int)  # a value that stands for a list of one
+            # An index without a span belongs to a single value that is written in place of a list: point at the value.
+            inner, at_key = inner[:-1], at_key or not isinstance(inner[-1], int)
         if not inner:
-            return Place(f"{self.name}:1:1")
-        return place_in(self.text, self.name, self.spans[inner].key if at_key else self.spans[inner].value)
+            return Location(f"{self.name}:1:1")
+        return locate(self.text, self.name, self.spans[inner].key if at_key else self.spans[inner].value)
 
     def holds(self, path: KeyPath) -> bool:
-        """Whether the file itself has this key."""
+        """Return whether the file itself contains this key."""
         return path in self.spans
 
 
-def place_in(text: str, name: str, offset: int) -> Place:
-    """The place of an offset: line and column from 1, with the line and a caret."""
+def locate(text: str, name: str, offset: int) -> Location:
+    """Return the location of an offset: line and column (from 1), and the line with a caret."""
     start = text.rfind("\n", 0, offset) + 1
     number, column = text.count("\n", 0, offset) + 1, offset - start
-    return Place(f"{name}:{number}:{column + 1}", excerpt(text[start:].partition("\n")[0], number, column))
+    return Location(f"{name}:{number}:{column + 1}", excerpt(text[start:].partition("\n")[0], number, column))
 
 
 def excerpt(line: str, number: int, column: int) -> str:
-    """A line and a caret below its column (from 0); of a long line, what is around it."""
+    """Return the line with a caret below the column (from 0); a long line is cut around the column."""
     first = max(0, column - WIDTH // 2) if len(line) > WIDTH else 0
     shown = "".join(character if character.isprintable() else " " for character in line[first : first + WIDTH])
     margin = f"{number:>5} | "
@@ -80,37 +81,37 @@ def excerpt(line: str, number: int, column: int) -> str:
 
 
 def read_text(file: Path) -> str:
-    """The text of a config file, without a byte order mark. Raises ConfigError."""
+    """Return the text of a config file without a byte order mark. Raises ConfigError if it is too large or not readable."""
     try:
         with file.open("rb") as opened:
             raw = opened.read(LARGEST + 1)
         if len(raw) > LARGEST:
-            raise ConfigError([Problem(str(file), (), f"is larger than {LARGEST // 1_000_000} MB, which no config is")])
+            raise ConfigError([Diagnostic(str(file), (), f"is larger than {LARGEST // 1_000_000} MB, which no config is")])
         return raw.decode("utf-8-sig")
     except OSError as error:
-        raise ConfigError([Problem(str(file), (), f"cannot be read: {error.strerror}")]) from error
+        raise ConfigError([Diagnostic(str(file), (), f"cannot be read: {error.strerror}")]) from error
     except UnicodeDecodeError as error:
-        raise ConfigError([Problem(str(file), (), f"is not UTF-8: {error.reason} at byte {error.start}")]) from error
+        raise ConfigError([Diagnostic(str(file), (), f"is not UTF-8: {error.reason} at byte {error.start}")]) from error
 
 
-def accepted(document: Document) -> Document:
-    """The document, if its values are such that a run can be described by them. Raises ConfigError."""
+def check_limits(document: Document) -> Document:
+    """Return the document. Raises ConfigError if a value is nested too deeply or not allowed in a config."""
     for path, value in walk(document.data):
-        if fault := unfit(path, value):
+        if issue := find_unfit(path, value):
             place = document.place((*document.root, *path))
-            raise ConfigError([Problem(place.where, path[:DEEPEST], fault, place.excerpt)])
+            raise ConfigError([Diagnostic(place.where, path[:DEEPEST], issue, place.excerpt)])
     return document
 
 
-def refuse_many(data: Mapping[str, Any], name: str) -> None:
-    """Raise ConfigError for more values than a config has: to find the place of each would take seconds."""
+def check_size(data: Mapping[str, Any], name: str) -> None:
+    """Raise ConfigError for too many values: to locate each of them would take seconds."""
     if next(itertools.islice(walk(data), MOST, None), None) is not None:
-        raise ConfigError([Problem(name, (), f"has more than {MOST:,} values, which no config has")])
+        raise ConfigError([Diagnostic(name, (), f"has more than {MOST:,} values, which no config has")])
 
 
 def walk(data: Mapping[str, Any]) -> Iterator[tuple[KeyPath, Any]]:
-    """Every value with its path, tables and arrays before what is in them; not by recursion, as depth is not known."""
-    waiting: list[tuple[KeyPath, Any]] = [((), data)]
+    """Yield every value with its path, tables and arrays before their content."""
+    waiting: list[tuple[KeyPath, Any]] = [((), data)]  # no recursion: the depth is not limited yet
     while waiting:
         path, value = waiting.pop()
         yield path, value
@@ -118,8 +119,8 @@ def walk(data: Mapping[str, Any]) -> Iterator[tuple[KeyPath, Any]]:
         waiting += [((*path, key), item) for key, item in items]
 
 
-def unfit(path: KeyPath, value: object) -> str:
-    """Why a value cannot be one of a config; empty if it can."""
+def find_unfit(path: KeyPath, value: object) -> str:
+    """Return the reason why a value is not allowed in a config; empty if it is allowed."""
     if len(path) > DEEPEST:
         return "is nested too deeply"
     if isinstance(value, Mapping) and not all(isinstance(key, str) for key in value):

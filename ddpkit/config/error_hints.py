@@ -1,4 +1,4 @@
-"""Torch's words for what a config can cause, and the key to look at: the trial of the first samples finds such mistakes."""
+"""Hints for errors of torch that a mistake in the config can cause; the check with the first samples finds them."""
 
 import contextlib
 import re
@@ -9,14 +9,17 @@ from ddpkit.errors import ConfigError, DdpkitError, KeyPath
 
 
 @contextlib.contextmanager
-def first_samples(config: Config) -> Iterator[None]:
-    """The model meets its first samples: torch's words for a mistake of the config are shown at its key, a bug stays one."""
+def translate_first_errors(config: Config) -> Iterator[None]:
+    """Convert a known error on the first samples to a ConfigError at the key to change.
+
+    Any other error is a bug: it is re-raised with a note. A DdpkitError is re-raised unchanged.
+    """
     try:
         yield
     except DdpkitError:
         raise
     except Exception as error:
-        for words, path, advice in MISTAKES:
+        for words, path, advice in HINTS:
             if re.search(words, str(error)):
                 raise ConfigError([config.problem(path, f"{advice} ({error})")]) from error
         error.add_note("This happened when the model was tried with the first samples, before training.")
@@ -24,32 +27,44 @@ def first_samples(config: Config) -> Iterator[None]:
 
 
 CHANNELS = """\
-the images have another number of channels than the model takes; 'dataset.config.mode' reads files as grey, "L", or as "RGB" \
-(and NORMALIZE with three means makes three of one)"""
-MISTAKES: Sequence[tuple[str, KeyPath, str]] = (
-    ("default_collate|collate takes tensors", ("transform",), "the samples are no tensors; does 'PIL_TO_TENSOR = []' lack?"),
-    ("expected scalar type Byte", ("transform",), "the images are integers; does 'CONVERT_IMAGE_DTYPE = [\"float32\"]' lack?"),
+the images do not have the number of channels that the model expects; 'dataset.config.mode = "L"' reads files as grayscale, \
+"RGB" with three channels (NORMALIZE with three means also makes three channels of one)"""
+SINGLE_SAMPLE = """\
+a rank would get a single sample, which BatchNorm cannot normalise; increase 'train.batch_size' or set \
+'dataloader.drop_last = true'"""
+HINTS: Sequence[tuple[str, KeyPath, str]] = (
+    ("default_collate|collate takes tensors", ("transform",), "samples are not tensors; add 'PIL_TO_TENSOR = []' to [transform]"),
+    (
+        "expected scalar type Byte",
+        ("transform",),
+        "images are integers; add 'CONVERT_IMAGE_DTYPE = [\"float32\"]' to [transform]",
+    ),
     (
         "stack expects each tensor to be equal size",
         ("transform",),
-        "the images differ in size; give them one by 'RESIZE = [H, W]'",
+        "images differ in size; add 'RESIZE = [H, W]' to [transform]",
     ),
     ("Given groups=", ("model", "config", "n_channels"), CHANNELS),
     (r"size of tensor a \([134]\) must match .* at non-singleton dimension 0$", ("model", "config", "n_channels"), CHANNELS),
-    ("shapes cannot be multiplied", ("model", "config"), "the images have another size than the model takes"),
-    (r"Target -?\d+ is out of bounds", ("model", "config", "n_classes"), "there are targets that the model has no output for"),
+    ("shapes cannot be multiplied", ("model", "config"), "the images do not have the size that the model expects"),
+    (
+        r"Target -?\d+ is out of bounds",
+        ("model", "config", "n_classes"),
+        "a target is larger than the number of the model's outputs",
+    ),
     (
         "more than 1 value per channel",
         ("train", "batch_size"),
-        "a rank would get one sample alone, too few for BatchNorm: make it larger, or leave a short last one out by 'drop_last'",
+        SINGLE_SAMPLE,
     ),
-    ("targets should not be none", ("criterion",), "is too much: the model makes its losses itself in training; leave it out"),
-    ("the model gave no losses", ("criterion",), "is missing, or the model is to make its losses itself"),
-    ("does not require grad", ("criterion",), "the loss depends on no trained parameter"),
-    ("compiler|g\\+\\+|Inductor", ("train", "compile"), "torch.compile does not work here; leave it out"),
-    ("^criterion '.*' refuses", ("criterion",), "one of them does not fit the model's outputs, or the targets"),
-    ("^the postprocess refuses", ("postprocess",), "does not fit the model's outputs"),
-    ("^metric '.*' refuses", ("metrics",), "one of them does not fit the predictions, or the targets"),
-    ("one element tensors can be converted", ("metrics",), "a metric gives several numbers where one is wanted"),
+    ("targets should not be none", ("criterion",), "is not allowed: the model computes its losses itself in training; remove it"),
+    ("the model gave no losses", ("criterion",), "is required, unless the model returns its losses in training"),
+    ("must not contain the key 'loss'", ("model", "name"), "the losses of this model cannot be used"),
+    ("does not require grad", ("criterion",), "the loss does not depend on any trained parameter"),
+    ("compiler|g\\+\\+|Inductor", ("train", "compile"), "torch.compile does not work on this machine; remove it"),
+    ("^criterion '.*' refuses", ("criterion",), "a criterion does not fit the outputs of the model or the targets"),
+    ("^the postprocess refuses", ("postprocess",), "does not fit the outputs of the model"),
+    ("^metric '.*' refuses", ("metrics",), "a metric does not fit the predictions or the targets"),
+    ("one element tensors can be converted", ("metrics",), "a metric returns several numbers; one number is expected"),
 )
-"""Words of torch (a pattern) for what a config can cause, the key to look at, and what to say."""
+"""Regular expression for an error message, key path to look at, and advice for the user."""

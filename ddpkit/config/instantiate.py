@@ -1,4 +1,4 @@
-"""Components: what the config names, made with the parameters that it gives."""
+"""Creation of the components that a config names, with the parameters that it sets."""
 
 import logging
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 
 from ddpkit.config import schema
-from ddpkit.config.component_refs import Reference, class_names, find, n_classes, references
+from ddpkit.config.component_refs import ComponentRef, class_names, find_entry, n_classes, references
 from ddpkit.config.converter import structure
 from ddpkit.config.loading import Config
 from ddpkit.errors import ConfigError
@@ -19,67 +19,69 @@ LOGGER = logging.getLogger(__name__)
 
 
 @attrs.frozen
-class Maker:
-    """Makes the components of one run."""
+class ComponentFactory:
+    """Factory for the components of one run."""
 
     config: Config
     registry: Registry
 
     @property
     def run(self) -> schema.Run:
-        """The config's tables."""
+        """Typed tables of the config."""
         return self.config.run
 
     def transforms(self, *, training: bool) -> tuple[list[Any], list[Any]]:
-        """Those that work on a sample, and the tail of those that can work on a batch."""
-        named = self.named("transform")
-        chosen = [reference for reference in named if training or not self.component(reference).train_only]
+        """Create the transforms. Return those for single samples, and those at the end of the list that accept whole batches.
+
+        Transforms with `train_only` are left out unless `training` is true.
+        """
+        named = self.refs_of("transform")
+        chosen = [reference for reference in named if training or not self.component_of(reference).train_only]
         tail = len(chosen)
-        while tail and self.component(chosen[tail - 1]).batchable:
+        while tail and self.component_of(chosen[tail - 1]).batchable:
             tail -= 1
-        made = [self.make(reference) for reference in chosen]
+        made = [self.create(reference) for reference in chosen]
         return made[:tail], made[tail:]
 
-    def classes(self) -> dict[str, Any]:
-        """What criteria, metrics and postprocesses may ask for."""
+    def class_values(self) -> dict[str, Any]:
+        """Return the run-time values `classes` and `n_classes` for criteria, metrics and postprocesses."""
         return {"classes": class_names(self.run), "n_classes": n_classes(self.run)}
 
-    def named(self, kind: str) -> list[Reference]:
-        """Where the config names components of a kind."""
+    def refs_of(self, kind: str) -> list[ComponentRef]:
+        """Return the references to components of a kind, in the order of the config."""
         return [reference for reference in references(self.run) if reference.kind == kind]
 
-    def component(self, reference: Reference) -> Component:
-        """What a reference names."""
-        return find(reference, self.registry).component
+    def component_of(self, reference: ComponentRef) -> Component:
+        """Return the component that a reference names. Raises UnknownNameError."""
+        return find_entry(reference, self.registry).component
 
-    def make_one(self, kind: str, **runtime: Any) -> Any:
-        """The only component of a kind."""
-        return self.make(self.named(kind)[0], **runtime)
+    def create_only(self, kind: str, **runtime: Any) -> Any:
+        """Create the only component of a kind, such as the model. The config must name one."""
+        return self.create(self.refs_of(kind)[0], **runtime)
 
-    def make(self, reference: Reference, **runtime: Any) -> Any:
-        """Call the target with its TOML keys and the run-time values that it names.
+    def create(self, reference: ComponentRef, **runtime: Any) -> Any:
+        """Call the target with its TOML parameters and the run-time values that its signature names.
 
-        A ValueError or TypeError that it raises is about the parameters: the user's mistake, shown at their table (its
-        traceback with `private.log.debug`).
+        Raises ConfigError at the table of the parameters if the target raises ValueError or TypeError (an optimizer:
+        RuntimeError too). The target's traceback is logged at DEBUG level, see `private.log.debug`.
         """
-        target = self.component(reference).target
-        signature = signatures.inspected(target)
+        target = self.component_of(reference).target
+        signature = signatures.inspect_target(target)
         params = {
             name: structure(value, signature.parameters.get(name, Any))[0]
             for name, value in reference.named_params(signature).items()
         }
         wanted = {name: value for name, value in runtime.items() if name in signature.parameters}
         try:
-            return signatures.imported(target)(**(wanted | params))
-        except REFUSALS.get(reference.kind, (ValueError, TypeError)) as error:
+            return signatures.import_target(target)(**(wanted | params))
+        except PARAMETER_ERRORS.get(reference.kind, (ValueError, TypeError)) as error:
             LOGGER.debug("%s %s refuses its parameters", reference.kind, reference.name, exc_info=True)
-            raise ConfigError([self.config.problem(reference.params_path, refusal(reference, error))]) from error
+            raise ConfigError([self.config.problem(reference.params_path, format_refusal(reference, error))]) from error
 
 
-REFUSALS: Mapping[str, tuple[type[Exception], ...]] = {"optimizer": (ValueError, TypeError, RuntimeError)}
-"""By kind, what a constructor raises about its parameters beside ValueError and TypeError: torch's optimizers."""
+PARAMETER_ERRORS: Mapping[str, tuple[type[Exception], ...]] = {"optimizer": (ValueError, TypeError, RuntimeError)}
+"""Kind -> errors of a constructor that mean wrong parameters, if more than ValueError and TypeError, as in torch's optimizers."""
 
 
-def refusal(reference: Reference, error: Exception) -> str:
-    """What a component said of its parameters."""
+def format_refusal(reference: ComponentRef, error: Exception) -> str:
     return f"{reference.kind} {reference.name!r} refuses this: {error}"

@@ -1,7 +1,7 @@
-"""TOML files and overrides -> a `schema.Run` that knows where each of its values came from.
+"""Reading of TOML files and overrides: the result is a `schema.Run` and the origin of each of its values.
 
-A config is made of layers, each laid over the one before: the file that `dataset.ref` names, the files that `extends`
-names, the file itself, the `--set` options. Tables merge; lists and `[transform]` are replaced whole.
+A config consists of layers, and each layer overrides those before it: the file that `dataset.ref` names, the files that
+`extends` names, the file itself, the `--set` options. Tables are merged; lists and `[transform]` are replaced as a whole.
 """
 
 import contextlib
@@ -15,61 +15,64 @@ import tomli
 import tomli_w
 
 from ddpkit.config import document, schema, toml, yaml
-from ddpkit.config.converter import Fault, salvage
-from ddpkit.config.document import Document, Place
-from ddpkit.errors import ConfigError, KeyPath, Problem, shown
+from ddpkit.config.converter import Issue, structure_partial
+from ddpkit.config.document import Document, Location
+from ddpkit.errors import ConfigError, Diagnostic, KeyPath, format_key_path
 
 WHOLE: frozenset[KeyPath] = frozenset({("transform",)})
-"""Tables that are not merged: their order has a meaning."""
+"""Tables that are replaced and not merged, because the order of their keys has a meaning."""
 
 
 @attrs.frozen
 class Override:
-    """One value that the user put over the file's: a layer of its own."""
+    """Value with which the user overrides the files; a layer of its own."""
 
     name: str
-    """The option, for messages: `--set 1`."""
+    """Name of the option for messages, as in `--set 1`."""
     path: KeyPath
     value: Any
 
     def text(self) -> str:
-        """As it is written behind `--set`."""
-        return f"{toml.dotted(self.path)}={toml.inline(self.value)}"
+        """Return the override as an argument of `--set`."""
+        return f"{toml.format_key(self.path)}={toml.format_inline(self.value)}"
 
-    def place(self, _path: KeyPath, *, at_key: bool = False) -> Place:  # noqa: ARG002 - as a document's
-        """The option."""
-        return Place(self.name)
+    def place(self, _path: KeyPath, *, at_key: bool = False) -> Location:  # noqa: ARG002 - same signature as Document.place
+        """Return the option as the location, for any path."""
+        return Location(self.name)
 
 
-Layer = Document | Override
+ConfigLayer = Document | Override
 
 
 @attrs.frozen
 class Config:
-    """What the user asked for."""
+    """Config of a run, with the layers that it was merged from."""
 
     run: schema.Run
-    """Where something is wrong (`faults`), what stands in for it."""
-    layers: tuple[Layer, ...]
+    """Typed tables. A wrong value (see `issues`) is left out, or replaced by a placeholder if it is required."""
+    layers: tuple[ConfigLayer, ...]
     data: Mapping[str, Any]
-    """The layers merged."""
-    origins: Mapping[KeyPath, Layer]
-    """Which layer a value is from; one that is not listed is from its table's."""
-    faults: tuple[Fault, ...] = ()
-    """Unknown keys, wrong types and values."""
+    """Merged layers as plain tables."""
+    origins: Mapping[KeyPath, ConfigLayer]
+    """Key path -> layer that set the value. A path that is not listed has the layer of its table."""
+    issues: tuple[Issue, ...] = ()
+    """Issues with unknown keys, wrong types and wrong values."""
 
     def folder(self, path: KeyPath) -> Path:
-        """Of the file that gave a value; of the file that was asked for where none did."""
+        """Return the folder of the file that set a value; of the requested file if no file set it."""
         origin = self.origin(path)
         return Path(origin.name if isinstance(origin, Document) else self.file.name).parent
 
     @property
     def file(self) -> Document:
-        """The file that was asked for."""
+        """File that the user requested."""
         return [layer for layer in self.layers if isinstance(layer, Document)][-1]
 
     def written(self, path: KeyPath) -> KeyPath | None:
-        """Where the user wrote the value at `path`: there, or above, where a name stands for its table; None = nowhere."""
+        """Return the path at which the user wrote the value of `path`; None if the user wrote none.
+
+        It is `path`, or the path above it if a bare string is written in place of the table and sets its `type`.
+        """
         value: Any = self.data
         for depth, part in enumerate(path):
             if isinstance(value, str):
@@ -79,107 +82,111 @@ class Config:
             value = value[part]
         return path
 
-    def origin(self, path: KeyPath) -> Layer | None:
-        """The layer that gave a value, or else the nearest table above it; None where nobody did."""
+    def origin(self, path: KeyPath) -> ConfigLayer | None:
+        """Return the layer that set a value or, if none did, the nearest table above it; None for a default."""
         above = (path[:length] for length in range(len(path), 0, -1))
         return next((self.origins[each] for each in above if each in self.origins), None)
 
-    def problem(self, path: KeyPath, message: str) -> Problem:
-        """A mistake in the value at `path`, with its place."""
-        return self.placed(Fault(path, message))
+    def problem(self, path: KeyPath, message: str) -> Diagnostic:
+        """Return a diagnostic for the value at `path`, with its location."""
+        return self.placed(Issue(path, message))
 
-    def placed(self, fault: Fault) -> Problem:
-        """A fault with its place: that of the value, else of the nearest table above it."""
-        inside = {layer.name: layer for path, layer in self.origins.items() if path[: len(fault.path)] == fault.path}
-        origin = self.origin(fault.path) or next(iter(inside.values()), self.layers[0])
-        place = origin.place(fault.path, at_key=fault.at_key)
+    def placed(self, issue: Issue) -> Diagnostic:
+        """Return an issue as a diagnostic, located at the value or at the nearest table above it."""
+        inside = {layer.name: layer for path, layer in self.origins.items() if path[: len(issue.path)] == issue.path}
+        origin = self.origin(issue.path) or next(iter(inside.values()), self.layers[0])
+        place = origin.place(issue.path, at_key=issue.at_key)
         others = [name for name, layer in inside.items() if isinstance(layer, Override) and layer is not origin]
-        message = f"{fault.message} (with {' and '.join(others)})" if others else fault.message
-        return Problem(place.where, fault.path, message, place.excerpt)
+        message = f"{issue.message} (with {' and '.join(others)})" if others else issue.message
+        return Diagnostic(place.where, issue.path, message, place.excerpt)
 
 
 def load(file: Path, overrides: Iterable[Override] = ()) -> Config:
-    """Read a config that must be whole. Raises ConfigError with every unknown key and wrong value."""
+    """Read a config. Raises ConfigError with every unknown key, wrong type and wrong value."""
     config = read(file, overrides)
-    if config.faults:
-        raise ConfigError(sorted_problems(map(config.placed, config.faults)))
+    if config.issues:
+        raise ConfigError(sort_problems(map(config.placed, config.issues)))
     return config
 
 
 def read(file: Path, overrides: Iterable[Override] = ()) -> Config:
-    """Read a config and what it refers to; what is wrong in it is in `faults`. Raises ConfigError for what cannot be read."""
-    layers: list[Layer] = [*extended(toml.read(file), ()), *overrides]
-    data, origins = merged(layers)
-    layers = [*referred(data, origins, file), *layers]
-    data, origins = merged(layers)
-    run, faults = salvage(data, schema.Run)
-    return with_files(Config(simplified(run), tuple(layers), data, origins, tuple(faults)))
+    """Read a config and the files that it refers to; `issues` lists the issues with keys and values.
+
+    Raises ConfigError if a file cannot be read or parsed.
+    """
+    layers: list[ConfigLayer] = [*load_extended(toml.read(file), ()), *overrides]
+    data, origins = merge_layers(layers)
+    layers = [*load_reference(data, origins, file), *layers]
+    data, origins = merge_layers(layers)
+    run, issues = structure_partial(data, schema.Run)
+    return with_plugin_files(Config(normalise(run), tuple(layers), data, origins, tuple(issues)))
 
 
-def with_files(config: Config) -> Config:
-    """`plugins.files` as absolute paths."""
+def with_plugin_files(config: Config) -> Config:
+    """Return the config with absolute paths in `plugins.files`."""
     folder, table = config.folder(("plugins", "files")), config.run.plugins
     files = [str((folder / file).absolute()) for file in table.files]
-    with attrs.validators.disabled():
+    with attrs.validators.disabled():  # placeholders may be out of range
         return attrs.evolve(config, run=attrs.evolve(config.run, plugins=attrs.evolve(table, files=files)))
 
 
-def extended(found: Document, above: tuple[Path, ...]) -> list[Document]:
-    """A file behind the ones that it extends. Raises ConfigError for one that cannot be read, or extends itself."""
+def load_extended(found: Document, above: tuple[Path, ...]) -> list[Document]:
+    """Return the files that a file extends, then the file. Raises ConfigError if one is not readable or extends itself."""
     wanted, file = found.data.get("extends", ""), Path(found.name)
     if not isinstance(wanted, str) or not wanted:
         return [found]
     base, chain = file.parent / wanted, (*above, file.resolve())
     if base.resolve() in chain:
-        raise at_value(found, ("extends",), f"{base} extends itself")
-    return [*extended(beside(found, ("extends",), base), chain), found]
+        raise error_at(found, ("extends",), f"{base} extends itself")
+    return [*load_extended(load_relative(found, ("extends",), base), chain), found]
 
 
-def referred(data: Mapping[str, Any], origins: Mapping[KeyPath, Layer], file: Path) -> list[Document]:
-    """The layer of `dataset.ref`: a `[dataset]` table by itself, which may also have `classes`."""
+def load_reference(data: Mapping[str, Any], origins: Mapping[KeyPath, ConfigLayer], file: Path) -> list[Document]:
+    """Return the layer of `dataset.ref`, or []. Its file has the keys of `[dataset]` at the top, and optionally `classes`."""
     table = data.get("dataset")
     wanted = table.get("ref", "") if isinstance(table, Mapping) else ""
     if not isinstance(wanted, str) or not wanted:
         return []
     origin = origins.get(("dataset", "ref")) or origins[("dataset",)]
     folder = Path(origin.name if isinstance(origin, Document) else file).parent
-    found = beside(origin, ("dataset", "ref"), folder / wanted)
+    found = load_relative(origin, ("dataset", "ref"), folder / wanted)
     if "ref" in found.data:
-        raise at_value(found, ("ref",), "a file that is referred to cannot refer to another")
+        raise error_at(found, ("ref",), "a file that is referred to cannot refer to another")
     classes = {"classes": found.data["classes"]} if "classes" in found.data else {}
     table = {key: value for key, value in found.data.items() if key != "classes"}
     return [attrs.evolve(found, data={**classes, "dataset": table}, root=("dataset",))]
 
 
-def beside(origin: Layer, path: KeyPath, file: Path) -> Document:
-    """A file that the value at `path` names; YAML by its suffix, else TOML. Raises ConfigError."""
+def load_relative(origin: ConfigLayer, path: KeyPath, file: Path) -> Document:
+    """Read the file that the value at `path` names: YAML if it has that suffix, else TOML. Raises ConfigError."""
     if not file.is_file():
-        raise at_value(origin, path, f"there is no file {file}")
+        raise error_at(origin, path, f"there is no file {file}")
     if file.suffix in (".yaml", ".yml"):
         return yaml.parse(document.read_text(file), file)
     return toml.read(file)
 
 
-def at_value(origin: Layer, path: KeyPath, message: str) -> ConfigError:
-    """A mistake that ends the reading."""
+def error_at(origin: ConfigLayer, path: KeyPath, message: str) -> ConfigError:
     place = origin.place(path)
-    return ConfigError([Problem(place.where, path, message, place.excerpt)])
+    return ConfigError([Diagnostic(place.where, path, message, place.excerpt)])
 
 
-def merged(layers: Iterable[Layer]) -> tuple[dict[str, Any], dict[KeyPath, Layer]]:
-    """The layers laid over each other, and from which each value is. Raises ConfigError."""
+def merge_layers(layers: Iterable[ConfigLayer]) -> tuple[dict[str, Any], dict[KeyPath, ConfigLayer]]:
+    """Merge the layers in order. Return the tables, and the origin of each value. Raises ConfigError."""
     data: dict[str, Any] = {}
-    origins: dict[KeyPath, Layer] = {}
+    origins: dict[KeyPath, ConfigLayer] = {}
     for layer in layers:
         if isinstance(layer, Override):
-            override(data, origins, layer)
+            apply_override(data, origins, layer)
         else:
-            lay(data, layer.data, (), layer, origins)
+            merge(data, layer.data, (), layer, origins)
     return data, origins
 
 
-def lay(data: dict[str, Any], table: Mapping[str, Any], path: KeyPath, layer: Layer, origins: dict[KeyPath, Layer]) -> None:
-    """Lay a table over `data`, in place."""
+def merge(
+    data: dict[str, Any], table: Mapping[str, Any], path: KeyPath, layer: ConfigLayer, origins: dict[KeyPath, ConfigLayer]
+) -> None:
+    """Merge a table into `data` and its layer into `origins`, both in place."""
     for name, value in table.items():
         inner = (*path, name)
         if not isinstance(value, Mapping) or inner in WHOLE or not isinstance(data.get(name), dict):
@@ -188,58 +195,57 @@ def lay(data: dict[str, Any], table: Mapping[str, Any], path: KeyPath, layer: La
             origins[inner] = layer
             data[name] = {} if isinstance(value, Mapping) else value
         if isinstance(value, Mapping):
-            lay(data[name], value, inner, layer, origins)
+            merge(data[name], value, inner, layer, origins)
 
 
-def override(data: dict[str, Any], origins: dict[KeyPath, Layer], layer: Override) -> None:
-    """Put one value in its place, whatever was there; missing tables are made. Raises ConfigError."""
+def apply_override(data: dict[str, Any], origins: dict[KeyPath, ConfigLayer], layer: Override) -> None:
+    """Set the value of an override in place, and create missing tables. Raises ConfigError if a key above it is not a table."""
     table, *above = data, *layer.path[:-1]
     for depth, name in enumerate(above, start=1):
         inner = table.setdefault(str(name), {})
         if not isinstance(inner, dict):
-            whole = shown(layer.path[:depth])
+            whole = format_key_path(layer.path[:depth])
             is_list = isinstance(inner, list)
             message = f"{whole!r} is a list; give it whole: {whole}=[...]" if is_list else f"{whole!r} is not a table"
-            raise ConfigError([Problem(layer.name, layer.path, message)])
+            raise ConfigError([Diagnostic(layer.name, layer.path, message)])
         table = inner
     table.pop(str(layer.path[-1]), None)
-    lay(table, {str(layer.path[-1]): layer.value}, layer.path[:-1], layer, origins)
+    merge(table, {str(layer.path[-1]): layer.value}, layer.path[:-1], layer, origins)
 
 
 def parse_overrides(texts: Iterable[str]) -> tuple[Override, ...]:
-    """`KEY=VALUE` options; VALUE is TOML, else a string. Raises ConfigError where there is no key."""
+    """Parse `KEY=VALUE` options; VALUE is TOML, else a string. Raises ConfigError if KEY is missing or wrong."""
     return tuple(parse_override(text, f"--set {number}") for number, text in enumerate(texts, start=1))
 
 
 def parse_override(text: str, name: str) -> Override:
-    """One `KEY=VALUE`."""
     key, equals, value = text.partition("=")
     if not equals:
-        raise ConfigError([Problem(name, (), f"expected KEY=VALUE, as in train.epoch=3, got {text!r}")])
+        raise ConfigError([Diagnostic(name, (), f"expected KEY=VALUE, as in train.epoch=3, got {text!r}")])
     path = parse_key(key, name)
     if path == ("extends",):
-        raise ConfigError([Problem(name, path, "only a file extends another; give that file to the command")])
+        raise ConfigError([Diagnostic(name, path, "only a file extends another; give that file to the command")])
     return Override(name, path, parse_value(value, name))
 
 
 def parse_value(text: str, name: str) -> Any:
-    """TOML, else the text itself. Raises ConfigError for TOML that no config can have."""
+    """Parse a TOML value; return other text as a string. Raises ConfigError for TOML that is not allowed in a config."""
     try:
         return toml.parse(f"value = {text}", name).data["value"]
     except ConfigError as error:
         if "is not TOML: " in str(error):
             return text.strip()
-        raise ConfigError([Problem(name, (), f"the value cannot be read: {error.problems[0].message}")]) from error
+        raise ConfigError([Diagnostic(name, (), f"the value cannot be read: {error.problems[0].message}")]) from error
 
 
 def named_overrides(values: Mapping[str, Any]) -> tuple[Override, ...]:
-    """Dotted key -> value, as `ddpkit.run` takes them."""
+    """Return overrides from a mapping of dotted key -> value, as `ddpkit.run` accepts it. Raises ConfigError for a wrong key."""
     return tuple(Override(f"overrides[{key!r}]", parse_key(key, "overrides"), value) for key, value in values.items())
 
 
 @contextlib.contextmanager
-def named_here(overrides: Sequence[Override]) -> Iterator[None]:
-    """Problems that ranks have with `--set N` are shown with the N-th override as it is called in this process."""
+def rename_overrides(overrides: Sequence[Override]) -> Iterator[None]:
+    """Rename `--set N` in problems that ranks report to the name of the N-th override in this process."""
     called = {f"--set {number}": override.name for number, override in enumerate(overrides, start=1)}
 
     def renamed(text: str) -> str:
@@ -253,7 +259,7 @@ def named_here(overrides: Sequence[Override]) -> Iterator[None]:
 
 
 def parse_key(text: str, name: str) -> KeyPath:
-    """`train.epoch` -> `("train", "epoch")`. Raises ConfigError when it is no TOML key."""
+    """Parse a dotted key: `train.epoch` -> `("train", "epoch")`. Raises ConfigError if it is not a TOML key."""
     try:
         nested: Any = tomli.loads(f"{text} = 0")
     except tomli.TOMLDecodeError:
@@ -263,25 +269,25 @@ def parse_key(text: str, name: str) -> KeyPath:
         name_of, nested = next(iter(nested.items()))
         path = (*path, name_of)
     if not path:
-        raise ConfigError([Problem(name, (), f"{text!r} is no key; one looks like train.epoch")])
+        raise ConfigError([Diagnostic(name, (), f"{text!r} is no key; one looks like train.epoch")])
     return path
 
 
-def simplified(run: schema.Run) -> schema.Run:
-    """One spelling of each wish: `dataset.base_dir` is another name of `root_dir`, `postprocess = ""` is none."""
+def normalise(run: schema.Run) -> schema.Run:
+    """Replace synonyms: `dataset.base_dir` becomes `root_dir`, and `postprocess = ""` becomes None."""
     folders = {run.dataset.root_dir, run.dataset.base_dir} - {""}
-    with attrs.validators.disabled():
+    with attrs.validators.disabled():  # placeholders may be out of range
         dataset = run.dataset
-        if len(folders) == 1:
+        if len(folders) == 1:  # two different folders stay, for `cross_field_rules`
             dataset = attrs.evolve(dataset, root_dir=folders.pop(), base_dir="")
         postprocess = run.postprocess if run.postprocess and run.postprocess.type else None
         return attrs.evolve(run, dataset=dataset, postprocess=postprocess)
 
 
-def sorted_problems(problems: Iterable[Problem]) -> list[Problem]:
-    """In order of file, line and column."""
+def sort_problems(problems: Iterable[Diagnostic]) -> list[Diagnostic]:
+    """Sort problems by file, line and column."""
 
-    def position(problem: Problem) -> tuple[str, tuple[int, ...]]:
+    def position(problem: Diagnostic) -> tuple[str, tuple[int, ...]]:
         file, *numbers = problem.where.rsplit(":", 2)
         return file, tuple(int(part) for part in numbers if part.isdigit())
 
@@ -289,27 +295,30 @@ def sorted_problems(problems: Iterable[Problem]) -> list[Problem]:
 
 
 def dump(run: schema.Run) -> str:
-    """The resolved config as TOML: every default written out, paths absolute, None left out, `run_id` empty."""
-    plain = tables(run)
+    """Return the resolved config as TOML: every default is written out, paths are absolute, None is left out.
+
+    `run_id` and the keys that refer to other configs or runs (`extends`, `dataset.ref`, `model.continue_checkpoint`) are empty.
+    """
+    plain = to_tables(run)
     for path in ("extends", "run_id"):
         plain[path] = ""
     plain["model"] |= {"continue_checkpoint": "", "continue_ext_checkpoint": ""}
-    plain["model"]["pretrained"] = absolute(run.model.pretrained)
+    plain["model"]["pretrained"] = absolute_path(run.model.pretrained)
     plain["output_dir"] = str(Path(run.output_dir).absolute())
-    plain["dataset"] |= {"ref": "", "root_dir": absolute(run.dataset.root_dir)}
-    plain["predict"]["input"] = absolute(run.predict.input)
+    plain["dataset"] |= {"ref": "", "root_dir": absolute_path(run.dataset.root_dir)}
+    plain["predict"]["input"] = absolute_path(run.predict.input)
     return tomli_w.dumps(plain)
 
 
-def absolute(path: str) -> str:
-    """The same from any folder; empty stays empty."""
+def absolute_path(path: str) -> str:
+    """Return a path as absolute; an empty one stays empty."""
     return path and str(Path(path).absolute())
 
 
-def tables(value: Any) -> Any:
-    """Attrs classes as the tables that they came from; what is not set is left out."""
+def to_tables(value: Any) -> Any:
+    """Convert attrs classes to the plain tables of a TOML file; None is left out."""
     if isinstance(value, list | tuple):
-        return [tables(item) for item in value]
+        return [to_tables(item) for item in value]
     if not attrs.has(type(value)):
         return value
     table: dict[str, Any] = {}
@@ -318,5 +327,5 @@ def tables(value: Any) -> Any:
         if field.metadata.get("rest"):
             table |= item
         elif item is not None:
-            table[field.name] = tables(item)
+            table[field.name] = to_tables(item)
     return table

@@ -5,29 +5,33 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ddpkit.config import schema
-from ddpkit.errors import ConfigError, Problem
-from ddpkit.plugins.policy import Policy, normal
+from ddpkit.errors import ConfigError, Diagnostic
+from ddpkit.plugins.policy import Policy, normalise_name
 
 VARIABLE = "DDPKIT_PLUGINS"
-"""Environment: the third-party plugins that may take part, separated by commas; empty = none."""
+"""Environment variable with the allowed third-party plugins, separated by commas; an empty one allows none."""
 
 
-def policy_of(table: schema.Plugins | None = None, block: Sequence[str] = (), *, no_plugins: bool = False) -> Policy:
-    """One policy of all that was said; the stricter word wins.
+def combine_policy(table: schema.Plugins | None = None, block: Sequence[str] = (), *, no_plugins: bool = False) -> Policy:
+    """Combine the TOML, the environment and the command line to one policy; the strictest source wins.
 
     Args:
-        table: `[plugins]`, its files absolute; None where there is no TOML.
-        block: Names behind `-p no:NAME`.
-        no_plugins: ddpkit's own alone.
+        table: `[plugins]` with absolute paths in `files`; None without a TOML file.
+        block: Names from `-p no:NAME`.
+        no_plugins: Allow only ddpkit's own plugins (`--no-plugins`).
 
     Raises:
-        ConfigError: `--no-plugins`, and the TOML names files.
+        ConfigError: `no_plugins` is set, and the TOML names plugin files.
     """
     table = table or schema.Plugins()
     if no_plugins and table.files:
-        raise ConfigError([Problem("--no-plugins", ("plugins", "files"), "are plugins too; leave one of the two out")])
-    lists = list(allow_lists(table, no_plugins=no_plugins))
-    common = [name for name in lists[0][1] if all(normal(name) in set(map(normal, names)) for _, names in lists)] if lists else []
+        raise ConfigError([Diagnostic("--no-plugins", ("plugins", "files"), "are plugins too; leave one of the two out")])
+    lists = list(iterate_allow_lists(table, no_plugins=no_plugins))
+    common = (
+        [name for name in lists[0][1] if all(normalise_name(name) in set(map(normalise_name, names)) for _, names in lists)]
+        if lists
+        else []
+    )
     return Policy(
         block={**dict.fromkeys(table.block, "[plugins] block"), **{name: f"-p no:{name}" for name in block}},
         allow=tuple(common) if lists else None,
@@ -38,8 +42,8 @@ def policy_of(table: schema.Plugins | None = None, block: Sequence[str] = (), *,
     )
 
 
-def allow_lists(table: schema.Plugins, *, no_plugins: bool) -> Iterator[tuple[str, Sequence[str]]]:
-    """Each list of those that may take part, with who gives it."""
+def iterate_allow_lists(table: schema.Plugins, *, no_plugins: bool) -> Iterator[tuple[str, Sequence[str]]]:
+    """Yield each list of allowed plugins, with its source for messages."""
     if table.allow:
         yield "[plugins] allow", table.allow
     if VARIABLE in os.environ:

@@ -1,6 +1,6 @@
-"""The TOML format: one class a table, in the order of the file, one `key` a key.
+"""TOML format of a run: one class per table, in the order of the file, and one `key` per key.
 
-Paths are taken from the folder where the command runs, unless their help says otherwise.
+Paths are relative to the folder where the command runs, unless their help says otherwise.
 """
 
 from typing import Any, Literal
@@ -14,33 +14,33 @@ Device = Pattern(r"auto|cpu|cuda(:\d+)?", "auto, cpu, cuda or cuda:N")
 
 
 def key(english: str, chinese: str, default: Any = attrs.NOTHING, *, limits: Any = None, unit: str = "", **marks: Any) -> Any:
-    """A key of a table.
+    """Define a key of a table.
 
     Args:
-        english: One line of help.
-        chinese: The same.
-        default: None may stand for "as the help says"; without a default the key must be given.
-        limits: What the value may be beyond its type.
-        unit: Of a number.
-        marks: `rest=True`: all keys of the table that have no field, which are the component's. `shorthand=True`: a bare
-            string in place of the table fills it.
+        english: Help text in English, one line.
+        chinese: Help text in Chinese, one line.
+        default: Default value; a key without one is required. None may mean "as the help says".
+        limits: Validator of the value, in addition to its type.
+        unit: Unit of a number.
+        marks: `rest=True`: the field receives all keys of the table that have no field of their own; they belong to the
+            component. `shorthand=True`: a bare string in place of the table sets this field.
     """
     return attrs.field(default=default, validator=limits, metadata={"help": (english, chinese), "unit": unit, **marks})
 
 
 def a_list() -> Any:
-    """The default of a key that is empty when it is left out."""
+    """Return the default of a key that is an empty list if it is left out."""
     return attrs.Factory(list)
 
 
 def a_table() -> Any:
-    """The same for a free table."""
+    """Return the default of a key that is an empty table if it is left out."""
     return attrs.Factory(dict)
 
 
 @attrs.frozen(kw_only=True)
 class Metric:
-    """An entry of `metrics`: a name, or a table.
+    """Entry of `metrics`: a name, or a table.
 
     `metrics` 的一项：名称，或一个表。
     """
@@ -52,7 +52,7 @@ class Metric:
 
 @attrs.frozen(kw_only=True)
 class Postprocess:
-    """From the model's outputs to predictions: a name, or a table.
+    """Conversion of the model's outputs to predictions: a name, or a table.
 
     从模型输出到预测结果：名称，或一个表。
     """
@@ -63,7 +63,7 @@ class Postprocess:
 
 @attrs.frozen(kw_only=True)
 class Ddp:
-    """The processes of a run.
+    """Processes (ranks) of a run.
 
     一次运行的进程。
     """
@@ -101,7 +101,7 @@ class Ddp:
 
 @attrs.frozen(kw_only=True)
 class ModelConfig:
-    """The model's parameters; two keys are the core's.
+    """Parameters of the model; two keys belong to ddpkit itself.
 
     模型参数；其中两个键属于核心。
     """
@@ -122,7 +122,7 @@ class ModelConfig:
 
 @attrs.frozen(kw_only=True)
 class Model:
-    """The model.
+    """Model and its initial weights.
 
     模型。
     """
@@ -146,7 +146,7 @@ class Model:
 
 @attrs.frozen(kw_only=True)
 class Criterion:
-    """A term of the loss; the loss is the weighted sum, each term is logged unweighted (as `dice_loss` beside a metric `dice`).
+    """Term of the loss, which is a weighted sum. Terms are logged unweighted (as `dice_loss` if a metric is called `dice`).
 
     损失的一项；总损失为加权和，各项不加权单独记录（与同名指标并存时记为 `dice_loss`）。
     """
@@ -159,7 +159,7 @@ class Criterion:
 
 @attrs.frozen(kw_only=True)
 class Split:
-    """How samples are divided into train, valid and test.
+    """Division of the samples into train, valid and test.
 
     如何把样本划分为训练、验证和测试。
     """
@@ -170,7 +170,7 @@ class Split:
 
 @attrs.frozen(kw_only=True)
 class Dataset:
-    """The samples.
+    """Dataset and its splits.
 
     样本。
     """
@@ -189,7 +189,7 @@ class Dataset:
 
 @attrs.frozen(kw_only=True)
 class Dataloader:
-    """Reading samples; `shuffle`, `drop_last` and `sampler` are about training, evaluation sees every sample once in order.
+    """Loading of samples. `shuffle`, `drop_last`, `sampler`: training only; evaluation reads every sample once, in order.
 
     读取样本；`shuffle`、`drop_last`、`sampler` 只作用于训练，评估按顺序且每个样本恰好一次。
     """
@@ -216,7 +216,7 @@ class Dataloader:
 
 @attrs.frozen(kw_only=True)
 class Optimizer:
-    """The optimizer.
+    """Optimizer and its parameters.
 
     优化器。
     """
@@ -243,7 +243,7 @@ class Optimizer:
 
 @attrs.frozen(kw_only=True)
 class LrScheduler:
-    """When the learning rate moves.
+    """Learning-rate schedule with optional warm-up.
 
     学习率如何变化。
     """
@@ -259,7 +259,7 @@ class LrScheduler:
 
 @attrs.frozen(kw_only=True)
 class Scaler:
-    """The number format of a run.
+    """Number format of the computation.
 
     计算精度。
     """
@@ -273,7 +273,7 @@ class Scaler:
 
 @attrs.frozen(kw_only=True)
 class EarlyStopping:
-    """When to end before the last epoch.
+    """Conditions for stopping before the last epoch.
 
     何时提前停止。
     """
@@ -281,7 +281,7 @@ class EarlyStopping:
     patience: int = key("How long without an improvement.", "多久没有改善就停止。", limits=Range(1), unit="epochs")
     min_delta: float = key("What counts as an improvement is more than this.", "改善超过该值才算数。", 0.0, limits=Range(0))
     monitor: str = key(
-        "`loss` or a metric of the valid part; empty = the loss, or the first metric if the model makes its losses itself.",
+        "`loss` or a metric of the validation split; empty = the loss, or the first metric if the model makes its losses itself.",
         "`loss` 或验证集上的某个指标；空为损失，模型自己计算损失时为第一个指标。",
         "",
     )
@@ -289,7 +289,7 @@ class EarlyStopping:
 
 @attrs.frozen(kw_only=True)
 class Train:
-    """Training.
+    """Settings of the training.
 
     训练。
     """
@@ -355,7 +355,7 @@ class Train:
 
 @attrs.frozen(kw_only=True)
 class Valid:
-    """Evaluation while training.
+    """Settings of the validation during training.
 
     训练中的验证。
     """
@@ -372,7 +372,7 @@ class Valid:
 
 @attrs.frozen(kw_only=True)
 class Test:
-    """Evaluation of the best weights.
+    """Settings of the test of the best weights.
 
     用最佳权重测试。
     """
@@ -388,7 +388,7 @@ class Test:
 
 @attrs.frozen(kw_only=True)
 class PredictConfig:
-    """What a prediction writes.
+    """Output of a prediction.
 
     预测的输出。
     """
@@ -434,7 +434,7 @@ class Predict:
 
 @attrs.frozen(kw_only=True)
 class Log:
-    """The log file of rank 0, and what the terminal shows.
+    """Log file of rank 0, and messages on the terminal.
 
     0 号进程的日志文件与终端显示。
     """
@@ -461,7 +461,7 @@ class Log:
 
 @attrs.frozen(kw_only=True)
 class Logger:
-    """An entry of `private.loggers`: a name, or a table.
+    """Entry of `private.loggers`: a name, or a table.
 
     `private.loggers` 的一项：名称，或一个表。
     """
@@ -472,7 +472,7 @@ class Logger:
 
 @attrs.frozen(kw_only=True)
 class Private:
-    """Where and what is recorded; what is done.
+    """Records of a run, and its mode.
 
     记录方式与运行模式。
     """
@@ -493,7 +493,7 @@ class Private:
 
 @attrs.frozen(kw_only=True)
 class Output:
-    """The weights that a run leaves.
+    """Weights files that a run keeps.
 
     运行保存的权重。
     """
@@ -516,7 +516,7 @@ class Output:
 
 @attrs.frozen(kw_only=True)
 class Plugins:
-    """Which plugins may take part. A plugin is named by its entry point, its namespace or its distribution.
+    """Policy for plugins. A plugin is named by its entry point, its namespace or its distribution.
 
     哪些插件可以参与。可用入口点名、命名空间或发行包名称来指代插件。
     """
@@ -532,7 +532,7 @@ class Plugins:
 
 @attrs.frozen(kw_only=True)
 class Run:
-    """The top of the file.
+    """Top level of the file.
 
     顶层的键。
     """

@@ -1,7 +1,7 @@
-"""TOML texts with the position of every key and value.
+"""Parser of TOML texts that records the position of every key and value.
 
-`tomli` reads a text but keeps no positions. What it accepted is scanned a second time, for positions alone, so the
-scanner needs no error handling and judges no value.
+`tomli` parses a text but keeps no positions. A text that it accepts is scanned a second time, only for positions. The
+scanner therefore needs no error handling and checks no value.
 """
 
 import json
@@ -14,7 +14,7 @@ import tomli
 
 from ddpkit.config import document
 from ddpkit.config.document import Document, Span
-from ddpkit.errors import ConfigError, KeyPath, Problem
+from ddpkit.errors import ConfigError, Diagnostic, KeyPath
 
 BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 BLANK = re.compile(r"[ \t]*")
@@ -27,7 +27,7 @@ STRING = re.compile(
     r"|'[^'\n]*'"
 )
 DOTTED = re.compile(rf"""(?:\.[ \t]*+(?:[A-Za-z0-9_-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+){{{document.DEEPEST}}}""")
-"""More parts than a key may have."""
+"""Pattern of a dotted key with more parts than allowed."""
 
 
 def read(file: Path) -> Document:
@@ -36,35 +36,34 @@ def read(file: Path) -> Document:
 
 
 def parse(text: str, name: str) -> Document:
-    """Read a TOML text, called `name` in messages. Raises ConfigError."""
+    """Parse a TOML text, called `name` in messages. Raises ConfigError."""
     text = text.replace("\r\n", "\n")
-    if dotted_key := DOTTED.search(text):  # before tomli, whose time grows with the square of the depth
-        raise refused(text, name, dotted_key.start(), f"a key of more than {document.DEEPEST} parts")
+    if dotted_key := DOTTED.search(text):  # before tomli: its run time is quadratic in the depth
+        raise toml_error(text, name, dotted_key.start(), f"a key of more than {document.DEEPEST} parts")
     try:
         data = tomli.loads(text)
     except tomli.TOMLDecodeError as error:
-        raise refused(text, name, error.pos, f"is not TOML: {error.msg}") from error
+        raise toml_error(text, name, error.pos, f"is not TOML: {error.msg}") from error
     except RecursionError as error:
-        raise ConfigError([Problem(name, (), "is nested too deeply")]) from error
+        raise ConfigError([Diagnostic(name, (), "is nested too deeply")]) from error
     except ValueError as error:
-        raise ConfigError([Problem(name, (), f"is not TOML that can be read: {error}")]) from error
-    document.refuse_many(data, name)
-    return document.accepted(Document(name, text, data, Scanner(text).spans))
+        raise ConfigError([Diagnostic(name, (), f"is not TOML that can be read: {error}")]) from error
+    document.check_size(data, name)
+    return document.check_limits(Document(name, text, data, Scanner(text).spans))
 
 
-def refused(text: str, name: str, offset: int, message: str) -> ConfigError:
-    """A mistake in the writing itself."""
-    place = document.place_in(text, name, offset)
-    return ConfigError([Problem(place.where, (), message, place.excerpt)])
+def toml_error(text: str, name: str, offset: int, message: str) -> ConfigError:
+    place = document.locate(text, name, offset)
+    return ConfigError([Diagnostic(place.where, (), message, place.excerpt)])
 
 
-def inline(value: Any) -> str:
-    """A value as TOML on one line. Raises TypeError for what TOML cannot hold."""
+def format_inline(value: Any) -> str:
+    """Return a value as TOML on one line. Raises TypeError for a type that TOML does not have."""
     if isinstance(value, Mapping):
-        pairs = (f"{json.dumps(key, ensure_ascii=False)} = {inline(item)}" for key, item in value.items())
+        pairs = (f"{json.dumps(key, ensure_ascii=False)} = {format_inline(item)}" for key, item in value.items())
         return "{" + ", ".join(pairs) + "}"
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(inline, value)) + "]"
+        return "[" + ", ".join(map(format_inline, value)) + "]"
     if isinstance(value, bool | str):
         return json.dumps(value, ensure_ascii=False)
     if isinstance(value, int | float):
@@ -72,18 +71,18 @@ def inline(value: Any) -> str:
     raise TypeError(f"TOML has no {type(value).__name__}: {value!r}")
 
 
-def dotted(path: KeyPath) -> str:
-    """A key path as TOML: `transform."aug/CUTOUT"`."""
+def format_key(path: KeyPath) -> str:
+    """Return a key path as a TOML key, as in `transform."aug/CUTOUT"`."""
     return ".".join(str(key) if BARE_KEY.fullmatch(str(key)) else json.dumps(key) for key in path)
 
 
 class Scanner:
-    """Finds the span of every key and value in a valid TOML text."""
+    """Scanner that finds the span of every key and value in a valid TOML text."""
 
     def __init__(self, text: str) -> None:
         self.text = text
         self.spans: dict[KeyPath, Span] = {}
-        self._last_index: dict[KeyPath, int] = {}  # array of tables -> index of its newest element
+        self._last_index: dict[KeyPath, int] = {}  # array of tables -> index of its last element
         self._scan()
 
     def _scan(self) -> None:
@@ -101,7 +100,7 @@ class Scanner:
         return found.end() if found else at
 
     def _header(self, at: int) -> tuple[KeyPath, int]:
-        """`[a.b]` or `[[a.b]]`."""
+        """Scan `[a.b]` or `[[a.b]]`; return the path of the table, and the offset behind the header."""
         is_array = self.text.startswith("[[", at)
         brackets = "]]" if is_array else "]"
         keys, at = self._keys(at + len(brackets))
@@ -117,7 +116,7 @@ class Scanner:
         return path, at + len(brackets)
 
     def _keys(self, at: int) -> tuple[list[tuple[str, int]], int]:
-        """A dotted key: its parts with their offsets, and the offset behind it."""
+        """Scan a dotted key; return its parts with their offsets, and the offset behind the key."""
         keys = []
         while True:
             start = self._skip(BLANK, at)
@@ -131,7 +130,7 @@ class Scanner:
             at += 1
 
     def _pair(self, at: int, table: KeyPath) -> int:
-        """`key = value`; returns the offset behind it."""
+        """Scan `key = value`; return the offset behind the value."""
         keys, at = self._keys(at)
         path = table
         for key, offset in keys:
@@ -148,7 +147,7 @@ class Scanner:
         return self._skip(STRING if self.text[at] in "\"'" else SCALAR, at)
 
     def _items(self, at: int, path: KeyPath, closing: str) -> int:
-        """The items of an array or an inline table."""
+        """Scan the items of an array or an inline table; return the offset behind it."""
         at, index = self._skip(FILLER, at + 1), 0
         while self.text[at] != closing:
             at = self._pair(at, path) if closing == "}" else self._value(at, (*path, index), at)

@@ -1,4 +1,4 @@
-"""Image files, opened: the same for what trains and what is predicted."""
+"""Open image files, in the same way for training and for prediction."""
 
 import warnings
 from pathlib import Path
@@ -8,35 +8,35 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
-"""Which of Pillow's decoders a file may reach, whatever it is called."""
+"""Pillow decoders that may read a file, whatever its name is."""
 Mode = Literal["RGB", "L"]
-"""Colour or grey, 8 bits a channel."""
+"""Colour or grey, 8 bits per channel."""
 
 
 def open_image(file: Path, mode: Mode | None = None) -> Image.Image:
-    """The image, upright as its EXIF orientation says; the first of several (GIF, TIFF).
+    """Open an image, rotated upright by its EXIF orientation; the first frame of a file with several (GIF, TIFF).
 
     Args:
-        file: BMP, GIF, JPEG, PNG, TIFF or WebP, whatever its name.
-        mode: `RGB`, or `L` for grey; None = as it is stored.
+        file: BMP, GIF, JPEG, PNG, TIFF or WebP, whatever its name is.
+        mode: `RGB`, or `L` for grey, with 8 bits per channel; None = the mode in which the image is stored.
 
     Raises:
-        ValueError: Names the file, which is broken, of no known format, cannot be made `mode`, or, before it is decoded, has more
-            pixels than Pillow holds to be safe (`PIL.Image.MAX_IMAGE_PIXELS`).
+        ValueError: The file is not a regular file, is corrupt, has an unknown format, cannot be converted to `mode`, or has
+            more pixels than Pillow's safety limit (`PIL.Image.MAX_IMAGE_PIXELS`, checked before decoding). The message names
+            the file.
     """
-    image = decoded(file)
+    image = decode(file)
     if mode is None:
         return image
     try:
-        return converted(image, mode)
+        return convert_mode(image, mode)
     except ValueError as error:
-        raise ValueError(f"{shown(file)} {error}") from error
+        raise ValueError(f"{format_file(file)} {error}") from error
 
 
-def decoded(file: Path) -> Image.Image:
-    """In its own mode."""
-    if not file.is_file():  # to open a pipe would wait for ever
-        raise ValueError(f"{shown(file)} cannot be read as an image: it is no file")
+def decode(file: Path) -> Image.Image:
+    if not file.is_file():  # opening a named pipe would block forever
+        raise ValueError(f"{format_file(file)} cannot be read as an image: it is no file")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -45,21 +45,22 @@ def decoded(file: Path) -> Image.Image:
                 ImageOps.exif_transpose(image, in_place=True)
                 return image
     except UnidentifiedImageError as error:
-        raise ValueError(f"{shown(file)} cannot be read as an image: it is none of {', '.join(FORMATS)}") from error
-    except Exception as error:  # Pillow's decoders raise anything for a broken file
-        raise ValueError(f"{shown(file)} cannot be read as an image: {error}") from error
+        raise ValueError(f"{format_file(file)} cannot be read as an image: it is none of {', '.join(FORMATS)}") from error
+    except Exception as error:  # Pillow's decoders raise any exception for a corrupt file
+        raise ValueError(f"{format_file(file)} cannot be read as an image: {error}") from error
 
 
-def converted(image: Image.Image, mode: Mode) -> Image.Image:
-    """In colour or grey, 8 bits a channel. Raises ValueError, which begins with a verb.
+def convert_mode(image: Image.Image, mode: Mode) -> Image.Image:
+    """Convert an image to colour or grey with 8 bits per channel.
 
-    Grey of 16 bits is scaled, palettes are looked up, what is transparent has the colour that it hides, CMYK becomes RGB.
+    16-bit grey is scaled, palette colours are looked up, transparent pixels get the colour stored under the transparency, and
+    CMYK becomes RGB. Raises ValueError; its message begins with a verb, so that the caller can put the file name in front.
     """
     if image.mode == "F":
         raise ValueError("holds floating-point values, whose range is not known; 8 or 16 bits are needed")
     if image.mode.startswith("I"):
         image = from_16_bits(image)
-    if image.mode == "P" and "transparency" in image.info:  # Pillow warns when it is dropped at once
+    if image.mode == "P" and "transparency" in image.info:  # Pillow warns if transparency is dropped directly
         image = image.convert("RGBA")
     try:
         return image.convert(mode)
@@ -68,13 +69,14 @@ def converted(image: Image.Image, mode: Mode) -> Image.Image:
 
 
 def from_16_bits(image: Image.Image) -> Image.Image:
-    """Grey 0..65535 as 0..255, divided by 257 = 65535 / 255; Pillow's own conversion would cut all above 255."""
+    """Scale grey values from 0..65535 to 0..255: divide by 257 = 65535 / 255. Raises ValueError for other values."""
     values = np.asarray(image)
-    if values.min() < 0 or values.max() > 65535:  # noqa: PLR2004 - 32 bits
+    if values.min() < 0 or values.max() > 65535:  # noqa: PLR2004 - the mode may have 32 bits
         raise ValueError(f"holds grey values {values.min()} to {values.max()}; 8 or 16 bits are needed")
+    # Pillow's own conversion would clip all values above 255.
     return Image.fromarray(np.round(values / 257).astype(np.uint8))
 
 
-def shown(file: Path | str) -> str:
-    """A name on one line: one with line ends or other odd characters is written as Python does it."""
+def format_file(file: Path | str) -> str:
+    """Return a file name on one line: a name with line ends or other unprintable characters as a Python literal."""
     return str(file) if str(file).isprintable() else repr(str(file))

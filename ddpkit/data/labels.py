@@ -1,4 +1,4 @@
-"""Which class a sample is of, where a dataset tells."""
+"""Class labels of samples, if the dataset provides them."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -6,21 +6,26 @@ from typing import Any
 
 import torch
 
+from ddpkit.data.dataset_info import DatasetInfo
 
-def labels_of(dataset: Any, indices: Sequence[int]) -> list[int] | None:
-    """The class of each of these samples; None for a dataset whose `targets` are not one class a sample."""
+
+def sample_labels(dataset: Any, indices: Sequence[int]) -> list[int] | None:
+    """Return the class of each of these samples; None if the dataset's `targets` are not one class per sample."""
     try:
-        targets = torch.as_tensor(getattr(dataset, "targets", []))
-    except (TypeError, ValueError, RuntimeError):  # texts, lists of several lengths
+        targets = torch.as_tensor([] if (known := DatasetInfo(dataset).targets) is None else known)
+    except (TypeError, ValueError, RuntimeError):  # strings, or lists of different lengths
         return None
     if targets.ndim != 1 or len(targets) != len(dataset) or targets.is_floating_point():
         return None
     return [int(label) for label in targets[list(indices)].tolist()]
 
 
-def counted(dataset: Any, indices: Sequence[int], classes: Sequence[str]) -> dict[str, int] | None:
-    """How many of these samples each class has, by its name, or its number where it has none; None as of `labels_of`."""
-    labels = labels_of(dataset, indices)
+def count_classes(dataset: Any, indices: Sequence[int], classes: Sequence[str]) -> dict[str, int] | None:
+    """Return the number of these samples in each class, by the class's name, or by its number if it has no name.
+
+    Returns None in the same cases as `sample_labels`.
+    """
+    labels = sample_labels(dataset, indices)
     if labels is None:
         return None
     counts, numbers = Counter(labels), range(max(len(classes), *(label + 1 for label in labels), 1))

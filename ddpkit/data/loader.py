@@ -1,4 +1,4 @@
-"""Micro-batches of one split, on the device."""
+"""Load the micro-batches of a split onto the device."""
 
 import contextlib
 import logging
@@ -7,7 +7,7 @@ import os
 import signal
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import attrs
@@ -16,53 +16,59 @@ from torch import Tensor
 from torch.utils.data import DataLoader, default_collate
 
 from ddpkit.data import seeding
-from ddpkit.data.images import shown
-from ddpkit.data.nested import mapped
-from ddpkit.data.sampler import Sampler, Share
-from ddpkit.distributed.parent_death import end_with_parent
+from ddpkit.data.dataset_info import DatasetInfo
+from ddpkit.data.images import format_file
+from ddpkit.data.nested import map_tensors
+from ddpkit.data.sampler import BatchSampler, Sampler, Shard
+from ddpkit.distributed.parent_death import die_with_parent
 from ddpkit.errors import SampleError
 
 LOGGER = logging.getLogger(__name__)
 Images = Tensor | Sequence[Tensor]
-"""[B, C, H, W], or B of [C, H, W] where a dataset's own `collate` makes it so."""
-Batch = tuple[Images, Any, Share]
-"""Images and targets, [B, ...] or as a dataset's own `collate` makes them, on the device, and what part of the micro-batch
-they are."""
+"""Images of a micro-batch: [B, C, H, W], or B tensors [C, H, W] if the dataset's own `collate` returns a list."""
+Batch = tuple[Images, Any, Shard]
+"""Images and targets on the device, and their shard of the micro-batch. Targets are [B, ...], or what the dataset's own
+`collate` returns."""
 Key = tuple[int, int]
-"""(epoch, index): what a sample looks like depends on."""
+"""(epoch, index): identifies a sample and seeds its random transforms."""
 N_SANITY_SAMPLES = 8
-"""Samples that are read, and that the metrics are tried with, before training."""
-Plan = list[list[Key]]
-"""The micro-batches of an epoch that this rank reads: the loader's batch sampler."""
+"""Number of samples that are read, and on which the metrics are tried, before training."""
 
 
 class MapDataset(Protocol):
-    """What a dataset must be: samples by index."""
+    """Interface that a dataset must have: samples by index."""
 
     def __getitem__(self, index: int, /) -> tuple[Any, Any]:
-        """`(image, target)`."""
+        """Return sample number `index` as `(image, target)`."""
 
     def __len__(self) -> int:
-        """How many there are."""
+        """Return the number of samples."""
 
 
 @attrs.frozen
-class Unreadable:
-    """In place of a micro-batch: loader workers hand on what went wrong as a value, since torch rewrites their exceptions."""
+class ReadFailure:
+    """Error in place of a micro-batch that could not be read.
+
+    Loader workers return it as a value, because torch rewrites the exceptions that workers raise.
+    """
 
     message: str
     traceback: str
 
 
 @attrs.frozen
-class KeyedDataset:
-    """A dataset and its transforms whose randomness depends on (seed, epoch, index) alone."""
+class SeededDataset:
+    """A dataset and its transforms, with randomness that depends only on (seed, epoch, index)."""
 
     dataset: MapDataset
     transforms: Sequence[Callable[[Any, Any], tuple[Any, Any]]]
     seed: int
-    part: str = "train"
-    """Whose transforms these are; for messages."""
+    split: str = "train"
+    """Name of the split, for messages."""
+
+    @property
+    def info(self) -> DatasetInfo:
+        return DatasetInfo(self.dataset)
 
     def __getitem__(self, key: Key) -> tuple[Any, Any]:
         epoch, index = key
@@ -73,24 +79,24 @@ class KeyedDataset:
         return image, target
 
     def __getitems__(self, keys: Sequence[Key]) -> Any:
-        """A micro-batch, or why there is none. Torch's loader asks for this where a dataset has it."""
+        """Return a micro-batch, or a ReadFailure. Torch's DataLoader prefers this method if it exists."""
         samples = []
         for key in keys:
             try:
                 samples.append(self[key])
             except Exception as error:  # noqa: BLE001 - a dataset may raise anything
-                return Unreadable(f"{self.name(key)}: {type(error).__name__}: {error}", traceback.format_exc())
+                return ReadFailure(f"{self.name(key)}: {type(error).__name__}: {error}", traceback.format_exc())
         try:
-            return self.collated(samples)
+            return self.collate(samples)
         except Exception as error:  # noqa: BLE001
-            return Unreadable(f"{self.odd_one(keys, samples)} ({error})", traceback.format_exc())
+            return ReadFailure(f"{self.describe_mismatch(keys, samples)} ({error})", traceback.format_exc())
 
-    def collated(self, samples: list[tuple[Any, Any]]) -> tuple[Any, Any]:
-        """Images and targets of a micro-batch, as the dataset's own `collate` makes them, else torch's.
+    def collate(self, samples: list[tuple[Any, Any]]) -> tuple[Any, Any]:
+        """Collate samples into the images and targets of a micro-batch with the dataset's own `collate`, or else with torch's.
 
-        Raises ValueError for targets that torch's would tear apart.
+        Raises ValueError if a target is a mapping and the dataset has no `collate`: torch's would collate the mapping key by key.
         """
-        own = getattr(self.dataset, "collate", None)
+        own = self.info.collate
         if own is None and any(isinstance(target, Mapping) for _, target in samples):
             message = "its target is a mapping, and the dataset has no 'collate(samples)' that makes images and targets of a"
             raise ValueError(f"{message} micro-batch; for boxes: a list of such mappings")
@@ -98,25 +104,25 @@ class KeyedDataset:
         return images, targets
 
     def name(self, key: Key) -> str:
-        """`train sample 17 (dogs/4.png)`; the file as torchvision's datasets of folders tell it."""
-        files = getattr(self.dataset, "samples", None)
-        file = f" ({shown(files[key[1]][0])})" if isinstance(files, list) else ""
-        return f"{self.part} sample {key[1]}{file}"
+        """Return a name for messages: `train sample 17 (dogs/4.png)`; the file is known for torchvision's folder datasets."""
+        files = self.info.samples
+        file = "" if files is None else f" ({format_file(files[key[1]][0])})"
+        return f"{self.split} sample {key[1]}{file}"
 
-    def listed(self, indices: Sequence[int]) -> list[str] | list[int]:
-        """These samples for a record: the names of their files where the dataset tells (`groups`), else their numbers."""
-        names = (getattr(self.dataset, "groups", None) or {}).get("file", [])
+    def identify(self, indices: Sequence[int]) -> list[str] | list[int]:
+        """Return identifiers of these samples for a record: file names if `groups` has unique ones, else indices."""
+        names = (self.info.groups or {}).get("file", [])
         return [names[index] for index in indices] if names and len(set(names)) == len(names) else list(indices)
 
-    def odd_one(self, keys: Sequence[Key], samples: Sequence[tuple[Any, Any]]) -> str:
-        """Which sample of a micro-batch is first unlike the one before the others, and in what."""
-        kinds = [" with ".join(map(kind, sample)) for sample in samples]
+    def describe_mismatch(self, keys: Sequence[Key], samples: Sequence[tuple[Any, Any]]) -> str:
+        """Describe the first sample whose dtypes or shapes differ from those of sample 0 of the micro-batch."""
+        kinds = [" with ".join(map(describe_value, sample)) for sample in samples]
         key, other = next(((key, each) for key, each in zip(keys, kinds, strict=True) if each != kinds[0]), (keys[0], kinds[0]))
         return f"{self.name(key)} does not fit into one micro-batch with sample {keys[0][1]}: {other}, not {kinds[0]}"
 
 
-def kind(value: Any) -> str:
-    """`uint8 [3, 32, 32]`, or the type of what is no tensor."""
+def describe_value(value: Any) -> str:
+    """Return dtype and shape, such as `uint8 [3, 32, 32]`; the name of the type if `value` is not a tensor."""
     return f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
 
 
@@ -124,107 +130,122 @@ FAILURES = {
     "DataLoader worker (pid": "a loader worker died while it read {}; memory, or a library that crashes?",
     "DataLoader timed out": "no loader worker gave a micro-batch within 'ddp.timeout' while they read {}; a slow disk?",
 }
-"""Torch's words in a RuntimeError -> ours. A worker's death is raised by a signal handler, wherever the rank happens to be."""
+"""Text in torch's RuntimeError -> our message. A signal handler raises the error for a dead worker, so it can come from any line
+that the rank executes."""
 SETTLING = 0.01
-"""Seconds before workers are forked, in which the threads of collectives come to rest: a worker forked while one of them
-enters the interpreter hangs for ever, before its first line (CPython 3.11; a lock that it finds taken)."""
+"""Seconds to wait before workers are forked, so that the threads of collectives become idle. A worker that is forked while one
+of them enters the interpreter hangs forever, before its first line (CPython 3.11: it inherits a locked lock)."""
 
 
 @attrs.define
-class Batches:
-    """The micro-batches of a split that this rank sees."""
+class SplitLoader:
+    """Loads this rank's micro-batches of one split."""
 
-    samples: KeyedDataset
-    sampler: Sampler
-    plan: Plan
-    """What the loader reads next."""
+    samples: SeededDataset
+    batch_sampler: BatchSampler
     loader: "DataLoader[Any]"
     batch_transforms: Sequence[Callable[[Tensor], Tensor]]
-    """Applied to whole batches of images, on the device."""
+    """Transforms of whole batches of images, applied on the device."""
     device: torch.device
     n_read: int = 0
-    """Of the plan."""
+    """Number of micro-batches read since the last call of `epoch`."""
+
+    @property
+    def sampler(self) -> Sampler:
+        return self.batch_sampler.sampler
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """Those of one epoch from number `start` on, in order. Raises SampleError for what cannot be read."""
-        shares = self.sampler.shares(epoch)[start:]
-        self.plan[:] = [[(epoch, index) for index in share.indices] for share in shares]
+        """Yield the micro-batches of an epoch in order, from number `start` (from 0).
+
+        Raises SampleError if a sample cannot be read or does not fit into its micro-batch.
+        """
+        shards = self.batch_sampler.set_epoch(epoch, start)
         self.n_read = 0
-        for read, share in zip(started(self.loader), shares, strict=True):
+        for read, shard in zip(start_loader(self.loader), shards, strict=True):
             self.n_read += 1
-            if isinstance(read, Unreadable):
+            if isinstance(read, ReadFailure):
                 LOGGER.debug("%s", read.traceback)
-                raise SampleError(f"{read.message}; mend it or take it out of the data")
-            yield *self.on_device(*read), share
+                raise SampleError(f"{read.message}; repair it or remove it from the data")
+            yield *self.on_device(*read), shard
 
-    def guarded(self) -> contextlib.AbstractContextManager[None]:
-        """While micro-batches are read and used: raises SampleError when a loader worker died or hangs."""
-        return guarded(self.ahead)
+    def guard_workers(self) -> contextlib.AbstractContextManager[None]:
+        """Return a context in which micro-batches are read and used; it raises SampleError if a worker dies or hangs."""
+        return guard_workers(self.samples_ahead)
 
-    def ahead(self) -> str:
-        """What the workers may be reading."""
+    def samples_ahead(self) -> str:
+        """Describe the samples that the workers may be reading."""
         n_ahead = (self.loader.prefetch_factor or 1) * self.loader.num_workers
-        indices = [index for keys in self.plan[self.n_read : self.n_read + n_ahead] for _, index in keys]
-        return f"{self.samples.part} samples out of {', '.join(map(str, indices))}"
+        indices = [index for keys in self.batch_sampler.keys(self.n_read, self.n_read + n_ahead) for _, index in keys]
+        return f"{self.samples.split} samples out of {', '.join(map(str, indices))}"
 
     def sample(self, n: int) -> tuple[Images, Any]:
-        """The first `n` samples as a batch on the device, read in this process."""
-        return self.on_device(*self.samples.collated([self.samples[0, index] for index in self.sampler.indices[:n]]))
+        """Return the first `n` samples of the split as a batch on the device, read in this process."""
+        return self.on_device(*self.samples.collate([self.samples[0, index] for index in self.sampler.indices[:n]]))
 
     def on_device(self, images: Images, targets: Any) -> tuple[Images, Any]:
-        """Moved without waiting, then transformed: the batch, or one image of a list after the other."""
-        images, targets = mapped(self.moved, (images, targets))
+        """Move a batch to the device without waiting, then apply the batch transforms.
+
+        The transforms get the whole batch, or one image after the other if the images are a list.
+        """
+        images, targets = map_tensors(self.to_device, (images, targets))
         for transform in self.batch_transforms:
-            images = mapped(transform, images)
+            images = map_tensors(transform, images)
         return images, targets
 
-    def moved(self, values: Tensor) -> Tensor:
-        """To the device."""
+    def to_device(self, values: Tensor) -> Tensor:
         return values.to(self.device, non_blocking=True)
 
 
-def end_with_rank(_worker: int) -> None:
-    """Called in each loader worker at its start: it ends when the rank that made it does, however it was started.
-
-    Signals to the rank's process group are not for it: the rank may save, and then ends its workers.
-    """
+def init_worker(_worker: int) -> None:
+    """Set up a loader worker. It ends when the rank that created it ends, for every start method of multiprocessing."""
+    # Signals to the rank's process group must not end the worker: the rank may save first, and then ends its workers.
     os.setpgrp()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # as its rank ends it; the rank's handler was inherited
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the rank ends it by SIGTERM; the inherited handler is the rank's
     rank = multiprocessing.parent_process()
-    end_with_parent(lambda: rank is not None and rank.is_alive())
+    die_with_parent(lambda: rank is not None and rank.is_alive())
 
 
 def make_loader(
-    samples: Any, plan: Sequence[list[Any]], *, num_workers: int, timeout: float, persistent: bool = False, pin: bool = False
+    samples: Any,
+    batch_sampler: Iterable[list[Any]],
+    *,
+    num_workers: int,
+    timeout: float,
+    persistent: bool = False,
+    pin: bool = False,
 ) -> "DataLoader[Any]":
-    """Torch's loader of what `samples` gives for the keys of each list of the plan.
+    """Return a DataLoader over `samples`; each list of `batch_sampler` holds the keys of one micro-batch.
 
-    Workers start as torch does it by default. `timeout` seconds without anything read are an error, see `guarded`.
+    Workers use torch's default start method. If workers deliver nothing for `timeout` seconds, torch raises an error, which
+    `guard_workers` translates.
     """
     return DataLoader(
         samples,
-        batch_sampler=plan,
-        collate_fn=as_read,
+        batch_sampler=batch_sampler,
+        collate_fn=keep_collated,
         num_workers=num_workers,
         persistent_workers=persistent and num_workers > 0,
         pin_memory=pin,
         timeout=timeout if num_workers else 0,
-        worker_init_fn=end_with_rank,
+        worker_init_fn=init_worker,
     )
 
 
-def started(loader: "DataLoader[Any]") -> Iterator[Any]:
-    """What the loader reads, in order; its workers read ahead from now on."""
+def start_loader(loader: "DataLoader[Any]") -> Iterator[Any]:
+    """Return an iterator over what the loader reads, in order. The workers start to read ahead immediately."""
     if loader.num_workers:
         time.sleep(SETTLING)
     return iter(loader)
 
 
 @contextlib.contextmanager
-def guarded(reading: Callable[[], str]) -> Iterator[None]:
-    """While a loader reads, and what it read is used: raises SampleError when a worker died or hangs `reading` something."""
+def guard_workers(reading: Callable[[], str]) -> Iterator[None]:
+    """Raise SampleError if a worker dies or hangs inside the context, in which a loader reads and its output is used.
+
+    `reading` describes what the workers may be reading.
+    """
     try:
         yield
     except RuntimeError as error:
@@ -235,6 +256,6 @@ def guarded(reading: Callable[[], str]) -> Iterator[None]:
         raise SampleError(f"{failure.format(reading())} {remedy} ({error})") from None
 
 
-def as_read(read: Any) -> Any:
-    """It is collated where it is read."""
+def keep_collated(read: Any) -> Any:
+    """Return what was read: the dataset's `__getitems__` has collated it, or it needs no collation."""
     return read

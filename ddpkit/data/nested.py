@@ -1,4 +1,4 @@
-"""Tensors in lists and mappings: the images and targets of a detection, and what comes of them."""
+"""Tensors nested in lists and mappings, such as the images, targets and outputs of a detection model."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -6,24 +6,27 @@ from typing import Any
 from torch import Tensor
 
 
-def mapped(function: Callable[[Tensor], Tensor], value: Any) -> Any:
-    """The same with `function` of each tensor; lists and tuples become lists, what is no tensor stays."""
+def map_tensors(function: Callable[[Tensor], Tensor], value: Any) -> Any:
+    """Return `value` with `function` applied to each tensor in it.
+
+    Lists and tuples become lists; any other value that is not a tensor stays as it is.
+    """
     if isinstance(value, Tensor):
         return function(value)
     if isinstance(value, Mapping):
-        return {key: mapped(function, each) for key, each in value.items()}
+        return {key: map_tensors(function, each) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return [mapped(function, each) for each in value]
+        return [map_tensors(function, each) for each in value]
     return value
 
 
-def tensors_in(value: Any) -> Iterator[Tensor]:
-    """Wherever they are."""
+def iterate_tensors(value: Any) -> Iterator[Tensor]:
+    """Yield the tensors in nested mappings, lists and tuples; skip other values."""
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, Mapping):
         for each in value.values():
-            yield from tensors_in(each)
+            yield from iterate_tensors(each)
     elif isinstance(value, list | tuple):
         for each in value:
-            yield from tensors_in(each)
+            yield from iterate_tensors(each)

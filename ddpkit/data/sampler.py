@@ -1,10 +1,11 @@
-"""Which samples each rank sees, and when: a pure function of (seed, epoch, position), whatever the number of ranks.
+"""Assignment of samples to ranks and steps: a pure function of (seed, epoch, position), whatever the number of ranks.
 
-A micro-batch is dealt to shards. A rank has one, or, where the world is smaller than the number of shards, several in turn.
+A micro-batch is split into shards. A rank has one shard. If there are fewer ranks than shards, a rank has several, which it
+processes one after the other.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import attrs
 import torch
@@ -13,109 +14,149 @@ from ddpkit.data import seeding
 
 
 @attrs.frozen
-class Share:
-    """One shard's part of a micro-batch."""
+class Shard:
+    """One shard of a micro-batch."""
 
     indices: list[int]
-    n_real: int
-    """How many of the indices count. 0: the shard has no sample of its own and repeats one, to meet the collectives."""
-    n_global: int
+    n_valid: int
+    """Number of indices that count. 0: the shard has no sample of its own, and `indices` holds one padding sample, so that the
+    rank can join the collectives."""
+    n_total: int
     """Samples of the micro-batch over all shards."""
-    shard: int
+    number: int
 
 
 @attrs.frozen(kw_only=True)
 class Sampler:
-    """Deals the samples of a split.
+    """Assigns the samples of a split to shards.
 
-    The order of an epoch is cut into micro-batches of `batch_size` over all shards; each is dealt in equal runs, a short
-    last one as evenly as can be.
+    The order of an epoch is cut into micro-batches of `batch_size` samples over all shards; the last one may be shorter. Each
+    micro-batch is cut into contiguous shards, whose sizes differ by at most one sample.
     """
 
     indices: Sequence[int]
-    """The samples of this split."""
+    """Indices of the split's samples in the dataset."""
     batch_size: int
     """Samples of a micro-batch over all shards."""
     shards: Sequence[int]
-    """This rank's own."""
+    """Numbers of this rank's shards."""
     n_shards: int
-    """Over all ranks."""
+    """Number of shards over all ranks."""
     seed: int
     shuffle: bool = False
     drop_last: bool = False
-    keep_company: bool = False
-    """A shard without a sample of its own gets one to repeat (training); else its micro-batch is left out (evaluation)."""
+    pad_empty_shards: bool = False
+    """Add a padding sample to a shard without samples (training); otherwise omit its micro-batch (evaluation)."""
     limit: int | None = None
-    """At most so many micro-batches an epoch."""
+    """Maximum number of micro-batches in an epoch; None: no limit."""
     labels: Sequence[int] | None = None
-    """The class of each of `indices`, if every class is to be seen as often (`shuffle`)."""
+    """Class of each of `indices`, to draw all classes equally often (only with `shuffle`); None: no balancing."""
 
     def n_batches(self) -> int:
-        """Micro-batches of one epoch over all ranks."""
+        """Return the number of micro-batches in an epoch; each is counted once over all ranks."""
         whole, left = divmod(len(self.indices), self.batch_size)
         n = whole + (left > 0 and not self.drop_last)
         return n if self.limit is None else min(n, self.limit)
 
     def n_samples(self) -> int:
-        """Samples that count in one epoch, over all ranks."""
+        """Return the number of samples that count in an epoch, over all ranks."""
         return min(len(self.indices), self.n_batches() * self.batch_size)
 
     def n_common(self) -> int:
-        """Shares of an epoch that every rank has: of each of its shards the micro-batches with a sample for all shards."""
+        """Return how many of this rank's shards in an evaluation epoch have a counterpart on every rank.
+
+        These are, for each of the rank's shard numbers, the micro-batches with at least one sample for every shard.
+        """
         whole, left = divmod(self.n_samples(), self.batch_size)
         return len(self.shards) * (whole * (self.batch_size >= self.n_shards) + (left >= self.n_shards))
 
-    def last_share(self) -> Share:
-        """This rank's part of a micro-batch as small as the smallest of an epoch, which is the last; of other samples."""
-        n_last = self.n_samples() - (self.n_batches() - 1) * self.batch_size
-        return deal(list(self.indices[:n_last]), self.shards[-1], self.n_shards)
+    def smallest_shard(self) -> Shard:
+        """Return this rank's shard of a micro-batch as small as the last one of an epoch, which is the smallest.
 
-    def shares(self, epoch: int) -> list[Share]:
-        """This rank's parts of an epoch, in order: in training the shards take turns, else one is seen after the other."""
+        It holds the first samples of the split, not those of the real last micro-batch.
+        """
+        n_last = self.n_samples() - (self.n_batches() - 1) * self.batch_size
+        return shard_batch(list(self.indices[:n_last]), self.shards[-1], self.n_shards)
+
+    def epoch_shards(self, epoch: int) -> list[Shard]:
+        """Return this rank's shards of an epoch, in order.
+
+        In training, the rank's shard numbers take turns within each micro-batch. In evaluation, the rank goes through the whole
+        epoch with one shard number before the next.
+        """
         batches = self.batches(epoch)
-        if self.keep_company:
-            return [deal(batch, shard, self.n_shards) for batch in batches for shard in self.shards]
-        dealt = [deal(batch, shard, self.n_shards) for shard in self.shards for batch in batches]
-        return [share for share in dealt if share.n_real]
+        if self.pad_empty_shards:
+            return [shard_batch(batch, shard, self.n_shards) for batch in batches for shard in self.shards]
+        cut = [shard_batch(batch, shard, self.n_shards) for shard in self.shards for batch in batches]
+        return [shard for shard in cut if shard.n_valid]
 
     def batches(self, epoch: int) -> list[list[int]]:
-        """The micro-batches of an epoch over all shards."""
+        """Return the micro-batches of an epoch over all shards."""
         order = self.order(epoch)
         return [order[start : start + self.batch_size] for start in range(0, self.n_samples(), self.batch_size)]
 
     def order(self, epoch: int) -> list[int]:
-        """The samples of an epoch in the order in which they are seen."""
         if not self.shuffle:
             return list(self.indices)
         drawn = self.indices if self.labels is None else self.balanced(self.labels, epoch)
-        return shuffled(drawn, "order", self.seed, epoch)
+        return shuffle_by_key(drawn, "order", self.seed, epoch)
 
     def balanced(self, labels: Sequence[int], epoch: int) -> list[int]:
-        """As many samples as there are, of each class as many as of any other, give or take one.
+        """Draw as many samples as the split has, with class counts that differ by at most one.
 
-        A class goes through its samples in rounds, each in an order of its own: none is seen again before all were seen.
+        Each class goes through its samples in rounds, each round in its own order: within the epoch, no sample is drawn again
+        before all samples of its class were drawn.
         """
         members: dict[int, list[int]] = defaultdict(list)
         for index, label in zip(self.indices, labels, strict=True):
             members[label].append(index)
         each, left = divmod(len(self.indices), len(members))
         drawn = []
-        for place, label in enumerate(shuffled(sorted(members), "classes", self.seed, epoch)):
+        for place, label in enumerate(shuffle_by_key(sorted(members), "classes", self.seed, epoch)):
             rounds = -(-(each + 1) // len(members[label]))
-            lap = [index for lap in range(rounds) for index in shuffled(members[label], "class", self.seed, epoch, label, lap)]
+            lap = [
+                index for lap in range(rounds) for index in shuffle_by_key(members[label], "class", self.seed, epoch, label, lap)
+            ]
             drawn += lap[: each + (place < left)]
         return drawn
 
 
-def deal(batch: list[int], shard: int, n_shards: int) -> Share:
-    """This shard's run of a micro-batch; the first shards get one more where it does not divide."""
+def shard_batch(batch: list[int], shard: int, n_shards: int) -> Shard:
+    """Return one shard of a micro-batch: a contiguous run; the first shards get one sample more if it does not divide evenly.
+
+    An empty shard gets the first sample of the micro-batch as padding sample (`n_valid` = 0).
+    """
     each, left = divmod(len(batch), n_shards)
     start = shard * each + min(shard, left)
     mine = batch[start : start + each + (shard < left)]
-    return Share(mine or batch[:1], n_real=len(mine), n_global=len(batch), shard=shard)
+    return Shard(mine or batch[:1], n_valid=len(mine), n_total=len(batch), number=shard)
 
 
-def shuffled(items: Sequence[int], *key: int | str) -> list[int]:
-    """The items in an order that the key alone decides."""
+def shuffle_by_key(items: Sequence[int], *key: int | str) -> list[int]:
+    """Return the items in an order that depends only on the key and on their number."""
     permutation = torch.randperm(len(items), generator=seeding.generator_for(*key))
     return [int(item) for item in torch.as_tensor(items)[permutation].tolist()]
+
+
+@attrs.define
+class BatchSampler:
+    """Batch sampler for torch's DataLoader: yields this rank's micro-batches of an epoch as lists of (epoch, index)."""
+
+    sampler: Sampler
+    epoch: int = 0
+    shards: Sequence[Shard] = ()
+
+    def set_epoch(self, epoch: int, start: int = 0) -> Sequence[Shard]:
+        """Select an epoch, from its micro-batch number `start` (from 0); return this rank's shards of it."""
+        self.epoch, self.shards = epoch, self.sampler.epoch_shards(epoch)[start:]
+        return self.shards
+
+    def keys(self, start: int, stop: int) -> list[list[tuple[int, int]]]:
+        """Return the keys of the selected micro-batches from `start` to `stop`, as in a slice."""
+        return [[(self.epoch, index) for index in shard.indices] for shard in self.shards[start:stop]]
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        return iter(self.keys(0, len(self.shards)))
+
+    def __len__(self) -> int:
+        return len(self.shards)

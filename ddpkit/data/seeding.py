@@ -1,6 +1,7 @@
-"""Randomness by key: what is drawn depends on what it is drawn for, never on what was drawn before.
+"""Randomness by key: random numbers depend on what they are drawn for, never on what was drawn before.
 
-So the number of workers, the rank that reads a sample and the point of a resume change nothing, and no state is stored.
+Therefore the number of workers, the rank that reads a sample and the step of a resume change nothing, and no generator state
+has to be saved.
 """
 
 import hashlib
@@ -11,27 +12,24 @@ import torch
 
 
 def seed_for(*key: int | str) -> int:
-    """A 64-bit seed for a key, as in `("sample", seed, epoch, index)`.
-
-    A hash, since generators that are seeded with neighbouring numbers may be correlated.
-    """
+    """Return a 64-bit seed for a key such as `("sample", seed, epoch, index)`."""
+    # A hash: generators that are seeded with neighbouring numbers may be correlated.
     return int.from_bytes(hashlib.blake2b(repr(key).encode(), digest_size=8).digest(), "little")
 
 
 def seed_generators(*key: int | str, device: torch.device | None = None) -> None:
-    """Seed the generators that datasets, transforms and layers draw from: torch's, numpy's and Python's.
+    """Seed the global generators that datasets, transforms and layers use: torch's, numpy's and Python's.
 
-    `device`: a CUDA device, which must be the current one, is seeded too. (`torch.manual_seed` would visit every backend:
-    100 times slower.)
+    `device`: a CUDA device, which must be the current one, is seeded too.
     """
     seed = seed_for(*key)
-    torch.default_generator.manual_seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002 - the global generator is what other people's transforms draw from
+    torch.default_generator.manual_seed(seed)  # `torch.manual_seed` visits every backend: 100 times slower
+    np.random.seed(seed % 2**32)  # noqa: NPY002 - third-party transforms draw from the global generator
     random.seed(seed)
     if device is not None and device.type == "cuda":
         torch.cuda.manual_seed(seed)
 
 
 def generator_for(*key: int | str) -> torch.Generator:
-    """A torch generator of one's own, on the CPU."""
+    """Return a new torch generator on the CPU, seeded for the key."""
     return torch.Generator().manual_seed(seed_for(*key))

@@ -1,4 +1,4 @@
-"""Start the command `python -m ddpkit ...` once per rank, by torch's elastic agent, and wait for all ranks."""
+"""Start the command `python -m ddpkit ...` once per rank with torch's elastic agent, and wait for all ranks."""
 
 import contextlib
 import importlib
@@ -8,47 +8,49 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ddpkit.distributed.rank_process import LAUNCHER, REPORTS
-from ddpkit.distributed.rank_report import first_failure, stopped
-from ddpkit.distributed.signal_forwarding import PASSED_ON, EndedError, Messenger, asked_first
+from ddpkit.distributed.rank_report import first_failure, stop_errors
+from ddpkit.distributed.signal_forwarding import FORWARDED, TerminatedError, forward_signals
 from ddpkit.errors import RankError
 
-AGENT = "torch.distributed.elastic"
-"""Loggers of torch's launcher, whose lines are not for our users."""
-HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
-"""Signals for which torch's agent sets handlers and leaves them."""
+AGENT_LOGGERS = "torch.distributed.elastic"
+"""Common prefix of the loggers of torch's agent."""
+AGENT_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+"""Signals for which torch's agent installs handlers that it does not remove."""
+AGENT_VARIABLE = "TORCHELASTIC_SIGNALS_TO_HANDLE"
+"""Environment variable that torch's agent sets, since torch 2.10, and does not remove."""
 
 
-def start_ranks(n: int, arguments: Sequence[str], max_restarts: int = 0) -> None:
-    """Run `python -m ddpkit ARGUMENTS` once a rank, to the end.
+def launch_ranks(n: int, arguments: Sequence[str], max_restarts: int = 0) -> None:
+    """Run `python -m ddpkit ARGUMENTS` in `n` ranks, and wait for their end.
 
-    When one fails, all are ended, and started again `max_restarts` times. On SIGTERM and SIGINT ranks that train save and
-    end; a second one ends them at once. SIGUSR1 makes them save and go on. Raises what the first rank reports: ConfigError
-    as it was raised there, else RankError.
+    When one rank fails, all are ended, and started again at most `max_restarts` times. On SIGTERM and SIGINT, ranks that
+    train save and end; a second signal ends them at once. On SIGUSR1 they save and continue.
+
+    Raises:
+        ConfigError: A rank reported it.
+        RunStopped: A signal ended the run.
+        RankError: A rank failed in another way; of several reports the first.
     """
-    importlib.import_module("torch.distributed.launcher.api")  # makes the agent's loggers, for `prepared` to silence
-    from torch.distributed.elastic.multiprocessing.api import SignalException  # noqa: PLC0415
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError  # noqa: PLC0415
-
-    with tempfile.TemporaryDirectory(prefix="ddpkit-") as folder, prepared(folder):
-        try:
-            elastic_agent(n, folder, max_restarts)(*["-P", "-m", "ddpkit", *arguments])
-        except ChildFailedError as error:
-            raise first_failure(error.failures, Path(folder)) from None
-        except SignalException as error:
-            raise RankError(f"ended by {error.sigval.name}") from None
-        except EndedError as error:
-            raise error.stopped() from None
-        for report in stopped(Path(folder)):
-            raise report
+    with (
+        tempfile.TemporaryDirectory(prefix="ddpkit-") as folder,
+        disable_agent_loggers(),
+        set_variables({REPORTS: folder, LAUNCHER: str(os.getpid())}),
+        restore_signal_handlers(),
+        convert_agent_errors(Path(folder)),
+        forward_signals(Path(folder)),
+    ):
+        create_agent(n, folder, max_restarts)("-P", "-m", "ddpkit", *arguments)
+        for error in stop_errors(Path(folder)):
+            raise error
 
 
-def elastic_agent(n: int, folder: str, max_restarts: int) -> Any:
-    """Torch's launcher for `n` commands on this machine; a free port."""
+def create_agent(n: int, folder: str, max_restarts: int) -> Any:
+    """Torch's launcher of `n` processes on this machine; it listens on a free port."""
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs  # noqa: PLC0415
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch  # noqa: PLC0415
 
@@ -68,30 +70,64 @@ def elastic_agent(n: int, folder: str, max_restarts: int) -> Any:
 
 
 @contextlib.contextmanager
-def prepared(folder: str) -> Iterator[None]:
-    """The environment that ranks inherit, and a silent agent; all is put back."""
-    mine = {REPORTS: folder, LAUNCHER: str(os.getpid())}
-    before = {name: os.environ.get(name) for name in [*mine, "TORCHELASTIC_SIGNALS_TO_HANDLE"]}
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    handlers = {number: signal.getsignal(number) for number in HANDLED} if in_main_thread else {}
-    agent_logs = [
-        log for name, log in logging.root.manager.loggerDict.items() if name.startswith(AGENT) and isinstance(log, logging.Logger)
+def disable_agent_loggers() -> Iterator[None]:
+    """Hide the messages of torch's agent: the ranks' reports say more."""
+    importlib.import_module("torch.distributed.launcher.api")  # creates the loggers
+    # One by one: each has a level of its own, so the level of their common parent has no effect.
+    loggers = [
+        logger
+        for name, logger in logging.root.manager.loggerDict.items()
+        if name.startswith(AGENT_LOGGERS) and isinstance(logger, logging.Logger) and not logger.disabled
     ]
-    spoke = [log for log in agent_logs if not log.disabled]  # each has a level of its own, so their parent's has no say
-    for log in spoke:
-        log.disabled = True
-    os.environ |= mine
-    messenger = Messenger(Path(folder))
-    if in_main_thread:
-        handlers |= {number: signal.signal(number, messenger.asked) for number in PASSED_ON}
     try:
-        with asked_first(messenger):
-            yield
+        for logger in loggers:
+            logger.disabled = True
+        yield
     finally:
-        messenger.close()
+        for logger in loggers:
+            logger.disabled = False
+
+
+@contextlib.contextmanager
+def set_variables(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables, which ranks inherit; restore them afterwards, and the one that torch's agent sets."""
+    before = {name: os.environ.get(name) for name in (*variables, AGENT_VARIABLE)}
+    try:
+        os.environ.update(variables)
+        yield
+    finally:
         for name, value in before.items():
-            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
-        for number, handler in handlers.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@contextlib.contextmanager
+def restore_signal_handlers() -> Iterator[None]:
+    """Restore the handlers of all signals that torch's agent or we handle; no effect outside the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in {*AGENT_SIGNALS, *FORWARDED}}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
             signal.signal(number, handler)
-        for log in spoke:
-            log.disabled = False
+
+
+@contextlib.contextmanager
+def convert_agent_errors(folder: Path) -> Iterator[None]:
+    """Raise our errors in place of those of torch's agent. `folder`: with the ranks' reports."""
+    from torch.distributed.elastic.multiprocessing.api import SignalException  # noqa: PLC0415
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError  # noqa: PLC0415
+
+    try:
+        yield
+    except ChildFailedError as error:
+        raise first_failure(error.failures, folder) from None
+    except SignalException as error:
+        raise RankError(f"ended by {error.sigval.name}") from None
+    except TerminatedError as error:
+        raise error.to_run_stopped() from None

@@ -1,4 +1,4 @@
-"""Processes that end when their parent does, so that a killed launcher leaves nothing running."""
+"""End a process together with its parent, so that a killed launcher leaves no process running."""
 
 import ctypes
 import os
@@ -9,14 +9,17 @@ from collections.abc import Callable
 PR_SET_PDEATHSIG = 1
 
 
-def end_with_parent(is_there: Callable[[], bool]) -> None:
-    """Have the kernel kill this process when the one that started it ends; at once when it `is_there` no more.
+def die_with_parent(is_there: Callable[[], bool]) -> None:
+    """Have the kernel kill this process when its parent ends; kill it now if the parent has ended already.
 
-    Linux only; elsewhere nothing is done (torch's own loader workers watch their parent everywhere).
-    Call it early: what runs before it can outlive the parent.
+    Works on Linux only; elsewhere it does nothing (torch's own loader workers watch their parent on every platform). Call it
+    early: code that runs before the call can outlive the parent.
+
+    Args:
+        is_there: Returns whether the parent is still running.
     """
     if sys.platform != "linux":
         return
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if not is_there():  # it ended before the call above
+    if not is_there():  # the parent ended before the call above
         os.kill(os.getpid(), signal.SIGKILL)

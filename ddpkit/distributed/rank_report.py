@@ -1,4 +1,4 @@
-"""The life of a rank, and its report: a rank that fails writes one; the launcher shows the first, once, not tracebacks."""
+"""Reports of ranks: a rank that fails writes one, and the launcher shows the earliest in place of many tracebacks."""
 
 import contextlib
 import json
@@ -13,67 +13,68 @@ from typing import Any
 
 import attrs
 
-from ddpkit.distributed.parent_death import end_with_parent
-from ddpkit.distributed.rank_process import LAUNCHER, REPORTS, is_our_rank
-from ddpkit.errors import STOPS, ConfigError, DdpkitError, ExitCode, PluginError, Problem, RankError, Stopped
+from ddpkit.distributed.parent_death import die_with_parent
+from ddpkit.distributed.rank_process import LAUNCHER, REPORTS, is_own_rank
+from ddpkit.errors import STOPS, ConfigError, DdpkitError, Diagnostic, ExitCode, PluginError, RankError, RunStopped
 
 
-def stopped(folder: Path) -> list[DdpkitError]:
-    """The reports of ranks that saved and ended because they were asked to."""
-    return [reported(report) for report in reports(folder) if report["exit_code"] in STOPS.values()]
+def stop_errors(folder: Path) -> list[DdpkitError]:
+    """The reports of ranks that saved and ended on request."""
+    return [error_from_report(report) for report in read_reports(folder) if report["exit_code"] in STOPS.values()]
 
 
-def reports(folder: Path) -> list[dict[str, Any]]:
-    """What ranks wrote down, the earliest first."""
+def read_reports(folder: Path) -> list[dict[str, Any]]:
+    """The reports of all ranks, the earliest first."""
     return sorted((json.loads(file.read_text()) for file in folder.glob("rank-*.json")), key=lambda report: report["time"])
 
 
 def first_failure(failures: Any, folder: Path) -> DdpkitError:
-    """What to show of the ranks that failed: the earliest report; the others are consequences.
+    """The cause of a failed run: the earliest report, since the others are consequences.
 
-    A rank that was killed or crashed leaves none. Then the others may report the broken connection before the agent ends
-    them, so such a signal comes first; SIGTERM is the agent's own, and SIGABRT what a collective does after a report.
+    A rank that was killed or crashed leaves no report. Then the others may report the broken connection before the agent
+    ends them, so such a signal takes precedence over reports. Not SIGTERM, which the agent sends, nor SIGABRT, by which a
+    collective ends a process after its report.
     """
     signals = {rank: signal.Signals(-failure.exitcode) for rank, failure in failures.items() if failure.exitcode < 0}
     for rank, number in signals.items():
         if number not in (signal.SIGTERM, signal.SIGABRT):
             return RankError(f"rank {rank} was ended by {number.name}{' (out of memory?)' * (number is signal.SIGKILL)}")
-    if written := reports(folder):
-        return reported(written[0])
+    if reports := read_reports(folder):
+        return error_from_report(reports[0])
     rank, failure = next(iter(failures.items()))
     return RankError(f"rank {rank} ended without a report: {signals[rank].name if rank in signals else failure.exitcode}")
 
 
-def reported(report: Mapping[str, Any]) -> DdpkitError:
-    """The error that a rank wrote down."""
-    problems = [Problem(**{**problem, "path": tuple(problem["path"])}) for problem in report["problems"]]
+def error_from_report(report: Mapping[str, Any]) -> DdpkitError:
+    """The error that a rank reported."""
+    problems = [Diagnostic(**{**problem, "path": tuple(problem["path"])}) for problem in report["problems"]]
     if problems:
         return (PluginError if report["exit_code"] == ExitCode.PLUGIN else ConfigError)(problems)
     if report["exit_code"] in STOPS.values():
-        return Stopped(report["text"], ExitCode(report["exit_code"]))
+        return RunStopped(report["text"], ExitCode(report["exit_code"]))
     return RankError(report["text"], report["exit_code"])
 
 
 @contextlib.contextmanager
-def as_rank() -> Iterator[None]:
-    """The life of a rank: it ends with its launcher, and leaves a report there when it fails. Nothing for other processes."""
-    if not is_our_rank():
+def rank_process() -> Iterator[None]:
+    """Run a rank: end it with its launcher, and write a report if it fails. No effect on other processes."""
+    if not is_own_rank():
         yield
         return
-    end_with_parent(lambda: os.getppid() == int(os.environ[LAUNCHER]))
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # passed on by the agent: end at once, even in the middle of a collective
-    report_file().unlink(missing_ok=True)  # of the process in whose place this one is
+    die_with_parent(lambda: os.getppid() == int(os.environ[LAUNCHER]))
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # from the agent: end at once, even inside a collective
+    report_path().unlink(missing_ok=True)  # of the process that this one replaces
     try:
         yield
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - reported, whatever it is
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - all are reported
         write_report(error)
         sys.stderr.flush()
-        # At once: an orderly exit would wait for loader workers. One that went as asked is not started again.
-        os._exit(ExitCode.DONE if isinstance(error, Stopped) else ExitCode.FAILED)
+        # At once: an orderly exit would wait for loader workers. DONE: the agent restarts no rank that stopped on request.
+        os._exit(ExitCode.DONE if isinstance(error, RunStopped) else ExitCode.FAILED)
 
 
 def write_report(error: BaseException) -> None:
-    """This rank's failure: a message if a person can put it right, else the traceback."""
+    """Write this rank's report: the message of an error that a user can fix, else the traceback."""
     rank = os.environ.get("RANK", "0")
     if isinstance(error, DdpkitError):
         text, exit_code = str(error), error.exit_code
@@ -81,11 +82,11 @@ def write_report(error: BaseException) -> None:
         text, exit_code = f"rank {rank} failed:\n{''.join(traceback.format_exception(error)).rstrip()}", ExitCode.FAILED
     problems = [attrs.asdict(problem) for problem in getattr(error, "problems", ())]
     report = {"time": time.time_ns(), "text": text, "exit_code": exit_code, "problems": problems}
-    scratch = report_file().with_suffix(".tmp")
+    scratch = report_path().with_suffix(".tmp")
     scratch.write_text(json.dumps(report), encoding="utf-8")
-    scratch.replace(report_file())
+    scratch.replace(report_path())
 
 
-def report_file() -> Path:
-    """Of this rank."""
+def report_path() -> Path:
+    """The report file of this rank."""
     return Path(os.environ[REPORTS]) / f"rank-{os.environ.get('RANK', '0')}.json"

@@ -1,106 +1,125 @@
-"""Signals on their way from the launcher to the ranks: the first rank gets them and tells the others."""
+"""Signals from the launcher to the ranks: rank 0 receives them, and the ranks agree on what to do at the same step."""
 
 import contextlib
 import importlib
 import os
 import signal
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import attrs
 
-from ddpkit.distributed.rank_process import REPORTS, is_our_rank
-from ddpkit.errors import STOPS, ExitCode, Stopped
+from ddpkit.distributed.rank_process import REPORTS, is_own_rank
+from ddpkit.errors import STOPS, ExitCode, RunStopped
 
-LISTENS = "listens"
-"""The file with the process id of the first rank, in the folder for reports, while it understands signals."""
-PASSED_ON = {signal.SIGTERM: signal.SIGUSR2, signal.SIGINT: signal.SIGINT, signal.SIGUSR1: signal.SIGUSR1}
-"""What the first rank is told: it saves, and all end or go on. SIGTERM is the agent's, which ends a failed run with it."""
-GRACE = 120.0
-"""Seconds for ranks to finish a step and save, after which they are ended; `TORCH_ELASTIC_SHUTDOWN_TIMEOUT` has another."""
+LISTENER_FILE = "listens"
+"""File in the folder for reports: the process id of rank 0. It exists while that rank handles signals."""
+FORWARDED = {signal.SIGTERM: signal.SIGUSR2, signal.SIGINT: signal.SIGINT, signal.SIGUSR1: signal.SIGUSR1}
+"""Signal to the launcher -> signal to rank 0. Not SIGTERM, with which torch's agent ends the ranks of a failed run."""
+GRACE_SECONDS = 120.0
+"""Time for ranks to finish a step and save, after which they are ended; `TORCH_ELASTIC_SHUTDOWN_TIMEOUT` overrides it."""
+NOT_TRAINING = "before training, or after it"
 
 
-class EndedError(BaseException):
-    """A signal ends this process, wherever it is: no `except Exception` on the way, a plugin's or torch's, is to keep it."""
+class TerminatedError(BaseException):
+    """A signal ends this process, wherever it is. No Exception: an `except Exception` of a plugin or of torch would catch it."""
 
     def __init__(self, number: signal.Signals, how: str) -> None:
         super().__init__(f"ended by {number.name} {how}")
         self.number = number
 
-    def stopped(self) -> Stopped:
-        """The same for people."""
-        return Stopped(str(self), STOPS[self.number])
+    def to_run_stopped(self) -> RunStopped:
+        """The same as an error that the command line shows."""
+        return RunStopped(str(self), STOPS[self.number])
 
 
 @attrs.define
-class Messenger:
-    """Passes signals on to the first rank, which tells the others."""
+class SignalForwarder:
+    """The launcher's signal handler: forwards signals to rank 0."""
 
     folder: Path
     """For reports."""
-    patience: threading.Timer | None = None
-    """Until ranks that were asked to end are ended."""
+    kill_timer: threading.Timer | None = None
+    """Runs after ranks were signalled to save and end; ends them."""
 
-    def asked(self, number: int, _frame: object) -> None:
-        """The launcher's handler. Raises EndedError when nobody listens, and at a second signal that ends a run."""
-        asked = signal.Signals(number)
-        is_told = self.patience is None and self.told(PASSED_ON[asked])
-        if asked not in STOPS:
-            return
-        if not is_told:
-            how = "at once; '--resume' goes on from the newest checkpoint" if self.patience else "before training, or after it"
-            raise EndedError(asked, how)
-        grace = float(os.environ.get("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", GRACE))
-        self.patience = threading.Timer(grace, os.kill, (os.getpid(), asked))
-        self.patience.daemon = True
-        self.patience.start()
+    def on_signal(self, number: int, _frame: object) -> None:
+        """Forward the signal. Raises TerminatedError if no rank listens, and at a second signal that ends a run."""
+        received = signal.Signals(number)
+        if self.kill_timer is None and self.forward(FORWARDED[received]):
+            if received in STOPS:
+                self.start_kill_timer(received)
+        elif received in STOPS:
+            at_once = "at once; '--resume' continues from the newest checkpoint"
+            raise TerminatedError(received, at_once if self.kill_timer else NOT_TRAINING)
 
-    def told(self, number: signal.Signals) -> bool:
-        """Whether the first rank listens; then it was told."""
-        for file in self.folder.glob(LISTENS):
+    def forward(self, number: signal.Signals) -> bool:
+        """Send `number` to rank 0; returns whether it listens."""
+        for file in self.folder.glob(LISTENER_FILE):
             with contextlib.suppress(ProcessLookupError, ValueError):
                 os.kill(int(file.read_text()), number)
                 return True
         return False
 
+    def start_kill_timer(self, number: signal.Signals) -> None:
+        """Send `number` to this process after the time for saving; `on_signal` takes it for a second signal of a user."""
+        seconds = float(os.environ.get("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", GRACE_SECONDS))
+        self.kill_timer = threading.Timer(seconds, os.kill, (os.getpid(), number))
+        self.kill_timer.daemon = True
+        self.kill_timer.start()
+
     def close(self) -> None:
-        """The ranks have ended."""
-        if self.patience:
-            self.patience.cancel()
+        """Stop the timer: the ranks have ended."""
+        if self.kill_timer:
+            self.kill_timer.cancel()
 
 
 @contextlib.contextmanager
-def asked_first(messenger: Messenger) -> Iterator[None]:
-    """Torch's agent sets a handler for signals that end a run, which ends the ranks: have it set ours.
+def forward_signals(folder: Path) -> Iterator[None]:
+    """Forward this process's signals to rank 0. Leaves its handlers installed: the caller restores those of torch's agent too."""
+    forwarder = SignalForwarder(folder)
+    try:
+        if threading.current_thread() is threading.main_thread():
+            for number in FORWARDED:
+                signal.signal(number, forwarder.on_signal)
+        with patch_agent_handler(forwarder.on_signal):
+            yield
+    finally:
+        forwarder.close()
 
-    (`LaunchConfig.signals_to_handle`, by which it would not, came after torch 2.9.)
-    """
+
+@contextlib.contextmanager
+def patch_agent_handler(on_signal: Callable[[int, object], None]) -> Iterator[None]:
+    """Make torch's agent install `on_signal` for the signals in STOPS, and its own handler for the others."""
+    # Whenever the agent starts ranks it installs a private function as the handler of SIGTERM, SIGINT, SIGHUP and SIGQUIT,
+    # which ends the ranks before they can save. Torch 2.9, the oldest that we support, has no option against that. From
+    # torch 2.10 on, `LaunchConfig(signals_to_handle="SIGHUP,SIGQUIT")` keeps our handlers: once 2.9 is no longer supported,
+    # delete this function and use that. tests/distributed/test_signal_forwarding.py fails if torch changes the private one.
     api = importlib.import_module("torch.distributed.elastic.multiprocessing.api")
-    theirs = api._terminate_process_handler  # noqa: SLF001
+    original = api._terminate_process_handler  # noqa: SLF001
 
     def handler(number: int, frame: object) -> None:
-        (messenger.asked if number in STOPS else theirs)(number, frame)
+        (on_signal if number in STOPS else original)(number, frame)
 
     api._terminate_process_handler = handler  # type: ignore[attr-defined]  # noqa: SLF001
     try:
         yield
     finally:
-        api._terminate_process_handler = theirs  # type: ignore[attr-defined]  # noqa: SLF001
+        api._terminate_process_handler = original  # type: ignore[attr-defined]  # noqa: SLF001
 
 
 def stop_signals() -> Mapping[signal.Signals, ExitCode]:
-    """What asks this process to save and end. Our ranks have it from their launcher alone."""
-    return {PASSED_ON[number]: code for number, code in STOPS.items()} if is_our_rank() else STOPS
+    """Signals at which this process saves and ends, and its exit codes. Our ranks obey only what the launcher forwards."""
+    return {FORWARDED[number]: code for number, code in STOPS.items()} if is_own_rank() else STOPS
 
 
 @contextlib.contextmanager
-def listening() -> Iterator[None]:
-    """While this rank understands signals, its launcher knows of it."""
-    if not is_our_rank() or os.environ["RANK"] != "0":
+def announce_listener() -> Iterator[None]:
+    """Let the launcher forward signals to this rank inside the context; no effect on others than rank 0."""
+    if not is_own_rank() or os.environ["RANK"] != "0":
         yield
         return
-    file = Path(os.environ[REPORTS]) / LISTENS
+    file = Path(os.environ[REPORTS]) / LISTENER_FILE
     file.write_text(str(os.getpid()))
     try:
         yield
@@ -109,20 +128,23 @@ def listening() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def stopped_by_signals() -> Iterator[None]:
-    """SIGTERM before training and after it, where nothing is lost: the exit code asks for a requeue. Not for our ranks."""
-    if is_our_rank() or threading.current_thread() is not threading.main_thread():
+def stop_on_signals() -> Iterator[None]:
+    """On SIGTERM before training and after it, where nothing is lost, raise RunStopped; ignore SIGUSR1.
+
+    No effect on our ranks, nor outside the main thread.
+    """
+    if is_own_rank() or threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def stop(number: int, _frame: object) -> None:
-        raise EndedError(signal.Signals(number), "before training, or after it")
+        raise TerminatedError(signal.Signals(number), NOT_TRAINING)
 
     before = signal.signal(signal.SIGTERM, stop), signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # nothing to save yet
     try:
         yield
-    except EndedError as error:
-        raise error.stopped() from None
+    except TerminatedError as error:
+        raise error.to_run_stopped() from None
     finally:
         for number, handler in zip((signal.SIGTERM, signal.SIGUSR1), before, strict=True):
             signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""What is asked of a running process from outside. A handler only takes a note; the loop acts on it between two steps."""
+"""Signals to a process that trains: a handler only notes the request; the loop acts on it between two steps."""
 
 import contextlib
 import os
@@ -13,18 +13,18 @@ from ddpkit.errors import ExitCode
 
 
 @attrs.define
-class Wish:
-    """What was asked since it was last looked at."""
+class SignalState:
+    """Requests that arrived as signals and have not been handled yet."""
 
     stops: Mapping[signal.Signals, ExitCode]
-    """Signals that end the run, and how it then exits."""
+    """Signals that end the run -> exit code."""
     stop: int = 0
-    """The exit code, once the run is saved; 0 = go on."""
+    """Exit code with which the run ends once it is saved; 0: no request."""
     save: bool = False
-    """Save, and go on."""
+    """Whether to save; training then continues."""
 
-    def noted(self, number: int, _frame: FrameType | None) -> None:
-        """The handler. A second signal that ends a run does so at once."""
+    def on_signal(self, number: int, _frame: FrameType | None) -> None:
+        """Note the request. A second signal that ends a run ends it at once."""
         if number == signal.SIGUSR1:
             self.save = True
         elif self.stop:
@@ -33,12 +33,12 @@ class Wish:
             self.stop = self.stops[signal.Signals(number)]
 
     @contextlib.contextmanager
-    def listening(self) -> Iterator[None]:
-        """Take notes while it lasts; only a main thread can."""
+    def handling(self) -> Iterator[None]:
+        """Handle signals inside the context. No effect outside the main thread: only the main thread can set handlers."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal.signal(number, self.noted) for number in (*self.stops, signal.SIGUSR1)}
+        before = {number: signal.signal(number, self.on_signal) for number in (*self.stops, signal.SIGUSR1)}
         try:
             yield
         finally:

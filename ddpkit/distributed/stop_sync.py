@@ -1,4 +1,4 @@
-"""What ranks wish, told each other while they work: all hear it at the same step, and none waits for it."""
+"""Synchronise stop and save requests across ranks with an asynchronous all-reduce; all ranks act at the same step."""
 
 import time
 from collections.abc import Sequence
@@ -11,57 +11,61 @@ from torch import Tensor
 
 from ddpkit.distributed.world import World
 
-LOOK_SECONDS = 0.2
-"""So often, at most."""
+SYNC_INTERVAL_SECONDS = 0.2
+"""Shortest time between two all-reduces."""
 
 
 @attrs.define
-class Agreement:
-    """Ranks tell each other what they wish while they work, and all hear it at the same step."""
+class StopSync:
+    """Finds the largest value of each request over all ranks. No rank waits for another while it trains."""
 
     world: World
-    began: float = attrs.field(factory=time.monotonic)
+    started_at: float = attrs.field(factory=time.monotonic)
     steps: int = 0
-    """Since then."""
-    wait: int = 0
-    """Steps until they tell each other again."""
-    told: tuple[Any, Tensor] | None = None
+    """Number of steps since `started_at`."""
+    steps_to_wait: int = 0
+    """Steps until the next all-reduce starts."""
+    pending: tuple[Any, Tensor] | None = None
+    """The all-reduce that was started, and its values."""
 
-    def heard(self, *wishes: float) -> Sequence[float]:
-        """The largest of each wish over all ranks, as they were some steps ago; all 0 between. Every rank must call it."""
+    def poll(self, *requests: float) -> Sequence[float]:
+        """Return the largest value of each request at the start of the pending all-reduce; zeros if none is pending.
+
+        Every rank must call it at each step.
+        """
         if self.world.size == 1:
-            return wishes
+            return requests
         self.steps += 1
-        if self.told:
-            *largest, seconds = self.result()
-            self.wait = int(LOOK_SECONDS / max(seconds, 1e-6))
+        if self.pending:
+            *largest, seconds = self.wait()
+            self.steps_to_wait = int(SYNC_INTERVAL_SECONDS / max(seconds, 1e-6))
             return largest
-        if self.wait <= 0:
-            self.tell(wishes)
-        self.wait -= 1
-        return [0.0] * len(wishes)
+        if self.steps_to_wait <= 0:
+            self.start(requests)
+        self.steps_to_wait -= 1
+        return [0.0] * len(requests)
 
-    def now(self, *wishes: float) -> Sequence[float]:
-        """The same at once; the ranks wait for each other. Every rank must call it."""
+    def sync_now(self, *requests: float) -> Sequence[float]:
+        """Return the largest value of each request now. The ranks wait for each other. Every rank must call it."""
         if self.world.size == 1:
-            return wishes
-        earlier = self.result()[:-1] if self.told else [0.0] * len(wishes)
+            return requests
+        earlier = self.wait()[:-1] if self.pending else [0.0] * len(requests)
         self.steps += 1
-        self.tell(wishes)
-        return [max(pair) for pair in zip(earlier, self.result()[:-1], strict=True)]
+        self.start(requests)
+        return [max(pair) for pair in zip(earlier, self.wait()[:-1], strict=True)]
 
-    def tell(self, wishes: Sequence[float]) -> None:
-        """Begin to, with the seconds of a step, so that all know when to do it again."""
+    def start(self, requests: Sequence[float]) -> None:
+        """Start the all-reduce. It carries the mean step time, from which all ranks derive the same next interval."""
         now = time.monotonic()
-        mine = torch.tensor([*wishes, (now - self.began) / self.steps], dtype=torch.float64, device=self.world.device)
-        self.told = (torch.distributed.all_reduce(mine, torch.distributed.ReduceOp.MAX, async_op=True), mine)
-        self.began, self.steps = now, 0
+        mine = torch.tensor([*requests, (now - self.started_at) / self.steps], dtype=torch.float64, device=self.world.device)
+        self.pending = (torch.distributed.all_reduce(mine, torch.distributed.ReduceOp.MAX, async_op=True), mine)
+        self.started_at, self.steps = now, 0
 
-    def result(self) -> list[float]:
-        """Wait for what was begun."""
-        if self.told is None:
-            raise RuntimeError("nothing was told")
-        work, values = self.told
+    def wait(self) -> list[float]:
+        """Return the result of the all-reduce that was started: the requests, then the seconds per step."""
+        if self.pending is None:
+            raise RuntimeError("no all-reduce was started")
+        work, values = self.pending
         work.wait()
-        self.told = None
+        self.pending = None
         return [float(value) for value in values.tolist()]

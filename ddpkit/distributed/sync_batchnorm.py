@@ -1,6 +1,9 @@
 """BatchNorm over all ranks (`ddp.sync_batchnorm`): every layer normalises with the statistics of the whole micro-batch."""
 
-from typing import Any
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
+from typing import Any, TypeVar, cast
 
 import attrs
 import torch
@@ -9,76 +12,100 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.nn.modules.batchnorm import _BatchNorm
 
-
-@attrs.define
-class Counted:
-    """What part of the micro-batch in hand counts. The engine sets it before each forward of training."""
-
-    n_real: int | None = None
-    """The first so many samples of this rank; None = all. 0: it repeats a sample of another rank."""
-    everywhere: bool = True
-    """Every rank has a sample of its own."""
+Layer = TypeVar("Layer", bound=_BatchNorm)
 
 
-def synchronise(model: nn.Module, counted: Counted, device: torch.device) -> nn.Module:
-    """The model with its BatchNorm layers made into such as share their statistics; parameters keep their names."""
-    model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
-    for layer in model.modules():
-        if isinstance(layer, nn.SyncBatchNorm):
-            # Torch's conversion made the layer; ours is a class without state of its own but `counted`.
-            layer.__class__ = OnCuda if device.type == "cuda" else OnCpu  # type: ignore[assignment]
-            layer.counted = counted  # type: ignore[assignment]
+@attrs.frozen
+class ValidSamples:
+    """The samples of a micro-batch that the statistics use."""
+
+    n_valid: int | None = None
+    """Number of this rank's samples, from the first; None: all. 0: this rank has only a padding sample."""
+    all_ranks_nonempty: bool = True
+
+
+ALL_VALID = ValidSamples()
+_VALID_SAMPLES = ContextVar("valid_samples", default=ALL_VALID)
+
+
+@contextlib.contextmanager
+def valid_samples(n_valid: int, *, all_ranks_nonempty: bool) -> Iterator[None]:
+    """Mark the samples that count in a forward inside the context: padding samples do not count."""
+    token = _VALID_SAMPLES.set(ValidSamples(n_valid, all_ranks_nonempty))
+    try:
+        yield
+    finally:
+        _VALID_SAMPLES.reset(token)
+
+
+def convert_to_sync_batchnorm(model: nn.Module, device: torch.device) -> nn.Module:
+    """Replace BatchNorm layers by layers that share their statistics; parameters and buffers stay the same objects."""
+    kind = SyncBatchNormCuda if device.type == "cuda" else SyncBatchNormCpu
+    replaced: dict[nn.Module, nn.Module] = {}  # a layer that has two names stays one layer
+    for name, layer in list(model.named_modules(remove_duplicate=False)):
+        if not isinstance(layer, _BatchNorm):
+            continue
+        replaced[layer] = replaced.get(layer) or replace_layer(layer, kind)
+        if not name:
+            return replaced[layer]
+        model.set_submodule(name, replaced[layer])
     return model
 
 
-class OnCuda(nn.SyncBatchNorm):
-    """Torch's own layer, but where it would count a repeated sample."""
+def replace_layer(layer: _BatchNorm, kind: type[Layer]) -> Layer:
+    """Return a layer of another class with the parameters and buffers of `layer`."""
+    made = kind(layer.num_features, layer.eps, layer.momentum, layer.affine, layer.track_running_stats)
+    for name in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked"):
+        setattr(made, name, getattr(layer, name))
+    return made.train(layer.training)
 
-    counted: Counted
+
+class SyncBatchNormCuda(nn.SyncBatchNorm):
+    """Torch's own layer, except for micro-batches with padding samples: torch's layer would count them."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
-        """[B, C, ...] -> the same shape."""
-        if self.training and not self.counted.everywhere:
-            return normalised(self, input, self.counted)
+        """Normalise [B, C, ...]; return the same shape."""
+        if self.training and not _VALID_SAMPLES.get().all_ranks_nonempty:
+            return normalise(self, input, _VALID_SAMPLES.get().n_valid)
         return super().forward(input)
 
 
-class OnCpu(_BatchNorm):
-    """The same arithmetic in plain torch, since torch's layer refuses the CPU."""
-
-    counted: Counted
+class SyncBatchNormCpu(_BatchNorm):
+    """Plain torch code with the same arithmetic, because torch's own layer refuses the CPU."""
 
     def _check_input_dim(self, input: Tensor) -> None:  # noqa: A002 - torch's name
-        """Any: the channels are the second axis."""
+        """Accept any number of dimensions: the channels are the second axis."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
-        """[B, C, ...] -> the same shape."""
-        return normalised(self, input, self.counted) if self.training else super().forward(input)
+        """Normalise [B, C, ...]; return the same shape."""
+        return normalise(self, input, _VALID_SAMPLES.get().n_valid) if self.training else super().forward(input)
 
 
-def normalised(layer: _BatchNorm, images: Tensor, counted: Counted) -> Tensor:
-    """Ioffe and Szegedy 2015, algorithm 1, over the samples of all ranks, in at least float32. Every rank must call it.
+def normalise(layer: _BatchNorm, images: Tensor, n_valid: int | None) -> Tensor:
+    """Normalise by Ioffe and Szegedy 2015, algorithm 1, over the samples of all ranks, in at least float32.
+
+    Every rank must call it.
 
     Args:
-        layer: Its running statistics are moved on.
+        layer: Its running statistics are updated.
         images: [B, C, ...] of this rank.
-        counted: The samples that the statistics see; all are normalised.
+        n_valid: Number of samples, from the first, that the statistics use; None: all. All samples are normalised.
 
     Raises:
-        ValueError: All ranks together have one value a channel. Every rank raises it.
+        ValueError: All ranks together have one value per channel. Every rank raises it.
     """
     values = images.to(torch.promote_types(images.dtype, torch.float32))
     axes = [0, *range(2, values.ndim)]
-    seen = values[: counted.n_real]
+    seen = values[:n_valid]
     n_mine = values.new_tensor([seen.numel() / values.shape[1]])
-    sums = Summed.apply(torch.cat([seen.sum(axes), n_mine]))
+    sums = cast("Tensor", AllReduceSum.apply(torch.cat([seen.sum(axes), n_mine])))
     n = sums[-1].detach()
     if n <= 1:
         raise ValueError(f"Expected more than 1 value per channel when training, got {int(n)} over all ranks")
     shape = [1, -1, *[1] * (values.ndim - 2)]
     mean = (sums[:-1] / n).view(shape)
-    variance = (Summed.apply(((seen - mean) ** 2).sum(axes)) / n).view(shape)
-    remember(layer, mean.detach().flatten(), variance.detach().flatten() * n / (n - 1))
+    variance = (AllReduceSum.apply(((seen - mean) ** 2).sum(axes)) / n).view(shape)
+    update_running_stats(layer, mean.detach().flatten(), variance.detach().flatten() * n / (n - 1))
     outputs: Tensor = (values - mean) * torch.rsqrt(variance + layer.eps)
     if layer.affine:
         outputs = outputs * layer.weight.view(shape) + layer.bias.view(shape)
@@ -86,8 +113,8 @@ def normalised(layer: _BatchNorm, images: Tensor, counted: Counted) -> Tensor:
 
 
 @torch.no_grad()
-def remember(layer: _BatchNorm, mean: Tensor, variance: Tensor) -> None:
-    """Move the running statistics on, as BatchNorm does; `variance` is the unbiased one. Both are [C]."""
+def update_running_stats(layer: _BatchNorm, mean: Tensor, variance: Tensor) -> None:
+    """Update the running statistics as BatchNorm does; `variance` is the unbiased one. Both are [C]."""
     if layer.running_mean is None or layer.running_var is None or layer.num_batches_tracked is None:
         return
     layer.num_batches_tracked += 1
@@ -96,17 +123,17 @@ def remember(layer: _BatchNorm, mean: Tensor, variance: Tensor) -> None:
     layer.running_var.lerp_(variance.to(layer.running_var.dtype), weight)
 
 
-class Summed(Function):
-    """A tensor added up over the ranks, through which gradients flow: theirs are added up too."""
+class AllReduceSum(Function):
+    """Differentiable all-reduce: sums a tensor over the ranks; the backward sums the gradients of all ranks."""
 
     @staticmethod
     def forward(_ctx: Any, values: Tensor) -> Tensor:
-        """The sum over all ranks."""
+        """Return the sum over all ranks."""
         total = values.clone()
         torch.distributed.all_reduce(total)
         return total
 
     @staticmethod
     def backward(_ctx: Any, gradient: Tensor) -> Tensor:
-        """The sum of the gradients of all ranks."""
-        return Summed.forward(None, gradient)
+        """Return the sum of the gradients of all ranks."""
+        return AllReduceSum.forward(None, gradient)

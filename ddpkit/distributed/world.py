@@ -1,4 +1,4 @@
-"""The processes of a run. One process is a world too: the same calls, without a process group."""
+"""The processes of a run. A single process is a world too, with the same calls but without a process group."""
 
 import contextlib
 import datetime as dt
@@ -16,15 +16,15 @@ from torch.distributed import PrefixStore, Store  # type: ignore[attr-defined]  
 from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
-from ddpkit.errors import PluginError, Problem
+from ddpkit.errors import Diagnostic, PluginError
 
 Manifest = Sequence[Mapping[str, str]]
-"""`name`, `version` and `digest` of plugins."""
+"""`name`, `version` and `digest` of each plugin."""
 
 
 @attrs.frozen
 class World:
-    """This process among the processes of the run."""
+    """This process and its place among the processes of the run; the collectives of all ranks."""
 
     rank: int = 0
     size: int = 1
@@ -32,34 +32,34 @@ class World:
     local_size: int = 1
     device: torch.device = attrs.field(factory=lambda: torch.device("cpu"))
     threads: int = attrs.field(factory=torch.get_num_threads)
-    """Of this process."""
+    """Number of torch's threads in this process."""
 
     @property
     def is_main(self) -> bool:
-        """Global rank 0: the one that writes and speaks."""
+        """Whether this is global rank 0, the rank that writes files and messages."""
         return self.rank == 0
 
     def sum(self, values: Tensor) -> Tensor:
-        """`values` added up over all ranks; all ranks must call it."""
+        """Sum `values` over all ranks, in place, and return them. All ranks must call it."""
         if self.size > 1:
             torch.distributed.all_reduce(values)
         return values
 
     def gather(self, values: Tensor) -> Tensor:
-        """`values` of every rank in order of rank: [ranks, ...]; all ranks must call it with the same shape."""
+        """Return the `values` of all ranks in rank order: [ranks, ...]. All ranks must call it with the same shape."""
         gathered = [torch.empty_like(values) for _ in range(self.size)]
         if self.size > 1:
             torch.distributed.all_gather(gathered, values)
         return torch.stack(gathered) if self.size > 1 else values[None]
 
     def broadcast(self, tensors: Iterable[Tensor]) -> None:
-        """Overwrite `tensors` with those of rank 0; all ranks must call it with the same shapes."""
+        """Overwrite `tensors` with those of rank 0. All ranks must call it with the same shapes."""
         if self.size > 1:
             for tensor in tensors:
                 torch.distributed.broadcast(tensor, src=0)
 
-    def share(self, text: str) -> str:
-        """The text of rank 0, on every rank; all ranks must call it."""
+    def broadcast_str(self, text: str) -> str:
+        """Return rank 0's text on every rank. All ranks must call it."""
         if self.size == 1:
             return text
         data = torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8).to(self.device)
@@ -70,14 +70,15 @@ class World:
         return bytes(received.cpu().tolist()).decode()
 
     def barrier(self) -> None:
-        """Wait for all ranks."""
+        """Wait until all ranks have called it."""
         if self.size > 1:
             torch.distributed.barrier()
 
     def wrap(self, model: nn.Module, *, find_unused_parameters: bool = False) -> nn.Module:
-        """The model with its gradients averaged over the ranks in each backward; all ranks must call it.
+        """Wrap the model in DDP, which averages gradients over the ranks in each backward. All ranks must call it.
 
-        Buffers are left alone: the engine broadcasts them when it matters.
+        Returns the model itself if there is only one rank. DDP does not synchronise buffers: the evaluator broadcasts them before
+        each evaluation.
         """
         if self.size == 1:
             return model
@@ -89,7 +90,10 @@ class World:
 
 
 def choose_device(device: str, local_rank: int, local_size: int) -> torch.device:
-    """The device of a rank. Raises ValueError when CUDA is asked for and not to be had: nothing falls back in silence."""
+    """Return the device of a rank: for `auto`, CUDA if there is a GPU for each local rank, else the CPU.
+
+    Raises ValueError if CUDA is requested but not available; it never falls back to the CPU silently.
+    """
     n_gpus = torch.cuda.device_count()
     if device == "cpu" or (device == "auto" and n_gpus < local_size):
         return torch.device("cpu")
@@ -102,8 +106,8 @@ def choose_device(device: str, local_rank: int, local_size: int) -> torch.device
     return torch.device("cuda", index)
 
 
-def place_from_environment() -> tuple[int, int, int, int]:
-    """rank, world size, local rank, local world size, as torchrun sets them; one process without it."""
+def rank_from_env() -> tuple[int, int, int, int]:
+    """Return rank, world size, local rank and local world size from torchrun's variables; one process without them."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
     rank = int(os.environ.get("RANK", "0"))
     local_size = int(os.environ.get("LOCAL_WORLD_SIZE", str(size)))
@@ -111,37 +115,38 @@ def place_from_environment() -> tuple[int, int, int, int]:
 
 
 @contextlib.contextmanager
-def join_world(
+def init_distributed(
     *, device: str, backend: str = "auto", timeout: float = 1800, init_method: str = "env://", manifest: Manifest = ()
 ) -> Iterator[World]:
-    """The world of this process; every rank of the run must enter it, and leave it together.
+    """Create the world of this process. Every rank of the run must enter the context, and all leave it together.
 
-    Sets the threads of this process while it lasts: `OMP_NUM_THREADS`, else its part of the cores that it may use.
+    Inside the context, torch uses `OMP_NUM_THREADS` threads, or else this rank's share of the cores that the process may use.
 
     Args:
-        device: As in the TOML: `auto`, `cpu`, `cuda`, `cuda:N`.
-        backend: `gloo`, `nccl`; `auto` = as the device needs.
-        timeout: Seconds until a collective that hangs raises.
-        init_method: How the ranks find each other; by default as torchrun tells them.
+        device: Value of `device` in the TOML: `auto`, `cpu`, `cuda`, `cuda:N`.
+        backend: `gloo`, `nccl`; `auto` = the one that the device needs.
+        timeout: Seconds after which a collective that hangs raises an error.
+        init_method: How the ranks find each other; by default from torchrun's variables.
         manifest: `name`, `version` and `digest` of the plugins that this rank uses.
 
     Raises:
+        ValueError: CUDA is requested but not available.
         PluginError: The ranks' manifests differ. Every rank raises it, before any collective.
     """
-    rank, size, local_rank, local_size = place_from_environment()
+    rank, size, local_rank, local_size = rank_from_env()
     chosen = choose_device(device, local_rank, local_size)
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
-    with threads(threads_for(local_size)):
+    with limit_threads(count_threads(local_size)):
         world = World(rank, size, local_rank, local_size, chosen)
         if size == 1:
             yield world
             return
         chosen_backend = {"cuda": "nccl", "cpu": "gloo"}[chosen.type] if backend == "auto" else backend
         limit = dt.timedelta(seconds=timeout)
-        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")  # torch's agent may keep its store over them
+        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")  # torch's agent may keep its store over restarts
         store = PrefixStore(f"ddpkit/{attempt}", next(rendezvous(init_method, rank, size, timeout=limit))[0])
-        refuse_other_plugins(store, rank, size, manifest)
+        check_same_plugins(store, rank, size, manifest)
         torch.distributed.init_process_group(
             chosen_backend,
             store=store,
@@ -156,27 +161,29 @@ def join_world(
         torch.distributed.destroy_process_group()
 
 
-def refuse_other_plugins(store: Store, rank: int, size: int, manifest: Manifest) -> None:
-    """Raise PluginError on every rank when one has other plugins than rank 0, or other versions of them.
-
-    Over the store, since ranks with different code may hang in their first collective.
-    """
+def check_same_plugins(store: Store, rank: int, size: int, manifest: Manifest) -> None:
+    """Raise PluginError on every rank if a rank has other plugins than rank 0, or other versions of them."""
+    # Over the store: ranks with different code may hang in their first collective.
     store.set(f"plugins of rank {rank}", json.dumps(list(manifest)))
     wanted, *others = (json.loads(store.get(f"plugins of rank {number}")) for number in range(size))
     for number, other in enumerate(others, start=1):
         if other != wanted:
-            message = f"{described(other, wanted)} here, and {described(wanted, other)} on rank 0; install the same on all"
-            raise PluginError([Problem(f"rank {number}", (), message)])
+            here, there = describe_plugins(other, wanted), describe_plugins(wanted, other)
+            message = f"{here} here, and {there} on rank 0; install the same on all"
+            raise PluginError([Diagnostic(f"rank {number}", (), message)])
 
 
-def described(mine: Manifest, theirs: Manifest) -> str:
-    """The plugins of one rank that another lacks."""
+def describe_plugins(mine: Manifest, theirs: Manifest) -> str:
+    """Describe the plugins of one rank that another rank lacks."""
     different = [each for each in mine if each not in theirs]
     return ", ".join(f"{each['name']} {each['version']} ({each['digest'][:8]})" for each in different) or "nothing instead"
 
 
-def threads_for(local_size: int) -> int:
-    """Of one of `local_size` ranks: `OMP_NUM_THREADS` (the first number of a list), else its part of the usable cores."""
+def count_threads(local_size: int) -> int:
+    """Return the number of threads for each of `local_size` ranks.
+
+    It is `OMP_NUM_THREADS` (the first number of a list), or else the rank's share of the usable cores.
+    """
     asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
     if asked.isdecimal() and int(asked):
         return int(asked)
@@ -185,8 +192,8 @@ def threads_for(local_size: int) -> int:
 
 
 @contextlib.contextmanager
-def threads(n: int) -> Iterator[None]:
-    """Torch's threads in this process."""
+def limit_threads(n: int) -> Iterator[None]:
+    """Set the number of torch's threads in this process, inside the context."""
     before = torch.get_num_threads()
     torch.set_num_threads(n)
     try:

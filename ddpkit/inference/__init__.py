@@ -1,1 +1,1 @@
-"""Trained models on new images: `load()`, prediction files, drawings, export."""
+"""Inference with trained models: `load()`, prediction files, drawings, export."""

@@ -1,4 +1,4 @@
-"""What is to be predicted (`predict.input`): files, in order, with names for what is written of them."""
+"""Inputs of a prediction (`predict.input`): the files in order, and the names of their output files."""
 
 import functools
 import glob
@@ -12,89 +12,95 @@ from ddpkit.errors import ConfigError
 from ddpkit.runs import folder as run_folder
 
 LONGEST = 100
-"""Bytes of a name: what is added to it stays below the 255 that a file system takes."""
+"""Maximum length of an output name, in bytes. With a suffix it stays below the 255 of a file system."""
 
 
-def find(config: Config) -> list[Path]:
-    """The files, sorted: a file, those below a folder that are called like images, or what a glob gives.
+def find_inputs(config: Config) -> list[Path]:
+    """Return the input files, sorted: one file, the images below a folder (by suffix), or the matches of a glob.
 
-    Hidden files and folders, and links to folders, are left out of a folder. Raises ConfigError where there is nothing, or
-    where results would be written.
+    In a folder, hidden files, hidden folders and links to folders are skipped. Raises ConfigError if there is no input, if a
+    folder cannot be read, or if an input lies in the folder that receives the predictions.
     """
     wanted = config.run.predict.input
     try:
-        files = sorted(matching(wanted))
+        files = sorted(match_files(wanted))
     except OSError as error:
-        raise refused(config, f"{error.filename} cannot be looked into: {error.strerror}") from error
+        raise input_error(config, f"{error.filename} cannot be looked into: {error.strerror}") from error
     if not files:
-        raise refused(config, f"there is no image {wanted!r}" if wanted else "is missing: a file, a folder or a glob of images")
-    output = os.path.realpath(run_folder.path_of(config.run) / run_folder.PREDICTIONS)
+        raise input_error(
+            config, f"there is no image {wanted!r}" if wanted else "is missing: a file, a folder or a glob of images"
+        )
+    output = os.path.realpath(run_folder.run_path(config.run) / run_folder.PREDICTIONS)
     if any(Path(os.path.realpath(file)).is_relative_to(output) for file in files):
-        raise refused(config, f"there are files in {output}, where predictions are written; move them elsewhere")
+        raise input_error(config, f"there are files in {output}, where predictions are written; move them elsewhere")
     return files
 
 
-def refused(config: Config, message: str) -> ConfigError:
-    """What to raise."""
+def input_error(config: Config, message: str) -> ConfigError:
     return ConfigError([config.problem(("predict", "input"), message)])
 
 
-def matching(wanted: str) -> Iterator[Path]:
-    """What a file, a folder or a glob means; each is tried as the former first."""
+def match_files(wanted: str) -> Iterator[Path]:
+    """Yield the files of a path or a glob. An existing folder or file of that name comes before a glob."""
     path = Path(wanted)
     if wanted and path.is_dir():
-        yield from images_below(path)
+        yield from list_images(path)
     elif wanted and path.is_file():
         yield path
     else:
-        yield from (Path(found) for found in glob.glob(wanted, recursive=True) if not Path(found).is_dir())  # noqa: PTH207 - it may be absolute
+        yield from (Path(found) for found in glob.glob(wanted, recursive=True) if not Path(found).is_dir())  # noqa: PTH207 - an absolute pattern
 
 
-def images_below(folder: Path) -> Iterator[Path]:
-    """Files by their endings, whatever is in them."""
+def list_images(folder: Path) -> Iterator[Path]:
+    """Yield the files below a folder that have the suffix of an image format; the content is not read."""
 
     def refuse(error: OSError) -> None:
         raise error
 
     for place, folders, names in os.walk(folder, onerror=refuse):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        yield from (Path(place, name) for name in names if Path(name).suffix.lower() in endings() and not name.startswith("."))
+        yield from (
+            Path(place, name) for name in names if Path(name).suffix.lower() in image_suffixes() and not name.startswith(".")
+        )
 
 
 @functools.cache
-def endings() -> frozenset[str]:
-    """Of the formats that are read."""
-    from PIL import Image  # noqa: PLC0415 - the config side starts at once
+def image_suffixes() -> frozenset[str]:
+    """Return the suffixes of the image formats that ddpkit reads."""
+    from PIL import Image  # noqa: PLC0415 - commands without images start faster
 
     from ddpkit.data.images import FORMATS  # noqa: PLC0415
 
     return frozenset(ending for ending, kind in Image.registered_extensions().items() if kind in FORMATS)
 
 
-def names_of(files: Iterable[Path]) -> list[str]:
-    """A name without ending for each, that no other has: its own, with what a file system may not like replaced.
+def output_names(files: Iterable[Path]) -> list[str]:
+    """Return a unique name without suffix for each file: its stem, with unsafe characters replaced.
 
-    `a.png`, `a.jpg` -> `a`, `a-2`.
+    Example: `a.png`, `a.jpg` -> `a`, `a-2`.
     """
     taken: set[str] = set()
     names = []
     for file in files:
-        name = free(safe(file.stem), taken)
+        name = unique_name(safe_name(file.stem), taken)
         taken.add(name.casefold())
         names.append(name)
     return names
 
 
-def free(name: str, taken: Container[str]) -> str:
-    """The name, or with the first number that makes it another one; some file systems take `A` for `a`."""
+def unique_name(name: str, taken: Container[str]) -> str:
+    """Return the name; if it is taken, with the smallest number from 2 on that makes it unique."""
     number, found = 1, name
-    while found.casefold() in taken:
+    while found.casefold() in taken:  # on some file systems, `A` and `a` are one name
         number += 1
         found = f"{name}-{number}"
     return found
 
 
-def safe(stem: str) -> str:
-    """Letters, digits, `_`, `.`, `-`, none of the last two first; never empty, never too long."""
+def safe_name(stem: str) -> str:
+    """Return the stem as a safe file name.
+
+    It has only letters, digits, `_`, `.` and `-`, does not begin with `.` or `-`, is not empty, and has at most `LONGEST` bytes.
+    """
     name = re.sub(r"[^\w.-]", "_", stem).lstrip(".-") or "image"
     return name.encode()[:LONGEST].decode(errors="ignore")

@@ -1,6 +1,6 @@
-"""What a model found in one input: plain values for JSON, and arrays. What is in it depends on what the postprocess gives.
+"""Prediction of one input: plain values for JSON, and arrays. Its content depends on what the postprocess returns (`gives`).
 
-Probabilities have six decimals: what is beyond them differs from machine to machine.
+Probabilities are rounded to six decimals, because further decimals differ between machines.
 """
 
 import math
@@ -11,115 +11,126 @@ import attrs
 import numpy as np
 from torch import Tensor
 
-from ddpkit.inference.input_geometry import View
+from ddpkit.inference.input_geometry import InputGeometry
 from ddpkit.plugins.hookspecs import Gives
 
 DECIMALS = 6
 PIXEL_DECIMALS = 2
-"""Of a box's corners."""
+"""Decimals of the corners of a box, in pixels."""
 Arrays = Mapping[str, "np.ndarray[Any, Any]"]
 
 
 @attrs.frozen
 class Prediction:
-    """Of one input."""
+    """Prediction of one input."""
 
     values: dict[str, Any]
-    """As JSON has it."""
+    """Plain values that JSON can hold."""
     arrays: Arrays
-    """The same in numbers, by name."""
+    """Arrays of the same prediction, by name."""
 
 
 @attrs.frozen(kw_only=True)
-class Interpreter:
-    """Makes predictions of what a postprocess gives for an input."""
+class PredictionDecoder:
+    """Converter from the postprocess's result for one input to a prediction."""
 
     gives: Gives | None
     classes: Sequence[str]
-    """Names; a class without one is called by its number."""
+    """Names of the classes. A class without a name is shown by its number."""
     threshold: float
     top_k: int
 
-    def __call__(self, found: Any, view: View) -> Prediction:
-        """Of one input. Raises ValueError for what is not what the postprocess says that it gives."""
-        if self.gives == "boxes":
-            return self.of_boxes({key: value.detach().cpu() for key, value in found.items()}, view)
-        values = found.detach().cpu()
-        kinds: dict[tuple[Gives | None, int], Callable[[Tensor, View], Prediction]] = {
-            ("class", 1): self.of_class,
-            ("labels", 1): self.of_labels,
-            ("mask", 3): self.of_mask,
-        }
-        return kinds.get((self.gives, values.ndim), self.of_numbers)(values, view)
+    def __call__(self, found: Any, view: InputGeometry) -> Prediction:
+        """Return the prediction of one input.
 
-    def of_class(self, probabilities: Tensor, _view: View) -> Prediction:
-        """[C]: the most probable class, of two the second from the threshold on, and the `top_k`."""
+        A tensor whose number of dimensions does not fit `gives` is returned as plain numbers.
+        """
+        if self.gives == "boxes":
+            return self.decode_boxes({key: value.detach().cpu() for key, value in found.items()}, view)
+        values = found.detach().cpu()
+        kinds: dict[tuple[Gives | None, int], Callable[[Tensor, InputGeometry], Prediction]] = {
+            ("class", 1): self.decode_class,
+            ("labels", 1): self.decode_labels,
+            ("mask", 3): self.decode_mask,
+        }
+        return kinds.get((self.gives, values.ndim), self.decode_numbers)(values, view)
+
+    def decode_class(self, probabilities: Tensor, _view: InputGeometry) -> Prediction:
+        """Decode class probabilities [C]: the predicted class, and the `top_k` most probable classes."""
         label = int(self.choose(probabilities))
         best = probabilities.argsort(descending=True, stable=True)[: self.top_k].tolist()
         values = {
             "label": label,
             "name": self.name(label),
-            "probability": rounded(probabilities[label]),
-            "top": [[self.name(each), rounded(probabilities[each])] for each in best],
+            "probability": round_values(probabilities[label]),
+            "top": [[self.name(each), round_values(probabilities[each])] for each in best],
         }
         return Prediction(values, {"label": np.array(label), "probabilities": probabilities.numpy()})
 
-    def of_labels(self, probabilities: Tensor, _view: View) -> Prediction:
-        """[C]: each label from the threshold on."""
+    def decode_labels(self, probabilities: Tensor, _view: InputGeometry) -> Prediction:
+        """Decode label probabilities [C]: every label that reaches the threshold."""
         is_there = probabilities >= self.threshold
         values = {
             "labels": [self.name(label) for label in is_there.nonzero().flatten().tolist()],
-            "probabilities": {self.name(label): rounded(each) for label, each in enumerate(probabilities)},
+            "probabilities": {self.name(label): round_values(each) for label, each in enumerate(probabilities)},
         }
         return Prediction(values, {"labels": is_there.numpy(), "probabilities": probabilities.numpy()})
 
-    def of_mask(self, probabilities: Tensor, view: View) -> Prediction:
-        """[C, h, w]: each pixel's class, in the input's own size, and each class's share of them."""
+    def decode_mask(self, probabilities: Tensor, view: InputGeometry) -> Prediction:
+        """Decode class probabilities [C, h, w]: the class of each image pixel, and the share of pixels of each class."""
         classes, sure = view.pixels(probabilities, self.choose)
         n = len(probabilities)
         shares = classes.flatten().bincount(minlength=n).double() / classes.numel()
-        mask = classes.numpy().astype(np.uint8 if n <= 256 else np.uint16)  # noqa: PLR2004 - as many as a byte has
-        values = {"mask": None, "classes": {self.name(label): rounded(share) for label, share in enumerate(shares)}}
+        mask = classes.numpy().astype(np.uint8 if n <= 256 else np.uint16)  # noqa: PLR2004 - values of a byte
+        values = {"mask": None, "classes": {self.name(label): round_values(share) for label, share in enumerate(shares)}}
         return Prediction(values, {"mask": mask, "probability": sure.numpy().astype(np.float16)})
 
-    def of_boxes(self, found: Mapping[str, Tensor], view: View) -> Prediction:
-        """Torchvision's mapping: the boxes from the threshold on, in the input's own pixels; label 0 is the background."""
+    def decode_boxes(self, found: Mapping[str, Tensor], view: InputGeometry) -> Prediction:
+        """Decode torchvision's mapping: the boxes whose score reaches the threshold, in pixels of the image.
+
+        Label 0 is the background.
+        """
         kept = found["scores"] >= self.threshold
         boxes, scores, labels = view.boxes(found["boxes"][kept]), found["scores"][kept], found["labels"][kept]
         values = {
             "boxes": [[round(corner, PIXEL_DECIMALS) for corner in box] for box in boxes.tolist()],
             "labels": labels.tolist(),
             "names": [self.name(label - 1) if label else "background" for label in labels.tolist()],
-            "scores": [rounded(score) for score in scores],
+            "scores": [round_values(score) for score in scores],
         }
         return Prediction(values, {"boxes": boxes.numpy(), "labels": labels.numpy(), "scores": scores.numpy()})
 
-    def of_numbers(self, values: Tensor, _view: View) -> Prediction:
-        """Of a postprocess that does not say what it gives: as it is."""
-        return Prediction({"values": plain(values.tolist())}, {"values": values.numpy()})
+    def decode_numbers(self, values: Tensor, _view: InputGeometry) -> Prediction:
+        """Return the values unchanged, for a postprocess that does not declare what it returns."""
+        return Prediction({"values": to_plain(values.tolist())}, {"values": values.numpy()})
 
     def choose(self, probabilities: Tensor) -> Tensor:
-        """Probabilities [C, ...] -> classes, int64 [...]."""
-        if len(probabilities) == 2:  # noqa: PLR2004 - one or the other
+        """Map probabilities [C, ...] to class indices, int64 [...].
+
+        With two classes, the second one is chosen if it reaches the threshold; with more, the most probable one.
+        """
+        if len(probabilities) == 2:  # noqa: PLR2004 - two classes
             return (probabilities[1] >= self.threshold).long()
         return probabilities.argmax(dim=0)
 
     def name(self, label: int) -> str:
-        """Of a class."""
         return self.classes[label] if label < len(self.classes) else str(label)
 
 
-def rounded(probability: Tensor | float) -> float | None:
-    """None for what is no finite number: JSON has no other."""
+def round_values(probability: Tensor | float) -> float | None:
+    """Round to `DECIMALS`; None stands for NaN and infinity, which JSON cannot hold."""
     value = float(probability)
     return round(value, DECIMALS) if math.isfinite(value) else None
 
 
-def plain(values: Any) -> Any:
-    """Nested lists with None for what is no finite number."""
-    return [plain(each) for each in values] if isinstance(values, list) else rounded(values)
+def to_plain(values: Any) -> Any:
+    """Round the numbers in nested lists; None stands for NaN and infinity."""
+    return [to_plain(each) for each in values] if isinstance(values, list) else round_values(values)
 
 
-def names_of(classes: Sequence[str], gives: Gives | None) -> Sequence[str]:
-    """The names of classes from the first label on; a detection's may begin with the background, which is none."""
+def class_labels(classes: Sequence[str], gives: Gives | None) -> Sequence[str]:
+    """Return the class names from the first label on.
+
+    The classes of a detection dataset may begin with the background, which is not a label; it is removed.
+    """
     return classes[1:] if gives == "boxes" and classes[:1] == ["background"] else classes

@@ -1,8 +1,8 @@
-"""The folder of a run's predictions. Each rank fills a part; rank 0 puts them together in the order of the inputs.
+"""Folder of a run's predictions. Each rank writes a shard; rank 0 merges the shards in the order of the inputs.
 
-predictions.json, .csv, .npz    by the writer
+predictions.json, .csv, .npz    from the writer
 masks/NAME.png                  class indices in the size of the input, with a palette
-images/NAME.png                 `save_images`
+images/NAME.png                 with `save_images`
 skipped.json                    inputs that could not be predicted
 """
 
@@ -20,52 +20,58 @@ import numpy as np
 from PIL import Image
 
 from ddpkit.errors import DdpkitError
-from ddpkit.inference.drawing import drawn, mask_image
+from ddpkit.inference.drawing import draw_prediction, mask_image
 from ddpkit.inference.prediction import Prediction
 from ddpkit.plugins.protocols import Writer
 from ddpkit.runs.folder import SKIPPED
 from ddpkit.runs.log import LOGGER
 
-MASKS, IMAGES, PARTS = "masks", "images", ".parts"
+MASKS, IMAGES, SHARDS_FOLDER = "masks", "images", ".parts"
 
 
 @attrs.frozen
-class Predictions:
-    """What is written of a prediction, and nowhere else."""
+class PredictionWriter:
+    """Folder that receives all output files of a prediction."""
 
     path: Path
     files: Sequence[Path]
-    """The inputs, in order."""
+    """Paths of the inputs, in order."""
     names: Sequence[str]
-    """Theirs, see `inputs.names_of`."""
+    """Output names of the inputs, see `inputs.output_names`."""
 
     def begin(self) -> None:
-        """An empty folder, in place of an earlier prediction's. Raises DdpkitError where it cannot be made."""
-        with explained(self.path):
+        """Create an empty folder in place of an earlier prediction's; called on rank 0 only.
+
+        Raises DdpkitError if the folder is a link or cannot be created.
+        """
+        with prediction_errors(self.path):
             if self.path.is_symlink():
                 raise DdpkitError(f"{self.path} is a link, and predictions stay in the folder of their run; remove it")
             if self.path.exists():
                 shutil.rmtree(self.path)
-            for name in (MASKS, IMAGES, PARTS):
+            for name in (MASKS, IMAGES, SHARDS_FOLDER):
                 (self.path / name).mkdir(parents=True)
 
     @contextlib.contextmanager
-    def part(self, rank: int) -> Iterator["Part"]:
-        """Where a rank writes."""
-        with explained(self.path), zipfile.ZipFile(self.part_file(rank), "w") as archive:
-            yield Part(self, archive)
+    def part(self, rank: int) -> Iterator["RankShard"]:
+        """Open the shard of a rank for writing. Each rank opens its own, after rank 0 has called `begin`."""
+        with prediction_errors(self.path), zipfile.ZipFile(self.part_file(rank), "w") as archive:
+            yield RankShard(self, archive)
 
     def part_file(self, rank: int) -> Path:
-        """Of a rank."""
-        return self.path / PARTS / f"{rank}.zip"
+        return self.path / SHARDS_FOLDER / f"{rank}.zip"
 
     def merge(self, n_ranks: int, writer: Writer) -> list[dict[str, str]]:
-        """Hand all predictions to the writer, in order; returns `file` and `error` of what there is none of."""
+        """Pass all predictions to the writer in the order of the inputs, then remove the shards.
+
+        Called on rank 0 only, after all ranks have closed their shards. Returns `file` and `error` of each skipped input. Raises
+        DdpkitError if a file cannot be written.
+        """
         skipped = []
-        with explained(self.path), contextlib.ExitStack() as stack:
+        with prediction_errors(self.path), contextlib.ExitStack() as stack:
             parts = [stack.enter_context(zipfile.ZipFile(self.part_file(rank))) for rank in range(n_ranks)]
             for number, (file, name) in enumerate(zip(self.files, self.names, strict=True)):
-                outcome = taken(parts[number % n_ranks], number)
+                outcome = read_shard(parts[number % n_ranks], number)
                 if isinstance(outcome, str):
                     LOGGER.warning("skipped %s", outcome)
                     skipped.append({"file": str(file), "error": outcome})
@@ -77,22 +83,25 @@ class Predictions:
         return skipped
 
     def tidy(self) -> None:
-        """Remove what is of no more use."""
-        shutil.rmtree(self.path / PARTS)
+        """Remove the shards, and the folders for masks and images if they are empty."""
+        shutil.rmtree(self.path / SHARDS_FOLDER)
         for name in (MASKS, IMAGES):
-            with contextlib.suppress(OSError):  # it is in use
+            with contextlib.suppress(OSError):  # it is not empty
                 (self.path / name).rmdir()
 
 
 @attrs.frozen
-class Part:
-    """What one rank found."""
+class RankShard:
+    """Shard of one rank: an archive of its predictions."""
 
-    whole: Predictions
+    whole: PredictionWriter
     archive: zipfile.ZipFile
 
     def add(self, number: int, outcome: Prediction | str, picture: Image.Image | None) -> None:
-        """What was found in an input, and on which picture to draw it; or why nothing was."""
+        """Store the outcome of input `number`: a prediction, or the reason why there is none.
+
+        If `picture` is given, the prediction is also drawn on it and saved.
+        """
         if isinstance(outcome, str):
             self.archive.writestr(f"{number}.json", json.dumps({"error": outcome}))
             return
@@ -100,7 +109,7 @@ class Part:
         if "mask" in outcome.arrays:
             values["mask"] = self.save(MASKS, number, mask_image(outcome.arrays["mask"]))
         if picture:
-            values["image"] = self.save(IMAGES, number, drawn(picture, outcome))
+            values["image"] = self.save(IMAGES, number, draw_prediction(picture, outcome))
         record = {"values": values, "arrays": list(outcome.arrays)}
         self.archive.writestr(f"{number}.json", json.dumps(record))
         for key, array in outcome.arrays.items():
@@ -108,14 +117,14 @@ class Part:
                 np.lib.format.write_array(file, np.asarray(array), allow_pickle=False)
 
     def save(self, folder: str, number: int, image: Image.Image) -> str:
-        """A picture of an input; returns its place in the predictions."""
+        """Save an image for input `number`. Returns its path relative to the predictions folder."""
         place = f"{folder}/{self.whole.names[number]}.png"
         image.save(self.whole.path / place)
         return place
 
 
-def taken(part: zipfile.ZipFile, number: int) -> Prediction | str:
-    """What a part holds of an input."""
+def read_shard(part: zipfile.ZipFile, number: int) -> Prediction | str:
+    """Read the outcome of an input: a prediction, or the reason why there is none."""
     record: dict[str, Any] = json.loads(part.read(f"{number}.json"))
     if "error" in record:
         return str(record["error"])
@@ -127,8 +136,8 @@ def taken(part: zipfile.ZipFile, number: int) -> Prediction | str:
 
 
 @contextlib.contextmanager
-def explained(folder: Path) -> Iterator[None]:
-    """The disk's refusal as a person's problem."""
+def prediction_errors(folder: Path) -> Iterator[None]:
+    """Raise an OSError of the disk as a DdpkitError that names the folder."""
     try:
         yield
     except OSError as error:

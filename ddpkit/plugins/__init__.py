@@ -1,1 +1,1 @@
-"""Plugins: hook specifications, entry points, registry, signatures."""
+"""Plugins: hook specifications, loading of entry points, policy, registry, signatures."""

@@ -1,8 +1,9 @@
-"""The extension points: one hook a kind of component. This file is the reference for plugin authors.
+"""Extension points for plugins: one hook per kind of component. This file is the reference for plugin authors.
 
-A hook takes no arguments and yields `Component` records. Records hold strings, so a plugin's module stays light:
-nothing is imported until a run uses it. Every target is a callable. It takes the *run-time values* that its hook lists
-here, as far as it names them in its signature, and the keys of its TOML table for all its other parameters.
+The hook of a kind has no arguments and yields `Component` records. A record names its target as a string, so a plugin that
+declares components imports no heavy library: the target is imported when a run uses it. Every target is a callable. Of the
+*run-time values* that its hook lists here, it gets those that its signature names. Its other parameters are the keys of its
+TOML table.
 """
 
 import re
@@ -18,11 +19,12 @@ hookspec = pluggy.HookspecMarker("ddpkit")
 hookimpl = pluggy.HookimplMarker("ddpkit")
 
 API_VERSION = (1, 0)
-"""Of this file. A plugin says for which it was written, `ddpkit_api = "1.0"`; one for a newer version is not loaded."""
+"""Version of the hooks: major, minor. A plugin states the version that it was written for: `ddpkit_api = "1.0"`. It is not
+loaded if that version is newer, or has another major number."""
 
 
-def spelt(pattern: str, words: str) -> Any:
-    """Validator: a text that the pattern describes whole."""
+def check_name(pattern: str, words: str) -> Any:
+    """Return a validator that accepts a text only if the pattern matches all of it."""
 
     def validator(_owner: object, field: "attrs.Attribute[Any]", value: object) -> None:
         if not isinstance(value, str) or not re.fullmatch(pattern, value):
@@ -32,51 +34,52 @@ def spelt(pattern: str, words: str) -> Any:
 
 
 Gives = Literal["class", "labels", "mask", "boxes"]
-"""What a postprocess gives of each image, see `Component.gives`."""
+"""Content of the predictions of a postprocess, see `Component.gives`."""
 A_TEXT, TEXTS = instance_of(str), deep_iterable(instance_of(str), instance_of(tuple))
 
 
 @attrs.frozen
 class Component:
-    """What a plugin yields: a name that a TOML may use and where the thing behind it lives.
+    """Record that the hook of a kind yields: a name for TOML files, and the import path of the target behind it.
 
-    Raises ValueError or TypeError at the author's line for a record that cannot be right.
+    Raises ValueError or TypeError for an invalid field, at the line of the plugin that creates the record.
     """
 
-    name: str = attrs.field(validator=spelt(r"[A-Za-z][A-Za-z0-9_.+-]*", "letters, digits and '_.+-', a letter first"))
-    """Bare, without the plugin's: letters, digits and `_.+-`."""
-    target: str = attrs.field(validator=spelt(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", "'package.module:callable'"))
-    """`package.module:callable`, imported when a run uses it."""
+    name: str = attrs.field(validator=check_name(r"[A-Za-z][A-Za-z0-9_.+-]*", "letters, digits and '_.+-', a letter first"))
+    """Name without the plugin's namespace: a letter, then letters, digits and `_.+-`."""
+    target: str = attrs.field(validator=check_name(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", "'package.module:callable'"))
+    """Import path `package.module:callable`; imported when a run uses the component."""
     doc: str = attrs.field(default="", kw_only=True, validator=A_TEXT)
-    """One line for lists."""
+    """Description in one line, for lists."""
     aliases: tuple[str, ...] = attrs.field(default=(), kw_only=True, validator=TEXTS)
-    """Other names of it."""
+    """Other names of the component, without namespace."""
     requires: tuple[str, ...] = attrs.field(default=(), kw_only=True, validator=TEXTS)
-    """Distributions that it needs and its plugin does not install, as pip takes them: `("timm>=1.0",)`."""
+    """Distributions that the component needs and its plugin does not install, in pip's syntax: `("timm>=1.0",)`."""
     deprecated: str | None = attrs.field(default=None, kw_only=True, validator=optional(A_TEXT))
-    """Until when it is there and what to use instead; shown to who names it."""
+    """Deprecation notice: removal version and replacement; shown as a warning when a config uses the component."""
     example: str | None = attrs.field(default=None, kw_only=True, validator=optional(A_TEXT))
-    """TOML that can be pasted."""
+    """TOML that users can paste into a config."""
     train_only: bool = attrs.field(default=False, kw_only=True, validator=instance_of(bool))
-    """Transforms: augmentation, left out of evaluation."""
+    """For transforms: augmentation that is used in training only, not in evaluation."""
     batchable: bool = attrs.field(default=False, kw_only=True, validator=instance_of(bool))
-    """Transforms: may be given a whole batch of images, without targets. Never a random one."""
+    """For transforms: accepts a whole batch of images, without targets. Must be false for a random transform."""
     takes: Literal["labels", "logits"] | None = attrs.field(default=None, kw_only=True, validator=in_([None, "labels", "logits"]))
-    """Metrics: what `update` is given in place of the postprocess's predictions: the most probable class (int64 [B, ...]), or
-    the model's outputs as they are."""
+    """For metrics: first argument of `update`. None: the predictions of the postprocess. `labels`: the most probable class in
+    these predictions (int64 [B, ...]). `logits`: the unchanged outputs of the model."""
     gives: Gives | None = attrs.field(default=None, kw_only=True, validator=in_([None, *get_args(Gives)]))
-    """Postprocesses: what predictions are made of. `class`: probabilities [B, C] of which one is right; `labels`: [B, C] of which
-    any may be; `mask`: [B, C, H, W]; `boxes`: torchvision's mapping an image. Else predictions are the values as they are."""
+    """For postprocesses: content of the predictions. `class`: probabilities [B, C], exactly one class is right. `labels`:
+    probabilities [B, C], any number of labels may be right. `mask`: probabilities [B, C, H, W]. `boxes`: one mapping per image,
+    as torchvision's detectors return it. None: `ddpkit predict` writes the values without interpretation."""
 
 
 @hookspec
 def ddpkit_models() -> Iterable[Component]:
-    """Models, named by `[model] name`; the parameters are `[model.config]`.
+    """Declare models. `[model] name` selects one; the keys of `[model.config]` are its parameters.
 
     Run-time values: `classes` (list of names, may be empty).
-    Returns an `nn.Module`, called with images [B, C, H, W], or what the dataset's `collate` makes. When the TOML has no
-    `[[criterion]]` it is called with `(images, targets)` in training, and gives a mapping of its losses then: scalars, each the
-    mean over the micro-batch, under the same names in every step.
+    Returns an `nn.Module`. It is called with images [B, C, H, W], or with the images that the dataset's `collate` returns. If
+    the TOML has no `[[criterion]]`, it is called with `(images, targets)` in training. It must then return a mapping of its
+    losses: scalars, each the mean over the micro-batch, with the same names in every step.
 
     Example:
         @hookimpl
@@ -88,10 +91,11 @@ def ddpkit_models() -> Iterable[Component]:
 
 @hookspec
 def ddpkit_criteria() -> Iterable[Component]:
-    """Losses, named by `[[criterion]] type`; the parameters are its `config`.
+    """Declare losses. `[[criterion]] type` selects one; the keys of its `config` are its parameters.
 
     Run-time values: `classes`, `n_classes`.
-    Returns a callable `(outputs, targets) -> scalar`, the mean over the micro-batch. A module is moved to the device.
+    Returns a callable `(outputs, targets) -> scalar`, which computes the mean over the micro-batch. If it is an `nn.Module`, it
+    is moved to the device.
 
     Example:
         @hookimpl
@@ -103,11 +107,11 @@ def ddpkit_criteria() -> Iterable[Component]:
 
 @hookspec
 def ddpkit_transforms() -> Iterable[Component]:
-    """Transforms, named by the keys of `[transform]`; a list gives the parameters in order, a table by name.
+    """Declare transforms. Each key of `[transform]` selects one; its value is a list of parameters in order, or a table by name.
 
     Run-time values: none.
-    Returns a callable in the manner of `torchvision.transforms.v2`: called with `(image, target)`, returns both.
-    A `batchable` one that ends the list is called with a batch of images alone, on the device.
+    Returns a callable like those of `torchvision.transforms.v2`: it is called with `(image, target)` and returns both.
+    `batchable` transforms at the end of `[transform]` are called with a batch of images only, on the device.
 
     Example:
         @hookimpl
@@ -119,10 +123,10 @@ def ddpkit_transforms() -> Iterable[Component]:
 
 @hookspec
 def ddpkit_postprocesses() -> Iterable[Component]:
-    """Postprocesses, named by `postprocess`; the parameters are its `config`.
+    """Declare postprocesses. `postprocess` selects one; the keys of its `config` are its parameters.
 
     Run-time values: `classes`, `n_classes`.
-    Returns a callable `outputs -> predictions`; predictions are what metrics take. `gives` says what of each image is in them.
+    Returns a callable `outputs -> predictions`. Metrics get these predictions. `gives` of the record describes their content.
 
     Example:
         @hookimpl
@@ -134,12 +138,12 @@ def ddpkit_postprocesses() -> Iterable[Component]:
 
 @hookspec
 def ddpkit_metrics() -> Iterable[Component]:
-    """Metrics, named in `metrics`; the parameters are its `config`.
+    """Declare metrics. Each entry of `metrics` selects one; the keys of its `config` are its parameters.
 
     Run-time values: `classes`, `n_classes`.
-    Returns a `torchmetrics.Metric`: `update(predictions, targets)` with the rank's own samples, `compute()` on all ranks, which
-    gives one number, or a mapping whose first value is that number and that may have more for the tables of the test:
-    `per_class` ([C]) and `confusion` ([C, C], a row a true class).
+    Returns a `torchmetrics.Metric`. `update(predictions, targets)` is called with the rank's own samples. `compute()` is called
+    on all ranks. It returns one number, or a mapping whose first value is that number. The mapping may also have entries for the
+    tables of the test: `per_class` ([C]) and `confusion` ([C, C], one row per true class).
 
     Example:
         @hookimpl
@@ -151,13 +155,16 @@ def ddpkit_metrics() -> Iterable[Component]:
 
 @hookspec
 def ddpkit_datasets() -> Iterable[Component]:
-    """Datasets, named by `[dataset] name`; the parameters are `[dataset.config]`.
+    """Declare datasets. `[dataset] name` selects one; the keys of `[dataset.config]` are its parameters.
 
-    Run-time values: `root_dir` (absolute path, may be empty), `classes` (as the config names them, maybe none), `seed`.
-    Returns a map-style dataset of `(image, target)`. Its method `collate(samples)`, if it has one, makes the images and the
-    targets of a micro-batch; targets that are mappings need it, as in a detection. Its attribute `parts`, if it has one, maps
-    `train`, `valid` or `test` to indices; the split divides the indices that `parts` leaves. `targets`, if it has them, is one
-    label a sample; `groups` maps what samples may be grouped by (`file`, a column of a table) to one text a sample.
+    Run-time values: `root_dir` (absolute path, may be empty), `classes` (names in the config, may be empty), `seed`.
+    Returns a map-style dataset of `(image, target)`. These attributes are optional:
+
+    - `collate(samples)`: method that returns the images and the targets of a micro-batch. It is required if targets are
+      mappings, as in detection.
+    - `splits`: mapping of `train`, `valid` or `test` to indices. The split component divides all other indices.
+    - `targets`: one label per sample.
+    - `groups`: mapping of the name of a grouping (`file`, a column of a table) to one text per sample.
 
     Example:
         @hookimpl
@@ -169,27 +176,27 @@ def ddpkit_datasets() -> Iterable[Component]:
 
 @hookspec
 def ddpkit_splits() -> Iterable[Component]:
-    """Splits, named by `[dataset.split] type`; the parameters are the other keys of that table.
+    """Declare splits. `[dataset.split] type` selects one; the other keys of that table are its parameters.
 
-    Run-time values: `n_samples` (how many are to be divided), `targets` (labels or None), `groups` (the dataset's own
-    attribute, or None), `own_groups` (the same of the samples in each part of the dataset's own: part -> groups),
-    `root_dir` (the dataset's), `seed`.
-    Returns a mapping of `train`, `valid`, `test` to lists of positions 0..n_samples-1; the same on every rank.
+    Run-time values: `n_samples` (number of samples to divide), `targets` (their labels, or None), `groups` (their groups from
+    the dataset, or None), `own_groups` (for samples in splits of the dataset's own: split -> their groups, or None), `root_dir`
+    (of the dataset), `seed`.
+    Returns a mapping of `train`, `valid`, `test` to lists of positions 0..n_samples-1. It must be identical on every rank.
 
     Example:
         @hookimpl
         def ddpkit_splits():
-            yield Component("thirds", "acme.every:thirds", doc="equal parts")
+            yield Component("thirds", "acme.every:thirds", doc="three splits of equal size")
     """
     raise NotImplementedError
 
 
 @hookspec
 def ddpkit_optimizers() -> Iterable[Component]:
-    """Optimizers, named by `[train.optimizer] type`; the parameters are the other keys of that table.
+    """Declare optimizers. `[train.optimizer] type` selects one; the other keys of that table are its parameters.
 
-    Run-time values: `params`. The TOML's `learning_rate` is passed as `lr`, as torch calls it; `fused = true` where the target
-    has such a key and the table chooses no other way.
+    Run-time values: `params`. The TOML's `learning_rate` is passed as `lr`, the name that torch uses. `fused = true` is passed if
+    the target has this parameter, unless the table selects another implementation or sets a momentum.
     Returns a `torch.optim.Optimizer`.
 
     Example:
@@ -202,10 +209,10 @@ def ddpkit_optimizers() -> Iterable[Component]:
 
 @hookspec
 def ddpkit_lr_schedulers() -> Iterable[Component]:
-    """Learning rate schedules, named by `[train.lr_scheduler] type`; the parameters are the other keys of that table.
+    """Declare learning-rate schedules. `[train.lr_scheduler] type` selects one; the other keys of that table are its parameters.
 
-    Run-time values: `optimizer`, `total_steps` (how often `step()` will be called, warm-up left out), `epochs`,
-    `steps_per_epoch`. The core does the warm-up.
+    Run-time values: `optimizer`, `total_steps` (number of calls of `step()`, without the warm-up), `epochs`,
+    `steps_per_epoch` (optimizer steps). ddpkit itself does the warm-up.
     Returns a `torch.optim.lr_scheduler.LRScheduler`.
 
     Example:
@@ -218,11 +225,12 @@ def ddpkit_lr_schedulers() -> Iterable[Component]:
 
 @hookspec
 def ddpkit_loggers() -> Iterable[Component]:
-    """Loggers, named in `private.loggers`; the parameters are their `config`. Built and called on rank 0 alone.
+    """Declare loggers. Each entry of `private.loggers` selects one; the keys of its `config` are its parameters.
 
-    Run-time values: `folder` (`pathlib.Path` of the run), `config` (the resolved config as plain tables).
-    Returns an object with `epoch_ended(row)`, called with each row of history, and `close()`. What it raises, when it is made
-    too, becomes a warning, and it is not called again: no run ends for the sake of a logger.
+    Run-time values: `folder` (`pathlib.Path` of the run folder), `config` (the resolved config as plain tables).
+    Returns an object with `on_epoch_end(row)`, called with each row of history, and `close()`. It is created and called on global
+    rank 0 only. An exception becomes a warning, and the logger is not called again: a logger that fails never ends a run. But a
+    ValueError or TypeError of the target itself is reported as a mistake in its parameters.
 
     Example:
         @hookimpl
@@ -234,12 +242,12 @@ def ddpkit_loggers() -> Iterable[Component]:
 
 @hookspec
 def ddpkit_writers() -> Iterable[Component]:
-    """Writers of predictions, named by `predict.config.output_format`; the parameters are the other keys of that table.
+    """Declare writers of predictions. `predict.config.output_format` selects one; the other keys of the table are its parameters.
 
-    Run-time values: `folder` (`pathlib.Path` of the predictions), `classes`.
-    Returns an object with `write(name, prediction)`, called for each input in order, and `close()`, on rank 0 alone. `name` is
-    that of the input without its ending, safe for a file, and no other has it; `prediction` has `values`, as JSON has them,
-    and `arrays`, the same as numpy arrays by name.
+    Run-time values: `folder` (`pathlib.Path` of the folder for predictions), `classes`.
+    Returns an object with `write(name, prediction)`, called for each input in order, and `close()`. It is created and called on
+    global rank 0 only. `name` is the input's name without its suffix; it is unique and safe as a file name. `prediction` has the
+    attributes `values` (plain values for JSON) and `arrays` (the same as numpy arrays, by name).
 
     Example:
         @hookimpl
@@ -249,12 +257,14 @@ def ddpkit_writers() -> Iterable[Component]:
     raise NotImplementedError
 
 
-# --- open families: only the plugin that owns a namespace is asked for the names in it --------------------------------
+# --- open families: only the plugin that owns a namespace is asked for names in it -------------------------------------
 
 
 @hookspec
 def ddpkit_find(kind: str, name: str) -> "Component | None":
-    """The component `name` (bare) of a kind (`model`, ...), or None: for families too large to declare. Imports nothing heavy.
+    """Return the component `name` (bare) of a kind (`model`, ...), or None. For families that are too large to declare.
+
+    A plugin must also implement `ddpkit_names`. The hook must not import heavy libraries.
 
     Example:
         @hookimpl
@@ -266,7 +276,9 @@ def ddpkit_find(kind: str, name: str) -> "Component | None":
 
 @hookspec
 def ddpkit_names(kind: str, pattern: str) -> Iterable[str]:
-    """The bare names that `ddpkit_find` knows and that match a pattern (`*`, `?`), for lists; may take a while.
+    """Return the bare names that `ddpkit_find` knows and that match a pattern (`*`, `?`), for lists. It may be slow.
+
+    A plugin must also implement `ddpkit_find`.
 
     Example:
         @hookimpl
@@ -276,12 +288,15 @@ def ddpkit_names(kind: str, pattern: str) -> Iterable[str]:
     raise NotImplementedError
 
 
-# --- run hooks: only of plugins that `[plugins] enable` names; on every rank, and they must not call collectives ------
+# --- run hooks: called only for plugins that `[plugins] enable` names; they must not call collectives ------------------
 
 
 @hookspec
 def ddpkit_run_start(run: Any) -> None:
-    """Before the first step; `run` has `folder`, `config` (plain tables), `rank`, `n_ranks`, `device`, `model`, `optimizer`.
+    """Prepare for a run. Called on every rank before the first step; must not call collectives.
+
+    `run` has the attributes `folder`, `config` (plain tables), `rank`, `n_ranks`, `device`, `model` (not wrapped by DDP) and
+    `optimizer`.
 
     Example:
         @hookimpl
@@ -293,7 +308,10 @@ def ddpkit_run_start(run: Any) -> None:
 
 @hookspec
 def ddpkit_step_end(run: Any, epoch: int, step: int) -> None:
-    """After an optimizer step of this epoch (both 1-based). In the hot loop: reads nothing from the device, changes nothing.
+    """Observe the end of an optimizer step. Called on every rank; must not call collectives.
+
+    `epoch` and `step` (of this epoch) are 1-based. The hook runs in the hot loop: it must not read from the device, and must
+    not change anything.
 
     Example:
         @hookimpl
@@ -305,7 +323,9 @@ def ddpkit_step_end(run: Any, epoch: int, step: int) -> None:
 
 @hookspec
 def ddpkit_epoch_end(run: Any, row: Mapping[str, float]) -> None:
-    """After an epoch was trained and evaluated; `row` is its row of history, without the times on ranks but the first.
+    """Observe the end of an epoch, after its evaluation. Called on every rank; must not call collectives.
+
+    `row` is the epoch's row of history. Its times are present on rank 0 only.
 
     Example:
         @hookimpl
@@ -317,9 +337,10 @@ def ddpkit_epoch_end(run: Any, row: Mapping[str, float]) -> None:
 
 @hookspec
 def ddpkit_checkpoint_save(run: Any) -> "Mapping[str, Any] | None":
-    """What this plugin needs to go on from here: tensors and plain values, or None. Asked on rank 0, between two steps.
+    """Return the state that this plugin needs to resume from here: tensors and plain values, or None.
 
-    Tensors are copied before the next step. Names are strings; another object is an error that names its place.
+    Called on rank 0 only, between two steps; must not call collectives. Tensors are copied before the next step. Keys must be
+    strings. Any other object is an error that names its place in the state.
 
     Example:
         @hookimpl
@@ -331,19 +352,23 @@ def ddpkit_checkpoint_save(run: Any) -> "Mapping[str, Any] | None":
 
 @hookspec
 def ddpkit_checkpoint_load(run: Any, state: Mapping[str, Any]) -> None:
-    """What this plugin kept, on every rank, after `ddpkit_run_start` and before the first step; tensors are on the CPU.
+    """Restore `state`, which `ddpkit_checkpoint_save` of this plugin returned. Its tensors are on the CPU.
+
+    Called on every rank, after `ddpkit_run_start` and before the first step; must not call collectives.
 
     Example:
         @hookimpl
         def ddpkit_checkpoint_load(run, state):
-            print("goes on from", state["seen"])
+            print("resumes after", state["seen"], "samples")
     """
     raise NotImplementedError
 
 
 @hookspec
 def ddpkit_run_end(run: Any, error: "BaseException | None") -> None:
-    """After the last step and the test, and after a failure, which is `error`.
+    """Clean up after a run. Called on every rank after the last step and the test, and after a failure.
+
+    `error` is the exception that ended the run, or None. The hook must not call collectives.
 
     Example:
         @hookimpl
@@ -368,7 +393,7 @@ HOOKS: Mapping[str, str] = MappingProxyType(
         "writer": "ddpkit_writers",
     }
 )
-"""Kind of component -> the hook that declares it."""
+"""Kind of component -> name of the hook that declares it."""
 
 FAMILY_HOOKS = ("ddpkit_find", "ddpkit_names")
 RUN_HOOKS = (
@@ -395,4 +420,4 @@ RUNTIME_VALUES: Mapping[str, frozenset[str]] = MappingProxyType(
         "writer": frozenset({"folder", "classes"}),
     }
 )
-"""Kind of component -> what its target may name beside the keys of its TOML table."""
+"""Kind of component -> run-time values that a target may name, in addition to the keys of its TOML table."""

@@ -1,4 +1,4 @@
-"""Python files that a TOML names (`[plugins] files`): plugins without a package, to try an idea."""
+"""Plugins without a package, to try an idea: Python files that a TOML names in `[plugins] files`."""
 
 import importlib.util
 import sys
@@ -6,22 +6,19 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 
 LOCAL = "local"
-"""What stands for a version of such a file."""
+"""Placeholder for the version of a local file."""
 
 
-def entry_point(file: Path) -> tuple[EntryPoint, str, str]:
-    """The file as an entry point of its own, with what stands for its distribution and version.
-
-    Its folder goes to the end of `sys.path`: so ranks and loader workers, however they are started, import it by its name.
-    """
+def local_entry_point(file: Path) -> tuple[EntryPoint, str, str]:
+    """Append the file's folder to `sys.path`; return its entry point and placeholders for distribution and version."""
     folder = str(file.parent.absolute())
-    if folder not in sys.path:
+    if folder not in sys.path:  # so that ranks and loader workers, however they are started, can import the file by name
         sys.path.append(folder)
     return EntryPoint(file.stem, file.stem, "ddpkit"), str(file), LOCAL
 
 
-def fault(file: Path) -> str:
-    """Why a file cannot be a plugin; empty if it can."""
+def find_problem(file: Path) -> str:
+    """Return the reason why a file cannot be a plugin; empty if it can."""
     if not file.is_file():
         return f"there is no file {file}"
     if file.suffix != ".py" or not file.stem.isidentifier():

@@ -1,6 +1,6 @@
-"""Entry points of the group `ddpkit` -> a registry, each plugin by itself: a broken one stops no run that can do without it.
+"""Loading of plugins: from the entry points of the group `ddpkit` to a registry. A broken plugin stops only runs that need it.
 
-pluggy's own loader ends at the first plugin that raises, so this one goes over the entry points itself, in sorted order.
+pluggy's own loader stops at the first plugin that raises. This module therefore loads the entry points itself, in sorted order.
 """
 
 import hashlib
@@ -22,49 +22,49 @@ import pluggy
 from ddpkit.errors import suggest
 from ddpkit.plugins import hookspecs, local_files
 from ddpkit.plugins.hookspecs import API_VERSION, FAMILY_HOOKS, HOOKS, RUN_HOOKS, Component
-from ddpkit.plugins.policy import Policy, names_of
+from ddpkit.plugins.policy import Policy, policy_names
 from ddpkit.plugins.registry import BUILTIN, Entry, Family, Registry
 
 GROUP = "ddpkit"
 HEAVY = ("torch", "torchvision", "torchmetrics", "numpy", "PIL", "pandas", "scipy", "tensorflow")
-"""Libraries that a plugin should not import before a run uses it."""
+"""Libraries that a plugin should not import before a run uses one of its components."""
 
 Status = Literal["ok", "blocked", "broken", "invalid", "incompatible", "collision"]
 
 
 class IncompatibleError(Exception):
-    """A plugin is written for another version of the hooks."""
+    """Error for a plugin that is written for another version of the hooks."""
 
 
 @attrs.frozen
-class Source:
-    """An entry point and the distribution that has it."""
+class PluginSource:
+    """Entry point of a plugin, and the distribution that contains it."""
 
     entry_point: importlib.metadata.EntryPoint
     distribution: str
     version: str
     is_local: bool = False
-    """A file that the TOML names."""
+    """Whether the plugin is a file that the TOML names."""
 
     @property
     def name(self) -> str:
-        """Of the plugin."""
+        """Name of the plugin, which is the name of its entry point."""
         return self.entry_point.name
 
     @property
     def namespace(self) -> str:
-        """`acme` of `acme.models`."""
+        """First part of the name: `acme` of `acme.models`."""
         return self.name.partition(".")[0]
 
     @property
     def names(self) -> set[str]:
-        """By what a policy may call it."""
-        return names_of(self.name, self.distribution)
+        """Names with which a policy can refer to the plugin."""
+        return policy_names(self.name, self.distribution)
 
 
 @attrs.frozen
 class Plugin:
-    """What became of one entry point."""
+    """Result of loading one entry point."""
 
     name: str
     distribution: str
@@ -73,59 +73,59 @@ class Plugin:
     error: str = ""
     provides: tuple[Entry, ...] = ()
     hooks: Mapping[str, Callable[..., Any]] = attrs.field(factory=dict, eq=False, repr=False)
-    """Its run hooks, where the policy enables it."""
+    """Run hooks by name; empty unless the policy enables the plugin."""
     digest: str = ""
-    """sha256 over the plugin's package, to tell one version's files from another's."""
+    """SHA-256 over the files of the plugin's package, to detect different files of the same version."""
     seconds: float = 0.0
-    """It took to load."""
+    """Loading time in seconds."""
     heavy: tuple[str, ...] = ()
-    """Heavy libraries that loading it imported."""
+    """Heavy libraries that were imported by loading the plugin."""
 
 
 @attrs.frozen
 class Plugins:
-    """All plugins that are installed, and the components of those that loaded."""
+    """All installed plugins, and the components of those that could be loaded."""
 
     plugins: tuple[Plugin, ...]
     registry: Registry
     warnings: tuple[str, ...] = ()
-    """Names in the policy that nothing has."""
+    """Messages about names in the policy that match no installed plugin."""
 
     @property
     def failed(self) -> list[Plugin]:
-        """Those that cannot be used."""
+        """Plugins that cannot be used."""
         return [plugin for plugin in self.plugins if plugin.status != "ok"]
 
     def hooks(self, name: str) -> list[Callable[..., Any]]:
-        """A run hook of every enabled plugin, in order of their names."""
+        """Return a run hook of every enabled plugin that has it: installed plugins sorted by name, then local files."""
         return [plugin.hooks[name] for plugin in self.plugins if name in plugin.hooks]
 
     def manifest(self) -> list[dict[str, Any]]:
-        """Plugin, version and digest, as a run records them."""
+        """Return name, distribution, version, status and digest of each plugin, as a run records them."""
         keys = ("name", "distribution", "version", "status", "digest")
         return [{key: getattr(plugin, key) for key in keys} for plugin in self.plugins]
 
 
 def load(policy: Policy = Policy()) -> Plugins:  # noqa: B008 - it is frozen
-    """Every installed plugin and every file that the policy allows; never raises for a plugin's sake."""
-    local = [Source(*local_files.entry_point(file), is_local=True) for file in policy.files]
-    return register([*installed(), *local], policy)
+    """Load every installed plugin and local file that the policy allows. An error of a plugin is recorded, not raised."""
+    local = [PluginSource(*local_files.local_entry_point(file), is_local=True) for file in policy.files]
+    return register([*list_installed(), *local], policy)
 
 
-def installed() -> list[Source]:
-    """The entry points of all distributions, sorted: the order of installation means nothing."""
+def list_installed() -> list[PluginSource]:
+    """Return the entry points of all distributions, sorted by name, so that the order of installation has no effect."""
     sources = [
-        Source(entry_point, distribution.metadata["Name"] or "?", distribution.version or "?")
+        PluginSource(entry_point, distribution.metadata["Name"] or "?", distribution.version or "?")
         for distribution in importlib.metadata.distributions()
         for entry_point in distribution.entry_points
         if entry_point.group == GROUP
     ]
-    unique = {(each.name, each.distribution): each for each in reversed(sources)}  # sys.path: the first wins
+    unique = {(each.name, each.distribution): each for each in reversed(sources)}  # the first on sys.path wins
     return [unique[key] for key in sorted(unique)]
 
 
-def register(sources: Iterable[Source], policy: Policy = Policy()) -> Plugins:  # noqa: B008 - it is frozen
-    """Import and ask each of them, except those that the policy blocks."""
+def register(sources: Iterable[PluginSource], policy: Policy = Policy()) -> Plugins:  # noqa: B008 - it is frozen
+    """Import the plugins that the policy does not block, and register their components."""
     sources = list(sources)
     owners = Counter(namespace for namespace, _ in {(each.namespace, each.distribution) for each in sources})
     manager = pluggy.PluginManager("ddpkit")
@@ -135,67 +135,68 @@ def register(sources: Iterable[Source], policy: Policy = Policy()) -> Plugins:  
     for source in sources:
         is_builtin = source.distribution == GROUP
         if source.namespace == BUILTIN and not is_builtin:
-            plugins.append(failed(source, "invalid", f"the name {BUILTIN!r} is ddpkit's own; the entry point needs another"))
+            plugins.append(
+                failed_plugin(source, "invalid", f"the name {BUILTIN!r} is ddpkit's own; the entry point needs another")
+            )
         elif reason := policy.reason_to_block(source.names, is_builtin=is_builtin or source.is_local):
-            plugins.append(failed(source, "blocked", reason))
+            plugins.append(failed_plugin(source, "blocked", reason))
         elif owners[source.namespace] > 1 and not is_builtin:
             error = f"two distributions have plugins named {source.namespace!r}; uninstall one"
-            plugins.append(failed(source, "collision", error))
+            plugins.append(failed_plugin(source, "collision", error))
         else:
             plugins.append(register_one(source, manager, registry, policy))
     names = {name for source in sources for name in source.names}
     return Plugins(tuple(plugins), registry, tuple(policy.unmatched(names)))
 
 
-def failed(source: Source, status: Status, error: str) -> Plugin:
-    """The record of a plugin that cannot be used."""
+def failed_plugin(source: PluginSource, status: Status, error: str) -> Plugin:
     return Plugin(source.name, source.distribution, source.version, status, error)
 
 
-def register_one(source: Source, manager: pluggy.PluginManager, registry: Registry, policy: Policy) -> Plugin:
-    """Import one plugin and take its components: all of them, or none."""
+def register_one(source: PluginSource, manager: pluggy.PluginManager, registry: Registry, policy: Policy) -> Plugin:
+    """Import one plugin and register its components: all of them, or none."""
     started, before = time.perf_counter(), set(sys.modules)
     try:
         module = source.entry_point.load()
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin may raise anything
-        return failed(source, "broken", said(error))
+        return failed_plugin(source, "broken", describe_exception(error))
     try:
-        refuse_newer(getattr(module, "ddpkit_api", "1.0"))
+        check_api_version(getattr(module, "ddpkit_api", "1.0"))
         check_hooks(module, manager)
-        entries = declared(source, module, manager)
-        registry.add(entries, source.namespace, family_of(source, module))
+        entries = collect_components(source, module, manager)
+        registry.add(entries, source.namespace, find_family(source, module))
     except IncompatibleError as error:
-        return failed(source, "incompatible", str(error))
+        return failed_plugin(source, "incompatible", str(error))
     except Exception as error:  # noqa: BLE001 - a plugin may raise anything
         if manager.has_plugin(source.name):
             manager.unregister(name=source.name)
-        return failed(source, "invalid", said(error))
+        return failed_plugin(source, "invalid", describe_exception(error))
     enabled = policy.enables(source.names)
     return Plugin(
         source.name, source.distribution, source.version, "ok",
         provides=tuple(entries),
         hooks={name: getattr(module, name) for name in RUN_HOOKS if enabled and hasattr(module, name)},
-        digest=digest(module),
+        digest=digest_module(module),
         seconds=time.perf_counter() - started,
         heavy=tuple(name for name in HEAVY if name in sys.modules and name not in before),
     )  # fmt: skip
 
 
-def said(error: BaseException) -> str:
-    """What a plugin raised, and where in its own files."""
-    own = [frame for frame in traceback.extract_tb(error.__traceback__) if is_own(frame.filename)]
+def describe_exception(error: BaseException) -> str:
+    """Return type and message of an exception, and the line in the plugin's own files that raised it."""
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if is_own_plugin(frame.filename)]
     where = f" ({own[-1].filename}:{own[-1].lineno})" if own else ""
     return f"{type(error).__name__}: {error}{where}"
 
 
-def is_own(file: str) -> bool:
-    """Whether a file is a plugin's, not ddpkit's or Python's."""
+def is_own_plugin(file: str) -> bool:
+    """Return whether a file belongs to a plugin, and not to `ddpkit.plugins`, importlib, attrs or pluggy."""
     others = (__file__, importlib.__file__, attrs.__file__, attr.__file__, pluggy.__file__)
     return not file.startswith(("<", *(str(Path(other).parent) for other in others)))
 
 
-def refuse_newer(version: object) -> None:
-    """Raise IncompatibleError for a plugin that is written for hooks that this version does not have."""
+def check_api_version(version: object) -> None:
+    """Raise IncompatibleError if a plugin is written for hooks that this version does not have."""
     try:
         major, minor = map(int, str(version).split("."))
     except ValueError:
@@ -206,7 +207,7 @@ def refuse_newer(version: object) -> None:
 
 
 def check_hooks(module: ModuleType, manager: pluggy.PluginManager) -> None:
-    """Pluggy passes over a hook without the marker or with a wrong name in silence; say so instead."""
+    """Raise ValueError for a hook without `@hookimpl` or with a wrong name, because pluggy ignores both silently."""
     known = (*HOOKS.values(), *FAMILY_HOOKS, *RUN_HOOKS)
     for name, value in vars(module).items():
         marks = manager.parse_hookimpl_opts(module, name) if callable(value) else None
@@ -217,39 +218,39 @@ def check_hooks(module: ModuleType, manager: pluggy.PluginManager) -> None:
             raise ValueError(f"{name} lacks its @hookimpl")
 
 
-def declared(source: Source, module: ModuleType, manager: pluggy.PluginManager) -> list[Entry]:
-    """What the module's hooks yield. Raises for anything but components."""
+def collect_components(source: PluginSource, module: ModuleType, manager: pluggy.PluginManager) -> list[Entry]:
+    """Return the components that the module's hooks yield. Raises TypeError for any other object."""
     manager.register(module, name=source.name)
     entries = []
     for kind, hook in HOOKS.items():
         for implementation in getattr(manager.hook, hook).get_hookimpls():
             if implementation.plugin_name == source.name:
-                entries += [entry_of(kind, source, component) for component in implementation.function()]
+                entries += [create_entry(kind, source, component) for component in implementation.function()]
     return entries
 
 
-def entry_of(kind: str, source: Source, component: object) -> Entry:
-    """A component with its owner."""
+def create_entry(kind: str, source: PluginSource, component: object) -> Entry:
+    """Return the registry entry of a component. Raises TypeError if it is not a Component."""
     if not isinstance(component, Component):
         raise TypeError(f"{HOOKS.get(kind, kind)} yields {component!r}, which is not a Component")
     return Entry(kind, source.name, f"{source.distribution} {source.version}", component)
 
 
-def family_of(source: Source, module: ModuleType) -> Family | None:
-    """The module as the owner of an open namespace, if it has both hooks. Raises ValueError for one alone."""
+def find_family(source: PluginSource, module: ModuleType) -> Family | None:
+    """Return the family of a module that has both family hooks, else None. Raises ValueError if it has only one of them."""
     has = [name for name in FAMILY_HOOKS if hasattr(module, name)]
     if len(has) == 1:
         raise ValueError(f"{has[0]} needs {set(FAMILY_HOOKS).difference(has).pop()} beside it")
 
     def find(kind: str, name: str) -> Entry | None:
         component = module.ddpkit_find(kind=kind, name=name)
-        return None if component is None else entry_of(kind, source, component)
+        return None if component is None else create_entry(kind, source, component)
 
     return Family(find, lambda kind, pattern: module.ddpkit_names(kind=kind, pattern=pattern)) if has else None
 
 
-def digest(module: ModuleType) -> str:
-    """sha256 over the Python files of the module's own package, or of the module; empty when it has no file."""
+def digest_module(module: ModuleType) -> str:
+    """Return the SHA-256 over the Python files of the module's package, or over the module; empty if it has no file."""
     file = getattr(module, "__file__", None)
     if not file:
         return ""

@@ -1,4 +1,4 @@
-"""Which plugins may take part: said on the command line, in the environment, in the TOML."""
+"""Policy for plugins, as set on the command line, in the environment and in the TOML."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -11,48 +11,48 @@ from ddpkit.errors import suggest
 
 @attrs.frozen(kw_only=True)
 class Policy:
-    """Who may take part. ddpkit's own plugins are blocked by name alone."""
+    """Rules for the plugins that may be used. `allow` does not affect ddpkit's own plugins; only `block` excludes them."""
 
     block: Mapping[str, str] = attrs.field(factory=dict)
-    """Name -> who says so."""
+    """Name of a blocked plugin -> source of the block, for messages."""
     allow: tuple[str, ...] | None = None
-    """None = all."""
+    """Names of the allowed third-party plugins; None allows all."""
     allowed_by: str = ""
     enable: tuple[str, ...] = ()
     prefer: Mapping[str, str] = attrs.field(factory=dict)
-    """`name` or `kind.name` -> the namespace whose component it means."""
+    """`name` or `kind.name` -> namespace of the component that this name refers to."""
     files: tuple[Path, ...] = ()
 
     def reason_to_block(self, names: Iterable[str], *, is_builtin: bool) -> str:
-        """Why a plugin with these names is not even imported; empty if it is."""
-        known = set(map(normal, names))
+        """Return the reason why a plugin with these names is not imported; empty if it is imported."""
+        known = set(map(normalise_name, names))
         for name, who in self.block.items():
-            if normal(name) in known:
+            if normalise_name(name) in known:
                 return f"blocked by {who}"
-        is_allowed = self.allow is None or is_builtin or known & set(map(normal, self.allow))
+        is_allowed = self.allow is None or is_builtin or known & set(map(normalise_name, self.allow))
         return "" if is_allowed else f"not among those that {self.allowed_by} allows"
 
     def enables(self, names: Iterable[str]) -> bool:
-        """Whether the run hooks of a plugin with these names are called."""
-        return bool(set(map(normal, names)) & set(map(normal, self.enable)))
+        """Return whether the run hooks of a plugin with these names are called."""
+        return bool(set(map(normalise_name, names)) & set(map(normalise_name, self.enable)))
 
     def unmatched(self, installed: Iterable[str]) -> list[str]:
-        """Messages for names that no installed plugin has: a misspelt block blocks nothing."""
-        known = {normal(name) for name in installed}
+        """Return messages for names that no installed plugin has: a misspelt block would block nothing."""
+        known = {normalise_name(name) for name in installed}
         allowed, enabled = dict.fromkeys(self.allow or (), self.allowed_by), dict.fromkeys(self.enable, "[plugins] enable")
         named = {**self.block, **allowed, **enabled}
         return [
-            f"{who} names {name!r}, which no installed plugin is called, {suggest(normal(name), known)}"
+            f"{who} names {name!r}, which no installed plugin is called, {suggest(normalise_name(name), known)}"
             for name, who in named.items()
-            if normal(name) not in known
+            if normalise_name(name) not in known
         ]
 
 
-def names_of(entry_point: str, distribution: str) -> set[str]:
-    """By what a plugin may be called in a policy: its entry point, its namespace, its distribution, that without `ddpkit-`."""
-    return {entry_point, entry_point.partition(".")[0], distribution, normal(distribution).removeprefix("ddpkit-")}
+def policy_names(entry_point: str, distribution: str) -> set[str]:
+    """Return the names of a plugin in a policy: entry point, namespace, distribution, distribution without `ddpkit-`."""
+    return {entry_point, entry_point.partition(".")[0], distribution, normalise_name(distribution).removeprefix("ddpkit-")}
 
 
-def normal(name: str) -> str:
-    """Names as the package index compares them (PEP 503)."""
+def normalise_name(name: str) -> str:
+    """Return a name in the form in which the package index compares names (PEP 503), except that dots stay."""
     return re.sub(r"[-_]+", "-", name).lower()

@@ -1,24 +1,29 @@
-"""What a plugin's loggers and prediction writers must be: the shapes of the objects."""
+"""Protocols of objects that plugins provide: loggers and writers of predictions."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
 
 
 class Logger(Protocol):
-    """What a plugin's logger must be; on global rank 0 only."""
+    """Logger of a plugin; created and called on global rank 0 only."""
 
-    def epoch_ended(self, row: Mapping[str, float]) -> None:
-        """A row of history."""
+    def on_epoch_end(self, row: Mapping[str, float]) -> None:
+        """Record a row of history: column -> value."""
 
     def close(self) -> None:
-        """The run is over."""
+        """Close the logger at the end of the run."""
 
 
 class Writer(Protocol):
-    """What a plugin's writer of predictions must be; on global rank 0 only."""
+    """Writer of predictions of a plugin; created and called on global rank 0 only."""
 
     def write(self, name: str, prediction: Any) -> None:
-        """What was found in an input; `name` is its own, and can be that of a file."""
+        """Write the prediction for one input; the inputs arrive in order.
+
+        Args:
+            name: Name of the input without its suffix; unique, and safe as a file name.
+            prediction: Object with `values` (plain values for JSON) and `arrays` (numpy arrays by name).
+        """
 
     def close(self) -> None:
-        """All inputs are written."""
+        """Complete the output after the last input."""

@@ -1,4 +1,4 @@
-"""The names that a TOML may use, and what stands behind each."""
+"""Registry of the names that a TOML may use, and of the components behind them."""
 
 import fnmatch
 from collections import Counter
@@ -13,50 +13,50 @@ BUILTIN = "builtin"
 
 
 class UnknownNameError(LookupError):
-    """No component, or more than one, has this name; the text says which there are."""
+    """Error for a name that no component has, or more than one; the message lists possible names."""
 
 
 @attrs.frozen
 class Entry:
-    """A component and whose it is."""
+    """Component and the plugin that owns it."""
 
     kind: str
     plugin: str
-    """The entry point's name, `acme.models`."""
+    """Name of the plugin's entry point, as in `acme.models`."""
     distribution: str
     component: Component
 
     @property
     def namespace(self) -> str:
-        """`acme` of the plugin `acme.models`."""
+        """First part of the plugin's name: `acme` of `acme.models`."""
         return self.plugin.partition(".")[0]
 
     @property
     def qualified_name(self) -> str:
-        """`acme/tinynet`."""
+        """Name with its namespace, as in `acme/tinynet`."""
         return f"{self.namespace}/{self.component.name}"
 
     @property
     def bare_names(self) -> tuple[str, ...]:
-        """The name and its aliases."""
+        """Name and aliases without the namespace."""
         return (self.component.name, *self.component.aliases)
 
 
 @attrs.frozen
 class Family:
-    """A namespace whose components are too many to declare."""
+    """Namespace with too many components to declare."""
 
     find: Callable[[str, str], Entry | None]
-    """Kind and bare name -> the entry."""
+    """Kind and bare name -> entry, or None if there is none."""
     names: Callable[[str, str], Iterable[str]]
-    """Kind and pattern -> bare names."""
+    """Kind and pattern -> bare names that match."""
 
 
 class Registry:
-    """Every component of every plugin that loaded."""
+    """Components of all loaded plugins, found by kind and name."""
 
     def __init__(self, prefer: Mapping[str, str] | None = None) -> None:
-        """`prefer`: `name` or `kind.name` -> the namespace whose component a bare name means."""
+        """Create an empty registry. `prefer`: `name` or `kind.name` -> namespace that this bare name refers to."""
         self._entries: dict[str, list[Entry]] = {kind: [] for kind in HOOKS}
         self._families: dict[str, Family] = {}
         self._prefer = dict(prefer or {})
@@ -66,7 +66,10 @@ class Registry:
             yield from entries
 
     def add(self, entries: Iterable[Entry], namespace: str = "", family: Family | None = None) -> None:
-        """Make components known: all, or none and ValueError when a namespace would have one name twice."""
+        """Register components: all of them, or none.
+
+        Raises ValueError if a namespace would have a name twice, or a second family.
+        """
         added = list(entries)
         names = Counter((entry.kind, entry.namespace, name) for entry in [*self, *added] for name in entry.bare_names)
         for entry in added:
@@ -81,11 +84,12 @@ class Registry:
             self._families[namespace] = family
 
     def get(self, kind: str, name: str) -> Entry:
-        """The component that `name` means: qualified, else preferred, else built-in, else the only one of all plugins.
+        """Return the component that `name` refers to; the order of installation has no effect.
 
-        Order of installation decides nothing. Raises UnknownNameError.
+        A qualified name refers to one component. A bare name refers to the preferred component, else to the built-in one, else to
+        the only one of all plugins. Raises UnknownNameError if there is none, or more than one.
         """
-        found = self.qualified(kind, name) if "/" in name else self.meant(kind, name)
+        found = self.qualified(kind, name) if "/" in name else self.resolve_bare_name(kind, name)
         if len(found) > 1:
             candidates = ", ".join(sorted(f"{entry.qualified_name!r} ({entry.distribution})" for entry in found))
             raise UnknownNameError(f"more than one plugin has a {kind} {name!r}; write one of {candidates}")
@@ -94,13 +98,13 @@ class Registry:
         return found[0]
 
     def names_near(self, kind: str, name: str) -> set[str]:
-        """What may have been meant: the names of a family, where the name is one of its namespace."""
+        """Return the names to suggest for an unknown name: those of its family if its namespace has one, else all of the kind."""
         namespace, slash, _ = name.partition("/")
         family = self._families.get(namespace) if slash else None
         return {f"{namespace}/{bare}" for bare in family.names(kind, "*")} if family else self.names(kind)
 
-    def meant(self, kind: str, name: str) -> list[Entry]:
-        """What a bare name means: one entry, none, or those between which nothing decides."""
+    def resolve_bare_name(self, kind: str, name: str) -> list[Entry]:
+        """Return the entry that a bare name refers to as a list: empty if there is none, several if the name is ambiguous."""
         found = self.candidates(kind, name)
         preferred = self._prefer.get(f"{kind}.{name}") or self._prefer.get(name)
         for namespace in (preferred, BUILTIN):
@@ -109,11 +113,11 @@ class Registry:
         return found
 
     def candidates(self, kind: str, name: str) -> list[Entry]:
-        """All that have a bare name, those that are shadowed too."""
+        """Return all entries with a bare name, including those that another one shadows."""
         return [entry for entry in self._entries[kind] if name in entry.bare_names]
 
     def qualified(self, kind: str, name: str) -> list[Entry]:
-        """The entry of a namespace, declared or found by its family."""
+        """Return the entry with a qualified name as a list of at most one: declared, or found by the family of its namespace."""
         namespace, _, bare = name.partition("/")
         declared = [entry for entry in self.candidates(kind, bare) if entry.namespace == namespace]
         family = self._families.get(namespace)
@@ -121,13 +125,13 @@ class Registry:
         return [found] if found else declared
 
     def names(self, kind: str) -> set[str]:
-        """What may be written for this kind: bare names, and qualified ones of third parties."""
+        """Return the names that a config may use for a kind: bare ones, and qualified ones of third-party plugins."""
         entries = self._entries[kind]
         foreign = {entry.qualified_name for entry in entries if entry.namespace != BUILTIN}
         return foreign | {name for entry in entries for name in entry.bare_names}
 
     def matching(self, kind: str, pattern: str) -> list[str]:
-        """The qualified names of a kind that match a pattern, bare or qualified; families are asked too."""
+        """Return the qualified names of a kind that match a pattern, bare or qualified, sorted; families included."""
         declared = {entry.qualified_name for entry in self._entries[kind]}
         namespace, slash, bare = pattern.rpartition("/")
         families = {name: each for name, each in self._families.items() if not slash or fnmatch.fnmatch(name, namespace)}
@@ -135,5 +139,5 @@ class Registry:
         return sorted(name for name in declared if fnmatch.fnmatch(name if slash else name.partition("/")[2], pattern))
 
     def is_shadowed(self, entry: Entry) -> bool:
-        """Whether its bare name means another component."""
-        return self.meant(entry.kind, entry.component.name) not in ([], [entry])
+        """Return whether the bare name of an entry refers to another component."""
+        return self.resolve_bare_name(entry.kind, entry.component.name) not in ([], [entry])

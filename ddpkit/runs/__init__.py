@@ -1,1 +1,1 @@
-"""A run on disk and on screen: folder, history, console, loggers."""
+"""Outputs of a run: run folder, history, console, log, loggers."""

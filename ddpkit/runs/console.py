@@ -1,4 +1,4 @@
-"""What a person sees of a run: a moving line on a terminal, one calm line an epoch everywhere."""
+"""Console output of a run: a progress bar on a terminal, and one log line per epoch everywhere."""
 
 import contextlib
 import time
@@ -9,21 +9,21 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from ddpkit.config.component_refs import class_names
 from ddpkit.config.loading import Config
-from ddpkit.data.labels import counted
-from ddpkit.data.loader import Batches
+from ddpkit.data.labels import count_classes
+from ddpkit.data.loader import SplitLoader
 from ddpkit.runs.log import CONSOLE, LOGGER
 from ddpkit.training.callbacks import Row
-from ddpkit.training.trainer import Engine
+from ddpkit.training.trainer import Trainer
 
 FEW_CLASSES = 10
-"""So many are counted on the first screen."""
+"""Largest number of classes whose sample counts are logged at the start."""
 REFRESH_SECONDS = 0.5
-"""How often the moving line reads the loss: that waits for the device."""
+"""Shortest time between two updates of the progress bar: each one reads the loss, which waits for the device."""
 
 
 @contextlib.contextmanager
-def watching(engine: Engine) -> Iterator["Terminal"]:
-    """A watcher whose moving line lasts as long as the context; on rank 0's terminal alone."""
+def console_progress(trainer: Trainer) -> Iterator["ConsoleCallback"]:
+    """Yield a callback whose progress bar is shown inside the context. Only rank 0 shows it, and only on a terminal."""
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -32,26 +32,29 @@ def watching(engine: Engine) -> Iterator["Terminal"]:
         TimeRemainingColumn(),
         console=CONSOLE,
         transient=True,
-        auto_refresh=False,  # no thread of its own, which forking loader workers would not like
-        disable=not (CONSOLE.is_terminal and engine.world.is_main),
+        auto_refresh=False,  # no refresh thread: loader workers are forked, which is not safe while other threads run
+        disable=not (CONSOLE.is_terminal and trainer.world.is_main),
     )
     with bar:
-        yield Terminal(bar, engine.epochs, ["loss", *engine.metrics])
+        yield ConsoleCallback(bar, trainer.options.epochs, ["loss", *trainer.evaluator.metrics])
 
 
-class Terminal:
-    """A watcher that shows a run."""
+class ConsoleCallback:
+    """Callback that shows the progress of a run."""
 
     def __init__(self, bar: Progress, epochs: int, shown: Container[str]) -> None:
-        """`shown`: which of a part's values are worth a place on an epoch's line, as in `loss`, `accuracy`."""
+        """Add a task to the progress bar.
+
+        `shown`: names of a split's values that the line of an epoch contains, e.g. `loss`, `accuracy`.
+        """
         self._bar = bar
         self._epochs = epochs
         self._shown = shown
         self._task: TaskID = bar.add_task("", total=None, loss="-", visible=False)
         self._read_at = 0.0
 
-    def train_step_ended(self, epoch: int, step: int, steps: int, loss: Callable[[], float]) -> None:
-        """Move the line, at most every so often."""
+    def on_train_step_end(self, epoch: int, step: int, steps: int, loss: Callable[[], float]) -> None:
+        """Update the progress bar, at most once in REFRESH_SECONDS."""
         now = time.monotonic()
         if self._bar.disable or now - self._read_at < REFRESH_SECONDS:
             return
@@ -59,63 +62,64 @@ class Terminal:
         self._bar.update(self._task, completed=step, total=steps, visible=True, loss=f"{loss():.4f}")
         self._bar.update(self._task, description=f"epoch {epoch}/{self._epochs}", refresh=True)
 
-    def epoch_ended(self, row: Row) -> None:
-        """One line: the losses and metrics, the rate, the time."""
+    def on_epoch_end(self, row: Row) -> None:
+        """Log one line: losses, metrics, learning rate and duration."""
         self._bar.update(self._task, visible=False)
         values = {key: value for key, value in row.items() if key.partition("/")[2] in self._shown}
         LOGGER.info(
             "epoch %d/%d  %s  learning rate %.3g  %.1f s",
             row["epoch"],
             self._epochs,
-            line(values),
+            format_values(values),
             row["learning_rate"],
             row["seconds"],
         )
 
 
-def announce(config: Config, plugins: Sequence[Mapping[str, str]], engine: Engine, folder: Path) -> None:
-    """The first screen: where, with what, on what. What other ranks say is not heard.
+def print_start(config: Config, plugins: Sequence[Mapping[str, str]], trainer: Trainer, folder: Path) -> None:
+    """Log the start of a run: config, run folder, plugins, model, data and ranks. Messages of other ranks are not shown.
 
     Args:
-        config: As it is run.
-        plugins: `name` and `version` of those that it uses.
-        engine: Built.
-        folder: Of the run.
+        config: Resolved config of the run.
+        plugins: `name` and `version` of the plugins that the run uses.
+        trainer: Trainer that was built for the run.
+        folder: Path of the run folder.
     """
-    run, world = config.run, engine.world
-    parts = {"train": engine.train, "valid": engine.valid, "test": engine.test}
-    sizes = ", ".join(f"{part} {len(batches.sampler.indices)}" for part, batches in parts.items() if batches)
-    n_parameters = sum(parameter.numel() for parameter in engine.model.parameters())
+    run, world = config.run, trainer.world
+    loaders = trainer.split_loaders
+    sizes = ", ".join(f"{split} {len(loader.sampler.indices)}" for split, loader in loaders.items())
+    n_parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
     share = f"{run.train.batch_size // world.size} of {run.train.batch_size} samples a micro-step"
-    trained = sum(parameter.numel() for parameter in engine.model.parameters() if parameter.requires_grad)
+    trained = sum(parameter.numel() for parameter in trainer.model.parameters() if parameter.requires_grad)
     frozen = f", {trained} of them trained" * (trained < n_parameters)
     LOGGER.info("config  %s", config.file.name)
     LOGGER.info("run     %s", folder)
-    used = dict.fromkeys(f"{each['name'].partition('.')[0]} {each['version']}" for each in plugins)  # families are of one plugin
+    # the families of one plugin (`builtin.models`, `builtin.metrics`) are named once
+    used = dict.fromkeys(f"{each['name'].partition('.')[0]} {each['version']}" for each in plugins)
     LOGGER.info("plugins %s", ", ".join(used))
     LOGGER.info("model   %s, %d parameters%s, %s", run.model.name, n_parameters, frozen, run.train.scaler.compute_type)
     LOGGER.info("data    %s: %s", run.dataset.name, sizes)
-    if counts := class_counts({part: batches for part, batches in parts.items() if batches}, class_names(run)):
+    if counts := format_class_counts(loaders, class_names(run)):
         LOGGER.info("classes %s", counts)
     LOGGER.info("ranks   %d on %s, %d threads each; %s; seed %d", world.size, world.device.type, world.threads, share, run.seed)
-    if engine.valid is None:
-        LOGGER.warning("no valid part: the training loss chooses the best weights")
-    if engine.test is None:
-        LOGGER.warning("no test part: the weights are not tested")
+    if "valid" not in loaders:
+        LOGGER.warning("no validation split: the training loss chooses the best weights")
+    if "test" not in loaders:
+        LOGGER.warning("no test split: the weights are not tested")
 
 
-def class_counts(parts: Mapping[str, Batches], names: Sequence[str]) -> str:
-    """`train cat 40, dog 38 · valid cat 5, dog 5`; empty where the dataset does not tell, or classes are many."""
+def format_class_counts(loaders: Mapping[str, SplitLoader], names: Sequence[str]) -> str:
+    """Return `train cat 40, dog 38 · valid cat 5, dog 5`; "" if the dataset has no labels or more than FEW_CLASSES classes."""
     shown = []
-    for part, batches in parts.items():
-        dataset = batches.samples.dataset
-        counts = counted(dataset, batches.sampler.indices, names or getattr(dataset, "classes", []))
+    for split, loader in loaders.items():
+        samples = loader.samples
+        counts = count_classes(samples.dataset, loader.sampler.indices, names or samples.info.classes)
         if counts is None or len(counts) > FEW_CLASSES:
             return ""
-        shown.append(f"{part} {', '.join(f'{name} {count}' for name, count in counts.items())}")
+        shown.append(f"{split} {', '.join(f'{name} {count}' for name, count in counts.items())}")
     return " · ".join(shown)
 
 
-def line(values: Mapping[str, float]) -> str:
-    """`train loss 0.1234  valid accuracy 0.9800`."""
+def format_values(values: Mapping[str, float]) -> str:
+    """Return text such as `train loss 0.1234  valid accuracy 0.9800`."""
     return "  ".join(f"{key.replace('/', ' ')} {value:.4f}" for key, value in values.items())

@@ -1,4 +1,4 @@
-"""What a run depends on beside its config: versions of packages, machine, git commit, device and ranks."""
+"""Environment of a run, in addition to its config: package versions, machine, git commit, device and ranks."""
 
 import platform
 import subprocess
@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from ddpkit.distributed.world import World
 
 
-def versions() -> dict[str, Any]:
-    """What a run depends on beside its config: versions, machine, git commit."""
+def collect_versions() -> dict[str, Any]:
+    """Return the versions of Python and packages, the platform, the command line and the git commit."""
     packages = ("ddpkit", "torch", "torchvision", "torchmetrics", "numpy", "pillow", "safetensors")
     return {
         "python": platform.python_version(),
@@ -23,7 +23,7 @@ def versions() -> dict[str, Any]:
 
 
 def git_commit() -> str | None:
-    """Of the folder where the command runs; None outside a repository."""
+    """Return the commit of the repository in the current folder; None outside a repository or without git."""
     try:
         done = subprocess.run(["git", "rev-parse", "--verify", "--quiet", "HEAD"], capture_output=True, text=True, check=False)  # noqa: S607
     except OSError:
@@ -31,6 +31,6 @@ def git_commit() -> str | None:
     return done.stdout.strip() or None
 
 
-def environment_of(world: "World", limit_batches: int | None) -> dict[str, Any]:
-    """On what this run trains, for its record."""
+def device_environment(world: "World", limit_batches: int | None) -> dict[str, Any]:
+    """Return device, number of ranks, threads and `limit_batches`, for `environment.json`."""
     return {"device": str(world.device), "ranks": world.size, "threads": world.threads, "limit_batches": limit_batches}

@@ -1,4 +1,4 @@
-"""What a save does to the disk, one operation at a time: tests let each of them fail, or be the last."""
+"""File operations of a save. Each one is a method, so that tests can make it fail or be the last one."""
 
 import contextlib
 import hashlib
@@ -12,39 +12,39 @@ import attrs
 from ddpkit.errors import CheckpointError
 
 Chunk = bytes | bytearray | memoryview
-REMEDY = "make room; '--resume' goes on from the newest checkpoint"
-"""Where a run cannot write what it is for."""
+REMEDY = "make room; '--resume' continues from the newest checkpoint"
+"""Advice in the error message if a run cannot write its files."""
 
 
 class Files:
-    """The operations. Each raises OSError."""
+    """File operations of a save. Each one raises OSError if it fails."""
 
     def make_folder(self, folder: Path) -> None:
-        """One that is not there."""
+        """Create a folder, which must not exist."""
         folder.mkdir()
 
     def create(self, file: Path) -> int:
-        """Open a new file to write."""
+        """Create a file, which must not exist; return its descriptor, open for writing."""
         return os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
 
     def write(self, file: int, chunk: Chunk) -> int:
-        """Some of the chunk; returns how much."""
+        """Write the first bytes of the chunk; return their number, which may be less than the length of the chunk."""
         return os.write(file, chunk)
 
     def sync(self, file: int) -> None:
-        """Down to the disk."""
+        """Flush the content of a file to the disk."""
         os.fsync(file)
 
     def close(self, file: int) -> None:
-        """A file that `create` opened."""
+        """Close a file descriptor that `create` returned."""
         os.close(file)
 
     def rename(self, old: Path, new: Path) -> None:
-        """In one instant; an old file of the new name is replaced, a folder must not be there."""
+        """Rename atomically. An existing file `new` is replaced; a folder `new` must not exist."""
         old.rename(new)
 
     def sync_folder(self, folder: Path) -> None:
-        """The names in it, down to the disk."""
+        """Flush the names in a folder to the disk."""
         opened = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(opened)
@@ -52,38 +52,37 @@ class Files:
             os.close(opened)
 
     def remove(self, file: Path) -> None:
-        """A file."""
         file.unlink()
 
     def remove_folder(self, folder: Path) -> None:
-        """An empty one."""
+        """Delete a folder, which must be empty."""
         folder.rmdir()
 
 
 @attrs.frozen
-class Written:
-    """A file as it was meant to be."""
+class FileDigest:
+    """Size and digest of the data that was passed to `write_file`."""
 
     size: int
-    """Bytes."""
+    """Size of the file in bytes."""
     sha256: str
 
 
 @contextlib.contextmanager
-def explained(folder: Path, remedy: str) -> Iterator[None]:
-    """The disk's refusal as a person's problem: raises CheckpointError in place of OSError."""
+def os_errors_as(folder: Path, remedy: str) -> Iterator[None]:
+    """Raise CheckpointError in place of an OSError inside the context; its message names the folder and the remedy."""
     try:
         yield
     except OSError as error:
         raise CheckpointError(f"{folder}: cannot be written: {error.strerror or error}; {remedy}") from error
 
 
-def write_file(files: Files, file: Path, chunks: Iterable[Chunk]) -> Written:
-    """A new file, down to the disk; each chunk is hashed while it is written and synced."""
+def write_file(files: Files, file: Path, chunks: Iterable[Chunk]) -> FileDigest:
+    """Write a new file and flush it to the disk; return its size and digest."""
     digest, size = hashlib.sha256(), 0
     opened = files.create(file)
     try:
-        with ThreadPoolExecutor(1, "hash") as hashing:
+        with ThreadPoolExecutor(1, "hash") as hashing:  # each chunk is hashed while it is written and synced
             hashed = hashing.submit(digest.update, b"")
             for chunk in chunks:
                 rest = memoryview(chunk).cast("B")
@@ -95,11 +94,11 @@ def write_file(files: Files, file: Path, chunks: Iterable[Chunk]) -> Written:
             files.sync(opened)
     finally:
         files.close(opened)
-    return Written(size, digest.hexdigest())
+    return FileDigest(size, digest.hexdigest())
 
 
 def replace_file(files: Files, file: Path, chunks: Iterable[Chunk]) -> None:
-    """Write a file of which there is always the old version or the new one."""
+    """Write a file atomically: after a crash it is either the old version or the new one."""
     scratch = file.with_name(f".{file.name}.tmp")
     scratch.unlink(missing_ok=True)
     write_file(files, scratch, chunks)
@@ -108,7 +107,7 @@ def replace_file(files: Files, file: Path, chunks: Iterable[Chunk]) -> None:
 
 
 def remove_all(files: Files, folder: Path) -> None:
-    """A folder of files."""
+    """Delete a folder that contains only files."""
     for file in folder.iterdir():
         files.remove(file)
     files.remove_folder(folder)

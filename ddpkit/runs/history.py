@@ -11,9 +11,9 @@ from ddpkit.training.callbacks import Row
 JSONL, CSV = "history.jsonl", "history.csv"
 
 
-def append(folder: Path, row: Row) -> None:
+def append_row(folder: Path, row: Row) -> None:
     """Write a row to both files in the run folder."""
-    stored, table = storable(row), folder / CSV
+    stored, table = to_storable(row), folder / CSV
     is_new = not table.exists()
     with (folder / JSONL).open("a", encoding="utf-8") as file:
         file.write(json.dumps(stored, allow_nan=False) + "\n")
@@ -24,20 +24,20 @@ def append(folder: Path, row: Row) -> None:
         writer.writerow(stored)
 
 
-def read(folder: Path) -> list[Row]:
+def read_rows(folder: Path) -> list[Row]:
     """All rows so far; none before the first epoch."""
     file = folder / JSONL
     return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
 
 
-def rewrite(folder: Path, rows: Sequence[Row]) -> None:
+def rewrite_rows(folder: Path, rows: Sequence[Row]) -> None:
     """Replace both files: a resumed run keeps the rows that its checkpoint knows."""
     for name in (JSONL, CSV):
         (folder / name).unlink(missing_ok=True)
     for row in rows:
-        append(folder, row)
+        append_row(folder, row)
 
 
-def storable(values: Row) -> dict[str, float | None]:
+def to_storable(values: Row) -> dict[str, float | None]:
     """Replace NaN and infinity by None: JSON has finite numbers only (`null`, an empty cell of the table)."""
     return {key: value if value is not None and math.isfinite(value) else None for key, value in values.items()}

@@ -1,4 +1,4 @@
-"""Messages: to the terminal (stderr) and to the run's log file (`[private.log]`). Rank 0 speaks, the others in errors."""
+"""Log messages: to the terminal (stderr) and to the run's log file (`[private.log]`). Ranks other than 0 log only errors."""
 
 import contextlib
 import logging
@@ -12,21 +12,20 @@ from ddpkit.config import schema
 
 LOGGER = logging.getLogger("ddpkit")
 CONSOLE = Console(stderr=True, soft_wrap=True, highlight=False)
-"""The terminal; a progress bar and messages take turns on it."""
+"""Terminal, shared by the progress bar and the messages."""
 
 
 class TerminalHandler(logging.Handler):
-    """Prints the bare message, one line each, never wrapped."""
+    """Log handler that prints only the message, on one line, never wrapped."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print a record."""
         CONSOLE.print(self.format(record), markup=False, soft_wrap=True, highlight=False)
 
 
 @contextlib.contextmanager
-def messages(run: schema.Run, *, is_main: bool) -> Iterator[None]:
-    """Messages to the terminal, as `ddp.log_level`, `private.log.debug` and `verbose` say, as long as a run lasts."""
-    level, propagates, others = LOGGER.level, LOGGER.propagate, list(LOGGER.handlers)  # the host program's
+def log_messages(run: schema.Run, *, is_main: bool) -> Iterator[None]:
+    """Log to the terminal inside the context, at the level of `ddp.log_level`, `private.log.debug` and `verbose`."""
+    level, propagates, others = LOGGER.level, LOGGER.propagate, list(LOGGER.handlers)  # the host program's settings
     wanted = "DEBUG" if run.private.log.debug else run.ddp.log_level
     LOGGER.setLevel(wanted if is_main else "ERROR")
     LOGGER.propagate = False
@@ -42,19 +41,19 @@ def messages(run: schema.Run, *, is_main: bool) -> Iterator[None]:
         LOGGER.propagate = propagates
 
 
-def say(message: str) -> None:
-    """Before a run has a log, or where there is none."""
+def print_message(message: str) -> None:
+    """Print a message to the terminal, before a run has a log or if there is no run."""
     CONSOLE.print(message, markup=False, soft_wrap=True, highlight=False)
 
 
-def warn(messages: Iterable[str]) -> None:
-    """Warnings before a run has a log."""
+def print_warnings(messages: Iterable[str]) -> None:
+    """Print warnings to the terminal, before a run has a log."""
     for message in messages:
         CONSOLE.print(f"warning: {message}", markup=False, soft_wrap=True, highlight=False)
 
 
-def add_file(run: schema.Run, folder: Path) -> None:
-    """Messages into the run's log file too, from here on."""
+def add_log_file(run: schema.Run, folder: Path) -> None:
+    """Log to the run's log file too, from here on."""
     log = run.private.log
     file = logging.FileHandler(folder / f"{time.strftime(log.log_file_format)}.log", encoding="utf-8")
     file.setFormatter(logging.Formatter(log.log_format))

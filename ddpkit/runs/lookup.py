@@ -1,4 +1,4 @@
-"""Which weights are tested, or predict, where nothing is trained: and whose folder gets what comes of them."""
+"""Lookup of the run and the weights file for `test` and `predict` without training. Its run folder receives the results."""
 
 import json
 from collections.abc import Mapping
@@ -10,43 +10,53 @@ import tomli
 
 from ddpkit.config import schema
 from ddpkit.config.loading import Config
-from ddpkit.errors import ConfigError, Problem
+from ddpkit.errors import ConfigError, Diagnostic
 from ddpkit.runs import folder as run_folder
 
 BEST, LAST = "best", "last"
 WEIGHTS = "weights"
-"""The folder in a run's."""
+"""Folder of the weights inside a run folder."""
 ENDING = ".safetensors"
 
 
-def from_run(config: Config, weights: str) -> tuple[Config, Path]:
-    """The config as that of the run that the weights are of, and their file.
+def find_run(config: Config, weights: str) -> tuple[Config, Path]:
+    """Return the config with the identity of the run that the weights belong to, and the path of the weights file.
 
-    The run is that in whose folder the TOML lies, else that of `run_id`, else that of the weights, else the newest finished
-    one of the task. Weights that are of no run have a new one.
+    The run is the first one found of: the run whose folder contains the TOML, the run of `run_id`, the run of the weights,
+    the newest finished run of the task. Weights that do not belong to a run get a new one.
 
     Args:
-        config: As it was asked for.
-        weights: `best`, `last`, another name in the run's `weights`, a file, or a run's folder.
+        config: Config of the command.
+        weights: `best`, `last`, another name in the run's `weights`, a file, or a run folder.
 
     Raises:
         ConfigError: There is no such run, or it has no such weights.
     """
-    folder = own_run(Path(config.file.name)) or named(config, weights) or run_of(weights) or newest(config, weights)
+    folder = (
+        run_of_config(Path(config.file.name))
+        or run_of_id(config, weights)
+        or run_of_weights(weights)
+        or find_newest_run(config, weights)
+    )
     if folder is None:
-        return without_start(config), weights_file(run_folder.path_of(config.run), weights)
-    return of_run(without_start(config), folder), weights_file(folder, BEST if Path(weights) == folder else weights)
+        return without_initial_weights(config), find_weights(run_folder.run_path(config.run), weights)
+    return with_run_identity(without_initial_weights(config), folder), find_weights(
+        folder, BEST if Path(weights) == folder else weights
+    )
 
 
-def own_run(file: Path) -> Path | None:
-    """The run whose resolved config a file is."""
+def run_of_config(file: Path) -> Path | None:
+    """Return the run folder if `file` is the resolved config in it; None otherwise."""
     is_recorded = file.name == "config.toml" and file.with_name("plugins.json").is_file()
     return file.absolute().parent if is_recorded else None
 
 
-def named(config: Config, weights: str) -> Path | None:
-    """The run of `run_id`. Raises ConfigError for one that is not there, but for weights of one's own, which begin it."""
-    folder = run_folder.path_of(config.run)
+def run_of_id(config: Config, weights: str) -> Path | None:
+    """Return the folder of the run `run_id`; None without an id.
+
+    Raise ConfigError if it does not exist. If `weights` is a file, return None instead: a new run gets that id.
+    """
+    folder = run_folder.run_path(config.run)
     if not config.run.run_id or (not folder.is_dir() and Path(weights).is_file()):
         return None
     if not folder.is_dir():
@@ -54,15 +64,15 @@ def named(config: Config, weights: str) -> Path | None:
     return folder
 
 
-def run_of(weights: str) -> Path | None:
-    """The run that a path is the folder of, or that its weights lie in."""
+def run_of_weights(weights: str) -> Path | None:
+    """Return the run folder that the path names, or that contains the weights file; None if there is none."""
     path = Path(weights).absolute()
     folder = path if path.is_dir() else path.parent.parent
     return folder if path.exists() and (folder / "config.toml").is_file() else None
 
 
-def newest(config: Config, weights: str) -> Path | None:
-    """The newest finished run of the task; None for weights of one's own. Raises ConfigError where there is none."""
+def find_newest_run(config: Config, weights: str) -> Path | None:
+    """Return the newest finished run of the task; None if `weights` is a file. Raise ConfigError if there is no such run."""
     if Path(weights).is_file():
         return None
     task = (Path(config.run.output_dir) / config.run.task).absolute()
@@ -73,38 +83,38 @@ def newest(config: Config, weights: str) -> Path | None:
     return ends[-1].parent
 
 
-def weights_file(folder: Path, weights: str) -> Path:
-    """Of a run. Raises ConfigError for what is not there, with what is."""
+def find_weights(folder: Path, weights: str) -> Path:
+    """Return the path of the weights. Raise ConfigError, with the list of available weights, if the file does not exist."""
     kept = folder / WEIGHTS / f"{weights}{ENDING}"
     file = kept if weights in (BEST, LAST) or kept.is_file() else Path(weights).absolute()
     if not file.is_file():
         there = ", ".join(sorted(each.stem for each in (folder / WEIGHTS).glob(f"*{ENDING}"))) or "none yet"
-        raise ConfigError([Problem("--weights", (), f"there is no file {file}; the run's own weights: {there}")])
+        raise ConfigError([Diagnostic("--weights", (), f"there is no file {file}; the run's own weights: {there}")])
     return file
 
 
-def of_run(config: Config, folder: Path) -> Config:
-    """The config with the run's place, and the seed and names that it found: its parts are those that were trained with."""
-    run, before = config.run, recorded(folder)
-    drawn = before.get("seed", run.seed) if run.seed == -1 else run.seed
+def with_run_identity(config: Config, folder: Path) -> Config:
+    """Return the config with the run's output folder, task and id; also with its seed and class names if the config has none."""
+    run, before = config.run, read_run_config(folder)
+    drawn = before.get("seed", run.seed) if run.seed == -1 else run.seed  # the same seed produces the splits of the training
     classes = run.classes or before.get("classes", [])
-    with attrs.validators.disabled():  # a folder that was moved may be called anything
+    with attrs.validators.disabled():  # a moved run folder may have a name that the validators reject
         run = attrs.evolve(run, output_dir=str(folder.parent.parent), task=folder.parent.name, run_id=folder.name)
         run = attrs.evolve(run, seed=drawn, classes=classes)
     return attrs.evolve(config, run=run)
 
 
-def recorded(folder: Path) -> Mapping[str, Any]:
-    """The resolved config of a run, as tables."""
+def read_run_config(folder: Path) -> Mapping[str, Any]:
+    """Return the resolved config of a run as tables; empty if the file does not exist."""
     file = folder / "config.toml"
     return tomli.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
 
-def without_start(config: Config) -> Config:
-    """The config without the weights that its training began with: others are to come."""
+def without_initial_weights(config: Config) -> Config:
+    """Return the config without the initial weights of its training: other weights are loaded later."""
     model = config.run.model
     params = model.config.params
-    if params.get("pretrained") is True:  # published weights, which this machine may not have
+    if params.get("pretrained") is True:  # published weights, which may not exist on this machine
         params = {**params, "pretrained": False}
     model = attrs.evolve(
         model,
@@ -116,19 +126,18 @@ def without_start(config: Config) -> Config:
     return attrs.evolve(config, run=attrs.evolve(config.run, model=model))
 
 
-def is_known(file: Path, weights: Path) -> bool:
-    """Whether a TOML, or the weights, tell by where they lie which run is meant."""
-    return (own_run(file) or run_of(str(weights))) is not None
+def is_run_known(file: Path, weights: Path) -> bool:
+    """Return whether the location of the TOML or of the weights determines the run."""
+    return (run_of_config(file) or run_of_weights(str(weights))) is not None
 
 
-def best_file(run: schema.Run) -> Path:
-    """Of the best weights of a run."""
-    return run_folder.path_of(run) / WEIGHTS / f"{BEST}{ENDING}"
+def best_weights_path(run: schema.Run) -> Path:
+    return run_folder.run_path(run) / WEIGHTS / f"{BEST}{ENDING}"
 
 
-def recorded_plugins(file: Path) -> list[dict[str, Any]]:
-    """The plugins that a run used, as it recorded them beside its resolved config; none of any other TOML."""
-    if own_run(file) is None:
+def read_recorded_plugins(file: Path) -> list[dict[str, Any]]:
+    """Return the plugins that a run used, as recorded next to its resolved config; [] for any other TOML."""
+    if run_of_config(file) is None:
         return []
     record = json.loads(file.with_name("plugins.json").read_text(encoding="utf-8"))
     used = {component["plugin"] for component in record["used"]}

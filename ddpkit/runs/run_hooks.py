@@ -1,4 +1,4 @@
-"""Run hooks of the plugins that `[plugins] enable` names: resolved once, so what nobody asked for costs nothing."""
+"""Run hooks of the plugins in `[plugins] enable`. They are resolved once, so unused hooks cost nothing."""
 
 import contextlib
 import logging
@@ -14,8 +14,8 @@ from torch.optim import Optimizer
 from ddpkit.config import loading
 from ddpkit.config.loading import Config
 from ddpkit.plugins.manager import Plugins
-from ddpkit.training.callbacks import Row, Watcher
-from ddpkit.training.trainer import Engine
+from ddpkit.training.callbacks import Callback, Row
+from ddpkit.training.trainer import Trainer
 
 Hook = Callable[..., Any]
 LOGGER = logging.getLogger(__name__)
@@ -24,55 +24,55 @@ SAVE, LOAD = "ddpkit_checkpoint_save", "ddpkit_checkpoint_load"
 
 @attrs.frozen(kw_only=True)
 class RunInfo:
-    """What run hooks are told of a run; the same on every rank but for `rank` and `device`."""
+    """Facts about a run that its run hooks receive. They are the same on every rank, except `rank` and `device`."""
 
     folder: Path
-    """Of the run; made by rank 0."""
+    """Path of the run folder, which rank 0 creates."""
     config: Mapping[str, Any]
-    """The resolved config as plain tables."""
+    """Resolved config as plain tables."""
     rank: int
     n_ranks: int
     device: torch.device
     model: nn.Module
-    """Not wrapped."""
+    """Model, not wrapped by DDP."""
     optimizer: Optimizer
 
     @classmethod
-    def of(cls, config: Config, engine: Engine, folder: Path) -> "RunInfo":
-        """Of the run that this rank is about to begin."""
+    def of(cls, config: Config, trainer: Trainer, folder: Path) -> "RunInfo":
+        """Collect the facts about the run that this rank is about to start."""
         return cls(
             folder=folder,
-            config=loading.tables(config.run),
-            rank=engine.world.rank,
-            n_ranks=engine.world.size,
-            device=engine.world.device,
-            model=engine.model,
-            optimizer=engine.optimizer,
+            config=loading.to_tables(config.run),
+            rank=trainer.world.rank,
+            n_ranks=trainer.world.size,
+            device=trainer.world.device,
+            model=trainer.model,
+            optimizer=trainer.optimizer,
         )
 
 
 @attrs.frozen
 class RunHooks:
-    """The watcher that calls them, on every rank."""
+    """Callback that calls the run hooks, on every rank."""
 
     run: RunInfo
     step_end: Sequence[Hook]
     epoch_end: Sequence[Hook]
 
-    def train_step_ended(self, epoch: int, step: int, steps: int, loss: Callable[[], float]) -> None:  # noqa: ARG002 - a watcher's
-        """`ddpkit_step_end`."""
+    def on_train_step_end(self, epoch: int, step: int, steps: int, loss: Callable[[], float]) -> None:  # noqa: ARG002 - signature of a callback
+        """Call `ddpkit_step_end` of each plugin."""
         for hook in self.step_end:
             hook(run=self.run, epoch=epoch, step=step)
 
-    def epoch_ended(self, row: Row) -> None:
-        """`ddpkit_epoch_end`."""
+    def on_epoch_end(self, row: Row) -> None:
+        """Call `ddpkit_epoch_end` of each plugin."""
         for hook in self.epoch_end:
             hook(run=self.run, row=row)
 
 
 @contextlib.contextmanager
-def called(plugins: Plugins, run: RunInfo) -> Iterator[list[Watcher]]:
-    """`ddpkit_run_start` and `ddpkit_run_end` around a run, and the watcher in between, if any plugin wants it."""
+def open_run_hooks(plugins: Plugins, run: RunInfo) -> Iterator[list[Callback]]:
+    """Call `ddpkit_run_start` and `ddpkit_run_end` around the context; yield the callback for steps and epochs, if needed."""
     for hook in plugins.hooks("ddpkit_run_start"):
         hook(run=run)
     step_end, epoch_end = plugins.hooks("ddpkit_step_end"), plugins.hooks("ddpkit_epoch_end")
@@ -87,14 +87,14 @@ def called(plugins: Plugins, run: RunInfo) -> Iterator[list[Watcher]]:
             hook(run=run, error=error)
 
 
-def kept(plugins: Plugins, run: RunInfo) -> dict[str, Any]:
-    """What `ddpkit_checkpoint_save` gives, by name of plugin."""
+def collect_plugin_state(plugins: Plugins, run: RunInfo) -> dict[str, Any]:
+    """Return the state that `ddpkit_checkpoint_save` of each plugin returns, by plugin name; None is left out."""
     given = {plugin.name: plugin.hooks[SAVE](run=run) for plugin in plugins.plugins if SAVE in plugin.hooks}
     return {name: state for name, state in given.items() if state is not None}
 
 
-def give_back(plugins: Plugins, run: RunInfo, states: Mapping[str, Any]) -> None:
-    """To each plugin what it had kept (`ddpkit_checkpoint_load`)."""
+def restore_plugin_state(plugins: Plugins, run: RunInfo, states: Mapping[str, Any]) -> None:
+    """Pass each plugin its saved state (`ddpkit_checkpoint_load`); warn about a plugin that is not enabled or lacks the hook."""
     hooks = {plugin.name: plugin.hooks[LOAD] for plugin in plugins.plugins if LOAD in plugin.hooks}
     for name, state in states.items():
         if name in hooks:

@@ -1,1 +1,1 @@
-"""One command from top to bottom: `runner.py` is the map; train, test, predict."""
+"""Tasks of a command: train, test, predict. `runner.py` shows a command from start to finish."""

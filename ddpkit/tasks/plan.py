@@ -1,67 +1,97 @@
-"""What a command is to do, and how."""
+"""Options and plan of a command."""
 
 from pathlib import Path
 from typing import Literal
 
 import attrs
 
-from ddpkit.checkpoint.resume import Origin
+from ddpkit.checkpoint.resume import ResumePoint
 from ddpkit.config import schema
-from ddpkit.config.loading import Config, Override
+from ddpkit.config.loading import Config, Override, named_overrides
 from ddpkit.plugins.manager import Plugins
-from ddpkit.runs.lookup import BEST
+from ddpkit.runs.lookup import BEST, is_run_known
 
 Task = Literal["train", "test", "predict"]
 BITS: dict[int, Task] = {1: "train", 2: "test", 4: "predict"}
-"""Of `private.mode`, in the order in which they are done."""
+"""Bits of `private.mode` and their tasks, in the order of execution."""
 MODES: dict[Task, int] = {"train": 3, "test": 2, "predict": 4}
-"""What `--task` means: training ends with a test."""
+"""Mode for each value of `--task`: a training ends with a test."""
 
 
 @attrs.frozen(kw_only=True)
-class Options:
-    """How to run, beside what the TOML says."""
+class RunOptions:
+    """Options of a command, in addition to the TOML."""
 
     overrides: tuple[Override, ...] = ()
-    """Values laid over the file's."""
+    """Values that replace those of the TOML."""
     task: Task | None = None
-    """What to do; None = what `private.mode` says."""
+    """Task to run; None = the tasks of `private.mode`."""
     weights: str = BEST
-    """What is tested, and predicts, where nothing is trained: `best`, `last`, a file, or a run's folder."""
+    """Weights for a test or a prediction without training: `best`, `last`, a file, or a run folder."""
     nproc: int | None = None
-    """Ranks; None = as the config says."""
+    """Number of ranks; None = the number in the config."""
     limit_batches: int | None = None
-    """At most so many micro-batches of each part an epoch, to try things out."""
+    """Largest number of micro-batches per split and epoch, for a quick trial; None = no limit."""
     dry_run: bool = False
-    """Build everything, try one step, leave no folder."""
+    """Build everything and run one step, without creating a run folder."""
     no_plugins: bool = False
-    """ddpkit's own plugins alone."""
+    """Load only ddpkit's own plugins."""
     block: tuple[str, ...] = ()
-    """Plugins that are not even imported."""
+    """Names of plugins that are not imported."""
     resume: str | None = None
-    """Go on from this checkpoint or run; `""` = the newest that is unfinished; None = a new run, if the TOML says no other."""
+    """Checkpoint or run to resume; `""` = the newest unfinished run; None = a new run, unless the TOML names a checkpoint."""
     allow_drift: tuple[str, ...] = ()
-    """Keys that may differ from those of the run that goes on."""
+    """Keys that may differ from the config of the resumed run."""
     max_restarts: int = 0
-    """So often a run of several ranks goes on by itself after one of them failed."""
+    """Number of automatic restarts of a run with several ranks after one of them failed."""
+
+    def to_argv(self) -> list[str]:
+        """Return the command-line arguments that produce these options."""
+        argv = [part for override in self.overrides for part in ("--set", override.text())]
+        argv += [part for name in self.block for part in ("-p", f"no:{name}")]
+        argv += [part for key in self.allow_drift for part in ("--allow-drift", key)]
+        values = {"--task": self.task, "--nproc": self.nproc, "--limit-batches": self.limit_batches, "--resume": self.resume}
+        if self.weights != BEST:
+            values["--weights"] = self.weights
+        if self.max_restarts:
+            values["--max-restarts"] = self.max_restarts
+        argv += [part for name, value in values.items() if value is not None for part in (name, str(value))]
+        flags = {"--dry-run": self.dry_run, "--no-plugins": self.no_plugins}
+        return argv + [name for name, is_set in flags.items() if is_set]
 
 
 @attrs.frozen(kw_only=True)
-class Job:
-    """A command that is found right: the same on every rank."""
+class RunPlan:
+    """Plan of a command whose config and options are valid; the same on every rank."""
 
+    file: Path
     config: Config
     plugins: Plugins
-    options: Options
+    options: RunOptions
     tasks: tuple[Task, ...]
-    """In order."""
-    origin: Origin | None = None
-    """Where the training goes on from; None for a new run."""
+    """Tasks in order; () if nothing is left to do."""
+    n_ranks: int
+    resume_point: ResumePoint | None = None
+    """Point where the training resumes; None for a new run."""
     weights: Path | None = None
-    """What is tested, and predicts; None = the best of the training before."""
+    """Weights file for the test or the prediction; None = the best weights of the preceding training."""
+
+    def rank_options(self, resolved: schema.Run) -> RunOptions:
+        """Return the options of a rank: those of the command, with the open values of the config (run id, seed) filled in."""
+        is_known = self.weights is not None and is_run_known(self.file, self.weights)
+        values = {"seed": resolved.seed} if is_known else {"run_id": resolved.run_id, "seed": resolved.seed}
+        point = self.resume_point
+        return attrs.evolve(
+            self.options,
+            overrides=(*self.options.overrides, *named_overrides(values)),
+            resume=None if point is None else str(point.checkpoint.folder if point.checkpoint else point.folder),
+            weights=BEST if self.weights is None else str(self.weights),
+            nproc=None,
+            max_restarts=0,
+        )
 
 
-def tasks_of(run: schema.Run, asked: Task | None) -> tuple[Task, ...]:
-    """What is to be done, in order: what was asked for, else what `private.mode` says."""
+def select_tasks(run: schema.Run, asked: Task | None) -> tuple[Task, ...]:
+    """Return the tasks in order: those of `asked`, otherwise those of `private.mode`."""
     mode = MODES[asked] if asked else run.private.mode or MODES["train"]
     return tuple(task for bit, task in BITS.items() if mode & bit)

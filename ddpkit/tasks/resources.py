@@ -1,4 +1,4 @@
-"""How many ranks a run has, and whether this machine has the devices for them."""
+"""Number of ranks of a run, and a check that this machine has the devices for them."""
 
 import os
 
@@ -8,10 +8,10 @@ from ddpkit.distributed.rank_process import is_rank
 from ddpkit.errors import ConfigError
 
 
-def n_ranks(config: Config, nproc: int | None = None) -> int:
-    """How many ranks the run has: the environment's under torchrun, else `nproc`, else the config's.
+def count_ranks(config: Config, nproc: int | None = None) -> int:
+    """Return the number of ranks: from the environment under torchrun, otherwise `nproc`, otherwise from the config.
 
-    Raises ConfigError when several are asked for and the config says one.
+    Raise ConfigError if several ranks are requested but `ddp.enabled` is false.
     """
     ddp = config.run.ddp
     asked = int(os.environ["WORLD_SIZE"]) if is_rank() else nproc
@@ -21,31 +21,31 @@ def n_ranks(config: Config, nproc: int | None = None) -> int:
         return asked
     if not ddp.enabled:
         return 1
-    return ddp.nproc if isinstance(ddp.nproc, int) else visible_gpus(config.run)
+    return ddp.nproc if isinstance(ddp.nproc, int) else count_gpus(config.run)
 
 
-def local_ranks(n_ranks: int) -> int:
-    """How many of the ranks are on this machine."""
+def count_local_ranks(n_ranks: int) -> int:
+    """Return how many of the ranks run on this machine; all of them without torchrun."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", str(n_ranks)))
 
 
-def visible_gpus(run: schema.Run) -> int:
-    """Ranks for `nproc = "auto"`: one a GPU, or one."""
+def count_gpus(run: schema.Run) -> int:
+    """Return the number of ranks for `nproc = "auto"`: one per GPU, at least one; one for the CPU or an explicit device."""
     if run.device == "cpu" or ":" in run.device:
         return 1
-    import torch  # noqa: PLC0415 - the config side stays free of torch until it is needed
+    import torch  # noqa: PLC0415 - torch is imported only if it is needed
 
     return max(torch.cuda.device_count(), 1)
 
 
-def refuse_device(config: Config, n_ranks: int) -> None:
-    """Raise ConfigError when this machine lacks the device that the config asks for."""
+def check_device(config: Config, n_ranks: int) -> None:
+    """Raise ConfigError if this machine lacks the device that the config requests."""
     device, backend = config.run.device, config.run.ddp.backend
     if device in ("auto", "cpu") and backend != "nccl":
         return
-    from ddpkit.distributed import world  # noqa: PLC0415 - torch is for ranks, and for who asks for CUDA
+    from ddpkit.distributed import world  # noqa: PLC0415 - torch is imported only if CUDA is requested
 
     try:
-        world.choose_device("cuda" if backend == "nccl" and device == "auto" else device, 0, local_ranks(n_ranks))
+        world.choose_device("cuda" if backend == "nccl" and device == "auto" else device, 0, count_local_ranks(n_ranks))
     except ValueError as error:
         raise ConfigError([config.problem(("device",), str(error))]) from error

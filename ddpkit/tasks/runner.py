@@ -1,4 +1,4 @@
-"""One command, from top to bottom. Read this first; train.py, test.py and predict.py are the tasks."""
+"""One command, from start to finish. Read this module first; train.py, test.py and predict.py contain the tasks."""
 
 import gc
 import os
@@ -9,165 +9,168 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from ddpkit.checkpoint import resume
-from ddpkit.config import diff, loading, schema
+from ddpkit.config import diff, loading
 from ddpkit.config.check import check
 from ddpkit.config.loading import Config
-from ddpkit.config.plugin_policy import policy_of
+from ddpkit.config.plugin_policy import combine_policy
 from ddpkit.distributed import launcher, rank_process, slurm
-from ddpkit.errors import ConfigError, Problem
+from ddpkit.errors import ConfigError, Diagnostic
 from ddpkit.inference import inputs
 from ddpkit.plugins import manager
 from ddpkit.plugins.manager import Plugins
 from ddpkit.runs import folder as run_folder
 from ddpkit.runs import log, lookup, plugin_manifest
 from ddpkit.runs.folder import RunResult
-from ddpkit.tasks import resources
-from ddpkit.tasks.plan import Job, Options, Task, tasks_of
-from ddpkit.tasks.resources import refuse_device
+from ddpkit.tasks.plan import RunOptions, RunPlan, select_tasks
+from ddpkit.tasks.resources import check_device, count_ranks
 
 if TYPE_CHECKING:
     from ddpkit.distributed.world import World
 
 
-def run(config: str | os.PathLike[str], overrides: Mapping[str, Any] | None = None) -> RunResult | None:
-    """Do what the TOML file `config` says: train, and test the best weights, if `private.mode` says nothing else.
+def run(
+    config: str | os.PathLike[str], overrides: Mapping[str, Any] | None = None, *, options: RunOptions | None = None
+) -> RunResult | None:
+    """Run the TOML file `config`: train, and test the best weights, unless `private.mode` selects other tasks.
 
     Args:
-        config: The TOML file; its paths are taken from the current folder.
-        overrides: Dotted key -> value, laid over the file: `{"train.epoch": 3}`.
+        config: Path of the TOML file; relative paths in it start at the current folder.
+        overrides: Values that replace those of the file, by dotted key: `{"train.epoch": 3}`.
+        options: Options of `ddpkit run`.
 
     Returns:
-        The run's folder, history and test metrics; under torchrun None on all ranks but the first.
+        Folder, history and test metrics of the run; None after a dry run, and under torchrun on all ranks except rank 0.
 
     Raises:
         ConfigError: The file, a name or a parameter is wrong; nothing was started or written.
-        RankError: A rank failed; the text is its report.
+        RankError: A rank failed; the message is its report.
     """
-    return run_with(Path(config), Options(overrides=loading.named_overrides(overrides or {})))
-
-
-def run_with(file: Path, options: Options) -> RunResult | None:
-    """What `ddpkit run` does; None after a dry run."""
-    os.environ |= slurm.torchrun_variables(os.environ)
-    config = loading.read(file, options.overrides)
-    found = manager.load(policy_of(config.run.plugins, options.block, no_plugins=options.no_plugins))
-    tasks, n_ranks = tasks_of(config.run, options.task), resources.n_ranks(config, options.nproc)
-    if rank_process.is_speaker():
-        plugin_manifest.refuse_missing(lookup.recorded_plugins(file), found)
-    verdict = check(config, found, n_ranks if "train" in tasks else None)
-    if rank_process.is_speaker():
-        log.warn([*found.warnings, *map(str, verdict.warnings)])
-    job = job_of(config, found, options, tasks)
-    if not job.tasks:
-        log.say(f"{run_folder.path_of(job.config.run)} is finished; nothing is left to do")
-        return run_folder.result(job.config.run)
-    refuse_device(config, n_ranks)
-
-    if rank_process.is_rank() or n_ranks == 1:
-        result = work(job)
-        gc.collect()  # the process group too: a thread of it that outlives the interpreter aborts the process
+    options = options or RunOptions()
+    options = attrs.evolve(options, overrides=(*options.overrides, *loading.named_overrides(overrides or {})))
+    plan = prepare(Path(config), options)
+    if not plan.tasks:
+        log.print_message(f"{run_folder.run_path(plan.config.run)} is finished; nothing is left to do")
+        return run_folder.read_result(plan.config.run)
+    if rank_process.is_rank() or plan.n_ranks == 1:
+        result = run_rank(plan)
+        gc.collect()  # free the process group: if its thread outlives the interpreter, the process aborts
         return result
-    settled = run_folder.settle(job.config.run)
-    with loading.named_here(options.overrides):
-        launcher.start_ranks(n_ranks, rank_arguments(file, job, settled), options.max_restarts)
-    return None if options.dry_run else run_folder.result(settled, predicted="predict" in job.tasks)
+    return launch_ranks(plan)
 
 
-def job_of(config: Config, found: Plugins, options: Options, tasks: tuple[Task, ...]) -> Job:
-    """What is to be done, and with which run: a new one, one that goes on, or one that has its weights."""
+def prepare(file: Path, options: RunOptions) -> RunPlan:
+    """Read the config, load its plugins, check everything, and return the plan. Nothing is started or written."""
+    os.environ |= slurm.torchrun_variables(os.environ)
+    config, plugins = read_config(file, options)
+    tasks, n_ranks = select_tasks(config.run, options.task), count_ranks(config, options.nproc)
+    if rank_process.is_output_process():
+        plugin_manifest.check_plugins_present(lookup.read_recorded_plugins(file), plugins)
+    check_config(config, plugins, n_ranks if "train" in tasks else None)
     if "train" in tasks and options.weights != lookup.BEST:
         message = "goes with '--task test' and '--task predict'; a training begins with 'model.pretrained'"
-        raise ConfigError([Problem("--weights", (), message)])
-    job = Job(config=config, plugins=found, options=options, tasks=tasks)
-    job = found_again(job) if "train" in tasks else with_weights(job)
-    if "predict" in job.tasks:
-        inputs.find(job.config)
-    return job
+        raise ConfigError([Diagnostic("--weights", (), message)])
+    plan = RunPlan(file=file, config=config, plugins=plugins, options=options, tasks=tasks, n_ranks=n_ranks)
+    plan = resolve_resume(plan) if "train" in tasks else resolve_weights(plan)
+    if "predict" in plan.tasks:
+        inputs.find_inputs(plan.config)
+    if plan.tasks:
+        check_device(config, n_ranks)
+    return plan
 
 
-def found_again(job: Job) -> Job:
-    """The run that goes on, and from where; a new run as it is. Refuses what is no longer that run."""
-    config, options = job.config, job.options
+def read_config(file: Path, options: RunOptions) -> tuple[Config, Plugins]:
+    """Read the config, and load the plugins that config and options allow."""
+    config = loading.read(file, options.overrides)
+    return config, manager.load(combine_policy(config.run.plugins, options.block, no_plugins=options.no_plugins))
+
+
+def check_config(config: Config, plugins: Plugins, n_ranks: int | None) -> None:
+    """Raise ConfigError with all errors; print warnings. `n_ranks`: number of ranks of a training, None without training."""
+    report = check(config, plugins, n_ranks)
+    if rank_process.is_output_process():
+        log.print_warnings([*plugins.warnings, *map(str, report.warnings)])
+
+
+def resolve_resume(plan: RunPlan) -> RunPlan:
+    """Attach the checkpoint to resume from, or return the plan unchanged for a new run.
+
+    Raise ConfigError if the config no longer matches the run, PluginError if a plugin of the run is missing.
+    """
+    config, options = plan.config, plan.options
     option = resume.NEWEST if rank_process.is_restarted() else options.resume
-    origin = resume.origin_of(config, option, options.allow_drift)
-    if origin is None:
-        run_folder.refuse_taken(config)
-        if options.resume is not None and rank_process.is_speaker():
-            log.say("there is no run to go on with: this one begins at step 0")
-        return job
-    config = resume.settled(config, origin)
-    if origin.checkpoint:
-        before = origin.checkpoint.plain["run"]
-        plugin_manifest.refuse_missing(before["plugins"], job.plugins)
-        diff.refuse(diff.changes(before["config"], config), options.allow_drift, config)
-    job = attrs.evolve(job, config=config, origin=origin)
-    return left_of(job) if resume.is_finished(config, origin) else job
+    resume_point = resume.find_resume_point(config, option, options.allow_drift)
+    if resume_point is None:
+        run_folder.check_run_id_free(config)
+        if options.resume is not None and rank_process.is_output_process():
+            log.print_message("there is no run to resume: a new run starts at step 0")
+        return plan
+    config = resume.resolve_config(config, resume_point)
+    if resume_point.checkpoint:
+        before = resume_point.checkpoint.plain["run"]
+        plugin_manifest.check_plugins_present(before["plugins"], plan.plugins)
+        diff.check_changes(diff.find_changes(before["config"], config), options.allow_drift, config)
+    plan = attrs.evolve(plan, config=config, resume_point=resume_point)
+    return remaining_tasks(plan) if resume.is_finished(config, resume_point) else plan
 
 
-def left_of(job: Job) -> Job:
-    """What is left to do of a run that is trained and tested."""
-    if "predict" not in job.tasks:
-        return attrs.evolve(job, tasks=())
-    options = attrs.evolve(job.options, task="predict", resume=None)
-    return with_weights(attrs.evolve(job, options=options, tasks=tasks_of(job.config.run, "predict"), origin=None))
+def remaining_tasks(plan: RunPlan) -> RunPlan:
+    """Return the plan of a run that is already trained and tested: predict, or nothing."""
+    if "predict" not in plan.tasks:
+        return attrs.evolve(plan, tasks=())
+    options = attrs.evolve(plan.options, task="predict", resume=None)
+    tasks = select_tasks(plan.config.run, "predict")
+    return resolve_weights(attrs.evolve(plan, options=options, tasks=tasks, resume_point=None))
 
 
-def with_weights(job: Job) -> Job:
-    """The run whose weights are tested, or predict. Refuses options of training."""
-    options = job.options
+def resolve_weights(plan: RunPlan) -> RunPlan:
+    """Attach the run and the weights to test or predict with. Raise ConfigError for options that need a training."""
+    options = plan.options
     given = {"--dry-run": options.dry_run, "--resume": options.resume is not None}
     if wrong := [name for name, is_given in given.items() if is_given]:
-        message = f"goes with training, and this is to {' and '.join(job.tasks)}; leave it out"
-        raise ConfigError([Problem(name, (), message) for name in wrong])
-    config, weights = lookup.from_run(job.config, options.weights)
-    return attrs.evolve(job, config=config, weights=weights)
+        message = f"goes with training, and this is to {' and '.join(plan.tasks)}; leave it out"
+        raise ConfigError([Diagnostic(name, (), message) for name in wrong])
+    config, weights = lookup.find_run(plan.config, options.weights)
+    return attrs.evolve(plan, config=config, weights=weights)
 
 
-def work(job: Job) -> RunResult | None:
-    """What every rank does: join the others, then each task in turn."""
-    from ddpkit.distributed.world import join_world  # noqa: PLC0415 - torch is for ranks alone
+def run_rank(plan: RunPlan) -> RunResult | None:
+    """Join the other ranks, then run each task in order. Every rank must call it."""
+    from ddpkit.distributed.world import init_distributed  # noqa: PLC0415 - only ranks import torch
     from ddpkit.tasks import predict, test, train  # noqa: PLC0415
-    from ddpkit.training.precision import kernels  # noqa: PLC0415
+    from ddpkit.training.precision import select_kernels  # noqa: PLC0415
 
-    run, used = job.config.run, plugin_manifest.plugins_of(job.config, job.plugins)
-    joined = join_world(device=run.device, backend=run.ddp.backend, timeout=run.ddp.timeout, manifest=used)
-    chosen = kernels(run.train.matmul_precision, deterministic=run.train.deterministic)
-    with joined as world, log.messages(run, is_main=world.is_main), chosen:
-        job = settled_together(job, world)
-        weights = job.weights or lookup.best_file(job.config.run)
-        if "train" in job.tasks:
-            job = train.train(job, world)
-        elif "test" in job.tasks:
-            test.test(job, world, weights)
-        if "predict" in job.tasks and not job.options.dry_run:
+    run, used = plan.config.run, plugin_manifest.list_used_plugins(plan.config, plan.plugins)
+    joined = init_distributed(device=run.device, backend=run.ddp.backend, timeout=run.ddp.timeout, manifest=used)
+    kernels = select_kernels(run.train.matmul_precision, deterministic=run.train.deterministic)
+    with joined as world, log.log_messages(run, is_main=world.is_main), kernels:
+        plan = broadcast_resolved(plan, world)
+        weights = plan.weights or lookup.best_weights_path(plan.config.run)
+        if "train" in plan.tasks:
+            plan = train.train(plan, world)
+        elif "test" in plan.tasks:
+            test.test(plan, world, weights)
+        if "predict" in plan.tasks and not plan.options.dry_run:
             world.barrier()  # rank 0 has written the best weights
-            predict.predict(job, world, weights)
-        if "train" in job.tasks and world.is_main:
-            train.weights_of(job.config.run).close()
-    is_told = world.is_main and not job.options.dry_run
-    return run_folder.result(job.config.run, predicted="predict" in job.tasks) if is_told else None
+            predict.predict(plan, world, weights)
+        if "train" in plan.tasks and world.is_main:
+            train.create_weights_folder(plan.config.run).close()
+    if not world.is_main or plan.options.dry_run:
+        return None
+    return run_folder.read_result(plan.config.run, predicted="predict" in plan.tasks)
 
 
-def settled_together(job: Job, world: "World") -> Job:
-    """The job with what its config left open filled in by rank 0."""
-    settled = run_folder.settle(job.config.run)
-    seed, _, run_id = world.share(f"{settled.seed} {settled.run_id}").partition(" ")
-    with attrs.validators.disabled():  # as in `settle`
-        run = attrs.evolve(job.config.run, seed=int(seed), run_id=run_id)
-    return attrs.evolve(job, config=attrs.evolve(job.config, run=run))
+def broadcast_resolved(plan: RunPlan, world: "World") -> RunPlan:
+    """Fill in the open values of the config (run id, seed) as rank 0 draws them. Every rank must call it."""
+    resolved = run_folder.resolve_seed_and_id(plan.config.run)
+    seed, _, run_id = world.broadcast_str(f"{resolved.seed} {resolved.run_id}").partition(" ")
+    with attrs.validators.disabled():  # as in `resolve_seed_and_id`
+        run = attrs.evolve(plan.config.run, seed=int(seed), run_id=run_id)
+    return attrs.evolve(plan, config=attrs.evolve(plan.config, run=run))
 
 
-def rank_arguments(file: Path, job: Job, settled: schema.Run) -> list[str]:
-    """The command of a rank: the same file and options, with what was left open filled in."""
-    options, origin = job.options, job.origin
-    named = {} if job.weights and lookup.is_known(file, job.weights) else {"run_id": settled.run_id}
-    sets = [*options.overrides, *loading.named_overrides({**named, "seed": settled.seed})]
-    resumed = [] if origin is None else ["--resume", str(origin.checkpoint.folder if origin.checkpoint else origin.folder)]
-    weights = [] if job.weights is None else ["--weights", str(job.weights)]
-    task = [] if options.task is None else ["--task", options.task]
-    allowed = [part for key in options.allow_drift for part in ("--allow-drift", key)]
-    limit = [] if options.limit_batches is None else ["--limit-batches", str(options.limit_batches)]
-    laid = [part for override in sets for part in ("--set", override.text())]
-    blocked = [part for name in options.block for part in ("-p", f"no:{name}")]
-    flags = ["--dry-run"] * options.dry_run + ["--no-plugins"] * options.no_plugins
-    return ["run", str(file), *task, *weights, *limit, *flags, *blocked, *resumed, *allowed, *laid]
+def launch_ranks(plan: RunPlan) -> RunResult | None:
+    """Start the same command once per rank, with run id and seed filled in, and wait for all ranks."""
+    options, resolved = plan.options, run_folder.resolve_seed_and_id(plan.config.run)
+    with loading.rename_overrides(options.overrides):
+        launcher.launch_ranks(plan.n_ranks, ["run", str(plan.file), *plan.rank_options(resolved).to_argv()], options.max_restarts)
+    return None if options.dry_run else run_folder.read_result(resolved, predicted="predict" in plan.tasks)

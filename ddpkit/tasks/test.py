@@ -1,5 +1,6 @@
-"""Test: weights of a run, or of a file, on the test part."""
+"""Test task: evaluation of the weights of a run, or of a file, on the test split."""
 
+import functools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,53 +9,52 @@ from typing import TYPE_CHECKING
 from ddpkit.config.component_refs import class_names
 from ddpkit.errors import ConfigError
 from ddpkit.runs import folder as run_folder
-from ddpkit.runs.environment import environment_of
+from ddpkit.runs.environment import device_environment
 from ddpkit.runs.folder import SPLIT, RunFolder
 from ddpkit.runs.log import LOGGER
-from ddpkit.tasks.plan import Job
+from ddpkit.tasks.plan import RunPlan
 from ddpkit.training import builder
-from ddpkit.training.pretrained import fill
-from ddpkit.training.trainer import Engine
+from ddpkit.training.evaluator import EvaluatedModel
+from ddpkit.training.pretrained import load_weights
 
 if TYPE_CHECKING:
     from ddpkit.distributed.world import World
 
 
-def test(job: Job, world: "World", weights: Path) -> None:
-    """Measure the weights, and their average where it lies beside them; rank 0 writes what training's own test writes.
+def test(plan: RunPlan, world: "World", weights: Path) -> None:
+    """Evaluate the weights, and the EMA weights if they are next to them; rank 0 writes the files that a training's test writes.
 
-    Every rank must call it. Raises ConfigError when the weights are not the model's, or there is no test part.
+    Every rank must call it. Raise ConfigError if the weights do not fit the model, or if there is no test split.
     """
-    config = job.config
-    engine = builder.engine(config, job.plugins.registry, world, job.options.limit_batches)
-    if engine.test is None:
-        raise ConfigError([config.problem(("dataset", "split"), "leaves no sample to test with; give the dataset a test part")])
-    path = run_folder.path_of(config.run)
-    LOGGER.info("test    %s: %d samples", weights, len(engine.test.sampler.indices))
-    warn_of_trained(path, engine.test.samples.listed(engine.test.sampler.indices))
-    tested = measured(engine, weights)
+    config = plan.config
+    trainer = builder.build_trainer(config, plan.plugins.registry, world, plan.options.limit_batches)
+    loader = trainer.evaluator.test
+    if loader is None:
+        raise ConfigError([config.problem(("dataset", "split"), "leaves no sample to test with; give the dataset a test split")])
+    path = run_folder.run_path(config.run)
+    LOGGER.info("test    %s: %d samples", weights, len(loader.sampler.indices))
+    warn_about_seen_samples(path, loader.samples.identify(loader.sampler.indices))
+    tested = trainer.evaluator.test_models(functools.partial(load_beside, weights))
     if world.is_main:
-        environment = environment_of(world, job.options.limit_batches)
-        folder = RunFolder(path) if path.exists() else RunFolder.create(config, job.plugins, environment)
+        environment = device_environment(world, plan.options.limit_batches)
+        folder = RunFolder(path) if path.exists() else RunFolder.create(config, plan.plugins, environment)
         folder.write_test_metrics(tested, class_names(config.run), weights)
 
 
-def measured(engine: Engine, weights: Path) -> dict[str, float]:
-    """`loss` and each metric, as `Engine.test_best` names them."""
-    tested: dict[str, float] = {}
-    for candidate in engine.candidates:
-        file = weights.with_name(candidate.prefix.replace("/", "-") + weights.name)
-        if file.is_file() and engine.test is not None:
-            fill(candidate.model, file)
-            values = engine.evaluate(candidate.model, engine.test)
-            tested |= {candidate.prefix + key: values[key] for key in ("loss", *engine.metrics)}
-    return tested
+def load_beside(weights: Path, each: EvaluatedModel) -> bool:
+    """Load the weights of a model, or those of its EMA in the same folder; return whether the file exists."""
+    file = weights.with_name(each.prefix.replace("/", "-") + weights.name)
+    if file.is_file():
+        load_weights(each.model, file)
+    return file.is_file()
 
 
-def warn_of_trained(folder: Path, tested: Sequence[str | int]) -> None:
-    """Samples that the run trained with, or chose its weights by, say little in a test."""
+def warn_about_seen_samples(folder: Path, tested: Sequence[str | int]) -> None:
+    """Warn about test samples in the train or valid split of the run: they make the test results too good."""
     file = folder / SPLIT
     parts = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     seen = {sample for part in ("train", "valid") for sample in parts.get(part, [])}.intersection(tested)
     if seen:
-        LOGGER.warning("%d of the test samples are of the run's own train and valid parts: is the split another one?", len(seen))
+        LOGGER.warning(
+            "%d of the test samples are of the run's own train and validation split: is the split another one?", len(seen)
+        )

@@ -1,115 +1,130 @@
-"""Train: build, go on from where the run was, fit, test the best weights."""
+"""Train task: build, restore the checkpoint of a resumed run, fit, test the best weights."""
 
 import contextlib
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from ddpkit.checkpoint.checkpointer import recovering
-from ddpkit.checkpoint.resume import Origin
-from ddpkit.checkpoint.run_metadata import Record
-from ddpkit.checkpoint.weights import BEST, WeightsFolder
+from ddpkit.checkpoint.checkpointer import attach_checkpointer
+from ddpkit.checkpoint.resume import ResumePoint
+from ddpkit.checkpoint.run_metadata import RunMetadata
+from ddpkit.checkpoint.weights import BEST_FILE, WeightsFolder
 from ddpkit.config import schema
-from ddpkit.config.component_refs import class_names, fits
+from ddpkit.config.component_refs import class_names, names_fit
 from ddpkit.config.loading import Config
 from ddpkit.runs import console, lock, model_summary, plugin_manifest, run_hooks
 from ddpkit.runs import folder as run_folder
-from ddpkit.runs.environment import environment_of
+from ddpkit.runs.environment import device_environment
 from ddpkit.runs.folder import RunFolder
-from ddpkit.runs.loggers import create_loggers
-from ddpkit.tasks.plan import Job
+from ddpkit.runs.loggers import check_loggers, create_loggers
+from ddpkit.tasks.plan import RunPlan
 from ddpkit.training import builder
-from ddpkit.training.callbacks import Watcher
-from ddpkit.training.trainer import Engine
+from ddpkit.training.callbacks import Callback
+from ddpkit.training.evaluator import EvaluatedModel
+from ddpkit.training.trainer import Trainer
 
 if TYPE_CHECKING:
     from ddpkit.distributed.world import World
 
 
-def train(job: Job, world: "World") -> Job:
-    """From the first step, or where the run was, to the end. Every rank must call it. Returns the job with its data's names."""
-    found, origin = job.plugins, job.origin
-    engine = builder.engine(from_checkpoint(job.config, origin), found.registry, world, job.options.limit_batches)
-    if job.options.dry_run:
-        engine.set_training()
-        engine.train_step(next(engine.steps()))
-        return job
+def train(plan: RunPlan, world: "World") -> RunPlan:
+    """Train from the first step, or from the resume point, to the end; then test. Every rank must call it.
 
-    job = attrs.evolve(job, config=with_names(job.config, engine))
-    config = job.config
-    record, weights = Record.of(config, found, engine, origin), weights_of(config.run)
-    with opened(job, environment_of(world, job.options.limit_batches), is_main=world.is_main) as folder:
-        world.barrier()  # from here on the folder is there for all
-        introduce(job, engine, folder)
-        with watchers_of(job, engine, folder) as watchers:
-            with recovering(engine, record, found, weights, folder, origin):
-                engine.fit(weights, watchers)
-            if engine.test is not None and "test" in job.tasks:
-                test_metrics = engine.test_best(weights)
+    Return the plan with the class names of its data.
+    """
+    plugins, resume_point = plan.plugins, plan.resume_point
+    check_loggers(plan.config, plugins.registry)
+    trainer = builder.build_trainer(
+        without_pretrained(plan.config, resume_point), plugins.registry, world, plan.options.limit_batches
+    )
+    if plan.options.dry_run:
+        trainer.set_train_mode()
+        trainer.train_step(next(trainer.steps()))
+        return plan
+
+    plan = attrs.evolve(plan, config=with_class_names(plan.config, trainer))
+    config = plan.config
+    metadata, weights = RunMetadata.of(config, plugins, trainer, resume_point), create_weights_folder(config.run)
+    with open_run_folder(plan, device_environment(world, plan.options.limit_batches), is_main=world.is_main) as folder:
+        world.barrier()  # rank 0 has created the run folder
+        describe_start(plan, trainer, folder)
+        with create_callbacks(plan, trainer, folder) as callbacks:
+            with attach_checkpointer(trainer, metadata, plugins, weights, folder, resume_point):
+                trainer.fit(weights, callbacks)
+            if trainer.evaluator.test is not None and "test" in plan.tasks:
+                test_metrics = trainer.evaluator.test_models(functools.partial(load_best, weights, world))
                 if folder:
-                    folder.write_test_metrics(test_metrics, class_names(config.run), weights.file("", BEST))
+                    folder.write_test_metrics(test_metrics, class_names(config.run), weights.file("", BEST_FILE))
         if folder:
-            folder.finish({"epoch": engine.progress.epoch, "step": engine.progress.step, "is_over": engine.progress.is_over})
-    return job
+            folder.finish({"epoch": trainer.progress.epoch, "step": trainer.progress.step, "is_over": trainer.progress.is_over})
+    return plan
 
 
-def with_names(config: Config, engine: Engine) -> Config:
-    """The config with the names of classes that the dataset tells, where it has none and they are as many as the outputs."""
-    names = [str(name) for name in getattr(engine.train.samples.dataset, "classes", [])]
-    if config.run.classes or not fits(len(names), config.run.model.config.params.get("n_classes")):
+def load_best(weights: WeightsFolder, world: "World", each: EvaluatedModel) -> bool:
+    """Load the best weights on rank 0 and broadcast them. Every rank must call it."""
+    if world.is_main:
+        weights.load_best(each.model, each.prefix)
+    world.broadcast([*each.model.parameters(), *each.model.buffers()])
+    return True
+
+
+def with_class_names(config: Config, trainer: Trainer) -> Config:
+    """Return the config with the class names of the dataset, if it has none and their number fits the model's outputs."""
+    names = trainer.loader.samples.info.classes
+    if config.run.classes or not names_fit(len(names), config.run.model.config.params.get("n_classes")):
         return config
     with attrs.validators.disabled():
         return attrs.evolve(config, run=attrs.evolve(config.run, classes=names))
 
 
-def from_checkpoint(config: Config, origin: Origin | None) -> Config:
-    """The config as it is built from: where a checkpoint has the weights, the file of `model.pretrained` is not read again."""
-    if origin is None or origin.checkpoint is None:
+def without_pretrained(config: Config, resume_point: ResumePoint | None) -> Config:
+    """Return the config without `model.pretrained` if a checkpoint contains the weights: that file is not read again."""
+    if resume_point is None or resume_point.checkpoint is None:
         return config
     model = attrs.evolve(config.run.model, pretrained="")
     return attrs.evolve(config, run=attrs.evolve(config.run, model=model))
 
 
 @contextlib.contextmanager
-def opened(job: Job, environment: Mapping[str, Any], *, is_main: bool) -> Iterator[RunFolder | None]:
-    """The run's folder, new or as it was at its checkpoint, held against other processes; rank 0's alone."""
+def open_run_folder(plan: RunPlan, environment: Mapping[str, Any], *, is_main: bool) -> Iterator[RunFolder | None]:
+    """Yield the run folder on rank 0, None on other ranks. It is new, or as it was at the checkpoint, and locked."""
     if not is_main:
         yield None
-    elif job.origin is None:
-        folder = RunFolder.create(job.config, job.plugins, environment)
-        with lock.held(folder.path):
+    elif plan.resume_point is None:
+        folder = RunFolder.create(plan.config, plan.plugins, environment)
+        with lock.hold_lock(folder.path):
             yield folder
     else:
-        with lock.held(job.origin.folder):
-            rows = job.origin.checkpoint.plain["run"]["history"] if job.origin.checkpoint else []
-            yield RunFolder.reopen(job.config, job.plugins, environment, rows)
+        with lock.hold_lock(plan.resume_point.folder):
+            rows = plan.resume_point.checkpoint.plain["run"]["history"] if plan.resume_point.checkpoint else []
+            yield RunFolder.reopen(plan.config, plan.plugins, environment, rows)
 
 
-def introduce(job: Job, engine: Engine, folder: RunFolder | None) -> None:
-    """The first screen, and what the run's folder tells of data and model."""
-    used = plugin_manifest.plugins_of(job.config, job.plugins)
-    console.announce(job.config, used, engine, run_folder.path_of(job.config.run))
+def describe_start(plan: RunPlan, trainer: Trainer, folder: RunFolder | None) -> None:
+    """Log the start of the run; write its splits and the summary of its model to the run folder."""
+    used = plugin_manifest.list_used_plugins(plan.config, plan.plugins)
+    console.print_start(plan.config, used, trainer, run_folder.run_path(plan.config.run))
     if folder:
-        folder.write_split({"train": engine.train, "valid": engine.valid, "test": engine.test})
-    model_summary.write(engine, job.config.run.model, folder)
+        folder.write_split(trainer.split_loaders)
+    model_summary.write_summary(trainer, plan.config.run.model, folder)
 
 
-def weights_of(run: schema.Run) -> WeightsFolder:
-    """What keeps the weights that the config asks for."""
+def create_weights_folder(run: schema.Run) -> WeightsFolder:
     kept = run.output
-    return WeightsFolder(run_folder.path_of(run) / "weights", kept.save_best, kept.save_last, kept.save_interval)
+    return WeightsFolder(run_folder.run_path(run) / "weights", kept.save_best, kept.save_last, kept.save_interval)
 
 
 @contextlib.contextmanager
-def watchers_of(job: Job, engine: Engine, folder: RunFolder | None) -> Iterator[Sequence[Watcher]]:
-    """What watches a run on this rank: files, terminal and loggers on the first, run hooks on every one."""
-    path = run_folder.path_of(job.config.run)
-    info = run_hooks.RunInfo.of(job.config, engine, path)
-    with run_hooks.called(job.plugins, info) as hooks, console.watching(engine) as line:
-        loggers = create_loggers(job.config, job.plugins.registry, path) if engine.world.is_main else []
+def create_callbacks(plan: RunPlan, trainer: Trainer, folder: RunFolder | None) -> Iterator[Sequence[Callback]]:
+    """Yield the callbacks of this rank: run folder, console and loggers only on rank 0, run hooks on every rank."""
+    path = run_folder.run_path(plan.config.run)
+    info = run_hooks.RunInfo.of(plan.config, trainer, path)
+    with run_hooks.open_run_hooks(plan.plugins, info) as hooks, console.console_progress(trainer) as line:
+        loggers = create_loggers(plan.config, plan.plugins.registry, path) if trainer.world.is_main else []
         try:
-            mine: list[Watcher] = [folder, line] if folder else []
+            mine: list[Callback] = [folder, line] if folder else []
             yield [*mine, *loggers, *hooks]
         finally:
             for logger in loggers:

@@ -1,4 +1,4 @@
-"""For tests of plugins and of ddpkit itself: load a plugin by itself, run a TOML as a user does, look at what came of it.
+"""Helpers for tests of plugins and of ddpkit itself: load a plugin by itself, run a TOML as a user does, check the results.
 
 def test_my_plugin(tmp_path):
     assert loaded(my_plugin="my_plugin.plugin").registry.get("model", "my_plugin/tinynet")
@@ -22,36 +22,36 @@ from ddpkit.plugins import manager
 
 @attrs.frozen
 class Outcome:
-    """What a command left."""
+    """Exit code and output of a command, with access to its run folder."""
 
     exit_code: int
     stdout: str
     stderr: str
 
     def assert_done(self) -> "Outcome":
-        """Raise AssertionError with the messages when the command failed; returns itself."""
+        """Return this outcome. Raise AssertionError with the messages if the command failed."""
         if self.exit_code:
             raise AssertionError(f"exit code {self.exit_code}\n{self.stderr}{self.stdout}")
         return self
 
     @property
     def folder(self) -> Path:
-        """The run folder that `ddpkit run` names in its last line."""
+        """Path of the run folder, which `ddpkit run` prints in its last line."""
         return Path(self.stdout.splitlines()[-1])
 
     @property
     def history(self) -> list[dict[str, Any]]:
-        """The rows of the run's history."""
+        """Rows of the run's history, one per epoch."""
         return [json.loads(line) for line in (self.folder / "history.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
 def loaded(**modules: str) -> manager.Plugins:
-    """Plugins by themselves, nothing that is installed beside them: `loaded(acme="acme.plugin")`, as in an entry point.
+    """Load only the given plugins, without the installed ones: `loaded(acme="acme.plugin")`, as in an entry point.
 
-    Raises AssertionError with the reason for one that cannot be used.
+    Raise AssertionError with the reason if a plugin cannot be used.
     """
     sources = [
-        manager.Source(importlib.metadata.EntryPoint(name, module, manager.GROUP), f"{name}-under-test", "0")
+        manager.PluginSource(importlib.metadata.EntryPoint(name, module, manager.GROUP), f"{name}-under-test", "0")
         for name, module in modules.items()
     ]
     found = manager.register(sources)
@@ -61,27 +61,27 @@ def loaded(**modules: str) -> manager.Plugins:
 
 
 def run_toml(text: str, folder: Path, *options: str, nproc: int = 1, env: Mapping[str, str] | None = None) -> Outcome:
-    """`ddpkit run` of a TOML text in a folder, in processes of their own.
+    """Run `ddpkit run` with a TOML text in a folder, in separate processes.
 
     Args:
-        text: The config; it is written to `folder / "run.toml"`.
-        folder: Where to run.
-        options: More of the command line.
-        nproc: Ranks.
-        env: Laid over the environment.
+        text: Config; it is written to `folder / "run.toml"`.
+        folder: Working directory of the command.
+        options: Further options of the command line.
+        nproc: Number of ranks.
+        env: Environment variables that are added to those of this process, or replace them.
     """
     (folder / "run.toml").write_text(text, encoding="utf-8")
     return ddpkit("run", "run.toml", "--nproc", str(nproc), *options, cwd=folder, env=env)
 
 
 def ddpkit(*arguments: str | Path, cwd: Path, env: Mapping[str, str] | None = None, timeout: float = 100) -> Outcome:
-    """Run the `ddpkit` command in the folder `cwd`, in a process of its own.
+    """Run the `ddpkit` command in the folder `cwd`, in a separate process.
 
     Args:
-        arguments: As on the command line.
-        cwd: Where to run; relative paths in the TOML start here.
-        env: Laid over the environment.
-        timeout: Seconds until the command is killed and subprocess.TimeoutExpired raised.
+        arguments: Arguments as on the command line.
+        cwd: Working directory of the command; relative paths in the TOML start here.
+        env: Environment variables that are added to those of this process, or replace them.
+        timeout: Seconds after which the command is killed and subprocess.TimeoutExpired is raised.
     """
     command = [
         sys.executable,
@@ -89,7 +89,7 @@ def ddpkit(*arguments: str | Path, cwd: Path, env: Mapping[str, str] | None = No
         "-m",
         "ddpkit",
         *map(str, arguments),
-    ]  # -P: as the installed command, not importing from `cwd`
+    ]  # -P: no imports from `cwd`, like the installed command
     environment = {**os.environ, **(env or {})}
     done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout, check=False)
     return Outcome(done.returncode, done.stdout, done.stderr)

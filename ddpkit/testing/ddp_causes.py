@@ -1,4 +1,4 @@
-"""Why N ranks may give what one does not: each cause is tried by itself, on the first samples, in double precision."""
+"""Causes of a difference between N ranks and one rank. Each is tested separately, on the first samples, in float64."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -9,57 +9,58 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ddpkit.config.loading import Config
 from ddpkit.data import seeding
-from ddpkit.distributed.world import join_world
+from ddpkit.distributed.world import init_distributed
 from ddpkit.plugins.manager import Plugins
 from ddpkit.testing.ddp_comparison import TOLERANCE
-from ddpkit.testing.ddp_recording import engine_in
-from ddpkit.training.trainer import Engine
+from ddpkit.testing.ddp_recording import build_trainer_in
+from ddpkit.training.trainer import Trainer
 
 TRIED = 6
-"""Samples; cut into unequal parts to try the criteria."""
+"""Number of samples in a trial."""
 CUT = 4
+"""Number of these samples in the first of two unequal groups, with which the criteria are tested."""
 
 
-def found(config: Config, plugins: Plugins) -> list[str]:
-    """Those that a trial shows, in words, with what to do."""
-    with join_world(device=config.run.device) as world:
-        engine = engine_in("float64", config, plugins, world)
+def find_causes(config: Config, plugins: Plugins) -> list[str]:
+    """Return the causes that a trial confirms, each as a text with a remedy."""
+    with init_distributed(device=config.run.device) as world:
+        trainer = build_trainer_in("float64", config, plugins, world)
         tried = [
-            *dataset(engine),
-            *randomness(engine),
-            *batchnorm(engine, synced=config.run.ddp.sync_batchnorm),
-            *criteria(engine),
+            *dataset_causes(trainer),
+            *randomness_causes(trainer),
+            *batchnorm_causes(trainer, synced=config.run.ddp.sync_batchnorm),
+            *criterion_causes(trainer),
         ]
     return tried or ["none that is known: is there state or randomness in the model, or an operation across samples?"]
 
 
-def dataset(engine: Engine) -> Iterator[str]:
-    """The first sample of the training split looks the same whenever it is read."""
-    index = engine.train.sampler.indices[0]
-    first = engine.train.samples[0, index]
-    engine.train.samples[0, engine.train.sampler.indices[-1]]
-    if not same(first, engine.train.samples[0, index]):
+def dataset_causes(trainer: Trainer) -> Iterator[str]:
+    """Yield a cause if the first sample of the training split differs between two reads."""
+    index = trainer.loader.sampler.indices[0]
+    first = trainer.loader.samples[0, index]
+    trainer.loader.samples[0, trainer.loader.sampler.indices[-1]]
+    if not is_same(first, trainer.loader.samples[0, index]):
         yield (
             f"train sample {index} differs each time it is read: the dataset or a transform draws from a generator of its own;"
             " draw from torch's, numpy's or Python's global one, which is seeded for each sample"
         )
 
 
-def same(first: object, second: object) -> bool:
-    """Samples, pictures and targets; or what a model made of them."""
+def is_same(first: object, second: object) -> bool:
+    """Return whether two samples (images and targets), or two outputs of a model, are equal."""
     if isinstance(first, Tensor) and isinstance(second, Tensor):
         return torch.equal(first, second)
     if isinstance(first, tuple | list) and isinstance(second, tuple | list):
-        return len(first) == len(second) and all(map(same, first, second))
+        return len(first) == len(second) and all(map(is_same, first, second))
     if isinstance(first, dict) and isinstance(second, dict):
-        return first.keys() == second.keys() and all(same(value, second[key]) for key, value in first.items())
+        return first.keys() == second.keys() and all(is_same(value, second[key]) for key, value in first.items())
     return bool(first == second)
 
 
-def randomness(engine: Engine) -> Iterator[str]:
-    """The model's outputs in training do not depend on the seed of the forward."""
-    if draws(engine):
-        names = [name for name, layer in engine.model.named_modules() if "drop" in type(layer).__name__.lower()]
+def randomness_causes(trainer: Trainer) -> Iterator[str]:
+    """Yield a cause if the model's outputs in training mode depend on the seed of the forward."""
+    if draws_random(trainer):
+        names = [name for name, layer in trainer.model.named_modules() if "drop" in type(layer).__name__.lower()]
         layers = f" ({', '.join(names[:3])})" if names else ""
         yield (
             f"the model draws at random in its forward{layers}, each rank for its own samples, so N ranks draw otherwise than"
@@ -68,20 +69,20 @@ def randomness(engine: Engine) -> Iterator[str]:
 
 
 @torch.no_grad()
-def draws(engine: Engine) -> bool:
-    """The outputs of training are others under another seed."""
-    engine.set_training()
-    inputs, seen = engine.criteria.inputs(*engine.train.sample(TRIED)), []
+def draws_random(trainer: Trainer) -> bool:
+    """Return whether the outputs in training mode change with the seed."""
+    trainer.set_train_mode()
+    inputs, seen = trainer.losses.inputs(*trainer.loader.sample(TRIED)), []
     for seed in (1, 2):
-        seeding.seed_generators("trial", seed, device=engine.world.device)
-        seen.append(engine.precision(engine.model, *inputs))
-    return not same(*seen)
+        seeding.seed_generators("trial", seed, device=trainer.world.device)
+        seen.append(trainer.precision(trainer.model, *inputs))
+    return not is_same(*seen)
 
 
-def batchnorm(engine: Engine, *, synced: bool) -> Iterator[str]:
-    """No layer normalises by the statistics of a rank's own samples."""
-    engine.set_training()
-    names = [name for name, layer in engine.model.named_modules() if is_norm(layer) and layer.training]
+def batchnorm_causes(trainer: Trainer, *, synced: bool) -> Iterator[str]:
+    """Yield a cause if a layer normalises with the statistics of only this rank's samples."""
+    trainer.set_train_mode()
+    names = [name for name, layer in trainer.model.named_modules() if is_batchnorm(layer) and layer.training]
     if names and not synced:
         yield (
             f"{len(names)} BatchNorm layers ({', '.join(names[:3])}) normalise each rank's samples by themselves;"
@@ -89,24 +90,26 @@ def batchnorm(engine: Engine, *, synced: bool) -> Iterator[str]:
         )
 
 
-def is_norm(layer: nn.Module) -> bool:
-    """It looks at all samples of a batch."""
+def is_batchnorm(layer: nn.Module) -> bool:
     return isinstance(layer, _BatchNorm)
 
 
 @torch.no_grad()
-def criteria(engine: Engine) -> Iterator[str]:
-    """Each term of the loss is the mean of what it is for each sample; of a model that draws, its own losses are not tried."""
-    are_own = engine.criteria.in_evaluation != engine.criteria
-    images, targets = engine.train.sample(TRIED)
-    if len(images) == 1 or (are_own and draws(engine)):
+def criterion_causes(trainer: Trainer) -> Iterator[str]:
+    """Yield a cause for each loss term that is not a mean over samples.
+
+    Losses that the model computes itself are not tested if it draws at random.
+    """
+    are_own = trainer.losses.in_evaluation != trainer.losses
+    images, targets = trainer.loader.sample(TRIED)
+    if len(images) == 1 or (are_own and draws_random(trainer)):
         return
-    engine.model.train(are_own)
-    for layer in filter(is_norm, engine.model.modules()):
+    trainer.model.train(are_own)
+    for layer in filter(is_batchnorm, trainer.model.modules()):
         layer.eval()
     cut = max(1, len(images) * CUT // TRIED)
-    values = [terms(engine, images[part], targets[part]) for part in (slice(None), slice(cut), slice(cut, None))]
-    for key, *each in zip(engine.criteria.keys, *values, strict=True):
+    values = [compute_terms(trainer, images[part], targets[part]) for part in (slice(None), slice(cut), slice(cut, None))]
+    for key, *each in zip(trainer.losses.keys, *values, strict=True):
         gap = distance_from_mean(each, len(images), cut)
         if not gap <= TOLERANCE:
             yield (
@@ -116,13 +119,13 @@ def criteria(engine: Engine) -> Iterator[str]:
             )
 
 
-def terms(engine: Engine, images: Any, targets: Any) -> list[Tensor]:
-    """Of a batch, in the mode that the model is in."""
-    return engine.criteria(engine.precision(engine.model, *engine.criteria.inputs(images, targets)), targets)
+def compute_terms(trainer: Trainer, images: Any, targets: Any) -> list[Tensor]:
+    """Return the loss terms of a batch in the current mode of the model."""
+    return trainer.losses(trainer.precision(trainer.model, *trainer.losses.inputs(images, targets)), targets)
 
 
 def distance_from_mean(values: Sequence[Tensor], n: int, cut: int) -> float:
-    """Relative, between a loss of all `n` samples and the weighted mean over the first `cut` of them and the rest."""
+    """Return the relative difference between a loss of `n` samples and its weighted mean over the first `cut` and the rest."""
     whole, first, rest = map(float, values)
     mean = (first * cut + rest * (n - cut)) / n
     return abs(whole - mean) / max(abs(whole), 1e-12)

@@ -1,4 +1,4 @@
-"""Why a run that goes on may not be the run that was left alone: each cause is tried by itself, on the first steps."""
+"""Causes of a difference between a resumed run and an uninterrupted one. Each is tested separately, on the first steps."""
 
 import copy
 from collections.abc import Iterator
@@ -9,32 +9,32 @@ from torch import Tensor, nn
 from ddpkit.checkpoint import trainer_state
 from ddpkit.config.loading import Config
 from ddpkit.data import seeding
-from ddpkit.distributed.world import join_world
+from ddpkit.distributed.world import init_distributed
 from ddpkit.plugins.manager import Plugins
 from ddpkit.testing import ddp_causes
 from ddpkit.training import builder
-from ddpkit.training.trainer import Engine
+from ddpkit.training.trainer import Trainer
 
 UNKNOWN = (
     "none that is known: is there state in a plugin's run hooks (ddpkit_checkpoint_save), in files that a run writes and"
     " reads, or a kernel that is not deterministic ('train.deterministic = true')?"
 )
 STEPS = 2
-"""Optimizer steps before the run goes on in a new place."""
+"""Number of optimizer steps before the state is restored into another trainer."""
 
 
-def found(config: Config, plugins: Plugins) -> list[str]:
-    """Those that a trial shows, in words, with what to do."""
-    with join_world(device=config.run.device) as world:
-        engines = [builder.engine(config, plugins.registry, world) for _ in range(3)]
-        tried = [*ddp_causes.dataset(engines[0]), *weights(*engines[:2]), *forward(engines[2])]
-        tried = tried or [*going_on(*engines[:2])]  # which needs the others
+def find_causes(config: Config, plugins: Plugins) -> list[str]:
+    """Return the causes that a trial confirms, each as a text with a remedy."""
+    with init_distributed(device=config.run.device) as world:
+        trainers = [builder.build_trainer(config, plugins.registry, world) for _ in range(3)]
+        tried = [*ddp_causes.dataset_causes(trainers[0]), *initial_weights_causes(*trainers[:2]), *forward_causes(trainers[2])]
+        tried = tried or [*resume_step_causes(*trainers[:2])]  # conclusive only if the other trials found no cause
     return tried or [UNKNOWN]
 
 
-def weights(first: Engine, second: Engine) -> Iterator[str]:
-    """A model that is built twice has the same initial weights."""
-    names = different(first.model, second.model)
+def initial_weights_causes(first: Trainer, second: Trainer) -> Iterator[str]:
+    """Yield a cause if a model that is built twice has different initial weights."""
+    names = first_different(first.model, second.model)
     if names:
         yield (
             f"the model has other initial weights each time it is built ({', '.join(names[:3])}): it draws from a generator of"
@@ -43,27 +43,27 @@ def weights(first: Engine, second: Engine) -> Iterator[str]:
 
 
 @torch.no_grad()
-def forward(engine: Engine) -> Iterator[str]:
-    """Two forwards of the same samples under one seed are the same."""
-    engine.set_training()
-    inputs, outputs = engine.criteria.inputs(*engine.train.sample(ddp_causes.TRIED)), []
+def forward_causes(trainer: Trainer) -> Iterator[str]:
+    """Yield a cause if two forwards of the same samples with the same seed have different outputs."""
+    trainer.set_train_mode()
+    inputs, outputs = trainer.losses.inputs(*trainer.loader.sample(ddp_causes.TRIED)), []
     for _ in range(2):
-        seeding.seed_generators("trial", 1, device=engine.world.device)
-        outputs.append(engine.precision(engine.model, *inputs))
-    if not ddp_causes.same(*outputs):
+        seeding.seed_generators("trial", 1, device=trainer.world.device)
+        outputs.append(trainer.precision(trainer.model, *inputs))
+    if not ddp_causes.is_same(*outputs):
         yield (
             "the model gives other outputs for the same images under one seed: it draws from a generator of its own, or counts"
             " its calls; draw from torch's, numpy's or Python's global one, and keep what it counts in a buffer"
         )
 
 
-def going_on(first: Engine, second: Engine) -> Iterator[str]:
-    """A step is the same in a run that was there all along and in one that was put back from a snapshot."""
-    train(first, STEPS)
-    trainer_state.put_back(second, copy.deepcopy(trainer_state.taken(first)))
-    for engine in (first, second):
-        train(engine, 1)
-    names = different(first.model, second.model)
+def resume_step_causes(first: Trainer, second: Trainer) -> Iterator[str]:
+    """Yield a cause if a step after a restore differs from the same step without a restore."""
+    train_steps(first, STEPS)
+    trainer_state.restore_state(second, copy.deepcopy(trainer_state.capture_state(first)))
+    for trainer in (first, second):
+        train_steps(trainer, 1)
+    names = first_different(first.model, second.model)
     if names:
         yield (
             f"the step after a snapshot is another in a run that goes on from it (first in {names[0]}): model, criterion or"
@@ -71,20 +71,20 @@ def going_on(first: Engine, second: Engine) -> Iterator[str]:
         )
 
 
-def train(engine: Engine, n_steps: int) -> None:
-    """So many optimizer steps, from epoch to epoch."""
+def train_steps(trainer: Trainer, n_steps: int) -> None:
+    """Run `n_steps` optimizer steps, over as many epochs as needed."""
     done = 0
-    engine.set_training()
+    trainer.set_train_mode()
     while done < n_steps:
-        for micro_batches in engine.steps():
-            engine.train_step(micro_batches)
+        for micro_batches in trainer.steps():
+            trainer.train_step(micro_batches)
             done += 1
             if done == n_steps:
                 return
-        engine.progress.epoch_ended()
+        trainer.progress.end_epoch()
 
 
-def different(first: nn.Module, second: nn.Module) -> list[str]:
-    """Names of parameters and buffers that are not the same to the bit."""
+def first_different(first: nn.Module, second: nn.Module) -> list[str]:
+    """Return the names of parameters and buffers that are not bit-identical."""
     theirs: dict[str, Tensor] = second.state_dict()
     return [name for name, tensor in first.state_dict().items() if not torch.equal(tensor, theirs[name])]

@@ -1,8 +1,8 @@
-"""N ranks against one on a user's own config, plugins and data (`ddpkit verify-ddp`). Nothing stays on the disk."""
+"""Comparison of N ranks with one rank on a user's config, plugins and data (`ddpkit verify-ddp`). No file is left on disk."""
 
 import gc
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import attrs
@@ -10,92 +10,82 @@ import attrs
 from ddpkit.config import loading
 from ddpkit.config.check import check
 from ddpkit.config.loading import Config
-from ddpkit.config.plugin_policy import policy_of
 from ddpkit.distributed import launcher
 from ddpkit.errors import ConfigError
-from ddpkit.plugins import manager
 from ddpkit.plugins.manager import Plugins
 from ddpkit.runs import folder as run_folder
-from ddpkit.runs import log
 from ddpkit.tasks import resources
-from ddpkit.tasks.plan import Options
-from ddpkit.tasks.resources import refuse_device
+from ddpkit.tasks.plan import RunOptions
+from ddpkit.tasks.resources import check_device
+from ddpkit.tasks.runner import check_config, read_config
 from ddpkit.testing.ddp_comparison import DTYPES, Comparison, compare
 
-UNREACHED = ("ddp", "find_unused_parameters")
-"""Where a run on several ranks is refused for a parameter without a gradient."""
+UNUSED_PARAMETERS = ("ddp", "find_unused_parameters")
+"""Config key of the ConfigError for a parameter that gets no gradient on several ranks."""
 
 
 @attrs.frozen(kw_only=True)
-class Report:
-    """What was seen."""
+class DdpReport:
+    """Result of `verify_ddp`: the comparison and the causes of a difference."""
 
     n_ranks: int
     comparison: Comparison
     causes: Sequence[str]
-    """Why N ranks give something else, each shown by a trial of its own; the likely one first."""
+    """Causes of a difference, each confirmed by its own trial, the most likely one first."""
 
     @property
     def is_equal(self) -> bool:
-        """N ranks give what one gives, but for rounding."""
+        """Return whether N ranks produce the results of one rank, except for rounding."""
         return self.comparison.first is None and not self.causes
 
 
-def verify(file: Path, options: Options, n_steps: int) -> Report:
-    """Train the first steps of a config on one rank and on several, and compare.
+def verify_ddp(file: Path, options: RunOptions, n_steps: int) -> DdpReport:
+    """Train the first steps of a config on one rank and on several ranks, and compare the results.
 
-    Raises ConfigError for what `run` would refuse, too.
+    Raise ConfigError for every error that `run` would report.
     """
-    config, found = read(file, options)
-    ranks = options.nproc or max(2, resources.n_ranks(config))
-    verdict = check(config, found, ranks)
-    log.warn([*found.warnings, *map(str, verdict.warnings)])
-    refuse_device(config, ranks)
+    config, found = read_config(file, options)
+    ranks = options.nproc or max(2, resources.count_ranks(config))
+    check_config(config, found, ranks)
+    check_device(config, ranks)
     with tempfile.TemporaryDirectory(prefix="ddpkit-") as folder:
-        seed = run_folder.settle(config.run).seed
+        seed = run_folder.resolve_seed_and_id(config.run).seed
         try:
-            launcher.start_ranks(ranks, rank_arguments(file, options, seed, n_steps, folder))
+            launcher.launch_ranks(ranks, rank_command(file, options, seed, n_steps, folder))
         except ConfigError as error:
-            if [problem.path for problem in error.problems] != [UNREACHED]:
+            if [problem.path for problem in error.problems] != [UNUSED_PARAMETERS]:
                 raise
-            return Report(n_ranks=ranks, comparison=Comparison(()), causes=[error.problems[0].message])
-        return compared(settled(config, seed), found, n_steps, Path(folder), ranks)
+            return DdpReport(n_ranks=ranks, comparison=Comparison(()), causes=[error.problems[0].message])
+        return compare_with_ranks(with_seed(config, seed), found, n_steps, Path(folder), ranks)
 
 
-def compared(config: Config, found: Plugins, n_steps: int, folder: Path, n_ranks: int) -> Report:
-    """One rank, here, beside what the others recorded."""
-    from ddpkit.testing import ddp_causes, ddp_recording  # noqa: PLC0415 - torch
+def compare_with_ranks(config: Config, found: Plugins, n_steps: int, folder: Path, n_ranks: int) -> DdpReport:
+    """Record one rank in this process, and compare it with the recording of N ranks in `folder`."""
+    from ddpkit.testing import ddp_causes, ddp_recording  # noqa: PLC0415 - imports torch
 
     alone = ddp_recording.record(config, found, n_steps)
-    comparison = compare(alone, {dtype: ddp_recording.load(folder, dtype) for dtype in DTYPES})
-    return Report(n_ranks=n_ranks, comparison=comparison, causes=ddp_causes.found(config, found) if comparison.first else [])
+    comparison = compare(alone, {dtype: ddp_recording.load_recording(folder, dtype) for dtype in DTYPES})
+    return DdpReport(
+        n_ranks=n_ranks, comparison=comparison, causes=ddp_causes.find_causes(config, found) if comparison.first else []
+    )
 
 
-def record_here(file: Path, options: Options, n_steps: int, folder: Path) -> None:
-    """What each of the N ranks does."""
-    from ddpkit.testing import ddp_recording  # noqa: PLC0415 - torch
+def record_rank(file: Path, options: RunOptions, n_steps: int, folder: Path) -> None:
+    """Record the first steps as one of the N ranks; rank 0 saves its recording in `folder`. Every rank must call it."""
+    from ddpkit.testing import ddp_recording  # noqa: PLC0415 - imports torch
 
-    config, found = read(file, options)
-    check(config, found, resources.n_ranks(config))
-    ddp_recording.save(ddp_recording.record(config, found, n_steps), folder)
-    gc.collect()  # the process group too: a thread of it that outlives the interpreter aborts the process
-
-
-def read(file: Path, options: Options) -> tuple[Config, Plugins]:
-    """As `run` reads them."""
-    config = loading.read(file, options.overrides)
-    return config, manager.load(policy_of(config.run.plugins, options.block, no_plugins=options.no_plugins))
+    config, found = read_config(file, options)
+    check(config, found, resources.count_ranks(config))
+    ddp_recording.save_recordings(ddp_recording.record(config, found, n_steps), folder)
+    gc.collect()  # free the process group: if its thread outlives the interpreter, the process aborts
 
 
-def settled(config: Config, seed: int) -> Config:
-    """With the seed that was drawn, where the file leaves it open."""
+def with_seed(config: Config, seed: int) -> Config:
     return attrs.evolve(config, run=attrs.evolve(config.run, seed=seed))
 
 
-def rank_arguments(file: Path, options: Options, seed: int, n_steps: int, folder: str) -> list[str]:
-    """The command of a rank."""
-    overrides: Mapping[str, int] = {"seed": seed}
-    sets = [*options.overrides, *loading.named_overrides(overrides)]
-    blocked = [part for name in options.block for part in ("-p", f"no:{name}")]
-    asked = ["--record", folder, "--steps", str(n_steps), *["--no-plugins"] * options.no_plugins, *blocked]
-    return ["verify-ddp", str(file), *asked, *[part for each in sets for part in ("--set", each.text())]]
+def rank_command(file: Path, options: RunOptions, seed: int, n_steps: int, folder: str) -> list[str]:
+    """Return the command line of a rank that records its results in `folder`."""
+    overrides = (*options.overrides, *loading.named_overrides({"seed": seed}))
+    options = attrs.evolve(options, overrides=overrides, nproc=None)
+    return ["verify-ddp", str(file), "--record", folder, "--steps", str(n_steps), *options.to_argv()]

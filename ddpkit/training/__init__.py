@@ -1,1 +1,1 @@
-"""The training loop and its parts, built from objects: `trainer.py` is the loop."""
+"""Training loop (`trainer.py`) and the objects that it uses."""

@@ -1,4 +1,4 @@
-"""A checked config -> a live engine: the data (data.py), and the model with what trains it, of components (components.py)."""
+"""Build a trainer from a validated config: the loaders (`data/builder.py`), the model, and all that trains and evaluates it."""
 
 import inspect
 import logging
@@ -13,111 +13,132 @@ from torch.nn.parameter import UninitializedParameter
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from ddpkit.config import schema
 from ddpkit.config.component_refs import class_names
-from ddpkit.config.error_hints import first_samples
-from ddpkit.config.instantiate import Maker
+from ddpkit.config.error_hints import translate_first_errors
+from ddpkit.config.instantiate import ComponentFactory
 from ddpkit.config.loading import Config
 from ddpkit.data import seeding
-from ddpkit.data.builder import Data
-from ddpkit.data.loader import Batches
-from ddpkit.distributed.sync_batchnorm import Counted, synchronise
+from ddpkit.data.builder import DataBuilder
+from ddpkit.data.loader import SplitLoader
+from ddpkit.distributed.sync_batchnorm import convert_to_sync_batchnorm
 from ddpkit.distributed.world import World
 from ddpkit.errors import ConfigError, KeyPath
 from ddpkit.plugins.registry import Registry
-from ddpkit.training.early_stopping import Best, EarlyStopping
-from ddpkit.training.ema import MovingAverage
-from ddpkit.training.losses import Criteria, OwnLosses, Term
-from ddpkit.training.lr_schedule import Schedule
-from ddpkit.training.metrics import Measure
-from ddpkit.training.param_groups import freeze, frozen_norms, fused_kernels, parameter_groups, refuse_unreached
+from ddpkit.training.early_stopping import BestTracker, EarlyStopping
+from ddpkit.training.ema import EMA
+from ddpkit.training.evaluator import EvaluatedModel, Evaluator
+from ddpkit.training.losses import Losses, LossTerm, ModelComputedLosses
+from ddpkit.training.lr_schedule import LRSchedule
+from ddpkit.training.metrics import MetricAdapter
+from ddpkit.training.param_groups import check_unused_parameters, find_frozen_norms, freeze, fused_option, parameter_groups
 from ddpkit.training.precision import Precision
-from ddpkit.training.pretrained import begin_with
-from ddpkit.training.trainer import Candidate, Engine
+from ddpkit.training.pretrained import load_pretrained
+from ddpkit.training.sanity_check import sanity_check
+from ddpkit.training.trainer import Trainer, TrainOptions
 
 LOGGER = logging.getLogger(__name__)
 
 
-def engine(config: Config, registry: Registry, world: World, limit_batches: int | None = None) -> Engine:
-    """Everything that the config names, put together and tried on a few samples. Every rank must call it.
+def build_trainer(config: Config, registry: Registry, world: World, limit_batches: int | None = None) -> Trainer:
+    """Build the components that the config names, and try them on a few samples. Every rank must call it.
 
-    Raises ConfigError when a component refuses its parameters, or the data does not fit the batch or the model.
+    Raises ConfigError if a component refuses its parameters, or if the data does not fit the batch size or the model.
     """
-    run, data, parts = config.run, Data(config, registry, world), Parts(config, registry, world)
-    batches = data.batches(limit_batches)
-    data.try_reading(batches["train"])
+    run, builder = config.run, ModelBuilder(config, registry, world)
+    loaders = build_loaders(config, registry, world, limit_batches)
     precision = Precision.of(run.train.scaler.compute_type, world.device, channels_last=run.train.channels_last)
-    with first_samples(config):
-        model = parts.model(precision, batches["train"])
-    counted = Counted()
-    model = synchronise(model, counted, world.device) if run.ddp.sync_batchnorm and world.size > 1 else model
-    freeze(model, config)
-    optimizer = parts.optimizer(model)
-    metrics = parts.metrics()
-    average = MovingAverage.of(model, run.train.ema_decay) if run.train.ema_decay else None
+    model = build_model(builder, precision, loaders["train"])
+    optimizer = builder.optimizer(model)
+    metrics = builder.metrics()
+    ema = EMA.of(model, run.train.ema_decay) if run.train.ema_decay else None
     if run.train.compile:
         model.compile()
-    accumulation = max(run.train.grad_accumulation_steps, 1)
-    made = Engine(
+    options = train_options(run)
+    losses = builder.losses(model)
+    steps_per_epoch = math.ceil(loaders["train"].sampler.n_batches() / options.grad_accumulation_steps)
+    lr_schedule = builder.lr_schedule(optimizer, steps_per_epoch, has_valid="valid" in loaders)
+    evaluator = builder.evaluator(model, ema, losses, metrics, precision, loaders)
+    frozen_norms = find_frozen_norms(model)
+
+    with translate_first_errors(config):
+        losses, unused = sanity_check(model, losses, loaders["train"], evaluator, frozen_norms)
+    check_unused_parameters(config, unused, world.size)
+    return Trainer(
         world=world,
         model=model,
-        network=model,
-        criteria=parts.criteria(model),
+        # Wrapped after the sanity check: DDP would count its backward as a use of each parameter in the first step.
+        ddp_model=world.wrap(model, find_unused_parameters=run.ddp.find_unused_parameters),
+        losses=losses,
         optimizer=optimizer,
-        schedule=parts.schedule(
-            optimizer, math.ceil(batches["train"].sampler.n_batches() / accumulation), has_valid="valid" in batches
-        ),
+        lr_schedule=lr_schedule,
         precision=precision,
-        train=batches["train"],
-        valid=batches.get("valid"),
-        test=batches.get("test"),
-        metrics=metrics,
-        postprocess=parts.postprocess(),
+        loader=loaders["train"],
+        options=options,
+        evaluator=evaluator,
+        ema=ema,
+        frozen_norms=frozen_norms,
+    )
+
+
+def build_loaders(config: Config, registry: Registry, world: World, limit_batches: int | None) -> dict[str, SplitLoader]:
+    """Build the loader of each split that has samples, and read the first training samples."""
+    data = DataBuilder(config, registry, world)
+    loaders = data.loaders(limit_batches)
+    data.try_reading(loaders["train"])
+    return loaders
+
+
+def build_model(builder: "ModelBuilder", precision: Precision, loader: SplitLoader) -> nn.Module:
+    """Build the model on the device, with frozen parameters and synchronised BatchNorm if the config asks for them."""
+    run, world = builder.run, builder.world
+    with translate_first_errors(builder.config):
+        model = builder.model(precision, loader)
+    if run.ddp.sync_batchnorm and world.size > 1:
+        model = convert_to_sync_batchnorm(model, world.device)
+    freeze(model, builder.config)
+    return model
+
+
+def train_options(run: schema.Run) -> TrainOptions:
+    return TrainOptions(
         epochs=run.train.epoch,
-        accumulation=accumulation,
+        grad_accumulation_steps=max(run.train.grad_accumulation_steps, 1),
         seed=run.seed,
-        candidates=parts.candidates(model, average, metrics, has_valid="valid" in batches),
-        average=average,
-        counted=counted,
-        stopping=parts.stopping(metrics, has_valid="valid" in batches),
-        valid_every=run.valid.every,
         clip_norm=run.train.grad_clip_norm,
         skip_nonfinite=run.train.on_nonfinite == "skip",
-        frozen=frozen_norms(model),
     )
-    with first_samples(config):
-        unreached = made.rehearse()
-    refuse_unreached(config, unreached, world.size)
-    # after the trial, whose backward would count as a use of each parameter in the first step
-    made.network = world.wrap(model, find_unused_parameters=run.ddp.find_unused_parameters)
-    return made
 
 
 @attrs.frozen
-class Parts(Maker):
-    """Makes the model and what trains it."""
+class ModelBuilder(ComponentFactory):
+    """Builds the model and the objects that train and evaluate it."""
 
     world: World
 
     def on_device(self, made: Any) -> Any:
-        """A module on the device; anything else as it is."""
+        """Move a module to the device; return anything else unchanged."""
         return made.to(self.world.device) if isinstance(made, nn.Module) else made
 
-    def model(self, precision: Precision, train: Batches) -> nn.Module:
-        """The model on the device, with the same initial weights on every rank; lazy layers learn their shapes from a sample."""
+    def model(self, precision: Precision, train: SplitLoader) -> nn.Module:
+        """Build the model on the device, with the same initial weights on every rank; load `model.pretrained`.
+
+        Lazy layers get their shapes from one training sample.
+        """
         seeding.seed_generators("weights", self.run.seed, device=self.world.device)
-        model: nn.Module = self.make_one("model", classes=class_names(self.run))
+        model: nn.Module = self.create_only("model", classes=class_names(self.run))
         model = precision.prepare(model.to(self.world.device))
         if any(isinstance(parameter, UninitializedParameter) for parameter in model.parameters()):
             with torch.no_grad():
                 precision(model.eval(), train.sample(1)[0])
         if self.run.model.pretrained:
-            begin_with(model, self.config)
+            load_pretrained(model, self.config)
         self.try_inputs(model, precision)
         return model
 
     @torch.no_grad()
     def try_inputs(self, model: nn.Module, precision: Precision) -> None:
-        """The model takes the shapes that `model.config.input_sizes` names."""
+        """Raise ConfigError if the model refuses a shape from `model.config.input_sizes`."""
         wanted = self.run.model.config
         dtypes = wanted.dtypes or ["float32"] * len(wanted.input_sizes)
         for number, (size, dtype) in enumerate(zip(wanted.input_sizes, dtypes, strict=True)):
@@ -126,65 +147,99 @@ class Parts(Maker):
                 precision(model.eval(), images)
             except (RuntimeError, ValueError) as error:
                 LOGGER.debug("the model refuses an input", exc_info=True)
-                message = f"the model refuses images of this shape: {error}"
+                message = f"the model does not accept images of this shape: {error}"
                 raise ConfigError([self.config.problem(("model", "config", "input_sizes", number), message)]) from error
 
     def optimizer(self, model: nn.Module) -> Optimizer:
-        """Of what is trained."""
         table = self.run.train.optimizer
         rate = {} if table.learning_rate is None else {"lr": table.learning_rate}
-        made: Optimizer = self.make_one("optimizer", params=parameter_groups(model, self.config), **rate, **fused_kernels(table))
+        made: Optimizer = self.create_only(
+            "optimizer", params=parameter_groups(model, self.config), **rate, **fused_option(table)
+        )
         return made
 
-    def candidates(
-        self, model: nn.Module, average: MovingAverage | None, metrics: Mapping[str, Measure], *, has_valid: bool
-    ) -> list[Candidate]:
-        """The model, and its average where there is one."""
-        best = self.best(self.run.output.monitor, ("output", "monitor"), metrics, has_valid=has_valid)
-        mine = Candidate("valid", model, best)
-        if average is None:
-            return [mine]
-        of_average = attrs.evolve(best, column=best.column.replace("valid/", "ema/", 1))
-        return [mine, Candidate("ema", average.model, of_average, prefix="ema/")]
+    def evaluator(
+        self,
+        model: nn.Module,
+        ema: EMA | None,
+        losses: Losses,
+        metrics: Mapping[str, MetricAdapter],
+        precision: Precision,
+        loaders: Mapping[str, SplitLoader],
+    ) -> Evaluator:
+        """Build the evaluator of the model and its EMA, with the trackers for the best weights and for early stopping."""
+        has_valid = "valid" in loaders
+        return Evaluator(
+            world=self.world,
+            models=self.evaluated_models(model, ema, metrics, has_valid=has_valid),
+            losses=losses.in_evaluation,
+            metrics=metrics,
+            postprocess=self.postprocess(),
+            precision=precision,
+            seed=self.run.seed,
+            epochs=self.run.train.epoch,
+            valid=loaders.get("valid"),
+            test=loaders.get("test"),
+            early_stopping=self.early_stopping(metrics, has_valid=has_valid),
+            valid_every=self.run.valid.every,
+        )
 
-    def best(self, monitor: str, path: KeyPath, metrics: Mapping[str, Measure], *, has_valid: bool) -> Best:
-        """How a column of history is judged. Raises ConfigError for a metric that nobody measures, or has no direction."""
+    def evaluated_models(
+        self, model: nn.Module, ema: EMA | None, metrics: Mapping[str, MetricAdapter], *, has_valid: bool
+    ) -> list[EvaluatedModel]:
+        best = self.best_tracker(self.run.output.monitor, ("output", "monitor"), metrics, has_valid=has_valid)
+        trained = EvaluatedModel("valid", model, best)
+        if ema is None:
+            return [trained]
+        best_of_ema = attrs.evolve(best, column=best.column.replace("valid/", "ema/", 1))
+        return [trained, EvaluatedModel("ema", ema.model, best_of_ema, prefix="ema/")]
+
+    def best_tracker(self, monitor: str, path: KeyPath, metrics: Mapping[str, MetricAdapter], *, has_valid: bool) -> BestTracker:
+        """Return a tracker for the history column of `monitor`, or of the default metric if `monitor` is empty.
+
+        The default is the loss, or the first metric if the model computes its losses itself. Raises ConfigError at `path` for a
+        metric that is not measured, or whose `higher_is_better` is None.
+        """
         has_loss = bool(self.run.criterion) or not has_valid
         key = monitor or ("loss" if has_loss else next(iter(metrics), "loss"))
         if key not in metrics and has_loss:
-            return Best(f"{'valid' if has_valid else 'train'}/{key}")
+            return BestTracker(f"{'valid' if has_valid else 'train'}/{key}")
         if key not in metrics:
-            message = "a model that makes its losses itself has none in evaluation; name a metric, as in metrics = ['map']"
+            message = "a model that computes its losses itself has no loss in evaluation; name a metric, as in metrics = ['map']"
             raise ConfigError([self.config.problem(path if monitor else ("metrics",), message)])
         higher = metrics[key].metric.higher_is_better
         if not has_valid or higher is None:
-            lack = "is not measured without a valid part" if not has_valid else "does not say whether more is better"
+            lack = "is not measured without a validation split" if not has_valid else "does not say whether more is better"
             other = "'loss'" if has_loss else "another one"
             raise ConfigError([self.config.problem(path, f"the metric {key!r} {lack}; take {other}")])
-        return Best(f"valid/{key}", lower=not higher)
+        return BestTracker(f"valid/{key}", lower=not higher)
 
-    def stopping(self, metrics: Mapping[str, Measure], *, has_valid: bool) -> EarlyStopping | None:
-        """When to end early."""
+    def early_stopping(self, metrics: Mapping[str, MetricAdapter], *, has_valid: bool) -> EarlyStopping | None:
         table = self.run.train.early_stopping
         if table is None:
             return None
-        best = self.best(table.monitor, ("train", "early_stopping", "monitor"), metrics, has_valid=has_valid)
+        best = self.best_tracker(table.monitor, ("train", "early_stopping", "monitor"), metrics, has_valid=has_valid)
         return EarlyStopping(attrs.evolve(best, min_delta=table.min_delta), table.patience)
 
-    def criteria(self, model: nn.Module) -> Criteria:
-        """The weighted sum of `[[criterion]]`, or what the model makes itself. Raises ConfigError where it has other inputs."""
+    def losses(self, model: nn.Module) -> Losses:
+        """Build the losses: the weighted sum of `[[criterion]]`, or the losses that the model computes itself.
+
+        Raises ConfigError if the model's forward() has other inputs than these losses need.
+        """
         if not self.run.criterion:
-            self.refuse_inputs(model, 2, "is missing: the model takes images alone, so it makes no losses itself")
-            return OwnLosses()
-        self.refuse_inputs(model, 1, "is too much: the model takes targets and makes its losses itself; leave it out")
-        made = [(reference, self.make(reference, **self.classes())) for reference in self.named("criterion")]
+            self.check_inputs(
+                model, 2, "is required: this model's forward() takes only images and therefore returns no loss; add [[criterion]]"
+            )
+            return ModelComputedLosses()
+        self.check_inputs(model, 1, "is not allowed: the model takes targets and computes its losses itself; remove it")
+        made = [(reference, self.create(reference, **self.class_values())) for reference in self.refs_of("criterion")]
         weights = [term.weight for term in self.run.criterion]
-        return Criteria(
-            [Term(ref.key, weight, self.on_device(made_one)) for (ref, made_one), weight in zip(made, weights, strict=True)]
+        return Losses(
+            [LossTerm(ref.key, weight, self.on_device(made_one)) for (ref, made_one), weight in zip(made, weights, strict=True)]
         )
 
-    def refuse_inputs(self, model: nn.Module, n: int, message: str) -> None:
-        """Raise ConfigError at the criteria where the model cannot be called with `n` inputs."""
+    def check_inputs(self, model: nn.Module, n: int, message: str) -> None:
+        """Raise ConfigError with `message` at `criterion` if the model's forward() does not accept `n` inputs."""
         try:
             inspect.signature(model.forward).bind(*range(n))
         except ValueError:  # compiled code has no signature
@@ -192,28 +247,28 @@ class Parts(Maker):
         except TypeError as error:
             raise ConfigError([self.config.problem(("criterion",), message)]) from error
 
-    def metrics(self) -> dict[str, Measure]:
-        """Under their names in history."""
-        named = self.named("metric")
-        made = [self.on_device(self.make(reference, **self.classes())) for reference in named]
-        return {ref.key: Measure(metric, self.component(ref).takes) for ref, metric in zip(named, made, strict=True)}
+    def metrics(self) -> dict[str, MetricAdapter]:
+        """Build the metrics, keyed by their names in history."""
+        named = self.refs_of("metric")
+        made = [self.on_device(self.create(reference, **self.class_values())) for reference in named]
+        return {ref.key: MetricAdapter(metric, self.component_of(ref).takes) for ref, metric in zip(named, made, strict=True)}
 
     def postprocess(self) -> Callable[[Any], Any]:
-        """Outputs to predictions; outputs as they are when the config names none."""
+        """Build the function that converts outputs to predictions; the identity if the config names none."""
         if self.run.postprocess is None:
             return lambda outputs: outputs
-        made: Callable[[Any], Any] = self.make_one("postprocess", **self.classes())
+        made: Callable[[Any], Any] = self.create_only("postprocess", **self.class_values())
         return made
 
-    def schedule(self, optimizer: Optimizer, steps_per_epoch: int, *, has_valid: bool) -> Schedule:
-        """Warm-up and scheduler, in optimizer steps or in epochs."""
+    def lr_schedule(self, optimizer: Optimizer, steps_per_epoch: int, *, has_valid: bool) -> LRSchedule:
+        """Build warm-up and scheduler; their updates are optimizer steps or epochs."""
         table = self.run.train.lr_scheduler
         if table is None:
-            return Schedule(optimizer, None)
+            return LRSchedule(optimizer, None)
         by_step = table.update_policy == "step"
         updates_per_epoch = steps_per_epoch if by_step else 1
         warmup = round(table.warmup * updates_per_epoch)
-        scheduler = self.make_one(
+        scheduler = self.create_only(
             "lr_scheduler",
             optimizer=optimizer,
             total_steps=max(self.run.train.epoch * updates_per_epoch - warmup, 1),
@@ -221,14 +276,14 @@ class Parts(Maker):
             steps_per_epoch=steps_per_epoch,
         )
         if isinstance(scheduler, ReduceLROnPlateau):
-            self.refuse_plateau(by_step=by_step, has_loss=bool(self.run.criterion) or not has_valid)
-        return Schedule(optimizer, scheduler, warmup=warmup, warmup_lr=table.warmup_lr, by_step=by_step)
+            self.check_plateau(by_step=by_step, has_loss=bool(self.run.criterion) or not has_valid)
+        return LRSchedule(optimizer, scheduler, warmup=warmup, warmup_lr=table.warmup_lr, by_step=by_step)
 
-    def refuse_plateau(self, *, by_step: bool, has_loss: bool) -> None:
-        """Raise ConfigError where there is no validation loss to look at when the schedule moves."""
+    def check_plateau(self, *, by_step: bool, has_loss: bool) -> None:
+        """Raise ConfigError if a scheduler that reads the validation loss would have none at its updates."""
         if by_step:
-            message = "a schedule that looks at the validation loss moves by epoch"
+            message = "a schedule that uses the validation loss updates once per epoch; write: update_policy = 'epoch'"
             raise ConfigError([self.config.problem(("train", "lr_scheduler", "update_policy"), message)])
         if not has_loss:
-            message = "looks at the validation loss, and a model that makes its losses itself has none; take another schedule"
+            message = "uses the validation loss, and a model that computes its losses itself has none; use another schedule"
             raise ConfigError([self.config.problem(("train", "lr_scheduler", "type"), message)])

@@ -1,4 +1,4 @@
-"""What the engine calls: the shapes of the objects that it is handed."""
+"""Interfaces of the objects that the trainer calls."""
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
@@ -7,46 +7,56 @@ if TYPE_CHECKING:
     from torch import nn
 
 Row = Mapping[str, float]
-"""One epoch of history, flat: `epoch`, `train/loss`, `valid/accuracy`, ..."""
+"""One epoch of history as a flat mapping: `epoch`, `train/loss`, `valid/accuracy`, ..."""
 
 
-class Recovery:
-    """Sees where a run could go on, should it end there. This one does nothing.
+class CheckpointCallback:
+    """Callback at the points where a run can be saved and later resumed. This base class does nothing.
 
-    Every rank has one, and each is asked at the same steps. It may raise to leave the run.
+    Every rank has one, and all ranks call it at the same steps. It may raise an exception to leave the run.
     """
 
-    def step_begins(self) -> None:
-        """A gradient is there, and the weights are about to change."""
+    def on_step_begin(self) -> None:
+        """Act before the weights change; the gradients of the step are computed."""
 
-    def step_ended(self, engine: Any) -> None:
-        """An optimizer step is done."""
+    def on_step_end(self, trainer: Any) -> None:
+        """Act after an optimizer step."""
 
-    def batch_evaluated(self, engine: Any) -> None:
-        """The epoch is trained, and a micro-batch evaluated of which every rank has a part."""
+    def on_eval_batch_end(self, trainer: Any) -> None:
+        """Act after an evaluated micro-batch of which every rank has a shard.
 
-    def epoch_ended(self, engine: Any) -> None:
-        """An epoch is trained, evaluated and recorded."""
+        The training of the epoch is complete.
+        """
+
+    def on_epoch_end(self, trainer: Any) -> None:
+        """Act after an epoch was trained, evaluated and recorded in history."""
 
 
 class WeightsWriter(Protocol):
-    """Keeps the weights that a run asks for; on global rank 0 only."""
+    """Writes the weights files of a run; called on global rank 0 only."""
 
-    def epoch_ended(self, model: "nn.Module", epoch: int, *, is_best: bool, prefix: str = "") -> None:
-        """Write what is wanted of the weights after `epoch` (1-based); `prefix` is that of their files."""
+    def save_epoch(self, model: "nn.Module", epoch: int, *, is_best: bool, prefix: str = "") -> None:
+        """Write the weights files that are due after `epoch` (1-based).
 
-    def load_best(self, model: "nn.Module", prefix: str = "") -> None:
-        """Load the best weights so far into the model."""
-
-
-class Watcher(Protocol):
-    """Sees a run go by; must not call collectives. The engine has a list of them, on each rank its own."""
-
-    def train_step_ended(self, epoch: int, step: int, steps: int, loss: Callable[[], float]) -> None:
-        """Optimizer step `step` of `steps` (1-based) in this epoch is done.
-
-        `loss()` is this rank's mean over the step, not a number if it had no sample that counts; it waits for the device.
+        Args:
+            model: The model whose weights are written.
+            epoch: Number of finished epochs.
+            is_best: Whether these are the best weights so far.
+            prefix: Prefix of the file names, such as `ema/`.
         """
 
-    def epoch_ended(self, row: Row) -> None:
-        """An epoch was trained and evaluated."""
+    def load_best(self, model: "nn.Module", prefix: str = "") -> None:
+        """Load the best weights so far into the model; `prefix` as in `save_epoch`."""
+
+
+class Callback(Protocol):
+    """Observes a run. It must not call collectives. The trainer of each rank has its own list of callbacks."""
+
+    def on_train_step_end(self, epoch: int, step: int, steps: int, loss: Callable[[], float]) -> None:
+        """Act after optimizer step `step` of `steps` in epoch `epoch` (both 1-based).
+
+        `loss()` returns this rank's mean loss over the step; NaN if the rank had no sample that counts. It waits for the device.
+        """
+
+    def on_epoch_end(self, row: Row) -> None:
+        """Act after an epoch was trained and evaluated; `row` is its history."""

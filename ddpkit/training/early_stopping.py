@@ -1,4 +1,4 @@
-"""The best value of a history column so far, and when a run ends early because nothing improves."""
+"""Best value of a history column, and early stopping when it does not improve."""
 
 import math
 from collections.abc import Mapping
@@ -7,41 +7,44 @@ import attrs
 
 
 @attrs.define
-class Best:
-    """The best value of a column of history so far. Values are reduced over ranks, so all ranks judge alike."""
+class BestTracker:
+    """Tracks the best value of a history column. Values are reduced over ranks, so all ranks decide alike."""
 
     column: str
-    """`valid/loss`."""
+    """Name of the column, such as `valid/loss`."""
     lower: bool = True
-    """A lower value is better."""
+    """Whether a lower value is better."""
     min_delta: float = 0.0
-    """An improvement is more than this."""
+    """Minimum gain: an improvement must be larger than this."""
     value: float = math.nan
     epoch: int = 0
-    """When it was reached; 0 = nothing was judged yet."""
+    """Epoch (1-based) of the best value; 0: no epoch was evaluated yet."""
 
-    def resume(self, value: float, epoch: int) -> None:
-        """Go on from what an earlier process had."""
+    def restore(self, value: float, epoch: int) -> None:
+        """Restore the best value and its epoch from a checkpoint."""
         self.value, self.epoch = value, epoch
 
-    def improved(self, row: Mapping[str, float], epoch: int) -> bool:
-        """Judge an epoch. The first one is always the best so far, and what is no number never is after that."""
+    def update(self, row: Mapping[str, float], epoch: int) -> bool:
+        """Update the best value with the row of an epoch; return whether this epoch is the best so far.
+
+        The first epoch always is, even with NaN. A later NaN never is, and any number is better than NaN.
+        """
         value = row[self.column]
         gain = (self.value - value) * (1 if self.lower else -1)
         if self.epoch and not (gain > self.min_delta or (math.isnan(self.value) and not math.isnan(value))):
             return False
-        self.value, self.epoch = float(value), epoch  # the bare number of a score
+        self.value, self.epoch = float(value), epoch
         return True
 
 
 @attrs.define
 class EarlyStopping:
-    """When to end before the last epoch."""
+    """Decides whether a run ends before its last epoch."""
 
-    best: Best
+    best: BestTracker
     patience: int
-    """Epochs without an improvement."""
+    """Number of epochs without an improvement after which the run ends."""
 
-    def is_over(self, row: Mapping[str, float], epoch: int) -> bool:
-        """Judge an epoch; whether the last improvement is too long ago."""
-        return not self.best.improved(row, epoch) and epoch - self.best.epoch >= self.patience
+    def should_stop(self, row: Mapping[str, float], epoch: int) -> bool:
+        """Update with the row of an epoch; return whether the last improvement is `patience` or more epochs ago."""
+        return not self.best.update(row, epoch) and epoch - self.best.epoch >= self.patience

@@ -10,45 +10,49 @@ from torch import Tensor, nn
 
 
 @attrs.define
-class MovingAverage:
-    """A second model that follows the first: after each step, `average = decay * average + (1 - decay) * weights`.
+class EMA:
+    """A second model with averaged weights: after each step, `average = decay * average + (1 - decay) * weights`.
 
-    At the beginning the decay is smaller, `(1 + n) / (10 + n)` in the n-th step, else a short run's average would be little
-    but the weights that it began with (TensorFlow's ExponentialMovingAverage, `num_updates`).
+    At the beginning the decay is smaller, `(1 + n) / (10 + n)` in the n-th step; otherwise the average of a short run would
+    consist mainly of the initial weights (as in TensorFlow's ExponentialMovingAverage with `num_updates`).
+
+    `torch.optim.swa_utils.AveragedModel` gives the same bits, but not with less code: its counter has to start at 1, because
+    its first update copies the weights, and its averaging function has to compute our decay and to copy what is no float.
+    It also ignores tensors that only one of the two models has.
     """
 
     model: nn.Module
     decay: float
     updates: int = 0
-    """Steps that it followed."""
+    """Number of steps that the average includes; `n` above."""
 
     @classmethod
-    def of(cls, model: nn.Module, decay: float) -> "MovingAverage":
-        """A copy of the model as it is now."""
+    def of(cls, model: nn.Module, decay: float) -> "EMA":
+        """Start with a copy of the model."""
         return cls(copy.deepcopy(model), decay)
 
     def state_dict(self) -> dict[str, Any]:
-        """The averaged weights, and how many steps they followed."""
+        """The averaged weights and the number of updates. Checkpoints of users have this format."""
         return {"updates": self.updates, "model": self.model.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Put them back."""
+        """Restore what `state_dict` returned."""
         self.updates = state["updates"]
         self.model.load_state_dict(state["model"])
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
-        """Take in the weights of a step, and the running statistics; what is no float is copied."""
+        """Include the weights and buffers of `model` after a step; copy those that are no floats, such as counters."""
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        pairs = list(zip(tensors(self.model), tensors(model), strict=True))
+        pairs = list(zip(all_tensors(self.model), all_tensors(model), strict=True))
         floats = [pair for pair in pairs if pair[0].is_floating_point()]
-        torch._foreach_lerp_([mine for mine, _ in floats], [theirs for _, theirs in floats], 1 - decay)
-        for mine, theirs in pairs:
-            if not mine.is_floating_point():
-                mine.copy_(theirs)
+        torch._foreach_lerp_([average for average, _ in floats], [current for _, current in floats], 1 - decay)
+        for average, current in pairs:
+            if not average.is_floating_point():
+                average.copy_(current)
 
 
-def tensors(model: nn.Module) -> list[Tensor]:
+def all_tensors(model: nn.Module) -> list[Tensor]:
     """Parameters and buffers."""
     return [*model.parameters(), *model.buffers()]

@@ -1,6 +1,6 @@
-"""Gradients of an optimizer step: their mean over virtual shards, their scale, and a backward that adds zero.
+"""Gradients of an optimizer step: mean over virtual shards, loss scaling, and a backward with zero gradients.
 
-Virtual shards: a smaller world takes the shards of the ranks that it lacks in turn, with bit-identical results.
+Virtual shards: if there are fewer ranks than shards, a rank processes several shards in turn, with bit-identical results.
 """
 
 from collections.abc import Iterable
@@ -11,40 +11,44 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import backward
 
-from ddpkit.data.nested import tensors_in
+from ddpkit.data.nested import iterate_tensors
 
 
 @attrs.define
 class GradientMean:
-    """The mean over shards, as two ranks reach it in an all-reduce: each divides, then they add."""
+    """Mean of the gradients over shards, computed as in the all-reduce of two ranks: first divide, then add."""
 
     n_shards: int
     sums: dict[nn.Parameter, Tensor] = attrs.field(factory=dict)
 
-    def take(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Add the gradients of a shard, and leave room for the next one's."""
+    def accumulate(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Add the gradients of a shard, and clear them for the next shard."""
         for parameter in parameters:
             if parameter.grad is not None:
                 part = parameter.grad / self.n_shards
                 self.sums[parameter] = self.sums[parameter] + part if parameter in self.sums else part
                 parameter.grad = None
 
-    def give(self) -> None:
-        """Make the mean the gradient."""
+    def apply(self) -> None:
+        """Set the gradient of each parameter to the mean."""
         for parameter, mean in self.sums.items():
             parameter.grad = mean
 
 
-def backward_nought(model: nn.Module, outputs: Any) -> None:
-    """A backward that reaches what any does, and gives no parameter anything, be the outputs infinite."""
-    reached = [each for each in tensors_in(outputs) if each.requires_grad]
+def backward_with_zero_grad(model: nn.Module, outputs: Any) -> None:
+    """Run backward with zero gradients, so that DDP's hooks run for every parameter that a normal backward reaches.
+
+    Every gradient is exactly zero, even if the outputs are infinite or NaN.
+    """
+    reached = [each for each in iterate_tensors(outputs) if each.requires_grad]
     trained = [each for each in model.parameters() if each.requires_grad]
+    # Zero gradients at the outputs are not enough: 0 * inf is NaN.
     hooks = [each.register_hook(torch.zeros_like) for each in trained]  # type: ignore[no-untyped-call]
     backward(reached, [torch.zeros_like(each) for each in reached])
     for hook in hooks:
         hook.remove()
 
 
-def scaled(loss: Tensor, factor: float) -> Tensor:
-    """`loss * factor`, which costs nothing where it changes nothing."""
+def scale_loss(loss: Tensor, factor: float) -> Tensor:
+    """Return `loss * factor`, or `loss` itself for factor 1, which saves an operation."""
     return loss if factor == 1 else loss * factor

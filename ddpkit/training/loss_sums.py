@@ -1,4 +1,4 @@
-"""Sums of losses on the way to the means that history shows: float64, on the device, of each shard by itself."""
+"""Sums of losses, from which history gets its means: float64, on the device, separate for each shard."""
 
 from collections.abc import Sequence
 
@@ -6,48 +6,66 @@ import attrs
 import torch
 from torch import Tensor
 
-Losses = Sequence[tuple[Sequence[Tensor], int]]
-"""Of each micro-batch the loss terms, scalars, and of how many samples they are the mean."""
-Sums = Sequence[Tensor]
-"""Each loss term summed over samples: float64 scalars on the device."""
+from ddpkit.distributed.world import World
+from ddpkit.training.losses import Losses
+
+ShardLosses = Sequence[tuple[Sequence[Tensor], int]]
+"""Losses of a shard: for each micro-batch, the loss terms (scalars) and the number of samples that they are the mean of."""
+TermSums = Sequence[Tensor]
+"""Sum of each loss term over samples: float64 scalars on the device."""
 
 
 @attrs.frozen
-class Step:
-    """What one optimizer step did."""
+class StepResult:
+    """Losses of one optimizer step."""
 
-    losses: Sequence[Losses]
-    """Of each of this rank's shards."""
-    n_global: int
-    """Samples over all ranks; 0 when the step was left out."""
+    losses: Sequence[ShardLosses]
+    """Losses of each of this rank's shards."""
+    n_total: int
+    """Samples over all ranks; 0 when the step was skipped."""
 
 
 @attrs.define
-class Tally:
-    """The epoch in hand, so far."""
+class LossSums:
+    """Loss sums of the current epoch so far."""
 
-    sums: Sequence[Sums]
-    """Of each of this rank's shards, over the samples that counted."""
+    sums: Sequence[TermSums]
+    """Sums for each of this rank's shards, over the samples that counted."""
     n_samples: int = 0
-    """That counted, over all ranks."""
+    """Number of samples that counted, over all ranks."""
     n_skipped: int = 0
-    """Steps that were left out."""
+    """Number of skipped steps."""
 
-    def add(self, step: Step) -> None:
-        """Count a step."""
-        for sums, losses in zip(self.sums, step.losses, strict=False):  # a step that was left out has none
+    @classmethod
+    def zeros(cls, losses: Losses, n_shards: int, device: torch.device) -> "LossSums":
+        """Return the sums at the start of an epoch; `n_shards`: number of this rank's shards."""
+        return cls(zero_sums(losses, n_shards, device))
+
+    def add(self, step: StepResult) -> None:
+        """Add the losses of a step."""
+        for sums, losses in zip(self.sums, step.losses, strict=False):  # a step that was skipped has none
             for terms, n in losses:
-                add(sums, terms, n)
-        self.n_samples += step.n_global
-        self.n_skipped += not step.n_global
+                add_means(sums, terms, n)
+        self.n_samples += step.n_total
+        self.n_skipped += not step.n_total
 
 
-def add(sums: Sums, terms: Sequence[Tensor], n: int) -> None:
-    """Means of `n` samples into sums, in place."""
+def zero_sums(losses: Losses, n_shards: int, device: torch.device) -> list[TermSums]:
+    """Return zeros for each loss term of each of this rank's shards."""
+    return [each.unbind() for each in torch.zeros(n_shards, len(losses.terms), dtype=torch.float64, device=device)]
+
+
+def add_means(sums: TermSums, terms: Sequence[Tensor], n: int) -> None:
+    """Add means over `n` samples to sums, in place."""
     for total, term in zip(sums, terms, strict=True):
         total.add_(term, alpha=n)
 
 
-def added_up(sums: Sequence[Sums]) -> Tensor:
-    """Over shards: float64 [T]."""
+def sum_over_shards(sums: Sequence[TermSums]) -> Tensor:
+    """Return the sums over all of this rank's shards: float64 [T]."""
     return torch.stack([torch.stack(list(each)) for each in sums]).sum(0)
+
+
+def mean_losses(losses: Losses, sums: Sequence[TermSums], n_samples: int, world: World) -> dict[str, float]:
+    """Return `loss` and each term as means over the `n_samples` of all ranks; {} without terms. Every rank must call it."""
+    return losses.name_values((world.sum(sum_over_shards(sums)) / n_samples).tolist()) if losses.terms else {}

@@ -1,4 +1,4 @@
-"""The loss of a run: a weighted sum of criteria, or of the losses that a model makes itself; each is seen by itself."""
+"""Losses of a run: a weighted sum of criteria, or of the losses that a model computes itself. History records each term."""
 
 import functools
 import operator
@@ -8,15 +8,15 @@ from typing import Any, TypeVar
 import attrs
 from torch import Tensor
 
-from ddpkit.errors import refusals
+from ddpkit.errors import component_errors
 
 Criterion = Callable[[Any, Any], Tensor]
 Number = TypeVar("Number", float, Tensor)
 
 
 @attrs.frozen
-class Term:
-    """One `[[criterion]]`, or one of a model's own losses."""
+class LossTerm:
+    """One `[[criterion]]`, or one of the losses that a model computes itself."""
 
     key: str
     weight: float
@@ -25,95 +25,101 @@ class Term:
 
 
 @attrs.frozen
-class Criteria:
-    """All of them."""
+class Losses:
+    """The loss terms of a run; their weighted sum is the loss."""
 
-    terms: Sequence[Term]
+    terms: Sequence[LossTerm]
 
     @property
     def keys(self) -> list[str]:
-        """Of the terms, in history."""
+        """Names of the terms in history."""
         return [term.key for term in self.terms]
 
     @property
     def columns(self) -> list[str]:
-        """Of a part in history: `loss` and the terms; nothing where there are none."""
+        """Columns of a split in history: `loss` and the terms; [] without terms."""
         return ["loss", *self.keys] if self.terms else []
 
     @property
-    def in_evaluation(self) -> "Criteria":
-        """Those that an evaluation has."""
+    def in_evaluation(self) -> "Losses":
+        """The losses that are computed in evaluation."""
         return self
 
-    def inputs(self, images: Any, targets: Any) -> tuple[Any, ...]:  # noqa: ARG002 - own losses want them
-        """What the network is called with in training."""
+    def inputs(self, images: Any, targets: Any) -> tuple[Any, ...]:  # noqa: ARG002 - ModelComputedLosses needs them
+        """Return the inputs of the model in training."""
         return (images,)
 
-    def found_in(self, outputs: Any) -> "Criteria":  # noqa: ARG002 - own losses are found there
-        """These, after the first outputs of training were seen."""
+    def found_in(self, outputs: Any) -> "Losses":  # noqa: ARG002 - ModelComputedLosses needs them
+        """Return the losses of this run, given the outputs of a first forward in training mode."""
         return self
 
     def __call__(self, outputs: Any, targets: Any) -> list[Tensor]:
-        """The terms, unweighted: T scalars."""
+        """Return the unweighted terms: T scalars."""
         return [term.criterion(outputs, targets) for term in self.terms]
 
-    def rehearse(self, outputs: Any, targets: Any) -> list[Tensor]:
-        """The same, with the name of a term in the ValueError for what it refuses."""
+    def sanity_check(self, outputs: Any, targets: Any) -> list[Tensor]:
+        """Return the unweighted terms; a ValueError that a criterion raises gets the name of the term."""
         found = []
         for term in self.terms:
-            with refusals(f"criterion {term.key!r}"):
+            with component_errors(f"criterion {term.key!r}"):
                 found.append(term.criterion(outputs, targets))
         return found
 
     def loss(self, values: Iterable[Number]) -> Number:
-        """What to minimise, from the unweighted terms. A weight of 1 costs nothing."""
+        """Return the weighted sum of the unweighted terms `values`: the quantity to minimise."""
         pairs = zip(self.terms, values, strict=True)
+        # No multiplication for a weight of 1: it would be one more operation on the device.
         return functools.reduce(operator.add, [value if term.weight == 1 else value * term.weight for term, value in pairs])
 
-    def named(self, values: Sequence[float]) -> dict[str, float]:
-        """`loss` and each term under its key, from the unweighted terms."""
+    def name_values(self, values: Sequence[float]) -> dict[str, float]:
+        """Return `loss` and each term under its key, computed from the unweighted terms."""
         return {"loss": self.loss(values), **dict(zip(self.keys, values, strict=True))}
 
 
 @attrs.frozen
-class OwnLosses(Criteria):
-    """Those of a model that makes them itself, as torchvision's detectors do: in training it takes targets too.
+class ModelComputedLosses(Losses):
+    """Losses of a model that computes them itself, as torchvision's detectors do.
 
-    It gives a mapping of scalars, means over the micro-batch, then, and predictions without a loss in evaluation. What it
-    calls its losses is known when it was tried.
+    In training the model also accepts the targets, and returns a mapping of scalars, each the mean over the micro-batch. In
+    evaluation it returns predictions without a loss. The names of the losses are known after the first forward (`found_in`).
     """
 
-    terms: Sequence[Term] = ()
+    terms: Sequence[LossTerm] = ()
 
     @property
-    def in_evaluation(self) -> Criteria:
-        """None."""
-        return Criteria([])
+    def in_evaluation(self) -> Losses:
+        """Losses without terms: such a model has no loss in evaluation."""
+        return Losses([])
 
     def inputs(self, images: Any, targets: Any) -> tuple[Any, ...]:
-        """Both."""
+        """Return images and targets."""
         return images, targets
 
-    def found_in(self, outputs: Any) -> "OwnLosses":
-        """Raises TypeError for what are no losses."""
+    def found_in(self, outputs: Any) -> "ModelComputedLosses":
+        """Return the losses that the outputs name.
+
+        Raises TypeError if the outputs are not a mapping of scalars, or contain `loss`, the name of the total, next to others.
+        """
         if not isinstance(outputs, Mapping) or not outputs or not all(is_scalar(each) for each in outputs.values()):
             raise TypeError(f"the model gave no losses in training, but {type(outputs).__name__}")
         if "loss" in outputs and len(outputs) > 1:
-            raise TypeError("the model gave no losses by names of their own: 'loss' is their sum")
-        return OwnLosses([Term(key, 1.0, functools.partial(named, key)) for key in outputs])
+            raise TypeError("the model's loss dict must not contain the key 'loss'; that name is reserved for the total")
+        return ModelComputedLosses([LossTerm(key, 1.0, functools.partial(select_loss, key)) for key in outputs])
 
     def __call__(self, outputs: Any, targets: Any) -> list[Tensor]:
-        """Raises ValueError for other losses than were there when the model was tried."""
+        """Return the unweighted terms: T scalars.
+
+        Raises ValueError if the losses have other names than in the first forward.
+        """
         if outputs.keys() != {*self.keys}:
             raise ValueError(f"the model gave the losses {sorted(outputs)}, and {sorted(self.keys)} when it was tried")
         return super().__call__(outputs, targets)
 
 
-def named(key: str, losses: Mapping[str, Tensor], _targets: object) -> Tensor:
-    """One of a model's own losses."""
+def select_loss(key: str, losses: Mapping[str, Tensor], _targets: object) -> Tensor:
+    """Return one of a model's own losses; the signature is that of a criterion."""
     return losses[key]
 
 
 def is_scalar(value: object) -> bool:
-    """What a term of a loss is."""
     return isinstance(value, Tensor) and value.ndim == 0

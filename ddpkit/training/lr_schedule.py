@@ -1,4 +1,4 @@
-"""When the learning rate moves: a warm-up, then the scheduler that the TOML names."""
+"""Learning-rate schedule: a linear warm-up, then the scheduler that the TOML names."""
 
 import math
 import warnings
@@ -9,10 +9,10 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 
-class Schedule:
-    """Raises the rates in a line from `warmup_lr` to their own over `warmup` updates, then steps the scheduler.
+class LRSchedule:
+    """Raises the learning rates linearly from `warmup_lr` to their own values over `warmup` updates, then steps the scheduler.
 
-    An update is an optimizer step or an epoch, as `by_step` says; the engine reports both and the other is passed over.
+    An update is an optimizer step if `by_step` is true, else an epoch. The trainer reports both; the other one is ignored.
     """
 
     def __init__(
@@ -30,37 +30,40 @@ class Schedule:
         self._warmup_lr = warmup_lr
         self._by_step = by_step
         self._updates = 0
-        self._rates = [group["lr"] for group in optimizer.param_groups]  # after the scheduler set its first ones
+        self._rates = [group["lr"] for group in optimizer.param_groups]  # the scheduler has set its first rates
         self._warm_up()
 
-    def step_ended(self) -> None:
-        """An optimizer step is done."""
+    def end_step(self) -> None:
+        """Make an update after an optimizer step, if updates are steps."""
         if self._by_step:
             self._update()
 
-    def epoch_ended(self, loss: float) -> None:
-        """An epoch is done; `loss` is the validation loss, for a scheduler that looks at it."""
+    def end_epoch(self, loss: float) -> None:
+        """Make an update after an epoch, if updates are epochs.
+
+        `loss`: validation loss, or training loss if there is none, for a scheduler that uses it; NaN: epoch without validation.
+        """
         if not self._by_step:
             self._update(loss)
 
     def rate(self) -> float:
-        """The learning rate of the next optimizer step (of the first group)."""
+        """Return the learning rate of the first parameter group in the next optimizer step."""
         return float(self._optimizer.param_groups[0]["lr"])
 
     def state_dict(self) -> dict[str, Any]:
-        """Where it is. The rates themselves are the optimizer's."""
+        """Return the number of updates and the scheduler's state. The optimizer's state holds the rates themselves."""
         return {"updates": self._updates, "scheduler": self._scheduler.state_dict() if self._scheduler else None}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from there, with an optimizer that was put back too."""
+        """Restore the state. The optimizer's state must be restored as well."""
         self._updates = state["updates"]
         if self._scheduler:
             self._scheduler.load_state_dict(state["scheduler"])
 
     def replay(self, updates: int, losses: Sequence[float]) -> None:
-        """Make as many updates again, on an optimizer that was just built: as if this schedule had been the one all along.
+        """Repeat `updates` updates on a newly built optimizer, as if the run had used this schedule from the start.
 
-        `losses`: of the epochs so far, for a scheduler that looks at them.
+        `losses`: one per finished epoch, for a scheduler that uses them.
         """
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step\\(\\)` before")
@@ -72,10 +75,10 @@ class Schedule:
         if self._updates <= self._warmup:
             self._warm_up()
         elif isinstance(self._scheduler, ReduceLROnPlateau):
-            if not math.isnan(loss):  # an epoch that was not evaluated
+            if not math.isnan(loss):  # NaN: the epoch was not evaluated
                 self._scheduler.step(loss)
         elif self._scheduler is not None:
-            with warnings.catch_warnings():  # a first step that the scaler skipped counts as one
+            with warnings.catch_warnings():  # the scaler may have skipped the first step; it counts
                 warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step\\(\\)` before")
                 self._scheduler.step()
 

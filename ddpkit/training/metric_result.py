@@ -1,12 +1,29 @@
-"""The value of a metric, with the values of each class and the confusion matrix that it was computed from."""
+"""Results of an evaluation: the values for history, and the details of metrics.
 
-from collections.abc import Sequence
+This file does not import torch, so that the files of a run can be written and read without it.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import attrs
 
 
-class Score(float):
-    """A number like any other, which may know its parts."""
+@attrs.frozen
+class MetricResult:
+    """Value of a metric over a split, and its details."""
 
+    value: float
     per_class: Sequence[float] = ()
-    """One number a class; not a number where there is nothing of it."""
+    """One number per class; NaN for a class that does not occur."""
     confusion: Sequence[Sequence[int]] = ()
-    """Samples by class: a row a true one, a column a predicted one."""
+    """Number of samples by class: rows are true classes, columns are predicted classes."""
+
+
+@attrs.frozen
+class EvaluationResult:
+    """Losses and metrics of a split."""
+
+    values: Mapping[str, float]
+    """`loss`, loss terms and metrics, under their names in history."""
+    metrics: Mapping[str, MetricResult]
+    """Full results of the metrics, under the same names."""

@@ -1,4 +1,4 @@
-"""The metrics of a run: what each is given, and its one number over all ranks."""
+"""Metrics of a run: the input of each, and its result over all ranks."""
 
 import warnings
 from collections.abc import Mapping
@@ -9,44 +9,45 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from ddpkit.errors import refusals
-from ddpkit.training.metric_result import Score
+from ddpkit.errors import component_errors
+from ddpkit.training.metric_result import MetricResult
 
 
 @attrs.frozen
-class Measure:
-    """A metric and what it takes."""
+class MetricAdapter:
+    """A metric and the kind of input that it needs."""
 
     metric: Metric
     takes: Literal["labels", "logits"] | None = None
-    """None = the postprocess's predictions; `labels` = the most probable class; `logits` = the model's outputs."""
+    """None = predictions of the postprocess; `labels` = the most probable class of the predictions (argmax over axis 1);
+    `logits` = the model's outputs."""
 
     def update(self, outputs: Any, predictions: Any, targets: Any) -> None:
-        """Take in a micro-batch of this rank."""
+        """Update the metric with a micro-batch of this rank."""
         given = outputs if self.takes == "logits" else predictions
         self.metric.update(torch.argmax(given, dim=1) if self.takes == "labels" else given, targets)
 
-    def rehearse(self, name: str, outputs: Any, predictions: Any, targets: Any) -> None:
-        """Take in a micro-batch that is forgotten. Raises ValueError, with the metric's name, for what it refuses."""
-        with refusals(f"metric {name!r}"):
+    def sanity_check(self, name: str, outputs: Any, predictions: Any, targets: Any) -> None:
+        """Update the metric with a trial micro-batch. Raises ValueError, with the metric's name, if the metric refuses it."""
+        with component_errors(f"metric {name!r}"):
             self.update(outputs, predictions, targets)
 
-    def value(self) -> Score:
-        """Over all ranks, which must all call this; the metric begins anew."""
+    def compute(self) -> MetricResult:
+        """Return the result over all ranks, and reset the metric. Every rank must call it."""
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*was called before the ``update``")  # a rank without samples
-            score = score_of(self.metric.compute())
+            computed = self.metric.compute()
         self.metric.reset()
-        return score
+        return to_metric_result(computed)
 
 
-def score_of(computed: Tensor | Mapping[str, Tensor]) -> Score:
-    """A metric's result: one number, or a mapping whose first value is the number and that may have the parts of a `Score`."""
+def to_metric_result(computed: Tensor | Mapping[str, Tensor]) -> MetricResult:
+    """Convert what torchmetrics computed: one number, or a mapping whose first value is the number.
+
+    The mapping may also have `per_class` [C] and `confusion` [C, C].
+    """
     if not isinstance(computed, Mapping):
-        return Score(computed)
-    score = Score(next(iter(computed.values())))
-    if "per_class" in computed:
-        score.per_class = computed["per_class"].reshape(-1).tolist()
-    if "confusion" in computed:
-        score.confusion = computed["confusion"].tolist()
-    return score
+        return MetricResult(float(computed))
+    per_class = computed["per_class"].reshape(-1).tolist() if "per_class" in computed else ()
+    confusion = computed["confusion"].tolist() if "confusion" in computed else ()
+    return MetricResult(float(next(iter(computed.values()))), per_class, confusion)

@@ -1,4 +1,4 @@
-"""Which parameters of a model are trained, and how: `model.freeze`, `optimizer.groups`, weight decay."""
+"""Trained parameters of a model and their groups in the optimizer: `model.freeze`, `optimizer.groups`, weight decay."""
 
 import fnmatch
 import logging
@@ -14,33 +14,37 @@ from ddpkit.errors import ConfigError, closest, suggest
 LOGGER = logging.getLogger(__name__)
 
 GROUP_KEYS = {"learning_rate": "lr"}
-"""Keys of `optimizer.groups` that torch calls otherwise."""
+"""Keys of `optimizer.groups` -> names that torch's optimizers use."""
 
 
 def freeze(model: nn.Module, config: Config) -> None:
-    """Parameters that `model.freeze` names are not trained."""
+    """Freeze the parameters that match `model.freeze`.
+
+    Raises ConfigError if a pattern matches no parameter, or if no trained parameter remains.
+    """
     parameters = dict(model.named_parameters())
     for number, pattern in enumerate(config.run.model.freeze):
         names = fnmatch.filter(parameters, pattern)
         if not names:
-            message = f"no parameter is called like {pattern!r}, {suggest(pattern, patterns(pattern, parameters))}"
+            message = f"no parameter is called like {pattern!r}, {suggest(pattern, suggest_patterns(pattern, parameters))}"
             raise ConfigError([config.problem(("model", "freeze", number), message)])
         for name in names:
             parameters[name].requires_grad = False
     if not any(parameter.requires_grad for parameter in parameters.values()):
-        raise ConfigError([config.problem(("model", "freeze"), "leaves nothing to train")])
+        raise ConfigError([config.problem(("model", "freeze"), "leaves no parameter to train")])
 
 
-def patterns(given: str, names: Iterable[str]) -> list[str]:
-    """What to suggest in place of a pattern: the names where one is near, else the model's parts."""
+def suggest_patterns(given: str, names: Iterable[str]) -> list[str]:
+    """Return suggestions for a pattern without a match: the names if one is similar, else the model's top-level modules."""
     names = list(names)
     return names if closest(given, names) else list(dict.fromkeys(f"{name.partition('.')[0]}.*" for name in names))
 
 
 def parameter_groups(model: nn.Module, config: Config) -> list[dict[str, Any]]:
-    """What is trained, as torch's optimizers take it: those of no group first, then each of `optimizer.groups`.
+    """Return the trained parameters as groups for torch's optimizers: first those without a group, then `optimizer.groups`.
 
-    Raises ConfigError for a group without a parameter.
+    Without `optimizer.decay_norm_and_bias`, norms and biases get groups of their own, without weight decay. Raises ConfigError
+    for a group without a parameter.
     """
     table = config.run.train.optimizer
     left = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
@@ -48,43 +52,47 @@ def parameter_groups(model: nn.Module, config: Config) -> list[dict[str, Any]]:
     for number, group in enumerate(table.groups):
         names = fnmatch.filter(left, group["match"])
         if not names:
-            known = suggest(group["match"], patterns(group["match"], left))
+            known = suggest(group["match"], suggest_patterns(group["match"], left))
             message = f"no trained parameter that is left is called like {group['match']!r}, {known}"
             raise ConfigError([config.problem(("train", "optimizer", "groups", number, "match"), message)])
         options = {GROUP_KEYS.get(key, key): value for key, value in group.items() if key != "match"}
         groups.append({"params": [left.pop(name) for name in names], **options})
     groups = [{"params": list(left.values())}, *groups] if left else groups
-    return groups if table.decay_norm_and_bias else [part for group in groups for part in by_decay(group)]
+    return groups if table.decay_norm_and_bias else [part for group in groups for part in split_by_decay(group)]
 
 
-def by_decay(group: dict[str, Any]) -> list[dict[str, Any]]:
-    """A group as two: norms and biases, which have one axis at most, without weight decay."""
+def split_by_decay(group: dict[str, Any]) -> list[dict[str, Any]]:
+    """Split a group in two: norms and biases (parameters with at most one axis) get no weight decay."""
     flat = [parameter for parameter in group["params"] if parameter.ndim <= 1]
     rest = [parameter for parameter in group["params"] if parameter.ndim > 1]
     parts = [{**group, "params": rest}, {**group, "params": flat, "weight_decay": 0.0}]
     return [part for part in parts if part["params"]]
 
 
-def frozen_norms(model: nn.Module) -> list[nn.Module]:
-    """BatchNorm layers none of whose parameters is trained: their statistics stay too."""
-    norms = [layer for layer in model.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]  # noqa: SLF001 - their base
+def find_frozen_norms(model: nn.Module) -> list[nn.Module]:
+    """Return the BatchNorm layers whose parameters are all frozen: their statistics must stay unchanged too."""
+    norms = [layer for layer in model.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]  # noqa: SLF001 - base class
     return [layer for layer in norms if [*layer.parameters()] and not any(each.requires_grad for each in layer.parameters())]
 
 
 OTHER_KERNELS = {"fused", "foreach", "differentiable", "capturable"}
-"""Keys of torch's optimizers that leave no choice."""
+"""Options of torch's optimizers that exclude or already decide `fused`."""
 
 
-def fused_kernels(table: schema.Optimizer) -> Mapping[str, bool]:
-    """What an optimizer that has a `fused` way is told, where the config does not choose: torch has it for CPU and CUDA.
+def fused_option(table: schema.Optimizer) -> Mapping[str, bool]:
+    """Return `fused=True` unless the config chooses a kernel. Torch has fused optimizers for CPU and CUDA.
 
-    With momentum torch's fails at a parameter whose first gradient comes later than that of others.
+    Only an optimizer that has the option `fused` gets it.
     """
+    # With momentum, torch's fused kernel fails if a parameter gets its first gradient later than the others.
     return {} if OTHER_KERNELS & table.params.keys() or table.params.get("momentum") else {"fused": True}
 
 
-def refuse_unreached(config: Config, names: Sequence[str], n_ranks: int) -> None:
-    """Trained parameters that no gradient reaches: a warning, and ConfigError where the ranks would wait for theirs."""
+def check_unused_parameters(config: Config, names: Sequence[str], n_ranks: int) -> None:
+    """Warn about trained parameters that get no gradient, unless `ddp.find_unused_parameters` is set.
+
+    Raises ConfigError with several ranks, because DDP would wait for these gradients.
+    """
     if not names or config.run.ddp.find_unused_parameters:
         return
     shown = ", ".join(names[:3]) + ", ..." * (len(names) > 3)  # noqa: PLR2004

@@ -1,4 +1,4 @@
-"""The number format of a run (`train.scaler.compute_type`): the same in training and evaluation."""
+"""Number format of a run (`train.scaler.compute_type`), the same in training and evaluation."""
 
 import contextlib
 import math
@@ -13,20 +13,20 @@ from torch.amp import GradScaler
 from torch.autograd import backward
 from torch.optim import Optimizer
 
-from ddpkit.data.nested import mapped
+from ddpkit.data.nested import map_tensors
 
 
 @contextlib.contextmanager
-def kernels(matmul_precision: str, *, deterministic: bool) -> Iterator[None]:
-    """Torch's choice of kernels in this process, while it lasts.
+def select_kernels(matmul_precision: str, *, deterministic: bool) -> Iterator[None]:
+    """Select torch's kernels in this process, inside the context.
 
     Args:
-        matmul_precision: Torch's word for float32 products: `highest`, `high`, `medium`.
-        deterministic: Only those that repeat to the bit; an operation without one raises RuntimeError.
+        matmul_precision: Torch's precision of float32 matrix products: `highest`, `high`, `medium`.
+        deterministic: Use only kernels with bit-identical results in each run; an operation without one raises RuntimeError.
     """
     before = (torch.get_float32_matmul_precision(), torch.are_deterministic_algorithms_enabled())
     if deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # which cuBLAS wants before its first call
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it at its first call
     torch.set_float32_matmul_precision(matmul_precision)
     torch.use_deterministic_algorithms(deterministic)
     try:
@@ -41,69 +41,73 @@ MIXED = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 @attrs.frozen
 class Precision:
-    """How a model is called, and how gradients reach its weights."""
+    """Calls a model in the number format of the run, and applies gradients to its weights."""
 
     dtype: torch.dtype
-    """Of weights and images."""
+    """Format of weights and images."""
     device_type: str = "cpu"
     mixed: torch.dtype | None = None
-    """Of what autocast computes in fewer bits."""
+    """16-bit format that autocast uses; None: no autocast."""
     channels_last: bool = False
-    """Memory format of images and convolutions: faster on GPUs that have it for 16 bits."""
+    """Whether images and convolutions use this memory format: faster on GPUs that support it for 16-bit formats."""
     scaler: GradScaler | None = None
-    """Keeps small gradients within float16's range. It skips a step whose gradients overflow: those are reduced, so all
-    ranks skip together."""
+    """Keeps small gradients within float16's range. It skips a step whose gradients overflow. Gradients are reduced before, so
+    all ranks skip the same steps."""
 
     @classmethod
     def of(cls, compute_type: str, device: torch.device, *, channels_last: bool = False) -> "Precision":
-        """From the TOML's word."""
+        """Create the precision that `train.scaler.compute_type` names, on `device`."""
         if compute_type not in MIXED:
             return cls(getattr(torch, compute_type), device.type, channels_last=channels_last)
         scaler = GradScaler(device.type) if compute_type == "float16" else None
         return cls(torch.float32, device.type, MIXED[compute_type], channels_last=channels_last, scaler=scaler)
 
     def prepare(self, model: nn.Module) -> nn.Module:
-        """The model in this format, before it is wrapped and before the optimizer sees its parameters."""
+        """Convert a model to this format.
+
+        Call it before the model is wrapped, and before the optimizer gets its parameters.
+        """
         model = model.to(self.dtype)
         return model.to(memory_format=torch.channels_last) if self.channels_last else model
 
     def __call__(self, network: nn.Module, *inputs: Any) -> Any:
-        """The outputs, in at least float32; inputs and outputs may be tensors in lists and mappings.
+        """Return the model's outputs, in at least float32.
 
-        Integer images stay what they are: they are no images yet. Images in a list are put together by the model.
+        Inputs and outputs may be tensors in lists and mappings. Integer inputs keep their type. The model itself makes a batch of
+        images in a list.
         """
-        inputs = tuple(mapped(self.formatted, value) for value in inputs)
+        inputs = tuple(map_tensors(self.formatted, value) for value in inputs)
         if self.mixed is None:
             return network(*inputs)
         with torch.autocast(self.device_type, self.mixed):
             outputs = network(*inputs)
-        return mapped(in_single, outputs)
+        return map_tensors(to_float32, outputs)
 
     def formatted(self, values: Tensor) -> Tensor:
-        """An input of the network."""
+        # Integer images keep their type: they are raw pixel values, which a transform has to scale first.
         values = values.to(self.dtype) if values.is_floating_point() else values
         if self.channels_last and values.ndim == 4:  # noqa: PLR2004 - B, C, H, W
             return values.contiguous(memory_format=torch.channels_last)
         return values
 
     def state_dict(self) -> dict[str, Any]:
-        """The scaler's; empty without one."""
+        """Return the scaler's state; {} without a scaler."""
         return {} if self.scaler is None else self.scaler.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Put it back."""
+        """Restore the scaler's state, if there is a scaler."""
         if self.scaler is not None:
             self.scaler.load_state_dict(state)
 
     def backward(self, loss: Tensor) -> None:
-        """Add the gradients of a scalar."""
+        """Add the gradients of a scalar loss, scaled by the scaler if there is one."""
         backward(loss if self.scaler is None else self.scaler.scale(loss))
 
     def step(self, optimizer: Optimizer, parameters: Iterable[nn.Parameter], clip_norm: float, *, skip_nonfinite: bool) -> bool:
-        """Clip the whole gradient, unless `clip_norm` is 0, and step; returns whether the step counts.
+        """Clip the norm of the whole gradient, unless `clip_norm` is 0, and make an optimizer step; return whether it counts.
 
-        `skip_nonfinite`: one whose gradient is not finite does not; to know it, the device is waited for. Gradients are
-        reduced, so all ranks decide alike.
+        `skip_nonfinite`: skip a step whose gradient is not finite; such a step does not count. The check waits for the device.
+        Gradients are reduced before, so all ranks decide alike.
         """
         if self.scaler is not None:
             self.scaler.unscale_(optimizer)
@@ -112,15 +116,17 @@ class Precision:
             norm = nn.utils.clip_grad_norm_(parameters, clip_norm or math.inf)
             is_fine = not skip_nonfinite or bool(torch.isfinite(norm))
         if self.scaler is not None:
-            # Torch's fused SGD leaves its momentum unset when it is told of an overflow in its first step: the scaler skips it.
+            # Torch's fused SGD leaves its momentum uninitialised if it handles an overflow in its first step itself. With this
+            # flag off, the scaler skips the step.
             optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]  # noqa: SLF001
-            self.scaler.step(optimizer)  # passes over what overflowed by itself
+            if is_fine:
+                self.scaler.step(optimizer)  # skips the step itself if gradients overflowed
             self.scaler.update()
         elif is_fine:
             optimizer.step()
         return is_fine
 
 
-def in_single(values: Tensor) -> Tensor:
-    """Of mixed precision, float32; whole numbers as they are."""
+def to_float32(values: Tensor) -> Tensor:
+    """Return floating-point values as float32; integers unchanged."""
     return values.float() if values.is_floating_point() else values

@@ -1,4 +1,4 @@
-"""Weights that a new run begins with (`model.pretrained`): what of a file fits the model, and what is said of the rest."""
+"""Load pretrained weights into a new model (`model.pretrained`), and report the tensors that do not fit."""
 
 import itertools
 import logging
@@ -13,61 +13,67 @@ from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 from torch.nn.parameter import is_lazy
 
 from ddpkit.config.loading import Config
-from ddpkit.errors import ConfigError, Problem
+from ddpkit.errors import ConfigError, Diagnostic
 
 LOGGER = logging.getLogger(__name__)
 
 State = dict[str, Tensor]
 KEYS = ("state_dict", "model")
-"""Under which a file may keep its weights beside other things."""
+"""Keys under which a file may store its weights together with other data."""
 PREFIXES = ("module.", "_orig_mod.")
-"""Of names that were saved from a DDP wrapper, or from a compiled module."""
+"""Prefixes of names that were saved from a DDP wrapper or from a compiled module."""
 N_SHOWN = 3
 
 
-def begin_with(model: nn.Module, config: Config) -> None:
-    """Put the weights of `model.pretrained` into the model; says what begins anew and what is left out.
+def load_pretrained(model: nn.Module, config: Config) -> None:
+    """Load the weights of `model.pretrained` into the model; log warnings about re-initialised and skipped tensors.
 
-    Raises ConfigError for a file that holds no weights, or none that fit.
+    Raises ConfigError if the file holds no weights, or weights that do not fit.
     """
     file = Path(config.run.model.pretrained)
     try:
-        notes = take(model, read(file))
+        notes = load_matching(model, read_weights(file))
     except ValueError as error:
         raise ConfigError([config.problem(("model", "pretrained"), f"{file} {error}")]) from error
     for note in notes:
         LOGGER.warning("%s: %s", file, note)
 
 
-def fill(model: nn.Module, file: Path) -> None:
-    """Put the weights of a file into the model that they are of. Raises ConfigError when it is another one."""
+def load_weights(model: nn.Module, file: Path) -> None:
+    """Load the weights of a file into a model of the same architecture. Raises ConfigError if they belong to another one."""
     try:
-        take_all(model, read(file))
+        load_exact(model, read_weights(file))
     except ValueError as error:
-        raise ConfigError([Problem(str(file), (), str(error))]) from error
+        raise ConfigError([Diagnostic(str(file), (), str(error))]) from error
 
 
-def take_all(model: nn.Module, state: State) -> None:
-    """Load the tensors into the model, which is to have just these. Raises ValueError."""
+def load_exact(model: nn.Module, state: State) -> None:
+    """Load the tensors into the model. Raises ValueError unless names and shapes match exactly.
+
+    Tied tensors may be present under only one of their names.
+    """
     wanted = model.state_dict()
-    without_prefixes(state, wanted)
+    strip_prefixes(state, wanted)
     known = {name: wanted[name] for name in state if name in wanted and not is_lazy(wanted[name])}
     sizes = [f"{name}: {list(state[name].shape)} there, {list(each.shape)} here" for name, each in known.items()]
-    refuse(
+    check_none(
         "have another shape", [size for size, name in zip(sizes, known, strict=True) if state[name].shape != known[name].shape]
     )
     result = model.load_state_dict(state, strict=False)
-    refuse("are missing", [name for name in result.missing_keys if not is_tied(name, state, wanted)])
-    refuse("are unknown to the model", result.unexpected_keys)
+    check_none("are missing", [name for name in result.missing_keys if not is_tied(name, state, wanted)])
+    check_none("are unknown to the model", result.unexpected_keys)
 
 
-def read(file: Path) -> State:
-    """The tensors of a safetensors file, or of one of torch's, by name. Nothing in it is run. Raises ValueError."""
+def read_weights(file: Path) -> State:
+    """Read the tensors of a safetensors file or of a torch file, by name. No code in the file is executed.
+
+    Raises ValueError if the file cannot be read, or does not hold tensors by name.
+    """
     try:
         found = load_file(file) if file.suffix == ".safetensors" else torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # the unpickler meets any bytes, and raises what comes of them
+    except Exception as error:  # the unpickler may raise anything for arbitrary bytes
         said = str(error).partition("\n")[0]
-        reason = "it holds other things" if "weights_only" in said else said  # torch tells how to run what is in it
+        reason = "it holds other things" if "weights_only" in said else said  # torch's message explains how to execute the file
         raise ValueError(f"cannot be read as weights (safetensors, or tensors alone as torch saves them): {reason}") from error
     state = next((found[key] for key in KEYS if key in found), found) if isinstance(found, Mapping) else found
     if not isinstance(state, dict) or not all(isinstance(key, str) and isinstance(each, Tensor) for key, each in state.items()):
@@ -75,33 +81,33 @@ def read(file: Path) -> State:
     return state
 
 
-def take(model: nn.Module, state: State) -> list[str]:
-    """Load the tensors into the model; `state` loses its heads. Returns what is to be said of what did not fit.
+def load_matching(model: nn.Module, state: State) -> list[str]:
+    """Load the tensors that fit the model; return log messages about the others.
 
-    A first convolution for images of another number of channels is summed or repeated over them. Heads, which differ in the
-    number of their outputs alone, begin anew. So does a part of the model (names that are alike up to their first dot) of
-    which the file has nothing, and what the model has nothing of is left out. Raises ValueError for all else, after which
-    the model is of no more use.
+    A first convolution for another number of image channels is summed or repeated over them. Heads, which differ only in the
+    number of their outputs, keep their fresh initialisation and are removed from `state`. A top-level module (names that are
+    equal up to their first dot) that the file lacks keeps its fresh initialisation; one that the model lacks is skipped. Raises
+    ValueError for any other difference; the model may then be partly loaded and must be discarded.
     """
     wanted = model.state_dict()
-    without_prefixes(state, wanted)
-    shared = set(map(part, state)) & set(map(part, wanted))
-    adapted = with_channels(state, wanted, model)
-    heads = without_heads(state, wanted)
+    strip_prefixes(state, wanted)
+    shared = set(map(top_level_name, state)) & set(map(top_level_name, wanted))
+    adapted = adapt_channels(state, wanted, model)
+    heads = drop_heads(state, wanted)
     result = model.load_state_dict(state, strict=False)
     missing = [name for name in result.missing_keys if name not in heads and not is_tied(name, state, wanted)]
-    refuse("are missing", [name for name in missing if part(name) in shared])
-    refuse("are unknown to the model", [name for name in result.unexpected_keys if part(name) in shared])
+    check_none("are missing", [name for name in missing if top_level_name(name) in shared])
+    check_none("are unknown to the model", [name for name in result.unexpected_keys if top_level_name(name) in shared])
     notes = {
-        "begin anew, with another number of outputs": list(heads.values()),
-        "begin anew, the file has no such part": missing,
-        "are left out, the model has no such part": result.unexpected_keys,
+        "are re-initialised: the number of outputs differs": list(heads.values()),
+        "are re-initialised: the file has no such part": missing,
+        "are not used: the model has no such part": result.unexpected_keys,
     }
-    return adapted + [f"{listed(names)} {what}" for what, names in notes.items() if names]
+    return adapted + [f"{format_names(names)} {what}" for what, names in notes.items() if names]
 
 
-def with_channels(state: State, wanted: State, model: nn.Module) -> list[str]:
-    """Fit the first convolution in `state` to the channels of the model's images; returns what is to be said of it."""
+def adapt_channels(state: State, wanted: State, model: nn.Module) -> list[str]:
+    """Adapt the first convolution in `state` to the number of image channels of the model; return log messages."""
     first = next((f"{name}.weight" for name, each in model.named_modules() if isinstance(each, nn.Conv2d)), "")
     there, here = state.get(first), wanted.get(first)
     if there is None or here is None or there.ndim != here.ndim or there.shape[1] == here.shape[1]:
@@ -110,61 +116,64 @@ def with_channels(state: State, wanted: State, model: nn.Module) -> list[str]:
     if fitted.shape != here.shape:
         return []
     state[first] = fitted
-    return [f"{first} ({sizes(there, here)}) is summed or repeated, for images of another number of channels"]
+    return [f"{first} ({format_shapes(there, here)}) is summed or repeated, for images of another number of channels"]
 
 
-def without_heads(state: State, wanted: State) -> dict[str, str]:
-    """Take heads of another size out of `state`; returns them with both shapes. Raises ValueError for all other shapes."""
+def drop_heads(state: State, wanted: State) -> dict[str, str]:
+    """Remove heads of another size from `state`; return each name with its description (both shapes).
+
+    Raises ValueError for any other difference in shape, or if nothing is left that fits the model.
+    """
     others = [name for name in state if name in wanted and state[name].shape != wanted[name].shape]
     heads = [name for name in others if state[name].shape[1:] == wanted[name].shape[1:]]
-    sizes_of = {name: f"{name} ({sizes(state[name], wanted[name])})" for name in others}
+    sizes_of = {name: f"{name} ({format_shapes(state[name], wanted[name])})" for name in others}
     if not state.keys() & wanted.keys() - set(heads):
-        raise ValueError(f"has nothing that fits the model: {listed(state)} there, {listed(wanted)} here")
-    refuse("have another shape", [] if len(heads) == len(others) else [*sizes_of.values()])
+        raise ValueError(f"has nothing that fits the model: {format_names(state)} there, {format_names(wanted)} here")
+    check_none("have another shape", [] if len(heads) == len(others) else [*sizes_of.values()])
     for name in heads:
         del state[name]
     return sizes_of
 
 
-def sizes(there: Tensor, here: Tensor) -> str:
-    """Of a tensor of the file, and of the model."""
+def format_shapes(there: Tensor, here: Tensor) -> str:
     return f"{list(there.shape)} there, {list(here.shape)} here"
 
 
 def is_tied(name: str, state: State, wanted: State) -> bool:
-    """Another name of a tensor that was loaded: safetensors keep one of them."""
+    """Return whether this is another name of a loaded tensor: safetensors keeps only one of them."""
     return any(wanted[name].is_set_to(wanted[other]) for other in state if other in wanted)
 
 
-def without_prefixes(state: State, wanted: Iterable[str]) -> None:
-    """Names as the model has them, in place."""
+def strip_prefixes(state: State, wanted: Iterable[str]) -> None:
+    """Remove the wrappers' prefixes from the names in `state`, in place, unless the model has them too."""
     for prefix in PREFIXES:
         if not any(name.startswith(prefix) for name in wanted):
             consume_prefix_in_state_dict_if_present(state, prefix)
 
 
-def part(name: str) -> str:
-    """`layer1` of `layer1.0.conv1.weight`."""
+def top_level_name(name: str) -> str:
+    """Return the name up to the first dot: `layer1` for `layer1.0.conv1.weight`."""
     return name.partition(".")[0]
 
 
-def refuse(what: str, names: Sequence[str]) -> None:
-    """Raise ValueError for tensors that no part of the model is to be without."""
+def check_none(what: str, names: Sequence[str]) -> None:
+    """Raise ValueError if `names` is not empty; `what` says what is wrong with these tensors."""
     if names:
-        raise ValueError(f"does not fit the model: {listed(names)} {what}; take the model that these weights are of")
+        raise ValueError(f"does not fit the model: {format_names(names)} {what}; take the model that these weights are of")
 
 
-def listed(names: Collection[str]) -> str:
-    """`3 tensors (a, b, ...)`."""
+def format_names(names: Collection[str]) -> str:
+    """Return the number of names and the first of them: `3 tensors (a, b, ...)`."""
     shown = ", ".join([*itertools.islice(names, N_SHOWN), *["..."] * (len(names) > N_SHOWN)])
     return f"{len(names)} tensor{'s' * (len(names) != 1)} ({shown})"
 
 
 def for_channels(weight: Tensor, n_channels: int) -> Tensor:
-    """The weights [O, C, H, W] of a first convolution as [O, n_channels, H, W].
+    """Adapt the weights [O, C, H, W] of a first convolution to `n_channels` image channels: [O, n_channels, H, W].
 
-    Summed for one channel: a grey image then gives what it gives as red, green and blue. Else repeated in order and
-    scaled by C / n_channels, so that the sum over channels stays about as large. As timm does.
+    For one channel, the weights are summed over C: a grey image then has the same output as the same image in red, green and
+    blue. Otherwise the channels are repeated in order and scaled by C / n_channels, so that the sum over channels keeps about
+    the same size. Timm does the same.
     """
     if n_channels == 1:
         return weight.sum(dim=1, keepdim=True)

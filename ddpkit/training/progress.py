@@ -7,26 +7,25 @@ import attrs
 
 @attrs.define
 class Progress:
-    """Counts what is finished; every rank has the same."""
+    """Counts finished epochs and steps; equal on every rank."""
 
     epoch: int = 0
-    """Finished epochs."""
+    """Number of finished epochs."""
     step: int = 0
-    """Finished optimizer steps since the run began."""
+    """Finished optimizer steps since the start of the run."""
     step_in_epoch: int = 0
-    """Finished optimizer steps of the epoch in hand."""
+    """Finished optimizer steps of the current epoch."""
     learning_rate: float = math.nan
-    """Of the last optimizer step."""
+    """Learning rate of the last optimizer step."""
     is_over: bool = False
-    """Nothing improves any more."""
+    """Whether early stopping has ended the run."""
 
-    def step_ended(self, learning_rate: float) -> None:
-        """Count an optimizer step."""
+    def end_step(self, learning_rate: float) -> None:
+        """Count an optimizer step, and record its learning rate."""
         self.step += 1
         self.step_in_epoch += 1
         self.learning_rate = learning_rate
 
-    def epoch_ended(self) -> None:
-        """Count an epoch."""
+    def end_epoch(self) -> None:
         self.epoch += 1
         self.step_in_epoch = 0

@@ -1,4 +1,4 @@
-"""Losses: declared here, one file a family."""
+"""Losses: declared here, one module per family."""
 
 from collections.abc import Iterator
 
@@ -7,7 +7,7 @@ from ddpkit import Component, hookimpl
 
 @hookimpl
 def ddpkit_criteria() -> Iterator[Component]:
-    """The losses."""
+    """Yield the built-in losses."""
     here = "ddpkit_plugins.criteria"
     yield Component("cross_entropy", f"{here}.entropy:CrossEntropy", doc="of logits [B, C, ...] and class indices [B, ...]")
     yield Component("bce", f"{here}.entropy:BinaryCrossEntropy", doc="of logits and 0 or 1 each: binary, or multi-label")

@@ -1,28 +1,32 @@
-"""Losses of probabilities."""
+"""Losses that compare probability distributions."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ddpkit_plugins.targets import class_indices, numbers, refuse_above
+from ddpkit_plugins.targets import check_below, class_indices, class_numbers
 
 TOLERANCE = 1e-2
-"""By which the sum of probabilities may miss 1: as much as 16-bit numbers do."""
+"""Maximum deviation of the sum of probabilities from 1: the deviation of 16-bit numbers."""
 
 
 class CrossEntropy(nn.Module):
-    """Torch's cross entropy of logits [B, C, ...]: the mean over samples, and over pixels if there are any.
+    """Cross entropy of logits [B, C, ...], computed by torch: the mean over samples, and over pixels if there are any.
 
-    Targets are class indices [B, ...] or [B, 1, ...] of any integer type, or probabilities, floats of the logits' shape.
-    With `weight` or ignored targets it is a weighted mean, as torch has it: the sum over a micro-batch divided by the
-    weights of the targets that it holds; 0 if there are none, where torch has NaN. It is then not a mean over samples, and
-    ranks or micro-batches that hold unlike targets give a slightly other gradient than one batch of all.
+    Targets are class indices [B, ...] or [B, 1, ...] of any integer dtype, or probabilities: floats of the logits' shape.
+
+    With `weight` or ignored targets it is torch's weighted mean: the sum over a micro-batch, divided by the sum of the weights of
+    its targets. If no target counts, the loss is 0, where torch returns NaN. A weighted mean is not a mean over samples: if ranks
+    or micro-batches hold different targets, the gradient differs slightly from that of a single batch with all samples.
 
     Args:
-        label_smoothing: 0..1, how much of each target is spread over all classes (Szegedy et al. 2016, "Rethinking the
-            Inception architecture").
-        weight: One number a class, 0 or more.
-        ignore_index: Targets of this value do not count, as the border of masks (often 255).
+        label_smoothing: From 0 to 1: the share of each target that is spread over all classes (Szegedy et al. 2016, "Rethinking
+            the Inception architecture").
+        weight: One number per class, at least 0.
+        ignore_index: Targets of this value do not count, such as the border of masks (often 255).
+
+    Raises:
+        ValueError: A parameter is out of range; in `forward`, the targets do not fit the logits.
     """
 
     def __init__(
@@ -41,9 +45,9 @@ class CrossEntropy(nn.Module):
         self.ignore_index, self.label_smoothing = ignore_index, label_smoothing
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Logits [B, C, ...] and targets to a scalar."""
+        """Return the loss, a scalar, of logits [B, C, ...] and targets."""
         as_probabilities = targets.is_floating_point() and targets.shape == outputs.shape
-        weight = None if self.weight is None else one_an_output("weight", self.weight, outputs)
+        weight = None if self.weight is None else check_one_per_output("weight", self.weight, outputs)
         if as_probabilities:
             return functional.cross_entropy(outputs, targets, weight, label_smoothing=self.label_smoothing)
         wanted = class_indices(outputs, targets)
@@ -54,19 +58,22 @@ class CrossEntropy(nn.Module):
         return total / counts.where(counts > 0, 1)
 
     def counted(self, wanted: Tensor, weight: Tensor | None) -> Tensor:
-        """The weights of all targets that count, a scalar."""
+        """Return the sum of the weights of all targets that count, a scalar."""
         kept = wanted != self.ignore_index
         return kept.sum() if weight is None else (weight[wanted.where(kept, 0)] * kept).sum()
 
 
 class BinaryCrossEntropy(nn.Module):
-    """Torch's binary cross entropy with logits: the mean over all elements, and so over samples.
+    """Binary cross entropy of logits, computed by torch: the mean over all elements, and therefore over samples.
 
-    One logit a sample ([B] or [B, 1]) or pixel ([B, 1, H, W]) with targets 0 to 1 of any type, the axis of one channel
-    given or not; or one a class (multi-label), logits and targets [B, C, ...].
+    Binary: one logit per sample ([B] or [B, 1]) or per pixel ([B, 1, H, W]), with targets from 0 to 1 of any dtype; the channel
+    axis may be missing in either. Multi-label: one logit per class, logits and targets [B, C, ...].
 
     Args:
-        pos_weight: How much a positive counts, negatives count 1; one number, or one a label.
+        pos_weight: Weight of positives, above 0; negatives have the weight 1. One number, or one number per label.
+
+    Raises:
+        ValueError: `pos_weight` is out of range; in `forward`, the targets do not fit the logits.
     """
 
     def __init__(self, pos_weight: float | list[float] | None = None) -> None:
@@ -78,50 +85,53 @@ class BinaryCrossEntropy(nn.Module):
         self.register_buffer("pos_weight", None if pos_weight is None else torch.tensor(pos_weight))
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Logits and targets to a scalar."""
-        if targets.device.type == "cpu":  # a GPU would be waited for
-            refuse_above(1, targets)
+        """Return the loss, a scalar, of logits and targets."""
+        if targets.device.type == "cpu":  # on a GPU, the check would wait for the device
+            check_below(1, targets)
         weight = self.pos_weight
         if weight is not None:
-            weight = weight.to(outputs.dtype) if weight.ndim == 0 else one_an_output("pos_weight", weight, outputs)
+            weight = weight.to(outputs.dtype) if weight.ndim == 0 else check_one_per_output("pos_weight", weight, outputs)
             weight = weight.view(-1, *[1] * (outputs.ndim - 2))  # [C, 1, ...]
-        return functional.binary_cross_entropy_with_logits(outputs, numbers(outputs, targets), pos_weight=weight)
+        return functional.binary_cross_entropy_with_logits(outputs, class_numbers(outputs, targets), pos_weight=weight)
 
 
 class KullbackLeibler(nn.Module):
-    """Divergence of the softmax of logits [B, C, ...] from target probabilities: `sum(t * (log t - log p))` over classes.
+    """Kullback-Leibler divergence from target probabilities: `sum(t * (log t - log p))` over classes.
 
-    The mean over samples, and over pixels if there are any (torch's `batchmean` sums over pixels). Cross entropy of the same
-    targets has the same gradient; the divergence is 0 where the model is right (Kullback and Leibler 1951, "On information and
-    sufficiency").
+    `p` is the softmax of logits [B, C, ...], `t` the targets. The loss is the mean over samples, and over pixels if there are any
+    (torch's `batchmean` sums over pixels). The gradient equals that of the cross entropy with the same targets; the divergence is
+    0 for a perfect prediction (Kullback and Leibler 1951, "On information and sufficiency").
 
-    Targets are floats of the logits' shape, 0 or more, 1 in sum over the classes.
+    Targets are floats of the logits' shape, at least 0, with a sum of 1 over the classes. `forward` raises ValueError for others.
     """
 
     def __init__(self) -> None:
         super().__init__()
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Logits and probabilities to a scalar."""
+        """Return the loss, a scalar, of logits and target probabilities."""
         if not targets.is_floating_point() or targets.shape != outputs.shape:
             got = f"{targets.dtype} {list(targets.shape)}"
             raise ValueError(f"outputs {list(outputs.shape)} want probabilities, floats of that shape; got {got}")
-        if targets.device.type == "cpu":  # a GPU would be waited for
-            refuse_no_distribution(targets)
+        if targets.device.type == "cpu":  # on a GPU, the check would wait for the device
+            check_distribution(targets)
         divergence = functional.kl_div(outputs.log_softmax(dim=1), targets.to(outputs.dtype), reduction="none")
         return divergence.sum(dim=1).mean()
 
 
-def one_an_output(name: str, weights: Tensor, outputs: Tensor) -> Tensor:
-    """Weights [C] in the dtype of the outputs [B, C, ...]; [B] is one output. Raises ValueError for another number."""
+def check_one_per_output(name: str, weights: Tensor, outputs: Tensor) -> Tensor:
+    """Return weights [C] in the dtype of the outputs [B, C, ...]; outputs [B] count as one output.
+
+    Raises ValueError for another number of weights.
+    """
     n_outputs = 1 if outputs.ndim == 1 else outputs.shape[1]
     if len(weights) != n_outputs:
         raise ValueError(f"{name} holds one number an output of the model, of which there are {n_outputs}; got {len(weights)}")
     return weights.to(outputs.dtype)
 
 
-def refuse_no_distribution(targets: Tensor) -> None:
-    """ValueError for targets [B, C, ...] that are not probabilities of classes."""
+def check_distribution(targets: Tensor) -> None:
+    """Raise ValueError for targets [B, C, ...] that are not probabilities of classes."""
     total = targets.sum(dim=1)
     if targets.numel() and not (targets.amin() >= 0 and (total - 1).abs().amax() <= TOLERANCE):
         raise ValueError(

@@ -1,28 +1,31 @@
-"""Overlap of masks."""
+"""Losses that measure the overlap of predicted and true masks."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ddpkit_plugins.targets import class_indices, refuse_above
+from ddpkit_plugins.targets import check_below, class_indices
 
 
 class Tversky(nn.Module):
-    """For each sample and class `1 - (tp + smooth) / (tp + alpha * fp + beta * fn + smooth)`.
+    """Tversky loss: for each sample and class `1 - (tp + smooth) / (tp + alpha * fp + beta * fn + smooth)`.
 
-    With probabilities p and t = 1 on the class's pixels, else 0, summed over the pixels of one sample: tp = sum(p * t),
-    fp = sum(p * (1 - t)), fn = sum((1 - p) * t) (Salehi et al. 2017, "Tversky loss function for image segmentation using 3D
-    fully convolutional deep networks"). The loss is the mean over classes, then over samples: it does not depend on what
-    else the batch holds, unlike an overlap over the batch.
+    `p` are the probabilities; `t` is 1 on the pixels of the class, else 0. The sums are over the pixels of one sample: `tp =
+    sum(p * t)`, `fp = sum(p * (1 - t))`, `fn = sum((1 - p) * t)` (Salehi et al. 2017, "Tversky loss function for image
+    segmentation using 3D fully convolutional deep networks"). The loss is the mean over classes, then over samples. Unlike an
+    overlap over the whole batch, it does not depend on the other samples of the batch.
 
-    One logit a pixel [B, 1, H, W]: sigmoid, the foreground alone counts. More [B, C, H, W]: softmax. Targets are class
-    indices [B, H, W] or [B, 1, H, W] of any integer type.
+    One logit per pixel [B, 1, H, W]: sigmoid, and only the foreground counts. More logits [B, C, H, W]: softmax. Targets are
+    class indices [B, H, W] or [B, 1, H, W] of any integer dtype.
 
     Args:
-        alpha: How much counts what is found and is not there; 0 or more.
-        beta: How much counts what is there and is not found; 0 or more.
-        smooth: Above 0. A class that neither is there nor is predicted gives no loss.
-        include_background: With several logits: count class 0 too.
+        alpha: Weight of false positives, at least 0.
+        beta: Weight of false negatives, at least 0.
+        smooth: Smoothing term, above 0. With it, a class that neither occurs nor is predicted has a loss of 0.
+        include_background: With several logits: whether class 0 counts too.
+
+    Raises:
+        ValueError: A parameter is out of range, or both weights are 0; in `forward`, the targets do not fit the logits.
     """
 
     def __init__(
@@ -41,16 +44,16 @@ class Tversky(nn.Module):
         self.include_background = include_background
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Logits [B, C, H, W] and masks to a scalar."""
+        """Return the loss, a scalar, of logits [B, C, H, W] and masks."""
         if outputs.ndim <= 2:  # noqa: PLR2004 - samples and classes
             raise ValueError(f"an overlap is of masks; got outputs {list(outputs.shape)}")
-        outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32))  # sums over pixels leave float16's range
-        predicted, true = masks(outputs, class_indices(outputs, targets))
+        outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32))  # sums over pixels exceed the range of float16
+        predicted, true = one_hot_masks(outputs, class_indices(outputs, targets))
         if outputs.shape[1] > 1 and not self.include_background:
             predicted, true = predicted[:, 1:], true[:, 1:]
         pixels = tuple(range(2, outputs.ndim))
         found = (predicted * true).sum(pixels)
-        rest = 1 - self.alpha - self.beta  # fp and fn are sums of whole masks without what is found
+        rest = 1 - self.alpha - self.beta  # fp and fn are sums of whole masks minus tp
         whole = rest * found + self.alpha * predicted.sum(pixels) + self.beta * true.sum(pixels)
         return (1 - (found + self.smooth) / (whole + self.smooth)).mean()
 
@@ -58,12 +61,13 @@ class Tversky(nn.Module):
 class Dice(Tversky):
     """Soft Dice loss: for each sample and class `1 - (2 * sum(p * t) + smooth) / (sum(p) + sum(t) + smooth)`.
 
-    Tversky's with both weights 1/2 (Drozdzal et al. 2016, "The importance of skip connections in biomedical image
-    segmentation"; Milletari et al. 2016, "V-Net", square the terms below). Outputs, targets and means are as there.
+    It is the Tversky loss with both weights 1/2 (Drozdzal et al. 2016, "The importance of skip connections in biomedical image
+    segmentation"; Milletari et al. 2016, "V-Net", square the terms of the denominator). Outputs, targets and means: see the loss
+    `tversky`.
 
     Args:
-        smooth: Above 0. A class that neither is there nor is predicted gives no loss.
-        include_background: With several logits: count class 0 too.
+        smooth: Smoothing term, above 0. With it, a class that neither occurs nor is predicted has a loss of 0.
+        include_background: With several logits: whether class 0 counts too.
     """
 
     def __init__(
@@ -77,12 +81,12 @@ class Dice(Tversky):
 class Jaccard(Tversky):
     """Soft Jaccard loss, 1 - IoU: for each sample and class `1 - (sum(p * t) + smooth) / (sum(p + t - p * t) + smooth)`.
 
-    Tversky's with both weights 1 (Rahman and Wang 2016, "Optimizing intersection-over-union in deep neural networks for image
-    segmentation"). Outputs, targets and means are as there.
+    It is the Tversky loss with both weights 1 (Rahman and Wang 2016, "Optimizing intersection-over-union in deep neural networks
+    for image segmentation"). Outputs, targets and means: see the loss `tversky`.
 
     Args:
-        smooth: Above 0. A class that neither is there nor is predicted gives no loss.
-        include_background: With several logits: count class 0 too.
+        smooth: Smoothing term, above 0. With it, a class that neither occurs nor is predicted has a loss of 0.
+        include_background: With several logits: whether class 0 counts too.
     """
 
     def __init__(
@@ -93,10 +97,10 @@ class Jaccard(Tversky):
         super().__init__(1.0, 1.0, smooth, include_background)
 
 
-def masks(outputs: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
-    """Probabilities and targets of each class, [B, C, ...] both."""
-    if indices.device.type == "cpu":  # a GPU would be waited for
-        refuse_above(max(outputs.shape[1] - 1, 1), indices)
+def one_hot_masks(outputs: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
+    """Return probabilities and one-hot targets, both [B, C, ...]."""
+    if indices.device.type == "cpu":  # on a GPU, the check would wait for the device
+        check_below(max(outputs.shape[1] - 1, 1), indices)
     if outputs.shape[1] == 1:
         return outputs.sigmoid(), indices.unsqueeze(1).to(outputs.dtype)
     one_hot = functional.one_hot(indices, outputs.shape[1]).movedim(-1, 1)

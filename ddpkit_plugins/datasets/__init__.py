@@ -1,4 +1,4 @@
-"""Datasets: declared here, one file each."""
+"""Datasets: declared here, one module each."""
 
 from collections.abc import Iterator
 
@@ -7,7 +7,7 @@ from ddpkit import Component, hookimpl
 
 @hookimpl
 def ddpkit_datasets() -> Iterator[Component]:
-    """The datasets."""
+    """Yield the built-in datasets."""
     here = "ddpkit_plugins.datasets"
     yield Component("MNIST", f"{here}.mnist:Mnist", doc="28x28 grey digits: 5,000 bundled, or the published 70,000")
     yield Component("FashionMNIST", f"{here}.published:fashion_mnist", doc="28x28 grey clothes, ten classes (a download)")

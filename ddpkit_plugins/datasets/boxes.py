@@ -1,22 +1,22 @@
-"""Boxes around objects: detection."""
+"""Targets and micro-batches of detection datasets: boxes around objects."""
 
 from collections.abc import Sequence
 from typing import Any
 
 
-def boxes_of(corners: Sequence[Sequence[float]], labels: Sequence[int], height: int, width: int) -> dict[str, Any]:
-    """The target of an image, as torchvision's detectors take it.
+def to_boxes(corners: Sequence[Sequence[float]], labels: Sequence[int], height: int, width: int) -> dict[str, Any]:
+    """Return the target of an image in the form of torchvision's detectors.
 
     Args:
-        corners: Left, top, right, bottom of each box, in pixels.
-        labels: The class of each, from 1.
-        height: Of the image, in pixels.
-        width: Of the image, in pixels.
+        corners: Left, top, right and bottom of each box, in pixels.
+        labels: Class of each box, from 1.
+        height: Height of the image, in pixels.
+        width: Width of the image, in pixels.
 
     Returns:
         `boxes`, a `tv_tensors.BoundingBoxes` XYXY float32 [N, 4], and `labels`, int64 [N].
     """
-    import torch  # noqa: PLC0415 - heavy, and wanted by runs alone
+    import torch  # noqa: PLC0415 - slow import that only runs need
     from torchvision.tv_tensors import BoundingBoxes  # noqa: PLC0415
 
     found = torch.tensor(corners, dtype=torch.float32).reshape(-1, 4)
@@ -25,7 +25,10 @@ def boxes_of(corners: Sequence[Sequence[float]], labels: Sequence[int], height: 
 
 
 def collate(samples: Sequence[tuple[Any, dict[str, Any]]]) -> tuple[Any, list[dict[str, Any]]]:
-    """A micro-batch: images [N, C, H, W], or a list of them where sizes differ, and a list of targets."""
+    """Return a micro-batch: images [N, C, H, W] and a list of targets.
+
+    Images of different sizes are a list. Raises TypeError for images that are not tensors.
+    """
     import torch  # noqa: PLC0415
 
     images, targets = [image for image, _ in samples], [target for _, target in samples]

@@ -15,57 +15,61 @@ import numpy as np
 from PIL import Image
 
 from ddpkit import open_image
-from ddpkit_plugins.datasets.boxes import boxes_of, collate
-from ddpkit_plugins.datasets.coco_masks import is_numbers, region
+from ddpkit_plugins.datasets.boxes import collate, to_boxes
+from ddpkit_plugins.datasets.coco_masks import decode_region, is_numbers
 from ddpkit_plugins.datasets.files import (
     SHOWN,
-    existing_root,
-    file_groups,
-    hint,
-    inside,
-    listed_files,
+    check_root,
+    check_strays,
+    format_file,
+    format_hint,
+    group_by_file,
+    list_files,
     read_json,
-    refuse_strays,
-    shown,
+    resolve_inside,
 )
-from ddpkit_plugins.datasets.images import size
-from ddpkit_plugins.datasets.split_indices import PARTS, consecutive
-from ddpkit_plugins.stratify import kept
+from ddpkit_plugins.datasets.images import image_size
+from ddpkit_plugins.datasets.split_indices import SPLITS, consecutive_ranges
+from ddpkit_plugins.stratify import select_stratified
 
 EXPECTED = "the annotations, a JSON file, and the images"
 BACKGROUND = "background"
-"""The name of class 0 of masks."""
+"""Name of class 0 of masks."""
 BYTES = 256
-"""As many classes as a byte tells apart."""
+"""Maximum number of classes that fit in a byte."""
 
 
 @attrs.frozen
 class Annotated:
-    """An image and the objects in it."""
+    """Image with the annotations of its objects."""
 
     file: Path
     height: int
     width: int
     objects: Sequence[Mapping[str, Any]]
-    """COCO's annotations: `bbox` (left, top, width, height in pixels), `category_id`, `segmentation`, `iscrowd`."""
+    """Annotations of COCO: `bbox` (left, top, width, height in pixels), `category_id`, `segmentation`, `iscrowd`."""
 
 
 class CocoDataset:
-    """Images as PIL images of mode `RGB`, with boxes around their objects or the class of each pixel.
+    """Dataset of PIL images of mode `RGB`, with the boxes of their objects or the class of each pixel.
 
-    Classes are the categories, from 1 on in the order of the run's `classes`, else in that of their ids; 0 is background, which
-    `classes` begin with for masks (`background`) and do not name for boxes. Boxes of crowds and boxes without an area are left
-    out. A pixel in several objects is that of the last one; a crowd's are those of its class.
+    Classes are the categories. They are numbered from 1, in the order of the run's `classes`, else of their ids; 0 is the
+    background. For masks, `classes` begins with `background`; for boxes, it does not contain it. Boxes of crowds and boxes
+    without an area are left out. A pixel in several objects gets the class of the last one; the pixels of a crowd get its class.
 
     Args:
-        root_dir: The folder where the other paths start; given by `[dataset]`.
-        classes: Names of the categories, in order; given by the run.
-        seed: The run's; given by the run.
-        annotations: The JSON file, or one for each part: `{ train = "train.json", valid = "valid.json" }`.
-        images: The folder of the images, or one for each part.
-        target: `boxes`, or `mask` = a `tv_tensors.Mask` [H, W] of class indices, uint8 up to 255.
-        max_samples: Keep only so many images of each part, drawn by the seed.
-        follow_links: Links may lead out of `root_dir`.
+        root_dir: Folder to which the other paths are relative; set by `[dataset]`.
+        classes: Names of the categories, in order; passed by the run.
+        seed: Seed of the run; passed by the run.
+        annotations: Path of the JSON file, or one for each split: `{ train = "train.json", valid = "valid.json" }`.
+        images: Folder of the images, or one for each split.
+        target: `boxes`, or `mask` for a `tv_tensors.Mask` [H, W] of class indices: uint8 for up to 256 classes with the
+            background, else int64.
+        max_samples: Maximum number of images of each split, selected by the seed.
+        follow_links: Whether links may lead out of `root_dir`.
+
+    Raises:
+        ValueError: A file is missing or malformed, or categories, classes and annotations do not match.
     """
 
     def __init__(  # noqa: PLR0913 - keys of the TOML
@@ -80,28 +84,30 @@ class CocoDataset:
         max_samples: int | None = None,
         follow_links: bool = False,
     ) -> None:
-        root, self.target = existing_root(root_dir, EXPECTED), target
+        root, self.target = check_root(root_dir, EXPECTED), target
         files = annotations if isinstance(annotations, dict) else {"": annotations}
         folders = images if isinstance(images, dict) else dict.fromkeys(files, images)
-        refuse_parts(files, folders)
-        place = dict(zip(folders, inside(root, folders.values()), strict=True))
-        read = {part: lists_of(root / file) for part, file in files.items()}
-        names = categories_of(read)
-        known = foreground(classes, target) or list(names.values())
-        self.label_of = labels_of(names, known)
-        found = {part: annotated(root / files[part], place[part], data, self.label_of) for part, data in read.items()}
-        chosen = {part: [each[index] for index in kept(len(each), max_samples, seed)] for part, each in found.items()}
-        self.root, self.annotated = root, [each for part in chosen.values() for each in part]
+        check_splits(files, folders)
+        place = dict(zip(folders, resolve_inside(root, folders.values()), strict=True))
+        read = {split: read_annotations(root / file) for split, file in files.items()}
+        names = merge_categories(read)
+        known = foreground_classes(classes, target) or list(names.values())
+        self.label_of = number_labels(names, known)
+        found = {split: match_annotations(root / files[split], place[split], data, self.label_of) for split, data in read.items()}
+        chosen = {
+            split: [each[index] for index in select_stratified(len(each), max_samples, seed)] for split, each in found.items()
+        }
+        self.root, self.annotated = root, [each for split in chosen.values() for each in split]
         self.classes = known if target == "boxes" else [BACKGROUND, *known]
-        self.parts = consecutive({part: len(each) for part, each in chosen.items()})
+        self.splits = consecutive_ranges({split: len(each) for split, each in chosen.items()})
         if target == "boxes":
             self.collate = collate
         if not follow_links:
-            refuse_strays(root, (each.file for each in self.annotated))
+            check_strays(root, (each.file for each in self.annotated))
 
     @functools.cached_property
     def samples(self) -> list[tuple[Path, list[int], int]]:
-        """Of each image its file, the labels in it and a checksum of where they are: a run that goes on wants the same."""
+        """File, labels and a checksum of the positions of each image; it identifies the data when a run resumes."""
         keys = ("bbox", "iscrowd") if self.target == "boxes" else ("segmentation",)
         found = []
         for each in self.annotated:
@@ -112,8 +118,8 @@ class CocoDataset:
 
     @property
     def groups(self) -> dict[str, list[str]]:
-        """What a split may group samples by."""
-        return file_groups(self.root, (each.file for each in self.annotated))
+        """Groupings of the samples: name of a grouping -> one text per sample."""
+        return group_by_file(self.root, (each.file for each in self.annotated))
 
     def __len__(self) -> int:
         return len(self.annotated)
@@ -122,34 +128,36 @@ class CocoDataset:
         wanted = self.annotated[index]
         image = open_image(wanted.file, "RGB")
         if (image.width, image.height) != (wanted.width, wanted.height):
-            raise ValueError(f"{shown(wanted.file)} is {size(image)} pixels, its annotation {wanted.width}x{wanted.height}")
+            raise ValueError(
+                f"{format_file(wanted.file)} is {image_size(image)} pixels, its annotation {wanted.width}x{wanted.height}"
+            )
         return image, self.boxes(wanted) if self.target == "boxes" else self.mask(wanted)
 
     def boxes(self, wanted: Annotated) -> dict[str, Any]:
-        """Those inside of the image."""
+        """Return the boxes inside the image, without crowds."""
         objects = [each for each in wanted.objects if not each.get("iscrowd")]
-        corners = [corners_of(each.get("bbox"), wanted) for each in objects]
+        corners = [to_corners(each.get("bbox"), wanted) for each in objects]
         seen = [number for number, (left, top, right, bottom) in enumerate(corners) if left < right and top < bottom]
         labels = [self.label_of[objects[number]["category_id"]] for number in seen]
-        return boxes_of([corners[number] for number in seen], labels, wanted.height, wanted.width)
+        return to_boxes([corners[number] for number in seen], labels, wanted.height, wanted.width)
 
     def mask(self, wanted: Annotated) -> Any:
-        """The class of each pixel."""
-        from torchvision.tv_tensors import Mask  # noqa: PLC0415 - heavy, and wanted by runs alone
+        """Return the class of each pixel, a `tv_tensors.Mask` [H, W]."""
+        from torchvision.tv_tensors import Mask  # noqa: PLC0415 - slow import that only runs need
 
         indices = np.zeros((wanted.height, wanted.width), dtype=np.uint8 if len(self.classes) <= BYTES else np.int64)
         for each in wanted.objects:
-            indices[region(each.get("segmentation"), wanted.file, (wanted.height, wanted.width))] = self.label_of[
+            indices[decode_region(each.get("segmentation"), wanted.file, (wanted.height, wanted.width))] = self.label_of[
                 each["category_id"]
             ]
         return Mask(indices)
 
 
-def refuse_parts(annotations: Mapping[str, str], images: Mapping[str, str]) -> None:
-    """Raise ValueError for names that are no parts, or not the same for both."""
-    if not annotations or annotations.keys() != images.keys() or annotations.keys() - {*PARTS, ""}:
+def check_splits(annotations: Mapping[str, str], images: Mapping[str, str]) -> None:
+    """Raise ValueError for names that are not splits, or that differ between annotations and images."""
+    if not annotations or annotations.keys() != images.keys() or annotations.keys() - {*SPLITS, ""}:
         given = f"{sorted(annotations)} and {sorted(images)}"
-        raise ValueError(f"annotations and images are for the same parts, of {', '.join(PARTS)}; got {given}")
+        raise ValueError(f"annotations and images are for the same splits, of {', '.join(SPLITS)}; got {given}")
 
 
 KEYS: Mapping[str, Mapping[str, type | UnionType]] = {
@@ -157,16 +165,16 @@ KEYS: Mapping[str, Mapping[str, type | UnionType]] = {
     "categories": {"id": int, "name": str},
     "annotations": {"image_id": int | str, "category_id": int},
 }
-"""What the entries of each list must have, and of which type."""
+"""Required keys of the entries of each list, with their types."""
 
 
-def lists_of(file: Path) -> dict[str, list[dict[str, Any]]]:
-    """The lists of a file of annotations. Raises ValueError for what is no such file."""
+def read_annotations(file: Path) -> dict[str, list[dict[str, Any]]]:
+    """Return the lists of an annotation file. Raises ValueError for a file of another form."""
     data = read_json(file)
     for name, keys in KEYS.items():
         entries = data.get(name) if isinstance(data, dict) else None
         if not isinstance(entries, list):
-            raise ValueError(  # noqa: TRY004 - a file's mistake
+            raise ValueError(  # noqa: TRY004 - a mistake in a file
                 f"{file} has no list {name!r}; expected annotations in the format of COCO"
             )
         for number, entry in enumerate(entries):
@@ -177,19 +185,22 @@ def lists_of(file: Path) -> dict[str, list[dict[str, Any]]]:
     return {name: data[name] for name in KEYS}
 
 
-def categories_of(read: Mapping[str, Mapping[str, Any]]) -> dict[int, str]:
-    """Id -> name, in the order of ids. Raises ValueError where parts differ, or two categories share an id or a name."""
+def merge_categories(read: Mapping[str, Mapping[str, Any]]) -> dict[int, str]:
+    """Return id -> name, in the order of ids.
+
+    Raises ValueError if the splits differ, or if two categories share an id or a name.
+    """
     found = [[(each["id"], each["name"]) for each in data["categories"]] for data in read.values()]
     if any(sorted(each) != sorted(found[0]) for each in found):
-        raise ValueError(f"the annotations of the parts {sorted(read)} have different categories")
+        raise ValueError(f"the annotations of the splits {sorted(read)} have different categories")
     names = dict(sorted(found[0]))
     if not len(found[0]) == len(names) == len(set(names.values())):
         raise ValueError(f"categories with one id or one name: {sorted(found[0])}")
     return names
 
 
-def foreground(classes: Sequence[str], target: str) -> list[str]:
-    """The run's classes without the background of masks. Raises ValueError for boxes that are named with it."""
+def foreground_classes(classes: Sequence[str], target: str) -> list[str]:
+    """Return the run's classes without the background of masks. Raises ValueError if boxes name the background."""
     if list(classes[:1]) != [BACKGROUND]:
         return list(classes)
     if target == "boxes":
@@ -197,16 +208,19 @@ def foreground(classes: Sequence[str], target: str) -> list[str]:
     return list(classes[1:])
 
 
-def labels_of(names: Mapping[int, str], classes: Sequence[str]) -> dict[int, int]:
-    """Id of a category -> label, from 1. Raises ValueError for categories that are no class."""
+def number_labels(names: Mapping[int, str], classes: Sequence[str]) -> dict[int, int]:
+    """Return the label, from 1, of each category id. Raises ValueError for categories that are not among the classes."""
     label_of = {name: number for number, name in enumerate(classes, start=1)}
-    if unknown := [f"{name!r}{hint(name, list(label_of))}" for name in names.values() if name not in label_of]:
+    if unknown := [f"{name!r}{format_hint(name, list(label_of))}" for name in names.values() if name not in label_of]:
         raise ValueError(f"categories that are no class: {', '.join(unknown)}; 'classes' are {list(classes)}")
     return {number: label_of[name] for number, name in names.items()}
 
 
-def annotated(file: Path, folder: Path, data: Mapping[str, Any], label_of: Mapping[int, int]) -> list[Annotated]:
-    """The images of a file of annotations, in its order. Raises ValueError for annotations of what is not there."""
+def match_annotations(file: Path, folder: Path, data: Mapping[str, Any], label_of: Mapping[int, int]) -> list[Annotated]:
+    """Return the images of an annotation file with their objects, in the order of the file.
+
+    Raises ValueError for annotations of unknown images or categories, repeated images, invalid sizes and missing files.
+    """
     objects: dict[Any, list[Mapping[str, Any]]] = {each["id"]: [] for each in data["images"]}
     for number, each in enumerate(data["annotations"]):
         if each["image_id"] not in objects or each["category_id"] not in label_of:
@@ -219,14 +233,14 @@ def annotated(file: Path, folder: Path, data: Mapping[str, Any], label_of: Mappi
         raise ValueError(f"{file} names images more than once: {doubles[:SHOWN]}; give each all its annotations")
     if any(type(each[side]) is not int or each[side] < 1 for each in data["images"] for side in ("width", "height")):
         raise ValueError(f"{file}: width and height of an image are whole numbers from 1")
-    files = listed_files(folder, [each["file_name"] for each in data["images"]])
+    files = list_files(folder, [each["file_name"] for each in data["images"]])
     sizes = [(each["height"], each["width"], objects[each["id"]]) for each in data["images"]]
     return [Annotated(image, *more) for image, more in zip(files, sizes, strict=True)]
 
 
-def corners_of(box: Any, wanted: Annotated) -> tuple[float, float, float, float]:
-    """Left, top, right, bottom, cut at the image's borders. Raises ValueError for what is no box."""
+def to_corners(box: Any, wanted: Annotated) -> tuple[float, float, float, float]:
+    """Return left, top, right and bottom of a box, clipped to the image. Raises ValueError for an invalid box."""
     if not is_numbers(box) or len(box) != 4:  # noqa: PLR2004
-        raise ValueError(f"{shown(wanted.file)} has an annotation whose bbox is not four numbers: {box!r}")
+        raise ValueError(f"{format_file(wanted.file)} has an annotation whose bbox is not four numbers: {box!r}")
     left, top, width, height = box
     return max(left, 0), max(top, 0), min(left + width, wanted.width), min(top + height, wanted.height)

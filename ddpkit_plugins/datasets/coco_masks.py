@@ -1,4 +1,4 @@
-"""Regions of objects, as COCO writes them: polygons, and runs of pixels."""
+"""Regions of objects in the format of COCO: polygons, and run-length encoding."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,43 +7,48 @@ from typing import Any, TypeGuard
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ddpkit_plugins.datasets.files import shown
+from ddpkit_plugins.datasets.files import format_file
 
 CORNERS = 6
-"""Numbers of the smallest polygon: three points."""
+"""Length of the smallest polygon: three points, six numbers."""
 LARGEST = 2**31
-"""Beyond what any place in an image is."""
+"""Limit of coordinates, above any position in an image."""
 
 
-def region(segmentation: Any, file: Path, size: tuple[int, int]) -> Any:
-    """The pixels of an object, bool [H, W] = `size`: inside of polygons, or as runs. Raises ValueError for what is neither."""
+def decode_region(segmentation: Any, file: Path, size: tuple[int, int]) -> Any:
+    """Return the pixels of an object, bool [H, W] with `size` = (H, W), from polygons or run lengths.
+
+    Raises ValueError for another form.
+    """
     if isinstance(segmentation, dict):
-        return of_runs(segmentation, file, size)
+        return decode_runs(segmentation, file, size)
     area = Image.new("1", size[::-1])
     for polygon in segmentation if isinstance(segmentation, list) else [segmentation]:
         if not is_numbers(polygon) or len(polygon) < CORNERS or len(polygon) % 2:
-            raise ValueError(f"{shown(file)} has an annotation whose segmentation is no polygon: {polygon!r}")
+            raise ValueError(f"{format_file(file)} has an annotation whose segmentation is no polygon: {polygon!r}")
         ImageDraw.Draw(area).polygon(list(map(float, polygon)), fill=1)
     return np.array(area)
 
 
-def of_runs(segmentation: Mapping[str, Any], file: Path, size: tuple[int, int]) -> Any:
-    """From lengths of runs that lie outside and inside in turn, column by column."""
+def decode_runs(segmentation: Mapping[str, Any], file: Path, size: tuple[int, int]) -> Any:
+    """Decode lengths of runs that lie outside and inside in turn, column by column."""
     if segmentation.get("size") != list(size):
         said = f"of an image of {segmentation.get('size')}, height and width; it has {list(size)}"
-        raise ValueError(f"{shown(file)} has an annotation whose runs are {said}")
+        raise ValueError(f"{format_file(file)} has an annotation whose runs are {said}")
     counts = segmentation.get("counts")
-    runs = unpacked(counts) if isinstance(counts, str) else counts
+    runs = unpack_counts(counts) if isinstance(counts, str) else counts
     if not is_lengths(runs) or sum(runs) != size[0] * size[1]:
-        raise ValueError(f"{shown(file)} has an annotation whose runs do not fill the image")
+        raise ValueError(f"{format_file(file)} has an annotation whose runs do not fill the image")
     flat = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
     return flat.reshape(size[::-1]).T
 
 
-def unpacked(text: str) -> list[int]:
-    """Runs as pycocotools packs them: digits of base 32, least first, from the character '0' on; 32 more = others follow.
+def unpack_counts(text: str) -> list[int]:
+    """Decode run lengths in the packed text of pycocotools.
 
-    The last digit's highest bit is the sign; from the fourth run on, a number is the difference to the run two before.
+    Each number is a sequence of base-32 digits, the least significant first, written as characters from '0' on; a digit has 32
+    added if another one follows. The highest bit of the last digit is the sign. From the fourth run on, a number is the
+    difference to the run two before.
     """
     runs, number, shift = list[int](), 0, 0
     for digit in (ord(character) - ord("0") for character in text):
@@ -57,10 +62,10 @@ def unpacked(text: str) -> list[int]:
 
 
 def is_numbers(values: Any) -> TypeGuard[list[float]]:
-    """Whether these are finite numbers."""
+    """Whether the values are a list of finite numbers."""
     return isinstance(values, list) and all(isinstance(value, int | float) and abs(value) < LARGEST for value in values)
 
 
 def is_lengths(runs: Any) -> TypeGuard[list[int]]:
-    """Whether these are numbers of pixels."""
+    """Whether the runs are a list of numbers of pixels."""
     return isinstance(runs, list) and all(isinstance(run, int) and run >= 0 for run in runs)

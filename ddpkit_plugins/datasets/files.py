@@ -1,4 +1,4 @@
-"""Files of datasets: which there are, and how messages name them."""
+"""Files of datasets: how they are found, checked, and named in messages."""
 
 import difflib
 import json
@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-"""Of the files that count as images, in small or capital letters."""
+"""Suffixes of image files, in lower or upper case."""
 
 SHOWN = 5
-"""How many files a message names."""
+"""Maximum number of files in a message."""
 
 
-def existing_root(root_dir: str, expected: str) -> Path:
-    """The folder of a dataset. Raises ValueError that says what is expected there, when it is not given or not there."""
+def check_root(root_dir: str, expected: str) -> Path:
+    """Return the folder of a dataset. Raises ValueError, with the expected content, if it is empty or not found."""
     if not root_dir:
         raise ValueError(f"needs dataset.root_dir, a folder with {expected}")
     if not Path(root_dir).is_dir():
@@ -23,82 +23,82 @@ def existing_root(root_dir: str, expected: str) -> Path:
     return Path(root_dir)
 
 
-def image_files(folder: Path) -> list[Path]:
-    """The image files right in a folder, by name; hidden ones are left out.
+def list_images(folder: Path) -> list[Path]:
+    """Return the image files directly in a folder, sorted by name, without hidden ones.
 
-    Raises ValueError for what is called like one and is none: a folder, a link to nothing.
+    Raises ValueError for a folder or a broken link with the suffix of an image.
     """
-    files = [file for file in visible(folder) if file.suffix.lower() in ENDINGS]
+    files = [file for file in visible_paths(folder) if file.suffix.lower() in ENDINGS]
     if odd := [file for file in files if not file.is_file()]:
-        raise ValueError(f"called like images, and no files: {listed(odd)}; take them out of the folder")
+        raise ValueError(f"called like images, and no files: {format_files(odd)}; take them out of the folder")
     return files
 
 
-def folders(folder: Path) -> list[Path]:
-    """The folders right in a folder, by name; hidden ones, and those that are called like image files, are left out."""
-    return [each for each in visible(folder) if each.suffix.lower() not in ENDINGS and each.is_dir()]
+def list_folders(folder: Path) -> list[Path]:
+    """Return the folders directly in a folder, sorted by name, without hidden ones and those with the suffix of an image."""
+    return [each for each in visible_paths(folder) if each.suffix.lower() not in ENDINGS and each.is_dir()]
 
 
-def visible(folder: Path) -> list[Path]:
-    """What a folder holds, by name, without what is hidden. Raises ValueError where it may not be looked into."""
+def visible_paths(folder: Path) -> list[Path]:
+    """Return the entries of a folder, sorted by name, without hidden ones. Raises ValueError if it cannot be read."""
     try:
         return sorted(each for each in folder.iterdir() if not each.name.startswith("."))
     except OSError as error:
-        raise ValueError(f"{shown(folder)} cannot be looked into: {error.strerror}") from error
+        raise ValueError(f"{format_file(folder)} cannot be looked into: {error.strerror}") from error
 
 
-def refuse_strays(root: Path, files: Iterable[Path]) -> None:
-    """Raise ValueError for files that are links, or in folders that are links, to what is outside of `root`."""
+def check_strays(root: Path, files: Iterable[Path]) -> None:
+    """Raise ValueError for files that a link, of the file or of a folder above, leads out of `root`."""
     files, real = list(files), root.resolve()
     below = {place for folder in {file.parent for file in files} for place in (folder, *folder.parents) if root in place.parents}
     links = [place for place in {*files, *below} if place.is_symlink()]
     if strays := sorted(link for link in links if not link.resolve().is_relative_to(real)):
-        raise ValueError(f"links lead out of {root}: {listed(strays)}; config.follow_links = true follows them")
+        raise ValueError(f"links lead out of {root}: {format_files(strays)}; config.follow_links = true follows them")
 
 
-def inside(root: Path, names: Iterable[str]) -> list[Path]:
-    """What is named in a folder, without `..`. Raises ValueError for names that lead out of it."""
+def resolve_inside(root: Path, names: Iterable[str]) -> list[Path]:
+    """Return the named paths in a folder, without `..`. Raises ValueError for names that lead out of it."""
     places = [root / os.path.normpath(name) for name in names]
     if strays := [place for place in places if not place.is_relative_to(root) or ".." in place.relative_to(root).parts]:
-        raise ValueError(f"not in the folder {root}: {listed(strays)}; give one that holds them all")
+        raise ValueError(f"not in the folder {root}: {format_files(strays)}; give one that holds them all")
     return places
 
 
-def listed_files(root: Path, names: Iterable[str]) -> list[Path]:
-    """Files that a list names in a folder. Raises ValueError for those that are not there, or not in it."""
-    files = inside(root, names)
+def list_files(root: Path, names: Iterable[str]) -> list[Path]:
+    """Return the named files in a folder. Raises ValueError for files that are missing or outside the folder."""
+    files = resolve_inside(root, names)
     if missing := [file for file in files if not file.is_file()]:
-        raise ValueError(f"named, and not there: {listed(missing)}")
+        raise ValueError(f"named, and not there: {format_files(missing)}")
     return files
 
 
-def file_groups(root: Path, files: Iterable[Path]) -> dict[str, list[str]]:
-    """What a split may group samples by: the names of their files in `root`."""
+def group_by_file(root: Path, files: Iterable[Path]) -> dict[str, list[str]]:
+    """Return the grouping `file`: the names of the files, relative to `root`."""
     return {"file": [file.relative_to(root).as_posix() for file in files]}
 
 
 def read_json(file: Path) -> Any:
-    """What a JSON file holds. Raises ValueError for one that is not there or no JSON."""
+    """Return the content of a JSON file. Raises ValueError for a missing or invalid file."""
     try:
         return json.loads(file.read_bytes())
     except OSError as error:
-        raise ValueError(f"{shown(file)} cannot be read: {error.strerror}") from error
+        raise ValueError(f"{format_file(file)} cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{shown(file)} is no JSON: {error}") from error
+        raise ValueError(f"{format_file(file)} is no JSON: {error}") from error
 
 
-def listed(files: Sequence[Path]) -> str:
-    """Some of them, and how many more."""
+def format_files(files: Sequence[Path]) -> str:
+    """Return the first names, and the number of further files."""
     more = f" and {len(files) - SHOWN} more" if len(files) > SHOWN else ""
-    return ", ".join(map(shown, files[:SHOWN])) + more
+    return ", ".join(map(format_file, files[:SHOWN])) + more
 
 
-def shown(file: Path) -> str:
-    """A name on one line: one with line ends or other odd characters is written as Python does it."""
+def format_file(file: Path) -> str:
+    """Return a name on one line; a name with unprintable characters is written as a Python string."""
     return str(file) if str(file).isprintable() else repr(str(file))
 
 
-def hint(name: str, others: Sequence[str]) -> str:
-    """The name that may have been meant."""
+def format_hint(name: str, others: Sequence[str]) -> str:
+    """Return a hint with the closest name, or an empty text."""
     close = difflib.get_close_matches(name, others, 1)
     return f" (did you mean {close[0]!r}?)" if close else ""

@@ -1,8 +1,7 @@
-"""Sizes of images, for messages."""
+"""Image sizes as text, for messages."""
 
 from PIL import Image
 
 
-def size(image: Image.Image) -> str:
-    """Width and height."""
+def image_size(image: Image.Image) -> str:
     return f"{image.width}x{image.height}"

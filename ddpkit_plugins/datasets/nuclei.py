@@ -1,4 +1,4 @@
-"""Cell nuclei under the microscope, of the 2018 Data Science Bowl (Caicedo et al. 2019, Nature Methods 16:1247; CC0)."""
+"""Cell nuclei under the microscope, from the 2018 Data Science Bowl (Caicedo et al. 2019, Nature Methods 16:1247; CC0)."""
 
 from importlib.resources import files
 from typing import Any
@@ -7,16 +7,16 @@ import numpy as np
 from PIL import Image
 
 BUNDLED = "nuclei.npz"
-"""A field of 512x512 pixels with 183 nuclei, as the package stardist 0.9.2 ships it."""
+"""File with one field of 512x512 pixels and 183 nuclei, from the package stardist 0.9.2."""
 
 
 class Nuclei:
-    """Tiles of the field as PIL images of mode `L` with their mask, uint8 [tile, tile]: 1 where there is a nucleus.
+    """Dataset of tiles of a microscope field: PIL images of mode `L`, with masks uint8 [tile, tile], which are 1 on nuclei.
 
-    Tiles do not overlap. Those of the lowest quarter of the field are the test part.
+    Tiles do not overlap. The tiles in the lowest quarter of the field are the test split.
 
     Args:
-        tile: Pixels of a side, 16..128; a part of 512.
+        tile: Side of a tile in pixels: 16, 32, 64 or 128. Raises ValueError for others.
     """
 
     def __init__(self, tile: int = 64) -> None:
@@ -26,13 +26,13 @@ class Nuclei:
             raise ValueError(f"tile is 16, 32, 64 or 128, got {tile}")
         self.tile = tile
         self.columns = len(self.image) // tile
-        self.parts = {"test": range(len(self) * 3 // 4, len(self))}
+        self.splits = {"test": range(len(self) * 3 // 4, len(self))}
 
     def __len__(self) -> int:
         return self.columns**2
 
     def __getitem__(self, index: int) -> tuple[Image.Image, Any]:
-        from torchvision.tv_tensors import Mask  # noqa: PLC0415 - heavy, and wanted by runs alone
+        from torchvision.tv_tensors import Mask  # noqa: PLC0415 - slow import that only runs need
 
         row, column = (position * self.tile for position in divmod(range(len(self))[index], self.columns))
         window = (slice(row, row + self.tile), slice(column, column + self.tile))

@@ -1,4 +1,4 @@
-"""Published data sets, through torchvision: MNIST, CIFAR and others, each with its own parts."""
+"""Published datasets through torchvision: MNIST, CIFAR and others, each with its own splits."""
 
 import contextlib
 import fcntl
@@ -7,36 +7,39 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ddpkit_plugins.datasets.split_indices import consecutive
+from ddpkit_plugins.datasets.split_indices import consecutive_ranges
 from ddpkit_plugins.datasets.torchvision_sets import SETS
-from ddpkit_plugins.stratify import kept
+from ddpkit_plugins.stratify import select_stratified
 
 LABELS = ("targets", "labels", "_labels", "y")
-"""Where torchvision's sets keep the class of each sample."""
+"""Attributes in which torchvision's datasets hold the class of each sample."""
 
 
 class Published:
-    """The parts of a set one behind the other, as torchvision gives them: `(image, class)`, `(image, mask)` or boxes.
+    """Dataset of torchvision with all its splits, one after the other: `(image, class)`, `(image, mask)` or boxes.
 
     Args:
-        name: In `torchvision.datasets`, one of `SETS`.
-        root_dir: Where its files are, or are downloaded to.
-        seed: The run's.
-        download: Fetch the files if they are missing.
-        max_samples: Keep only so many of each part: drawn by the seed, of every class in its share.
+        name: Name in `torchvision.datasets`, one of `SETS`.
+        root_dir: Folder of the files, or of their download.
+        seed: Seed of the run.
+        download: Download missing files.
+        max_samples: Maximum number of samples of each split, selected by the seed, with every class in its share.
+
+    Raises:
+        ValueError: The files cannot be read or downloaded, or a library is missing; the message says which.
     """
 
     def __init__(self, name: str, root_dir: str, seed: int, *, download: bool = False, max_samples: int | None = None) -> None:
-        from torch.utils.data import ConcatDataset, Subset  # noqa: PLC0415 - heavy, and wanted by runs alone
+        from torch.utils.data import ConcatDataset, Subset  # noqa: PLC0415 - slow import that only runs need
 
-        sets = sets_of(name, root_dir, download=download)
-        labels = {part: labels_of(each) for part, each in sets.items()}
-        chosen = {part: kept(len(each), max_samples, seed, labels[part]) for part, each in sets.items()}
-        self.joined: Any = ConcatDataset([Subset(each, chosen[part]) for part, each in sets.items()])
-        self.parts = consecutive({part: len(indices) for part, indices in chosen.items()})
+        sets = open_sets(name, root_dir, download=download)
+        labels = {split: read_labels(each) for split, each in sets.items()}
+        chosen = {split: select_stratified(len(each), max_samples, seed, labels[split]) for split, each in sets.items()}
+        self.joined: Any = ConcatDataset([Subset(each, chosen[split]) for split, each in sets.items()])
+        self.splits = consecutive_ranges({split: len(indices) for split, indices in chosen.items()})
         self.classes = getattr(next(iter(sets.values())), "classes", [])
         if all(each is not None for each in labels.values()):
-            self.targets = [(labels[part] or [])[index] for part, indices in chosen.items() for index in indices]
+            self.targets = [(labels[split] or [])[index] for split, indices in chosen.items() for index in indices]
 
     def __len__(self) -> int:
         return len(self.joined)
@@ -46,40 +49,75 @@ class Published:
 
 
 def cifar10(root_dir: str, seed: int, *, download: bool = False, max_samples: int | None = None) -> Published:
-    """60,000 colour images of 32x32 in ten classes (Krizhevsky 2009); 10,000 are the test part. Parameters as of `Published`."""
+    """Return CIFAR-10: 60,000 colour images of 32 x 32 pixels in ten classes (Krizhevsky 2009); 10,000 are the test split.
+
+    Args:
+        root_dir: Folder of the files, or of their download; set by `[dataset]`.
+        seed: Seed of the run; passed by the run.
+        download: Download missing files.
+        max_samples: Maximum number of samples of each split, selected by the seed, with every class in its share.
+
+    Raises:
+        ValueError: The files cannot be read or downloaded.
+    """
     return Published("CIFAR10", root_dir, seed, download=download, max_samples=max_samples)
 
 
 def cifar100(root_dir: str, seed: int, *, download: bool = False, max_samples: int | None = None) -> Published:
-    """As CIFAR10, in a hundred classes."""
+    """Return CIFAR-100: 60,000 colour images of 32 x 32 pixels in a hundred classes (Krizhevsky 2009); 10,000 are the test split.
+
+    Args:
+        root_dir: Folder of the files, or of their download; set by `[dataset]`.
+        seed: Seed of the run; passed by the run.
+        download: Download missing files.
+        max_samples: Maximum number of samples of each split, selected by the seed, with every class in its share.
+
+    Raises:
+        ValueError: The files cannot be read or downloaded.
+    """
     return Published("CIFAR100", root_dir, seed, download=download, max_samples=max_samples)
 
 
 def fashion_mnist(root_dir: str, seed: int, *, download: bool = False, max_samples: int | None = None) -> Published:
-    """70,000 grey images of clothes, 28x28, in ten classes (Xiao et al. 2017); 10,000 are the test part; as of `Published`."""
+    """Return Fashion-MNIST: 70,000 grey images of clothes, 28 x 28 pixels, in ten classes (Xiao et al. 2017).
+
+    10,000 of them are the test split.
+
+    Args:
+        root_dir: Folder of the files, or of their download; set by `[dataset]`.
+        seed: Seed of the run; passed by the run.
+        download: Download missing files.
+        max_samples: Maximum number of samples of each split, selected by the seed, with every class in its share.
+
+    Raises:
+        ValueError: The files cannot be read or downloaded.
+    """
     return Published("FashionMNIST", root_dir, seed, download=download, max_samples=max_samples)
 
 
-def sets_of(name: str, root_dir: str, *, download: bool) -> dict[str, Any]:
-    """Part -> torchvision's set. Raises ValueError that says where to put which files, where they are not to be had."""
-    from torchvision import datasets  # noqa: PLC0415 - heavy, and wanted by runs alone
+def open_sets(name: str, root_dir: str, *, download: bool) -> dict[str, Any]:
+    """Return split -> torchvision's dataset.
+
+    Raises ValueError if the files cannot be read or downloaded; the message says which files belong where.
+    """
+    from torchvision import datasets  # noqa: PLC0415 - slow import that only runs need
 
     if not root_dir:
         raise ValueError(f"{name} needs dataset.root_dir, the folder for its files")
     kind, root = getattr(datasets, name), Path(root_dir)
     options = {"download": download} if "download" in inspect.signature(kind).parameters else {}
     try:
-        with one_at_a_time(root) if download else contextlib.nullcontext():
-            return {part: for_transforms(kind(root, **asked, **options)) for part, asked in SETS[name].items()}
+        with lock_download(root) if download else contextlib.nullcontext():
+            return {split: wrap_for_transforms(kind(root, **asked, **options)) for split, asked in SETS[name].items()}
     except ImportError as error:
         raise ValueError(f"{name} is read with a library that is not installed: pip install {error.name}") from error
-    except (OSError, RuntimeError) as error:  # no file, no network, a file that is damaged
+    except (OSError, RuntimeError) as error:  # no file, no network, a corrupt file
         fetch = "" if download or not options else ", or set config.download = true"
-        raise ValueError(f"no {name} in {root_dir} ({error}); {where(kind, root)}{fetch}") from error
+        raise ValueError(f"no {name} in {root_dir} ({error}); {download_hint(kind, root)}{fetch}") from error
 
 
-def for_transforms(made: Any) -> Any:
-    """Boxes and masks as tensors that transforms know; classes as they are."""
+def wrap_for_transforms(made: Any) -> Any:
+    """Return a dataset whose boxes and masks are `tv_tensors`, which transforms recognise; classes stay unchanged."""
     from torchvision.datasets import VOCDetection, VOCSegmentation, wrap_dataset_for_transforms_v2  # noqa: PLC0415
 
     if isinstance(made, VOCDetection):
@@ -87,8 +125,8 @@ def for_transforms(made: Any) -> Any:
     return wrap_dataset_for_transforms_v2(made) if isinstance(made, VOCSegmentation) else made
 
 
-def where(kind: Any, root: Path) -> str:
-    """Which files belong where, as far as torchvision's class tells."""
+def download_hint(kind: Any, root: Path) -> str:
+    """Return which files belong where, if torchvision's class tells it."""
     resources = getattr(kind, "resources", None)
     if isinstance(resources, list):
         names = ", ".join(Path(name).name for name, _ in resources)
@@ -98,16 +136,16 @@ def where(kind: Any, root: Path) -> str:
 
 
 @contextlib.contextmanager
-def one_at_a_time(root: Path) -> Iterator[None]:
-    """Ranks of one machine that want to download: the first does, the others find what it left."""
+def lock_download(root: Path) -> Iterator[None]:
+    """Let one rank of a machine download at a time; the others then find its files."""
     root.mkdir(parents=True, exist_ok=True)
     with (root / ".download.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
-def labels_of(made: Any) -> list[int] | None:
-    """The class of each sample; None where the set does not hold them, or has none."""
+def read_labels(made: Any) -> list[int] | None:
+    """Return the class of each sample; None if the dataset does not hold classes."""
     found = next((getattr(made, name) for name in LABELS if hasattr(made, name)), None)
     try:
         return None if found is None else [int(label) for label in found]

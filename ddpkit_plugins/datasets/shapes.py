@@ -1,30 +1,33 @@
-"""Drawn shapes: classification and detection without a file."""
+"""Drawn shapes: classification and detection without any files."""
 
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw
 
-from ddpkit_plugins.datasets.boxes import boxes_of, collate
+from ddpkit_plugins.datasets.boxes import collate, to_boxes
 
 KINDS = ("circle", "square", "triangle")
 TRIES = 20
-"""To find a free place for an object; it is left out after these."""
+"""Number of attempts to find a free place for a shape; after these, it is left out."""
 SMALLEST = 32
-"""Pixels of an image's side, so that a shape is at least eight large."""
+"""Minimum side of an image in pixels, so that a shape is at least eight pixels large."""
 
 
 class Shapes:
-    """Circles, squares and triangles (1, 2, 3) on noise: PIL images of mode `RGB` with their boxes.
+    """Dataset of circles, squares and triangles (labels 1, 2, 3) on noise: PIL images of mode `RGB`, with their boxes.
 
-    An image is a function of (seed, index). No shape covers another; there is one at least. A box holds just the pixels of
-    its shape.
+    An image depends only on (seed, index). It has at least one shape, and shapes do not overlap. A box encloses exactly the
+    pixels of its shape.
 
     Args:
-        seed: The run's; given by the run.
-        n: Images, at least 1.
-        size: Pixels of a side, at least 32.
-        max_objects: Shapes in an image, at least 1.
+        seed: Seed of the run; passed by the run.
+        n: Number of images, at least 1.
+        size: Side of an image in pixels, at least 32.
+        max_objects: Maximum number of shapes in an image, at least 1.
+
+    Raises:
+        ValueError: A number is out of range.
     """
 
     collate = staticmethod(collate)
@@ -40,29 +43,32 @@ class Shapes:
         return self.n
 
     def __getitem__(self, index: int) -> tuple[Image.Image, dict[str, Any]]:
-        generator, image = canvas(self.seed, range(self.n)[index], self.size)
+        generator, image = draw_canvas(self.seed, range(self.n)[index], self.size)
         taken, corners, labels = Image.new("L", image.size), [], []
         for _ in range(generator.integers(1, self.max_objects, endpoint=True)):
             kind = int(generator.integers(len(KINDS)))
-            shape = free_shape(generator, KINDS[kind], taken)
+            shape = place_shape(generator, KINDS[kind], taken)
             if shape is None:
                 continue
-            image.paste(colour(generator), mask=shape)
+            image.paste(draw_color(generator), mask=shape)
             taken = ImageChops.lighter(taken, shape)
             corners.append(shape.getbbox() or ())
             labels.append(kind + 1)
-        return image, boxes_of(corners, labels, self.size, self.size)
+        return image, to_boxes(corners, labels, self.size, self.size)
 
 
 class OneShape:
-    """One circle, square or triangle (0, 1, 2) on noise: a PIL image of mode `RGB` and its class, the classes in turn.
+    """Dataset of one circle, square or triangle (0, 1, 2) on noise: a PIL image of mode `RGB` and its class.
 
-    An image is a function of (seed, index).
+    The classes alternate. An image depends only on (seed, index).
 
     Args:
-        seed: The run's; given by the run.
-        n: Images, at least 1.
-        size: Pixels of a side, at least 32.
+        seed: Seed of the run; passed by the run.
+        n: Number of images, at least 1.
+        size: Side of an image in pixels, at least 32.
+
+    Raises:
+        ValueError: A number is out of range.
     """
 
     def __init__(self, seed: int, n: int = 256, size: int = 64) -> None:
@@ -77,36 +83,36 @@ class OneShape:
 
     def __getitem__(self, index: int) -> tuple[Image.Image, int]:
         target = self.targets[index]
-        generator, image = canvas(self.seed, index % len(self), self.size)
-        shape = free_shape(generator, KINDS[target], Image.new("L", image.size))
-        image.paste(colour(generator), mask=shape)
+        generator, image = draw_canvas(self.seed, index % len(self), self.size)
+        shape = place_shape(generator, KINDS[target], Image.new("L", image.size))
+        image.paste(draw_color(generator), mask=shape)
         return image, target
 
 
-def canvas(seed: int, index: int, size: int) -> tuple[np.random.Generator, Image.Image]:
-    """What draws image `index`, and the noise that it drew first."""
+def draw_canvas(seed: int, index: int, size: int) -> tuple[np.random.Generator, Image.Image]:
+    """Return the random generator of image `index`, and the noise that it drew first."""
     generator = np.random.default_rng([seed, index])
     return generator, Image.fromarray(generator.integers(0, 96, (size, size, 3), dtype=np.uint8))
 
 
-def colour(generator: np.random.Generator) -> tuple[int, ...]:
-    """Brighter in each channel than the noise."""
+def draw_color(generator: np.random.Generator) -> tuple[int, ...]:
+    """Return a random colour that is brighter than the noise in each channel."""
     return tuple(generator.integers(128, 256, 3).tolist())
 
 
-def free_shape(generator: np.random.Generator, kind: str, taken: Image.Image) -> Image.Image | None:
-    """A shape of random size and place, 255 on 0, that meets nothing `taken`; None when there was no room."""
+def place_shape(generator: np.random.Generator, kind: str, taken: Image.Image) -> Image.Image | None:
+    """Return a shape, 255 on 0, of random size and place that does not touch `taken`; None if there is no room."""
     for _ in range(TRIES):
         side = int(generator.integers(taken.width // 4, taken.width // 2, endpoint=True))
         left, top = generator.integers(0, taken.width - side, 2, endpoint=True).tolist()
-        shape = drawn(kind, left, top, side, taken.width)
+        shape = draw_shape(kind, left, top, side, taken.width)
         if not ImageChops.multiply(shape, taken).getbbox():
             return shape
     return None
 
 
-def drawn(kind: str, left: int, top: int, side: int, size: int) -> Image.Image:
-    """A mask of `size` x `size`: 255 in the shape, whose box has corner (left, top) and `side` pixels a side."""
+def draw_shape(kind: str, left: int, top: int, side: int, size: int) -> Image.Image:
+    """Return a mask of `size` x `size`: 255 in the shape, whose box has the corner (left, top) and the given side."""
     mask = Image.new("L", (size, size))
     draw, right, bottom = ImageDraw.Draw(mask), left + side - 1, top + side - 1
     if kind == "circle":

@@ -1,13 +1,13 @@
-"""Parts of a dataset that stand one behind the other."""
+"""Index ranges of splits that follow one another in a dataset."""
 
 from collections.abc import Mapping
 from itertools import accumulate
 
-PARTS = ("train", "valid", "test")
-"""What there may be."""
+SPLITS = ("train", "valid", "test")
+"""Names of the possible splits."""
 
 
-def consecutive(lengths: Mapping[str, int]) -> dict[str, range]:
-    """The indices of each part; what has no name, `""`, is left to be split."""
+def consecutive_ranges(lengths: Mapping[str, int]) -> dict[str, range]:
+    """Return the indices of each split. Samples without a split (`""`) are left for the split component."""
     ends = accumulate(lengths.values())
-    return {part: range(end - lengths[part], end) for part, end in zip(lengths, ends, strict=True) if part}
+    return {split: range(end - lengths[split], end) for split, end in zip(lengths, ends, strict=True) if split}

@@ -1,4 +1,4 @@
-"""The data sets of `torchvision.datasets` that a config can name, and how each is asked for its splits."""
+"""Datasets of `torchvision.datasets` that a config can name, with the arguments that select their splits."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -23,4 +23,4 @@ SETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = MappingProxyType(
         "OxfordIIITPet": {"": {"split": "trainval"}, "test": {"split": "test"}},
     }
 )
-"""Name in `torchvision.datasets` -> its parts (`""` is left to be split) -> what asks for them."""
+"""Name in `torchvision.datasets` -> split (`""`: left for the split component) -> arguments that select it."""

@@ -1,4 +1,4 @@
-"""Metrics, under the names of the TOML. What they count, and what they say of nothing: docs/metrics.md."""
+"""Metrics, under the names of the TOML. Definitions and results for empty classes: docs/metrics.md."""
 
 from collections.abc import Iterator
 
@@ -7,7 +7,7 @@ from ddpkit import Component, hookimpl
 
 @hookimpl
 def ddpkit_metrics() -> Iterator[Component]:
-    """The metrics."""
+    """Yield the built-in metrics."""
     here = "ddpkit_plugins.metrics"
     yield Component("accuracy", f"{here}.stat_scores:accuracy", doc="share of samples whose class was found")
     yield Component("top_k_accuracy", f"{here}.stat_scores:top_k_accuracy", doc="share of samples whose class is among the top k")

@@ -1,4 +1,4 @@
-"""The area under the receiver operating characteristic, from pairs of a positive and a negative."""
+"""Area under the receiver operating characteristic, computed from pairs of a positive and a negative."""
 
 import warnings
 
@@ -7,30 +7,34 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from ddpkit_plugins.metrics.base import OfClasses
+from ddpkit_plugins.metrics.base import ClassMetric
 
 
-class Areas(OfClasses):
-    """Of each class against the rest. How its predictions are kept is for subclasses."""
+class AreaUnderCurve(ClassMetric):
+    """Metric of each class against the rest. Subclasses define how predictions are stored."""
 
     def __init__(self, n_classes: int, ignore_index: int | None) -> None:
         super().__init__(n_classes, None, ignore_index)
 
     def take_classes(self, predictions: Tensor, indices: Tensor) -> None:
-        """Each class is a label."""
+        """Add a micro-batch; class indices become one label per class."""
         ignored = indices == self.ignore_index if self.ignore_index is not None else torch.zeros_like(indices, dtype=torch.bool)
         one_hot = torch.nn.functional.one_hot(indices.masked_fill(ignored, 0), self.n_classes).movedim(-1, 1)
         self.take_labels(predictions, one_hot.masked_fill(ignored.unsqueeze(1), -1))
 
     def result(self, areas: Tensor) -> dict[str, Tensor]:
-        """`value` [] and `per_class` [C]: not a number for a class without a pair, which is left out of the mean."""
+        """Return `value` [] and `per_class` [C].
+
+        The area of a class without a pair of a positive and a negative is NaN; the class is not part of the mean, and a warning
+        is issued.
+        """
         if areas.isnan().any():
             warnings.warn("auc: a class has no samples, or all; it is left out", stacklevel=2)
         return {"value": self.one_of(areas, ~areas.isnan()), "per_class": areas}
 
 
-class ExactAreas(Areas):
-    """Keeps all predictions; a rank without samples keeps none, in the others' shape."""
+class ExactArea(AreaUnderCurve):
+    """Exact area, from all predictions, which are kept in memory."""
 
     scores: list[Tensor]
     truths: list[Tensor]
@@ -42,24 +46,26 @@ class ExactAreas(Areas):
         self.reset()
 
     def reset(self) -> None:
-        """Begin anew."""
+        """Reset the states to empty tensors."""
         super().reset()
+        # a rank without samples still needs tensors with the shape and dtype of the other ranks
         self.scores.append(torch.empty(0, self.n_classes, dtype=torch.float64, device=self.device))
         self.truths.append(torch.empty(0, self.n_classes, dtype=torch.int8, device=self.device))
 
     def take_labels(self, predictions: Tensor, truths: Tensor) -> None:
-        """What ranks exchange is of one type."""
-        self.scores.append(rows(predictions).double())
-        self.truths.append(rows(truths).to(torch.int8))
+        """Add the scores and labels of a micro-batch."""
+        # ranks exchange these tensors, so their dtype is fixed
+        self.scores.append(to_rows(predictions).double())
+        self.truths.append(to_rows(truths).to(torch.int8))
 
     def compute(self) -> dict[str, Tensor]:
-        """See `result`."""
+        """Return the areas, see `result`. All ranks must call it."""
         pairs = zip(dim_zero_cat(self.scores).unbind(1), dim_zero_cat(self.truths).unbind(1), strict=True)
-        return self.result(torch.stack([area_of(scores, truths) for scores, truths in pairs]))
+        return self.result(torch.stack([compute_area(scores, truths) for scores, truths in pairs]))
 
 
-class BinnedAreas(Areas):
-    """Counts the positives and negatives between thresholds."""
+class BinnedArea(AreaUnderCurve):
+    """Approximate area, from counts of positives and negatives between thresholds."""
 
     bins: Tensor
 
@@ -68,61 +74,63 @@ class BinnedAreas(Areas):
         self.add_state("bins", torch.zeros(self.n_classes, n_bins, 2, dtype=torch.long), dist_reduce_fx="sum")
 
     def take_labels(self, predictions: Tensor, truths: Tensor) -> None:
-        """Into the bin of the highest threshold that is not above."""
+        """Add each score of a micro-batch to the bin of the highest threshold that does not exceed it."""
         n_bins = self.bins.shape[1]
-        scores, true = rows(predictions), rows(truths)
+        scores, true = to_rows(predictions), to_rows(truths)
         places = (scores * (n_bins - 1)).long().clamp(0, n_bins - 1) * 2 + true
         places = places + torch.arange(self.n_classes, device=places.device) * n_bins * 2
         self.bins += torch.bincount(places[true >= 0], minlength=self.bins.numel()).view_as(self.bins)
 
     def compute(self) -> dict[str, Tensor]:
-        """See `result`."""
+        """Return the areas, see `result`. All ranks must call it."""
         negatives, positives = self.bins.unbind(2)
-        return self.result(torch.stack([share_in_order(*each) for each in zip(positives, negatives, strict=True)]))
+        return self.result(torch.stack([ranked_pairs_share(*each) for each in zip(positives, negatives, strict=True)]))
 
 
-def rows(maps: Tensor) -> Tensor:
-    """[B, C, ...] to [N, C]."""
+def to_rows(maps: Tensor) -> Tensor:
+    """Reshape [B, C, ...] to [N, C]."""
     return maps.movedim(1, -1).reshape(-1, maps.shape[1])
 
 
-def area_of(scores: Tensor, truths: Tensor) -> Tensor:
-    """Of one class: scores [N] and truths [N] of 1, 0, and -1 for what does not count."""
+def compute_area(scores: Tensor, truths: Tensor) -> Tensor:
+    """Return the area of one class, from scores [N] and labels [N] of 1, 0, and -1 for ignored ones."""
     _, places = torch.unique(scores[truths >= 0], return_inverse=True)
     is_positive = truths[truths >= 0] > 0
     counts = [torch.bincount(places[which], minlength=len(scores)) for which in (is_positive, ~is_positive)]
-    return share_in_order(*counts)
+    return ranked_pairs_share(*counts)
 
 
-def share_in_order(positives: Tensor, negatives: Tensor) -> Tensor:
-    """The share of pairs of a positive and a negative in which the positive has the higher score, a tie being half; float64 [].
+def ranked_pairs_share(positives: Tensor, negatives: Tensor) -> Tensor:
+    """Return the share of pairs of a positive and a negative in which the positive has the higher score; float64 [].
 
-    This is the area under the curve (Hanley and McNeil 1982, "The meaning and use of the area under a receiver operating
-    characteristic curve"). Sums of whole and half numbers are exact, so who is always right has exactly 1. Not a number
-    without a pair.
+    A tie counts one half. This share is the area under the curve (Hanley and McNeil 1982, "The meaning and use of the area under
+    a receiver operating characteristic curve"). Sums of whole and half numbers are exact, so a perfect classifier gets exactly 1.
+    Without a pair, the result is NaN.
 
     Args:
-        positives: How many have each score, from the lowest score up; int64 [S].
-        negatives: The same.
+        positives: Number of positives of each score, from the lowest score up; int64 [S].
+        negatives: Number of negatives of each score, in the same order; int64 [S].
     """
-    below = negatives.cumsum(0) - negatives  # of whole numbers: of others, CUDA has no sum that repeats to the bit
+    below = negatives.cumsum(0) - negatives  # of whole numbers: CUDA's cumulative sum of floats is not deterministic
     in_order = positives * (below + negatives.double() / 2)
     return in_order.sum() / (positives.sum().double() * negatives.sum())
 
 
 def auc(n_classes: int, thresholds: int | None = None, ignore_index: int | None = None) -> Metric:
-    """Area under the receiver operating characteristic: of two classes the positive one's, else the mean of one against the rest.
+    """Compute the area under the receiver operating characteristic.
 
-    A class without samples, or with all, has none, and is left out with a warning.
+    With two classes it is the area of the positive class, else the mean over classes of each class against the rest. A class
+    without samples, or with all samples, has no area; it is not part of the mean, and a warning is issued.
 
     Args:
-        n_classes: Given by the run.
-        thresholds: From 2: the curve at so many points, in little memory. Absent: exact; every rank then keeps all
-            predictions of an evaluation in memory, and gets all other ranks'. Too much for masks.
+        n_classes: Number of classes; passed by the run.
+        thresholds: Number of points of the curve, at least 2; this needs little memory. Absent: the exact area. Every rank then
+            keeps all predictions of an evaluation in memory, and gets those of all other ranks, which is too much for masks.
+            Raises ValueError below 2.
         ignore_index: Targets of this value do not count.
     """
     if thresholds is None:
-        return ExactAreas(n_classes, ignore_index)
-    if thresholds < 2:  # noqa: PLR2004 - a line has two ends
+        return ExactArea(n_classes, ignore_index)
+    if thresholds < 2:  # noqa: PLR2004 - the two ends of the curve
         raise ValueError(f"thresholds are at least 2, got {thresholds}")
-    return BinnedAreas(n_classes, thresholds, ignore_index)
+    return BinnedArea(n_classes, thresholds, ignore_index)

@@ -1,15 +1,15 @@
-"""Which class was taken for which."""
+"""Confusion matrix: counts of true and predicted classes."""
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-from ddpkit_plugins.metrics.base import OfClasses
+from ddpkit_plugins.metrics.base import ClassMetric
 
 
-class Confusion(OfClasses):
-    """See `confusion_matrix`."""
+class ConfusionMatrix(ClassMetric):
+    """Metric that counts pairs of true and predicted classes, see `confusion_matrix`."""
 
     matrix: Tensor
 
@@ -18,27 +18,31 @@ class Confusion(OfClasses):
         self.add_state("matrix", torch.zeros(self.n_classes, self.n_classes, dtype=torch.long), dist_reduce_fx="sum")
 
     def take_classes(self, predictions: Tensor, indices: Tensor) -> None:
-        """Count."""
+        """Add the counts of a micro-batch."""
         self.matrix += multiclass_confusion_matrix(
             predictions, indices, self.n_classes, ignore_index=self.ignore_index, validate_args=False
         )
 
-    def take_labels(self, predictions: Tensor, truths: Tensor) -> None:  # noqa: ARG002 - refused whatever is predicted
-        """Raises ValueError: a label is not taken for another."""
+    def take_labels(self, predictions: Tensor, truths: Tensor) -> None:  # noqa: ARG002 - rejected for any prediction
+        """Raise ValueError: labels are independent, so none is confused with another."""
         raise ValueError(f"a confusion matrix is of classes, one a sample; got labels {list(truths.shape)}")
 
     def compute(self) -> dict[str, Tensor]:
-        """`value` [], the share on the diagonal, and `confusion` [C, C]: a row a true class, a column a predicted one."""
+        """Return `value` [], the share on the diagonal, and `confusion` [C, C].
+
+        `confusion` has one row per true class and one column per predicted class. All ranks must call it.
+        """
         return {"value": self.matrix.trace().double() / self.matrix.sum(), "confusion": self.matrix}
 
 
 def confusion_matrix(n_classes: int, ignore_index: int | None = None) -> Metric:
-    """How many samples (or pixels) of each class were taken for which: `confusion_matrix.csv` of the test.
+    """Count the samples (or pixels) of each true class by predicted class, for `confusion_matrix.csv` of the test.
 
-    Its number in history is the share on the diagonal, which is the accuracy.
+    The number in the history is the share on the diagonal, which is the accuracy. Labels, with several classes per sample, raise
+    ValueError.
 
     Args:
-        n_classes: Given by the run.
+        n_classes: Number of classes; passed by the run.
         ignore_index: Targets of this value do not count.
     """
-    return Confusion(n_classes, ignore_index)
+    return ConfusionMatrix(n_classes, ignore_index)

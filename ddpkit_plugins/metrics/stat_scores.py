@@ -1,7 +1,7 @@
-"""Shares of samples, from counts over the whole split: torchmetrics counts, each metric is a ratio in float64.
+"""Metrics that are ratios of counts over the whole split. torchmetrics counts; each ratio is computed in float64.
 
-Pixels count like samples: over the whole split, not image by image. A share of nothing is 1 where nothing was mistaken for
-the class and none of it missed, else 0; a class that is neither there nor predicted is left out of the mean.
+Pixels count like samples: over the whole split, not image by image. A ratio whose denominator is 0 is 1 if the class has no false
+positive and no false negative, else 0. A class that neither occurs nor is predicted is not part of the mean.
 """
 
 from collections.abc import Callable
@@ -12,11 +12,11 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.functional.classification import multiclass_stat_scores, multilabel_stat_scores
 
-from ddpkit_plugins.metrics.base import BINARY, Average, OfClasses
+from ddpkit_plugins.metrics.base import BINARY, Average, ClassMetric
 
 
 class Counts(NamedTuple):
-    """True and false positives, true and false negatives: float64, of each class [C] or over all []."""
+    """Counts of true and false positives, true and false negatives: float64, per class [C] or over all classes []."""
 
     tp: Tensor
     fp: Tensor
@@ -24,47 +24,47 @@ class Counts(NamedTuple):
     fn: Tensor
 
     def accuracy(self) -> Tensor:
-        """Of all that was said."""
+        """Return the share of all decisions that are right: (TP + TN) / all."""
         return self.share(self.tp + self.tn, self.tp + self.fp + self.tn + self.fn)
 
     def precision(self) -> Tensor:
-        """Of what was found."""
+        """Return the share of predicted positives that are true: TP / (TP + FP)."""
         return self.share(self.tp, self.tp + self.fp)
 
     def recall(self) -> Tensor:
-        """Of what is there."""
+        """Return the share of samples of a class that are found: TP / (TP + FN)."""
         return self.share(self.tp, self.tp + self.fn)
 
     def f1(self) -> Tensor:
-        """Of both."""
+        """Return the harmonic mean of precision and recall: 2 TP / (2 TP + FP + FN)."""
         return self.share(2 * self.tp, 2 * self.tp + self.fp + self.fn)
 
     def specificity(self) -> Tensor:
-        """Of what is not there."""
+        """Return the share of negatives that are not predicted as positives: TN / (TN + FP)."""
         return self.share(self.tn, self.tn + self.fp)
 
     def iou(self) -> Tensor:
-        """Of the union."""
+        """Return the intersection over union: TP / (TP + FP + FN)."""
         return self.share(self.tp, self.tp + self.fp + self.fn)
 
     def share(self, part: Tensor, whole: Tensor) -> Tensor:
-        """Of nothing: 1 without a mistake, else 0."""
+        """Return `part / whole`; where `whole` is 0, 1 without a mistake, else 0."""
         return torch.where(whole > 0, part / whole.clamp(min=1), (self.fp + self.fn == 0).double())
 
 
 Ratio = Callable[[Counts], Tensor]
 
 
-class OfCounts(OfClasses):
-    """A ratio of counts: `value`, and `per_class` without numbers for what is neither there nor predicted.
+class CountMetric(ClassMetric):
+    """Metric that is a ratio of counts: `value`, and `per_class`, which is NaN for a class that neither occurs nor is predicted.
 
     Args:
-        n_classes: See `OfClasses`.
-        ratio: The one.
-        average: "micro" = of the counts over all classes.
-        ignore_index: A class of this index is left out of the mean as well.
+        n_classes: Number of classes, see `ClassMetric`.
+        ratio: Function from counts to the ratio.
+        average: Average over classes, see `ClassMetric`; "micro" = the ratio of the counts over all classes.
+        ignore_index: Targets of this value do not count, and the class of this index is not part of the mean.
         of_labels: Another ratio for labels.
-        k: A class among the `k` most probable was found; for class indices alone.
+        k: A class counts as found if it is among the `k` most probable ones; for class indices only.
     """
 
     counts: Tensor
@@ -86,7 +86,7 @@ class OfCounts(OfClasses):
         self.add_state("counts", torch.zeros(self.n_classes, 5, dtype=torch.long), dist_reduce_fx="sum")
 
     def take_classes(self, predictions: Tensor, indices: Tensor) -> None:
-        """Of each class, the most probable is found."""
+        """Add the counts of a micro-batch; the most probable class, or the top `k`, counts as found."""
         self.counts += multiclass_stat_scores(
             predictions,
             indices,
@@ -98,7 +98,7 @@ class OfCounts(OfClasses):
         )
 
     def take_labels(self, predictions: Tensor, truths: Tensor) -> None:
-        """What has more than half is found."""
+        """Add the counts of a micro-batch; a label with a probability above one half counts as found."""
         if self.k > 1:
             raise ValueError(f"the best k are of classes, one a sample; got labels {list(truths.shape)}")
         self.counts += multilabel_stat_scores(
@@ -106,7 +106,7 @@ class OfCounts(OfClasses):
         )
 
     def compute(self) -> dict[str, Tensor]:
-        """`value` [] and `per_class` [C], float64."""
+        """Return `value` [] and `per_class` [C], float64. All ranks must call it."""
         counts = Counts(*self.counts.double().unbind(1)[:4])
         ratio = self.ratio_of_labels if self.n_labelled else self.ratio
         present = self.present(counts)
@@ -116,7 +116,7 @@ class OfCounts(OfClasses):
         return {"value": value, "per_class": each.where(present, torch.nan)}
 
     def present(self, counts: Counts) -> Tensor:
-        """The classes that are there or predicted: bool [C]."""
+        """Return which classes occur or are predicted: bool [C]."""
         present = counts.tp + counts.fp + counts.fn > 0
         if self.ignore_index is not None and not self.n_labelled:
             present = present & (torch.arange(self.n_classes, device=present.device) != self.ignore_index)
@@ -124,93 +124,95 @@ class OfCounts(OfClasses):
 
 
 def accuracy(n_classes: int, average: Literal["micro", "macro"] = "micro", ignore_index: int | None = None) -> Metric:
-    """Share of samples whose class is the most probable. Of labels: share of them that is right, each by itself.
+    """Compute the share of samples whose true class is the most probable one.
+
+    For labels, it is the share of labels that are right, each counted by itself.
 
     Args:
-        n_classes: How many classes there are; given by the run. One output tells two classes apart.
-        average: `micro` = over samples, `macro` = over classes, each as much.
+        n_classes: Number of classes; passed by the run. One output distinguishes two classes.
+        average: `micro` = over samples, `macro` = over classes, all with the same weight.
         ignore_index: Targets of this value do not count.
     """
-    return OfCounts(n_classes, Counts.recall, average, ignore_index, of_labels=Counts.accuracy)
+    return CountMetric(n_classes, Counts.recall, average, ignore_index, of_labels=Counts.accuracy)
 
 
 def top_k_accuracy(
     n_classes: int, k: int = 5, average: Literal["micro", "macro"] = "micro", ignore_index: int | None = None
 ) -> Metric:
-    """Share of samples whose class is among the `k` most probable.
+    """Compute the share of samples whose true class is among the `k` most probable ones.
 
     Args:
-        n_classes: Given by the run.
-        k: From 1 to the number of classes.
-        average: `micro` = over samples, `macro` = over classes, each as much.
+        n_classes: Number of classes; passed by the run.
+        k: From 1 to the number of classes. Raises ValueError for others.
+        average: `micro` = over samples, `macro` = over classes, all with the same weight.
         ignore_index: Targets of this value do not count.
     """
     if not 1 <= k <= max(n_classes, BINARY):
         raise ValueError(f"k is 1 to the number of classes, {max(n_classes, BINARY)}; got {k}")
-    return OfCounts(n_classes, Counts.recall, average, ignore_index, k=k)
+    return CountMetric(n_classes, Counts.recall, average, ignore_index, k=k)
 
 
 def precision(n_classes: int, average: Literal["macro", "micro"] | None = None, ignore_index: int | None = None) -> Metric:
-    """Of the samples that were given a class, the share that is of it: TP / (TP + FP).
+    """Compute the share of samples predicted as a class that belong to it: TP / (TP + FP).
 
     Args:
-        n_classes: Given by the run.
-        average: Over classes or over samples; absent = the positive class of two, over classes of more.
+        n_classes: Number of classes; passed by the run.
+        average: `macro` = over classes, `micro` = over samples. Absent: the positive class of two, else over classes.
         ignore_index: Targets of this value do not count.
     """
-    return OfCounts(n_classes, Counts.precision, average, ignore_index)
+    return CountMetric(n_classes, Counts.precision, average, ignore_index)
 
 
 def recall(n_classes: int, average: Literal["macro", "micro"] | None = None, ignore_index: int | None = None) -> Metric:
-    """Of the samples of a class, the share that was given it: TP / (TP + FN).
+    """Compute the share of samples of a class that are predicted as this class: TP / (TP + FN).
 
     Args:
-        n_classes: Given by the run.
-        average: Over classes or over samples; absent = the positive class of two, over classes of more.
+        n_classes: Number of classes; passed by the run.
+        average: `macro` = over classes, `micro` = over samples. Absent: the positive class of two, else over classes.
         ignore_index: Targets of this value do not count.
     """
-    return OfCounts(n_classes, Counts.recall, average, ignore_index)
+    return CountMetric(n_classes, Counts.recall, average, ignore_index)
 
 
 def f1(n_classes: int, average: Literal["macro", "micro"] | None = None, ignore_index: int | None = None) -> Metric:
-    """Harmonic mean of precision and recall: 2 TP / (2 TP + FP + FN).
+    """Compute the harmonic mean of precision and recall: 2 TP / (2 TP + FP + FN).
 
     Args:
-        n_classes: Given by the run.
-        average: Over classes or over samples; absent = the positive class of two, over classes of more.
+        n_classes: Number of classes; passed by the run.
+        average: `macro` = over classes, `micro` = over samples. Absent: the positive class of two, else over classes.
         ignore_index: Targets of this value do not count.
     """
-    return OfCounts(n_classes, Counts.f1, average, ignore_index)
+    return CountMetric(n_classes, Counts.f1, average, ignore_index)
 
 
 def specificity(n_classes: int, average: Literal["macro", "micro"] | None = None, ignore_index: int | None = None) -> Metric:
-    """Of the samples that are not of a class, the share that was not given it: TN / (TN + FP).
+    """Compute the share of samples of other classes that are not predicted as this class: TN / (TN + FP).
 
     Args:
-        n_classes: Given by the run.
-        average: Over classes or over samples; absent = the positive class of two, over classes of more.
+        n_classes: Number of classes; passed by the run.
+        average: `macro` = over classes, `micro` = over samples. Absent: the positive class of two, else over classes.
         ignore_index: Targets of this value do not count.
     """
-    return OfCounts(n_classes, Counts.specificity, average, ignore_index)
+    return CountMetric(n_classes, Counts.specificity, average, ignore_index)
 
 
 def iou(n_classes: int, average: Literal["macro", "micro"] | None = None, ignore_index: int | None = None) -> Metric:
-    """Intersection over union of what is of a class and what was given it (Jaccard): TP / (TP + FP + FN).
+    """Compute the intersection over union (Jaccard) of true and predicted samples of a class: TP / (TP + FP + FN).
 
     Args:
-        n_classes: Given by the run.
-        average: Over classes or over samples; absent = the positive class of two, over classes of more.
+        n_classes: Number of classes; passed by the run.
+        average: `macro` = over classes, `micro` = over samples. Absent: the positive class of two, else over classes.
         ignore_index: Targets of this value do not count.
     """
-    return OfCounts(n_classes, Counts.iou, average, ignore_index)
+    return CountMetric(n_classes, Counts.iou, average, ignore_index)
 
 
 def dice(n_classes: int, average: Literal["macro", "micro"] | None = None, ignore_index: int | None = None) -> Metric:
-    """Dice coefficient over all pixels of the split, 2 TP / (2 TP + FP + FN): another name of `f1`.
+    """Compute the Dice coefficient over all pixels of the split: 2 TP / (2 TP + FP + FN). It equals `f1`.
 
     Args:
-        n_classes: Given by the run.
-        average: Over classes or over samples; absent = the positive class of two, over classes of more.
+        n_classes: Number of classes; passed by the run.
+        average: `macro` = over classes, `micro` = over samples. Absent: the positive class of two, else over classes.
         ignore_index: Targets of this value do not count.
     """
-    return OfCounts(n_classes, Counts.f1, average, ignore_index)
+    return CountMetric(n_classes, Counts.f1, average, ignore_index)

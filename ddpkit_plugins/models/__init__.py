@@ -1,4 +1,4 @@
-"""Models: declared here, one file a family."""
+"""Models: declared here, one module per family."""
 
 from collections.abc import Iterator
 
@@ -9,16 +9,16 @@ HERE = "ddpkit_plugins.models"
 
 @hookimpl
 def ddpkit_models() -> Iterator[Component]:
-    """The models."""
-    yield from classifying()
-    yield from segmenting()
-    yield from detecting()
+    """Yield the built-in models."""
+    yield from classifier_components()
+    yield from segmenter_components()
+    yield from detector_components()
     yield Component("torchvision", f"{HERE}.torchvision_models:torchvision", doc="any of its models, chosen by arch")
     yield Component("unet", f"{HERE}.unet:UNet", doc="U-Net for segmentation of images of any size")
 
 
-def classifying() -> Iterator[Component]:
-    """Some of torchvision's; `torchvision/*` are all."""
+def classifier_components() -> Iterator[Component]:
+    """Yield some of torchvision's classifiers; `torchvision/*` are all models."""
     here = f"{HERE}.classifiers"
     yield Component("resnet18", f"{here}:resnet18", doc="torchvision's ResNet-18, 11 million parameters")
     yield Component("resnet34", f"{here}:resnet34", doc="torchvision's ResNet-34, 21 million parameters")
@@ -33,8 +33,8 @@ def classifying() -> Iterator[Component]:
     yield Component("convnext_tiny", f"{here}:convnext_tiny", doc="torchvision's, 28 million parameters")
 
 
-def segmenting() -> Iterator[Component]:
-    """Logits of each class a pixel."""
+def segmenter_components() -> Iterator[Component]:
+    """Yield the segmenters, which return the logits of each class per pixel."""
     here = f"{HERE}.segmenters"
     yield Component("fcn_resnet50", f"{here}:fcn_resnet50", doc="torchvision's FCN, 33 million parameters")
     yield Component("deeplabv3_resnet50", f"{here}:deeplabv3_resnet50", doc="torchvision's, 40 million parameters")
@@ -42,8 +42,8 @@ def segmenting() -> Iterator[Component]:
     yield Component("lraspp_mobilenet_v3_large", f"{here}:lraspp_mobilenet_v3_large", doc="torchvision's Lite R-ASPP, 3 million")
 
 
-def detecting() -> Iterator[Component]:
-    """Boxes; their losses are their own."""
+def detector_components() -> Iterator[Component]:
+    """Yield the detectors, which return boxes and compute their own losses."""
     here = f"{HERE}.detectors"
     yield Component("fasterrcnn_resnet50_fpn", f"{here}:fasterrcnn_resnet50_fpn", doc="torchvision's, 42 million parameters")
     yield Component(

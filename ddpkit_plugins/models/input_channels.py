@@ -1,4 +1,4 @@
-"""Images of another number of channels than the three that torchvision's models are made for."""
+"""Adaptation of torchvision's models, made for three input channels, to another number of channels."""
 
 from typing import Any
 
@@ -11,7 +11,10 @@ RGB = 3
 
 
 def replace_first_convolution(model: Any, n_channels: int, *, keep_weights: bool) -> None:
-    """One for images of so many channels, in place; without `keep_weights` it is initialised as torch does it."""
+    """Replace the first convolution, in place, by one for `n_channels` channels.
+
+    With `keep_weights` it gets the old weights, adapted by `for_channels`; else it is initialised by torch's default.
+    """
     name, old = next((name, each) for name, each in model.named_modules() if isinstance(each, nn.Conv2d))
     shape = {key: getattr(old, key) for key in ("out_channels", "kernel_size", "stride", "padding", "dilation")}
     new = nn.Conv2d(n_channels, **shape, bias=old.bias is not None)
@@ -19,16 +22,16 @@ def replace_first_convolution(model: Any, n_channels: int, *, keep_weights: bool
         state = old.state_dict()
         new.load_state_dict(state | {"weight": for_channels(state["weight"], n_channels)})
     model.set_submodule(name, new)
-    if hasattr(model, "transform_input"):  # Inception's published weights come with another normalisation, of three channels
+    if hasattr(model, "transform_input"):  # Inception's published weights include another normalisation, for three channels
         model.transform_input = False
     scaling = getattr(model, "transform", None)
     if isinstance(scaling, GeneralizedRCNNTransform):  # a detector normalises its images itself
-        scaling.image_mean = of_channels(scaling.image_mean, n_channels)
-        scaling.image_std = of_channels(scaling.image_std, n_channels)
+        scaling.image_mean = statistics_for_channels(scaling.image_mean, n_channels)
+        scaling.image_std = statistics_for_channels(scaling.image_std, n_channels)
 
 
-def of_channels(values: list[float], n_channels: int) -> list[float]:
-    """Mean or deviation of red, green and blue: their average for one channel, else repeated in order."""
+def statistics_for_channels(values: list[float], n_channels: int) -> list[float]:
+    """Adapt the mean or standard deviation of red, green and blue: the average for one channel, else repeated in order."""
     if n_channels == 1:
         return [sum(values) / RGB]
     return [values[channel % RGB] for channel in range(n_channels)]

@@ -1,4 +1,4 @@
-"""torchvision's models of every family, for any number of channels and classes."""
+"""Models of torchvision of every family, for any number of channels and classes."""
 
 import difflib
 import pickle
@@ -16,10 +16,10 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from ddpkit_plugins.models.input_channels import RGB, replace_first_convolution
 
 FAMILIES: Sequence[ModuleType] = (models, models.segmentation, models.detection)
-"""Where torchvision keeps its classifiers, segmenters and detectors."""
+"""Modules of torchvision with its classifiers, segmenters and detectors."""
 WITH_AUXILIARY_HEADS = ("googlenet", "inception_v3")
 COUNTS = ("num_classes", "num_columns")
-"""Where the heads of RetinaNet, FCOS and SSD note how many classes there are."""
+"""Attributes in which the heads of RetinaNet, FCOS and SSD store the number of classes."""
 
 
 def torchvision(
@@ -30,46 +30,49 @@ def torchvision(
     min_size: int | None = None,
     max_size: int | None = None,
 ) -> nn.Module:
-    """A classifier, segmenter or detector of torchvision.
+    """Build a classifier, segmenter or detector of torchvision.
 
-    Of images [B, n_channels, H, W] classifiers make logits [B, n_classes] and segmenters [B, n_classes, H, W], one tensor
-    in training too: GoogLeNet, Inception v3, FCN and DeepLab v3 are made without their auxiliary heads. Vision
-    transformers and MaxViT take one image size, 224 x 224 for most.
+    For images [B, n_channels, H, W], classifiers return logits [B, n_classes] and segmenters logits [B, n_classes, H, W]. They
+    return a single tensor in training too: GoogLeNet, Inception v3, FCN and DeepLab v3 are built without their auxiliary heads.
+    Vision transformers and MaxViT accept a single image size, 224 x 224 for most of them.
 
-    Detectors take images in 0..1, which they scale and normalise themselves, and targets with `boxes` and `labels` 1 to
-    n_classes (Mask and Keypoint R-CNN: `masks`, `keypoints` too), since torchvision counts the background as 0. In
-    training they return a dict of losses, else for each image a dict of `boxes`, `labels` and `scores`. With published
-    weights their first layers and norms are frozen, as torchvision has it.
+    Detectors accept images in 0..1, which they scale and normalise themselves. Their targets have `boxes` and `labels` from 1 to
+    n_classes, because torchvision uses 0 for the background; Mask R-CNN also needs `masks`, Keypoint R-CNN `keypoints`. In
+    training they return a dict of losses, else for each image a dict of `boxes`, `labels` and `scores`. With published weights,
+    their first layers and norms are frozen, as in torchvision.
 
     Args:
-        arch: As `torchvision.models.list_models` names it.
-        n_channels: Another number than 3 replaces the first convolution; of pretrained weights, the sum over channels
-            is kept for one channel, else they are repeated and scaled (as timm does).
-        n_classes: Outputs, without a detector's background. Left out: as many as torchvision's published weights have,
-            1000 of classifiers, 21 of segmenters, 90 of detectors. With `pretrained`, that number keeps the published
-            head, others begin anew.
-        pretrained: Start from torchvision's newest published weights, downloaded once. Raises ValueError where they
-            cannot be had.
-        min_size: Of detectors but SSD: pixels that the shorter side of an image is scaled to; torchvision's is 800 for
-            most.
-        max_size: Pixels that the longer side is scaled to at most; torchvision's is 1333 for most.
+        arch: Name of the model in `torchvision.models.list_models`.
+        n_channels: Channels of the images. A number other than 3 replaces the first convolution. Pretrained weights are then
+            summed over channels for one channel, else repeated and scaled (as timm does).
+        n_classes: Number of outputs, without the background of a detector. Absent: the number of torchvision's published weights,
+            1000 for classifiers, 21 for segmenters, 90 for detectors. With `pretrained`, this number keeps the published head;
+            with another number, the head is re-initialised.
+        pretrained: Start from torchvision's newest published weights, which are downloaded once.
+        min_size: For detectors except SSD: pixels to which the shorter side of an image is scaled. Absent: torchvision's value,
+            800 for most.
+        max_size: Upper limit of the longer side, in pixels. Absent: torchvision's value, 1333 for most.
+
+    Raises:
+        ValueError: `arch` is unknown, a number is out of range, the model does not support the sizes, or the published weights
+            cannot be loaded.
     """
-    refuse_unknown(arch)
+    check_arch(arch)
     if n_channels < 1 or (n_classes is not None and n_classes < 1):
         raise ValueError(f"n_channels and n_classes are at least 1, got {n_channels} and {n_classes}")
     n_outputs = n_classes + is_detector(arch) if n_classes is not None else None
-    model = published(arch, n_outputs) if pretrained else made(arch, n_outputs)
+    model = create_pretrained(arch, n_outputs) if pretrained else create_model(arch, n_outputs)
     if n_channels != RGB:
         replace_first_convolution(model, n_channels, keep_weights=pretrained)
     if min_size is not None or max_size is not None:
         scale_images(model, arch, min_size, max_size)
     if is_segmenter(arch):
-        model.register_forward_hook(logits_alone)  # a module around it would give its parameters other names
+        model.register_forward_hook(return_logits_only)  # a wrapper module would rename the parameters
     return model
 
 
-def refuse_unknown(arch: str) -> None:
-    """ValueError, with the closest name, for what is no model of these families."""
+def check_arch(arch: str) -> None:
+    """Raise ValueError, with the closest name, for an unknown model."""
     names = [name for family in FAMILIES for name in models.list_models(module=family)]
     if arch not in names:
         close = difflib.get_close_matches(arch, names, n=1)
@@ -78,51 +81,51 @@ def refuse_unknown(arch: str) -> None:
 
 
 def is_segmenter(arch: str) -> bool:
-    """One output a pixel and class."""
+    """Whether the model returns one output per pixel and class."""
     return arch in models.list_models(module=models.segmentation)
 
 
 def is_detector(arch: str) -> bool:
-    """Boxes; its first output is the background."""
+    """Whether the model returns boxes; its first output is the background."""
     return arch in models.list_models(module=models.detection)
 
 
-def made(arch: str, n_outputs: int | None) -> nn.Module:
-    """The model with fresh weights, and torchvision's number of outputs for None."""
+def create_model(arch: str, n_outputs: int | None) -> nn.Module:
+    """Return the model with initialised weights. `n_outputs` = None means torchvision's number of outputs."""
     asked = {} if n_outputs is None else {"num_classes": n_outputs}
-    return any_version(models.get_model(arch, weights=None, **asked, **from_scratch(arch)))
+    return load_any_version(models.get_model(arch, weights=None, **asked, **untrained_options(arch)))
 
 
-def from_scratch(arch: str) -> dict[str, Any]:
-    """What the builder is told, so that it downloads nothing and makes no auxiliary heads."""
+def untrained_options(arch: str) -> dict[str, Any]:
+    """Return the arguments of the builder that avoid a download and auxiliary heads."""
     if arch in WITH_AUXILIARY_HEADS:
         return {"aux_logits": False, "init_weights": True}
     return {"weights_backbone": None} if is_segmenter(arch) or is_detector(arch) else {}
 
 
-def published(arch: str, n_outputs: int | None) -> nn.Module:
-    """The model with its newest published weights, from torch.hub's folder or the network. Raises ValueError.
+def create_pretrained(arch: str, n_outputs: int | None) -> nn.Module:
+    """Return the model with its newest published weights, from torch.hub's folder or the network.
 
-    Its heads are fresh when they have another number of outputs.
+    The heads are re-initialised if they need another number of outputs. Raises ValueError if the weights cannot be loaded.
     """
     weights = models.get_model_weights(arch).DEFAULT
     try:
         model: Any = models.get_model(arch, weights=weights, progress=False)
-    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:  # no network, a file cut short or of another kind
+    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:  # no network, a truncated file or another format
         file = Path(torch.hub.get_dir(), "checkpoints", Path(urlparse(weights.url).path).name)
         advice = f"put {file.name} from {weights.url} into {file.parent}"
         raise ValueError(f"pretrained = true needs weights that could not be loaded; {advice}; got {error}") from error
-    if arch == "inception_v3":  # GoogLeNet's builder does this by itself
+    if arch == "inception_v3":  # GoogLeNet's builder does this itself
         model.aux_logits, model.AuxLogits = False, None
     if is_segmenter(arch):
         model.aux_classifier = None
     if n_outputs not in (None, len(weights.meta["categories"])):
-        take_heads(model, made(arch, n_outputs))
-    return any_version(model)
+        copy_heads(model, create_model(arch, n_outputs))
+    return load_any_version(model)
 
 
-def take_heads(model: nn.Module, other: nn.Module) -> None:
-    """Replace the layers of `model` that have another shape in `other` by those, in place."""
+def copy_heads(model: nn.Module, other: nn.Module) -> None:
+    """Replace, in place, the layers of `model` that have another shape in `other`."""
     theirs = dict(other.named_modules())
     for name, layer in list(model.named_modules()):
         if isinstance(layer, nn.Linear | nn.Conv2d) and layer.weight.shape != theirs[name].weight.shape:
@@ -132,7 +135,7 @@ def take_heads(model: nn.Module, other: nn.Module) -> None:
 
 
 def scale_images(model: Any, arch: str, min_size: int | None, max_size: int | None) -> None:
-    """What a detector makes of the size of its images, in place. Raises ValueError for models that leave no choice."""
+    """Set, in place, the image size of a detector. Raises ValueError for a model with a fixed size."""
     scaling = getattr(model, "transform", None)
     if not isinstance(scaling, GeneralizedRCNNTransform) or scaling.fixed_size:
         raise ValueError(f"min_size and max_size are of detectors that scale images to any size, and {arch!r} does not")
@@ -143,20 +146,20 @@ def scale_images(model: Any, arch: str, min_size: int | None, max_size: int | No
     scaling.min_size, scaling.max_size = (smaller,), larger
 
 
-def logits_alone(_model: nn.Module, _images: object, outputs: Mapping[str, Tensor]) -> Tensor:
-    """Of what a segmenter returns: [B, n_classes, H, W]."""
+def return_logits_only(_model: nn.Module, _images: object, outputs: Mapping[str, Tensor]) -> Tensor:
+    """Return the logits [B, n_classes, H, W] from the outputs of a segmenter."""
     return outputs["out"]
 
 
 class MNASNet(models.MNASNet):  # type: ignore[misc]
-    """Loads weights without torch's note of its version, as safetensors has them."""
+    """MNASNet that also loads weights without torch's version entry, which safetensors files do not have."""
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, local_metadata: dict[str, Any], *rest: Any) -> None:
         super()._load_from_state_dict(state_dict, prefix, {"version": self._version} | local_metadata, *rest)
 
 
-def any_version(model: nn.Module) -> nn.Module:
-    """The model, which can be loaded from a file of tensors alone."""
+def load_any_version(model: nn.Module) -> nn.Module:
+    """Return the model, changed so that it loads from a file that holds only tensors."""
     if isinstance(model, models.MNASNet):
         model.__class__ = MNASNet
     return model

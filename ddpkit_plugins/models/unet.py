@@ -5,17 +5,21 @@ from torch import Tensor, nn
 
 
 class UNet(nn.Module):
-    """Takes images [B, n_channels, H, W] of any size and returns logits [B, n_classes, H, W].
+    """U-Net for segmentation: accepts images [B, n_channels, H, W] of any size and returns logits [B, n_classes, H, W].
 
-    Unlike the paper's, convolutions are padded, so that the logits have the size of the image, and each is followed by
-    BatchNorm. A level halves height and width, odd ones rounded up, and doubles the channels.
+    Unlike in the paper, convolutions are padded, so the logits have the size of the image, and each convolution is followed by
+    BatchNorm. A level halves height and width, with odd sizes rounded up, and doubles the channels. Source: Ronneberger et al.
+    2015, "U-Net: convolutional networks for biomedical image segmentation".
 
     Args:
-        n_channels: Of the images.
-        n_classes: Logits a pixel; 1 tells two classes apart.
-        depth: Halvings, 4 in the paper.
-        width: Channels of the first level, 64 in the paper.
-        bilinear: Enlarge by interpolation and a 1x1 convolution; else by a transposed convolution, as the paper does.
+        n_channels: Channels of the images, at least 1.
+        n_classes: Logits per pixel, at least 1; one logit distinguishes two classes.
+        depth: Number of halvings, at least 1; 4 in the paper.
+        width: Channels of the first level, at least 1; 64 in the paper.
+        bilinear: Upsample by a 1x1 convolution and bilinear interpolation; else by a transposed convolution, as in the paper.
+
+    Raises:
+        ValueError: A number is below 1.
     """
 
     def __init__(
@@ -32,15 +36,15 @@ class UNet(nn.Module):
             raise ValueError(f"n_channels, n_classes, depth and width are at least 1, got {numbers}")
         widths = [width * 2**level for level in range(depth + 1)]
         self.encoders = nn.ModuleList(
-            block(inward, outward) for inward, outward in zip([n_channels, *widths], widths, strict=False)
+            convolution_block(inward, outward) for inward, outward in zip([n_channels, *widths], widths, strict=False)
         )
-        self.halve = nn.MaxPool2d(2, ceil_mode=True)  # rounded up, so that one pixel stays one
-        self.enlargers = nn.ModuleList(enlarger(each, bilinear=bilinear) for each in widths[:-1])
-        self.decoders = nn.ModuleList(block(2 * each, each) for each in widths[:-1])
+        self.halve = nn.MaxPool2d(2, ceil_mode=True)  # rounded up, so that a side of one pixel does not vanish
+        self.enlargers = nn.ModuleList(upsampling(each, bilinear=bilinear) for each in widths[:-1])
+        self.decoders = nn.ModuleList(convolution_block(2 * each, each) for each in widths[:-1])
         self.head = nn.Conv2d(width, n_classes, kernel_size=1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images [B, n_channels, H, W] to logits [B, n_classes, H, W]."""
+        """Return logits [B, n_classes, H, W] for images [B, n_channels, H, W]."""
         maps = [self.encoders[0](images)]
         for encoder in self.encoders[1:]:
             maps.append(encoder(self.halve(maps[-1])))
@@ -48,23 +52,23 @@ class UNet(nn.Module):
         for enlarge, decode in zip(reversed(self.enlargers), reversed(self.decoders), strict=True):
             kept = maps.pop()
             height, width = kept.shape[-2:]
-            found = decode(torch.cat([kept, enlarge(found)[..., :height, :width]], dim=1))  # an odd map was rounded up
+            found = decode(torch.cat([kept, enlarge(found)[..., :height, :width]], dim=1))  # an odd size was rounded up
         logits: Tensor = self.head(found)
         return logits
 
 
-def block(n_in: int, n_out: int) -> nn.Sequential:
-    """Twice a 3x3 convolution, BatchNorm and ReLU; height and width stay."""
+def convolution_block(n_in: int, n_out: int) -> nn.Sequential:
+    """Return a block of two 3x3 convolutions, each with BatchNorm and ReLU; height and width are kept."""
     layers: list[nn.Module] = []
     for n_from in (n_in, n_out):
-        convolution = nn.Conv2d(n_from, n_out, kernel_size=3, padding=1, bias=False)  # BatchNorm has a bias
+        convolution = nn.Conv2d(n_from, n_out, kernel_size=3, padding=1, bias=False)  # BatchNorm has its own bias
         layers += [convolution, nn.BatchNorm2d(n_out), nn.ReLU(inplace=True)]
     return nn.Sequential(*layers)
 
 
-def enlarger(n_out: int, *, bilinear: bool) -> nn.Module:
-    """[B, 2 * n_out, H, W] to [B, n_out, 2 * H, 2 * W]."""
+def upsampling(n_out: int, *, bilinear: bool) -> nn.Module:
+    """Return a module that maps [B, 2 * n_out, H, W] to [B, n_out, 2 * H, 2 * W]."""
     if not bilinear:
         return nn.ConvTranspose2d(2 * n_out, n_out, kernel_size=2, stride=2)
-    # a 1x1 convolution and an interpolation may change places; this way round costs a quarter
+    # a 1x1 convolution and an interpolation commute; this order costs a quarter of the other one
     return nn.Sequential(nn.Conv2d(2 * n_out, n_out, kernel_size=1), nn.Upsample(scale_factor=2, mode="bilinear"))

@@ -1,4 +1,4 @@
-"""Splits, which samples train, which validate, which test: declared here."""
+"""Splits of a dataset into training, validation and test samples: declared here."""
 
 from collections.abc import Iterator
 
@@ -7,8 +7,8 @@ from ddpkit import Component, hookimpl
 
 @hookimpl
 def ddpkit_splits() -> Iterator[Component]:
-    """The splits."""
+    """Yield the built-in split components."""
     here = "ddpkit_plugins.splits"
     yield Component("train_valid_test_split", f"{here}.random_split:train_valid_test_split", doc="by fractions")
-    yield Component("kfold", f"{here}.random_split:kfold", doc="one of several parts of a size validates, the others train")
-    yield Component("predefined", f"{here}.predefined:predefined", doc="as a file says, or the dataset's own parts")
+    yield Component("kfold", f"{here}.random_split:kfold", doc="one of several splits of a size validates, the others train")
+    yield Component("predefined", f"{here}.predefined:predefined", doc="as a file says, or the dataset's own splits")

@@ -1,4 +1,4 @@
-"""Which group a sample is of."""
+"""Groups of samples, such as the images of one patient, which a split keeps together."""
 
 import re
 from collections import Counter
@@ -6,43 +6,44 @@ from collections.abc import Mapping, Sequence
 from itertools import chain
 
 Columns = Mapping[str, Sequence[str]]
-"""Name of what samples may be grouped by -> a text a sample."""
+"""Name of a grouping -> one text per sample."""
 FILE = "file"
-"""The column of the names of files."""
+"""Name of the column with the file names."""
 SHOWN = 3
-"""How many samples or groups a message names."""
+"""Maximum number of samples or groups in a message."""
 
 
-def grouping(group: str | None, columns: Columns | None, own: Mapping[str, Columns | None] | None = None) -> list[str] | None:
-    """The group of each sample, by a column or by a pattern over the names of files; None when none is asked for.
+def read_grouping(
+    group: str | None, columns: Columns | None, own: Mapping[str, Columns | None] | None = None
+) -> list[str] | None:
+    """Return the group of each sample, from a column or from a pattern over the file names; None if `group` is empty.
 
-    Raises ValueError for what is neither, for a sample without a group, and where a group is in one of the dataset's `own`
-    parts and anywhere else.
+    Raises ValueError if `group` is neither a column nor a valid pattern, if a sample has no group, or if a group of one of the
+    dataset's `own` splits occurs in any other split.
     """
     if not group:
         return None
     found = groups_by(group, columns)
     held = [set(found), *(set(groups_by(group, theirs)) for theirs in (own or {}).values())]
     if shared := sorted(name for name, count in Counter(chain(*held)).items() if count > 1):
-        own_parts = f"the dataset's own ({', '.join(own or {})}) among them"
-        raise ValueError(f"{len(shared)} groups are in more than one part, {own_parts}, as in {shared[:SHOWN]}")
+        own_splits = f"the dataset's own ({', '.join(own or {})}) among them"
+        raise ValueError(f"{len(shared)} groups are in more than one split, {own_splits}, as in {shared[:SHOWN]}")
     return found
 
 
 def groups_by(group: str, columns: Columns | None) -> list[str]:
-    """The group of each sample."""
     if columns is None:
         raise ValueError("group needs a dataset that tells files or columns of its samples (its attribute 'groups')")
     if group in columns:
-        return of_column(group, columns[group])
-    pattern = compiled(group, list(columns))
+        return group_by_column(group, columns[group])
+    pattern = compile_pattern(group, list(columns))
     if FILE not in columns:
         raise ValueError(f"group is one of the columns {list(columns)}, got {group!r}")
-    return of_names(pattern, columns[FILE])
+    return group_by_pattern(pattern, columns[FILE])
 
 
-def compiled(group: str, columns: Sequence[str]) -> re.Pattern[str]:
-    """A pattern that finds one group."""
+def compile_pattern(group: str, columns: Sequence[str]) -> re.Pattern[str]:
+    """Compile a pattern with exactly one group. Raises ValueError for others."""
     try:
         pattern = re.compile(group)
     except re.error as error:
@@ -53,15 +54,15 @@ def compiled(group: str, columns: Sequence[str]) -> re.Pattern[str]:
     return pattern
 
 
-def of_column(name: str, values: Sequence[str]) -> list[str]:
-    """The values of a column."""
+def group_by_column(name: str, values: Sequence[str]) -> list[str]:
+    """Return the values of a column. Raises ValueError for empty ones."""
     if empty := [number for number, value in enumerate(values) if not str(value).strip()]:
         raise ValueError(f"{len(empty)} samples have nothing in the column {name!r}, the first is number {empty[0]}")
     return list(values)
 
 
-def of_names(pattern: re.Pattern[str], names: Sequence[str]) -> list[str]:
-    """What the pattern finds in each name."""
+def group_by_pattern(pattern: re.Pattern[str], names: Sequence[str]) -> list[str]:
+    """Return the text that the pattern finds in each name. Raises ValueError if it finds none."""
     found = [pattern.search(name) for name in names]
     if missed := [name for name, each in zip(names, found, strict=True) if each is None or not each[1]]:
         raise ValueError(f"{pattern.pattern!r} finds no group in {len(missed)} of {len(names)} names, as in {missed[:SHOWN]}")

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ddpkit_plugins.splits.groups import grouping
-from ddpkit_plugins.stratify import spread
+from ddpkit_plugins.splits.groups import read_grouping
+from ddpkit_plugins.stratify import spread_classes
 
 
 def train_valid_test_split(  # noqa: PLR0913 - keys of the TOML
@@ -25,32 +25,35 @@ def train_valid_test_split(  # noqa: PLR0913 - keys of the TOML
     stratify: bool = False,
     group: str | None = None,
 ) -> dict[str, list[int]]:
-    """Positions 0..n_samples-1 of each part; the same on every rank.
+    """Return the positions 0..n_samples-1 of each split, by fractions; the result is the same on every rank.
 
     Args:
-        n_samples: How many there are to divide; given by the run.
-        seed: The run's; given by the run.
-        targets: The class of each, or None; given by the run.
-        groups: What they may be grouped by, or None; given by the run.
-        own_groups: The same of the samples in each part of the dataset's own; given by the run.
-        train: Fraction, 0..1, as `valid` and `test`; together at most 1. What they leave is not used.
-        valid: See `train`.
-        test: See `train`.
-        shuffle: Draw at random; else the first train, the next validate, the last test.
-        random_state: Seed of the draw, from 0; absent = the run's.
-        stratify: Each part has each class in its share.
-        group: Samples of one group, a patient say, are in one part: a column of the dataset's table, or a pattern with one
-            group in parentheses that is looked for in the names of files, as in `"(patient[0-9]+)_"`. Parts are then as large
-            as the groups allow.
+        n_samples: Number of samples to divide; passed by the run.
+        seed: Seed of the run; passed by the run.
+        targets: Class of each sample, or None; passed by the run.
+        groups: Groupings of the samples, or None; passed by the run.
+        own_groups: Groupings of the samples in each of the dataset's own splits; passed by the run.
+        train: Fraction from 0 to 1. `train`, `valid` and `test` add up to at most 1; the remaining samples are not used.
+        valid: Fraction of the validation samples, see `train`.
+        test: Fraction of the test samples, see `train`.
+        shuffle: Draw the splits at random; else the first samples train, the next validate, the last test.
+        random_state: Seed of the random order, at least 0. Absent: the seed of the run.
+        stratify: Whether each split has each class in its share. It requires a dataset with one class per sample in `targets`.
+        group: Keep the samples of a group, such as a patient, in one split. It is a column of the dataset's table, or a pattern
+            with one group in parentheses that is searched for in the file names, as in `"(patient[0-9]+)_"`. The sizes of the
+            splits are then only as close to the fractions as the groups allow.
+
+    Raises:
+        ValueError: A fraction or the seed is out of range, the dataset does not tell classes or groups, or a split gets no group.
     """
     fractions = {"train": train, "valid": valid, "test": test}
     if min(fractions.values()) < 0 or sum(fractions.values()) > 1 + 1e-9:
         raise ValueError(f"the fractions are 0 or more and at most 1 together, got {fractions}")
-    order = drawn(n_samples, seed if random_state is None else random_state) if shuffle else range(n_samples)
-    labels = classes_of(targets, n_samples) if stratify else None
-    wanted = {part: fraction for part, fraction in fractions.items() if fraction}
-    found = dict(zip(wanted, divided(order, list(wanted.values()), labels, grouping(group, groups, own_groups)), strict=True))
-    return {part: found.get(part, []) for part in fractions}
+    order = draw_splits(n_samples, seed if random_state is None else random_state) if shuffle else range(n_samples)
+    labels = classes_to_stratify(targets, n_samples) if stratify else None
+    wanted = {split: fraction for split, fraction in fractions.items() if fraction}
+    found = dict(zip(wanted, divide(order, list(wanted.values()), labels, read_grouping(group, groups, own_groups)), strict=True))
+    return {split: found.get(split, []) for split in fractions}
 
 
 def kfold(  # noqa: PLR0913 - keys of the TOML
@@ -67,40 +70,46 @@ def kfold(  # noqa: PLR0913 - keys of the TOML
     stratify: bool = False,
     group: str | None = None,
 ) -> dict[str, list[int]]:
-    """Fold number `fold` validates, the others train: over all folds, each sample validates once.
+    """Return the positions of the training and validation samples of one fold; the result is the same on every rank.
+
+    Fold number `fold` validates, the others train. Over all folds, each sample validates once.
 
     Args:
-        n_samples: How many there are to divide; given by the run.
-        seed: The run's; given by the run.
-        targets: The class of each, or None; given by the run.
-        groups: What they may be grouped by, or None; given by the run.
-        own_groups: The same of the samples in each part of the dataset's own; given by the run.
-        n_splits: How many folds, at least 2.
-        fold: Which of them validates, 0 to `n_splits` - 1.
-        shuffle: Draw at random; else folds are in order.
-        random_state: Seed of the draw, from 0; absent = the run's. The same for all folds of one experiment.
-        stratify: Each fold has each class in its share.
-        group: As of `train_valid_test_split`.
+        n_samples: Number of samples to divide; passed by the run.
+        seed: Seed of the run; passed by the run.
+        targets: Class of each sample, or None; passed by the run.
+        groups: Groupings of the samples, or None; passed by the run.
+        own_groups: Groupings of the samples in each of the dataset's own splits; passed by the run.
+        n_splits: Number of folds, at least 2 and at most the number of samples.
+        fold: Number of the fold that validates, 0 to `n_splits` - 1.
+        shuffle: Draw the folds at random; else they are in order.
+        random_state: Seed of the random order, at least 0. Absent: the seed of the run. Use the same seed for all folds of an
+            experiment.
+        stratify: Whether each fold has each class in its share. It requires a dataset with one class per sample in `targets`.
+        group: Keep the samples of a group in one fold, see `train_valid_test_split`.
+
+    Raises:
+        ValueError: A number is out of range, the dataset does not tell classes or groups, or a fold gets no group.
     """
     if not 2 <= n_splits <= n_samples or not 0 <= fold < n_splits:  # noqa: PLR2004
         limits = f"n_splits is 2 to the {n_samples} samples, fold 0 to n_splits - 1"
         raise ValueError(f"{limits}; got {n_splits} and {fold}")
-    order = drawn(n_samples, seed if random_state is None else random_state) if shuffle else range(n_samples)
-    labels = classes_of(targets, n_samples) if stratify else None
-    folds = divided(order, [1 / n_splits] * n_splits, labels, grouping(group, groups, own_groups))
+    order = draw_splits(n_samples, seed if random_state is None else random_state) if shuffle else range(n_samples)
+    labels = classes_to_stratify(targets, n_samples) if stratify else None
+    folds = divide(order, [1 / n_splits] * n_splits, labels, read_grouping(group, groups, own_groups))
     return {"train": [position for other in folds if other is not folds[fold] for position in other], "valid": folds[fold]}
 
 
-def drawn(n_samples: int, random_state: int) -> list[int]:
-    """A random order. Raises ValueError for a seed below 0."""
+def draw_splits(n_samples: int, random_state: int) -> list[int]:
+    """Return the positions in random order. Raises ValueError for a seed below 0."""
     if random_state < 0:
         raise ValueError(f"random_state is 0 or more, got {random_state}")
     order: list[int] = np.random.default_rng(random_state).permutation(n_samples).tolist()
     return order
 
 
-def classes_of(targets: Any, n_samples: int) -> list[int]:
-    """The class of each sample, as a number. Raises ValueError where the dataset does not tell."""
+def classes_to_stratify(targets: Any, n_samples: int) -> list[int]:
+    """Return the class of each sample as a number. Raises ValueError if the dataset does not tell it."""
     classes = np.asarray([] if targets is None else targets)
     if classes.shape != (n_samples,) or classes.dtype.kind not in "iub":
         raise ValueError("stratify needs a dataset whose 'targets' are one class a sample; leave it out")
@@ -108,23 +117,24 @@ def classes_of(targets: Any, n_samples: int) -> list[int]:
     return numbers
 
 
-def divided(
+def divide(
     order: Sequence[int], fractions: Sequence[float], labels: Sequence[int] | None, groups: Sequence[str] | None
 ) -> list[list[int]]:
-    """An order cut by fractions: each class in its share if there are labels, groups kept together if there are groups."""
+    """Cut an order by fractions: with labels, each class in its share; with groups, groups stay together."""
     if groups is not None:
-        return by_groups(order, fractions, labels or [0] * len(groups), groups)
+        return divide_groups(order, fractions, labels or [0] * len(groups), groups)
     if labels is not None:
-        order = spread(order, labels)
+        order = spread_classes(order, labels)
     ends = [round(sum(fractions[: number + 1]) * len(order)) for number in range(len(fractions))]
     return [list(order[start:end]) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
 
 
-def by_groups(order: Sequence[int], fractions: Sequence[float], labels: Sequence[int], groups: Sequence[str]) -> list[list[int]]:
-    """Whole groups, the largest first, each to the part that lacks most of what it brings.
+def divide_groups(
+    order: Sequence[int], fractions: Sequence[float], labels: Sequence[int], groups: Sequence[str]
+) -> list[list[int]]:
+    """Assign whole groups to splits, the largest group first. Raises ValueError if a split gets none.
 
-    "Lacks most": where the squared distance of all parts' class counts to what is wanted falls most. Raises ValueError when
-    a part gets none.
+    Each group goes to the split for which the squared distance between actual and desired class counts falls most.
     """
     members: dict[str, list[int]] = defaultdict(list)
     for position in order:
@@ -132,12 +142,12 @@ def by_groups(order: Sequence[int], fractions: Sequence[float], labels: Sequence
     left = max(1 - sum(fractions), 0)
     shares = [*fractions, *([left] if left > 1e-9 else [])]  # noqa: PLR2004 - rounding
     lacking = np.outer(shares, np.bincount(labels))
-    parts: list[list[int]] = [[] for _ in shares]
+    splits: list[list[int]] = [[] for _ in shares]
     for group in sorted(members.values(), key=len, reverse=True):
         brings = np.bincount([labels[position] for position in group], minlength=lacking.shape[1])
-        part = int((lacking @ brings).argmax())
-        lacking[part] -= brings
-        parts[part] += group
-    if members and not all(parts[: len(fractions)]):
-        raise ValueError(f"{len(members)} groups are too few: a part got none of them")
-    return parts[: len(fractions)]
+        split = int((lacking @ brings).argmax())
+        lacking[split] -= brings
+        splits[split] += group
+    if members and not all(splits[: len(fractions)]):
+        raise ValueError(f"{len(members)} groups are too few: a split got none of them")
+    return splits[: len(fractions)]

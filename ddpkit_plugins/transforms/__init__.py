@@ -1,9 +1,9 @@
 """Transforms: torchvision's v2, under the names of the TOML.
 
-Called with `(image, target)`: a target that is a `tv_tensors.Mask` moves with its image, by nearest neighbour, and keeps its
-values; boxes in a target that is a dict move with their image, and are taken out with their labels when they leave it; any other
-target, a class index say, is left alone. Where an image is moved, what comes in from outside is 0: black, and class 0 of a
-mask.
+They are called with `(image, target)`. A target that is a `tv_tensors.Mask` moves with its image by nearest neighbour, so it
+keeps its values. Boxes in a target that is a dict move with their image; boxes that leave the image are removed together with
+their labels. Any other target, such as a class index, stays unchanged. Where an image is moved, the area that comes in from
+outside is 0: black, and class 0 of a mask.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @hookimpl
 def ddpkit_transforms() -> Iterator[Component]:
-    """The transforms."""
+    """Yield the built-in transforms."""
     here = "ddpkit_plugins.transforms"
     yield Component("RESIZE", f"{here}:resize", doc="to height and width, whatever the shape was")
     yield Component("CROP", f"{here}:crop", doc="a window of height and width at a random place", train_only=True)
@@ -37,88 +37,112 @@ def ddpkit_transforms() -> Iterator[Component]:
 
 
 def resize(height: int = 224, width: int | None = None) -> "nn.Module":
-    """To `height` x `width` pixels: images bilinear, smoothed where they shrink (antialias), masks by nearest neighbour.
+    """Resize to `height` x `width` pixels, whatever the aspect ratio.
+
+    Images are resized bilinearly with antialiasing, masks by nearest neighbour. Raises ValueError for a size below 1.
 
     Args:
-        height: From 1.
-        width: From 1; absent = as the height.
+        height: Height in pixels, at least 1.
+        width: Width in pixels, at least 1. Absent: the height.
     """
-    from ddpkit_plugins.transforms.resizing import Resize  # noqa: PLC0415 - heavy, and wanted by runs alone
+    from ddpkit_plugins.transforms.resizing import Resize  # noqa: PLC0415 - slow import that only runs need
 
-    transform: nn.Module = Resize(size(height, width))
+    transform: nn.Module = Resize(to_size(height, width))
     return transform
 
 
 def crop(height: int = 224, width: int | None = None) -> "nn.Module":
-    """A window of `height` x `width` pixels at a random place; a smaller image is padded with 0.
+    """Crop a window of `height` x `width` pixels at a random position; a smaller image is padded with 0.
+
+    Raises ValueError for a size below 1.
 
     Args:
-        height: From 1.
-        width: From 1; absent = as the height.
+        height: Height in pixels, at least 1.
+        width: Width in pixels, at least 1. Absent: the height.
     """
     from torchvision.transforms import v2  # noqa: PLC0415
 
-    from ddpkit_plugins.transforms.boxes import Moving  # noqa: PLC0415
+    from ddpkit_plugins.transforms.boxes import BoxAwareTransform  # noqa: PLC0415
 
-    return Moving(v2.RandomCrop(size(height, width), pad_if_needed=True))
+    return BoxAwareTransform(v2.RandomCrop(to_size(height, width), pad_if_needed=True))
 
 
 def center_crop(height: int = 224, width: int | None = None) -> "nn.Module":
-    """The window of `height` x `width` pixels in the middle; a smaller image is padded with 0.
+    """Crop the window of `height` x `width` pixels in the middle; a smaller image is padded with 0.
+
+    Raises ValueError for a size below 1.
 
     Args:
-        height: From 1.
-        width: From 1; absent = as the height.
+        height: Height in pixels, at least 1.
+        width: Width in pixels, at least 1. Absent: the height.
     """
-    from ddpkit_plugins.transforms.boxes import Moving  # noqa: PLC0415
+    from ddpkit_plugins.transforms.boxes import BoxAwareTransform  # noqa: PLC0415
     from ddpkit_plugins.transforms.resizing import CenterCrop  # noqa: PLC0415
 
-    return Moving(CenterCrop(size(height, width)))
+    return BoxAwareTransform(CenterCrop(to_size(height, width)))
 
 
 def hflip(p: float = 0.5) -> "nn.Module":
-    """Left and right change places with probability `p`."""
+    """Flip left and right with probability `p`.
+
+    Args:
+        p: Probability, from 0 to 1. Raises ValueError for others.
+    """
     from torchvision.transforms import v2  # noqa: PLC0415
 
-    transform: nn.Module = v2.RandomHorizontalFlip(probability(p))
+    transform: nn.Module = v2.RandomHorizontalFlip(check_probability(p))
     return transform
 
 
 def vflip(p: float = 0.5) -> "nn.Module":
-    """Top and bottom change places with probability `p`."""
+    """Flip top and bottom with probability `p`.
+
+    Args:
+        p: Probability, from 0 to 1. Raises ValueError for others.
+    """
     from torchvision.transforms import v2  # noqa: PLC0415
 
-    transform: nn.Module = v2.RandomVerticalFlip(probability(p))
+    transform: nn.Module = v2.RandomVerticalFlip(check_probability(p))
     return transform
 
 
 def rotation(degrees: float) -> "nn.Module":
-    """Turn by an angle drawn from -degrees..degrees; what comes in from outside is black."""
+    """Rotate by a random angle from -degrees to degrees; the area that comes in from outside is black.
+
+    Args:
+        degrees: Largest angle in degrees, at least 0. Raises ValueError for less.
+    """
     from torchvision.transforms import v2  # noqa: PLC0415
 
-    from ddpkit_plugins.transforms.boxes import Moving  # noqa: PLC0415
+    from ddpkit_plugins.transforms.boxes import BoxAwareTransform  # noqa: PLC0415
 
     if degrees < 0:
         raise ValueError(f"degrees are 0 or more, got {degrees}")
-    return Moving(v2.RandomRotation(degrees))
+    return BoxAwareTransform(v2.RandomRotation(degrees))
 
 
 def invert(p: float = 0.5) -> "nn.Module":
-    """A negative with probability `p`: each value `v` becomes `largest - v`, 255 for bytes and 1 for floats."""
+    """Invert the values with probability `p`: each `v` becomes `largest - v`, with 255 for uint8 and 1 for floats.
+
+    Args:
+        p: Probability, from 0 to 1. Raises ValueError for others.
+    """
     from torchvision.transforms import v2  # noqa: PLC0415
 
-    transform: nn.Module = v2.RandomInvert(probability(p))
+    transform: nn.Module = v2.RandomInvert(check_probability(p))
     return transform
 
 
 def color_jitter(brightness: float = 0.2, contrast: float = 0.2, saturation: float = 0.2, hue: float = 0.0) -> "nn.Module":
-    """Random brightness, contrast, saturation and hue, in random order.
+    """Change brightness, contrast, saturation and hue at random, in random order.
+
+    Raises ValueError for values out of range.
 
     Args:
-        brightness: The factor is drawn from 1 - brightness to 1 + brightness, never below 0.
-        contrast: As brightness.
-        saturation: As brightness; changes nothing in grey images.
-        hue: 0..0.5: the shift, in turns of the colour circle, is drawn from -hue..hue; changes nothing in grey images.
+        brightness: At least 0. The factor is drawn from 1 - brightness to 1 + brightness, never below 0.
+        contrast: Same as brightness, for the contrast.
+        saturation: Same as brightness, for the saturation; it does not change grey images.
+        hue: From 0 to 0.5. The shift is drawn from -hue to hue, in turns of the colour circle; it does not change grey images.
     """
     from torchvision.transforms import v2  # noqa: PLC0415
 
@@ -130,11 +154,13 @@ def color_jitter(brightness: float = 0.2, contrast: float = 0.2, saturation: flo
 
 
 def gaussian_blur(kernel_size: int = 3, sigma: tuple[float, float] = (0.1, 2.0)) -> "nn.Module":
-    """Blur with a Gaussian.
+    """Blur with a Gaussian kernel of random strength.
+
+    Raises ValueError for values out of range.
 
     Args:
-        kernel_size: Pixels that are looked at in each direction, odd; half of it must be less than the image's sides.
-        sigma: Least and largest standard deviation, in pixels, above 0; drawn for each image.
+        kernel_size: Width of the kernel in pixels, odd; half of it must be less than the height and width of the image.
+        sigma: Least and largest standard deviation in pixels, above 0. The standard deviation is drawn for each image.
     """
     from torchvision.transforms import v2  # noqa: PLC0415
 
@@ -147,10 +173,10 @@ def gaussian_blur(kernel_size: int = 3, sigma: tuple[float, float] = (0.1, 2.0))
 
 
 def gray_scale(n_channels: int = 1) -> "nn.Module":
-    """Grey by the weights of ITU-R BT.601: 0.299 red + 0.587 green + 0.114 blue.
+    """Convert colours to grey by the weights of ITU-R BT.601: 0.299 red + 0.587 green + 0.114 blue.
 
     Args:
-        n_channels: 1, or 3 equal ones for models that take colours.
+        n_channels: 1, or 3 for three equal channels, for models that expect colours. Raises ValueError for others.
     """
     from ddpkit_plugins.transforms.bit_depth import Grayscale  # noqa: PLC0415
 
@@ -161,25 +187,25 @@ def gray_scale(n_channels: int = 1) -> "nn.Module":
 
 
 def aug_mix(severity: int = 3, mixture_width: int = 3) -> "nn.Module":
-    """AugMix (Hendrycks et al. 2020): the image mixed with copies that went through random chains of distortions.
+    """Mix the image with copies that went through random chains of distortions: AugMix (Hendrycks et al. 2020).
 
-    Takes PIL images of mode `L` or `RGB` and uint8 tensors with one or three channels, so it stands before TO_TENSOR and
-    CONVERT_IMAGE_DTYPE. With a target that is a mask, or has boxes, distortions are of colours alone: copies that were moved
-    apart have no common mask.
+    It accepts PIL images of mode `L` or `RGB`, and uint8 tensors with one or three channels, so it must come before TO_TENSOR and
+    CONVERT_IMAGE_DTYPE. If the target is a mask or has boxes, only colours are distorted: copies that are moved differently have
+    no common mask. Raises ValueError for values out of range.
 
     Args:
-        severity: 1..10, how strong the distortions get.
-        mixture_width: Copies, at least 1.
+        severity: Strength of the distortions, from 1 to 10.
+        mixture_width: Number of copies, at least 1.
     """
     from ddpkit_plugins.transforms.mixing import AugMix  # noqa: PLC0415
 
-    if not 1 <= severity <= 10 or mixture_width < 1:  # noqa: PLR2004 - as torchvision has it
+    if not 1 <= severity <= 10 or mixture_width < 1:  # noqa: PLR2004 - torchvision's limits
         raise ValueError(f"severity is 1 to 10 and mixture_width at least 1, got {severity} and {mixture_width}")
     return AugMix(severity, mixture_width)
 
 
 def to_tensor() -> "nn.Module":
-    """A PIL image as a float32 tensor [C, H, W], its values scaled to 0..1; the target is left alone."""
+    """Convert a PIL image to a float32 tensor [C, H, W], scaled to 0..1. The target stays unchanged."""
     import torch  # noqa: PLC0415
     from torchvision.transforms import v2  # noqa: PLC0415
 
@@ -190,7 +216,7 @@ def to_tensor() -> "nn.Module":
 
 
 def pil_to_tensor() -> "nn.Module":
-    """A PIL image as a uint8 tensor [C, H, W], uint16 where it is grey of 16 bits; the target is left alone."""
+    """Convert a PIL image to a uint8 tensor [C, H, W], uint16 for grey of 16 bits. The target stays unchanged."""
     from ddpkit_plugins.transforms.bit_depth import PilToTensor  # noqa: PLC0415
 
     transform: nn.Module = PilToTensor()
@@ -198,7 +224,11 @@ def pil_to_tensor() -> "nn.Module":
 
 
 def convert_image_dtype(dtype: Literal["float32", "float64"] = "float32") -> "nn.Module":
-    """Integer images as floats, their range scaled to 0..1; the target is left alone."""
+    """Convert integer images to floats, scaled from their range to 0..1. The target stays unchanged.
+
+    Args:
+        dtype: The float dtype.
+    """
     import torch  # noqa: PLC0415
     from torchvision.transforms import v2  # noqa: PLC0415
 
@@ -207,9 +237,14 @@ def convert_image_dtype(dtype: Literal["float32", "float64"] = "float32") -> "nn
 
 
 def normalize(mean: list[float], std: list[float]) -> "nn.Module":
-    """`(image - mean) / std` for each channel of a float image; a single mean and std are those of all channels.
+    """Normalise each channel of a float image: `(image - mean) / std`.
 
-    Images with another number of channels are a ValueError when they come.
+    A single mean and std apply to all channels. Images with another number of channels raise ValueError when they are
+    transformed.
+
+    Args:
+        mean: One number per channel.
+        std: One number per channel, above 0. Raises ValueError for others.
     """
     from ddpkit_plugins.transforms.normalization import Normalize  # noqa: PLC0415
 
@@ -218,16 +253,16 @@ def normalize(mean: list[float], std: list[float]) -> "nn.Module":
     return Normalize(mean, std)
 
 
-def size(height: int, width: int | None) -> list[int]:
-    """Height and width as torchvision takes them; a square without a width."""
+def to_size(height: int, width: int | None) -> list[int]:
+    """Return height and width in torchvision's form. Raises ValueError for a size below 1."""
     sides = [height, height if width is None else width]
     if min(sides) < 1:
         raise ValueError(f"height and width are at least 1, got {sides}")
     return sides
 
 
-def probability(p: float) -> float:
-    """`p` if it is one."""
+def check_probability(p: float) -> float:
+    """Return `p`. Raises ValueError if it is not between 0 and 1."""
     if not 0 <= p <= 1:
         raise ValueError(f"p is a probability, 0 to 1, got {p}")
     return p

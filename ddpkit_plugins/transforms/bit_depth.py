@@ -1,4 +1,4 @@
-"""Grey images of more than 8 bits, where torchvision would cut or lose their values."""
+"""Transforms of grey images with more than 8 bits, whose values torchvision would cut or lose."""
 
 from typing import Any
 
@@ -9,10 +9,13 @@ from torchvision.transforms import v2
 
 
 class PilToTensor(v2.PILToTensor):  # type: ignore[misc]  # torchvision is not typed
-    """Images of mode `I`, 32 bits, hold 16 in truth (so Pillow opened such files): uint16, whose range is known."""
+    """Convert a PIL image to a tensor [C, H, W]; an image of mode `I` becomes uint16.
+
+    Pillow opens 16-bit files in mode `I`, which has 32 bits. uint16 tells later transforms the true range.
+    """
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
-        """One of the sample's parts. Raises ValueError for values that are beyond 16 bits."""
+        """Convert one entry of the sample. Raises ValueError for values that do not fit in 16 bits."""
         if not (isinstance(inpt, Image.Image) and inpt.mode == "I"):
             return super().transform(inpt, params)
         values = np.asarray(inpt)
@@ -22,10 +25,10 @@ class PilToTensor(v2.PILToTensor):  # type: ignore[misc]  # torchvision is not t
 
 
 class Grayscale(v2.Grayscale):  # type: ignore[misc]
-    """Refuses images of 16 bits: of them, it would make all above 255 white."""
+    """Convert colours to grey; images of more than 8 bits are rejected, because torchvision makes values above 255 white."""
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
-        """One of the sample's parts. Raises ValueError for an image that is grey already, and deeper than 8 bits."""
+        """Convert one entry of the sample. Raises ValueError for a grey image of more than 8 bits."""
         if isinstance(inpt, Image.Image) and inpt.mode[0] in "IF":
             raise ValueError(f"GRAY_SCALE takes 8 bits a channel, an image has mode {inpt.mode}; it is grey, leave this out")
         return super().transform(inpt, params)

@@ -1,4 +1,4 @@
-"""AugMix, for images whose target has a place in the image too."""
+"""AugMix, also for images whose target has positions in the image."""
 
 from typing import Any, ClassVar
 
@@ -7,8 +7,8 @@ from torchvision.transforms import v2
 from torchvision.tv_tensors import TVTensor
 
 
-class Colours(v2.AugMix):  # type: ignore[misc]  # torchvision is not typed
-    """Copies that are distorted in their colours, and stay where they are."""
+class ColorOperations(v2.AugMix):  # type: ignore[misc]  # torchvision is not typed
+    """Variant of AugMix that distorts only colours, so that no copy moves."""
 
     _AUGMENTATION_SPACE: ClassVar = {
         name: distortion
@@ -18,15 +18,15 @@ class Colours(v2.AugMix):  # type: ignore[misc]  # torchvision is not typed
 
 
 class AugMix(nn.Module):
-    """Mixes copies that went through any distortion, or, for a target of masks or boxes, through those of colours alone."""
+    """Transform that mixes distorted copies; if the target is a mask or has boxes, only colours are distorted."""
 
     def __init__(self, severity: int, mixture_width: int) -> None:
         super().__init__()
         self.anything = v2.AugMix(severity=severity, mixture_width=mixture_width)
-        self.colours = Colours(severity=severity, mixture_width=mixture_width)
+        self.colours = ColorOperations(severity=severity, mixture_width=mixture_width)
 
     def forward(self, image: Any, *target: Any) -> Any:
-        """`(image, target)`, or an image alone."""
+        """Transform `(image, target)`, or an image without a target."""
         has_place = any(isinstance(each, dict | TVTensor) for each in target)
         mixed = (self.colours if has_place else self.anything)(image)
         return (mixed, *target) if target else mixed

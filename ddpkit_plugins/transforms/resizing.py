@@ -1,4 +1,4 @@
-"""A size for images, masks and boxes alike."""
+"""Resizing and cropping that keep images, masks and boxes aligned."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,16 +9,17 @@ from torchvision.tv_tensors import Mask, wrap
 
 
 class Resize(v2.Resize):  # type: ignore[misc]  # torchvision is not typed
-    """Images bilinear, smoothed where they shrink; a mask's pixel is that of which the centre is nearest.
+    """Transform that resizes images bilinearly with antialiasing, and masks by nearest neighbour.
 
-    Torchvision's takes for masks the pixel left of and above it, which moves a mask by up to half a pixel against its image.
+    For a mask, torchvision's own transform uses the pixel to the left and above instead of the one with the nearest centre. This
+    moves the mask by up to half a pixel against its image.
     """
 
     def __init__(self, size: Sequence[int]) -> None:
         super().__init__(size, antialias=True)
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
-        """One of the sample's parts."""
+        """Resize one entry of the sample."""
         if not isinstance(inpt, Mask):
             return super().transform(inpt, params)
         layers = inpt.reshape(-1, 1, *inpt.shape[-2:])
@@ -27,13 +28,14 @@ class Resize(v2.Resize):  # type: ignore[misc]  # torchvision is not typed
 
 
 class CenterCrop(v2.CenterCrop):  # type: ignore[misc]
-    """A border of nought where there is less than the window, the odd pixel right and below.
+    """Transform that crops the middle of an image.
 
-    Torchvision's rounds half of an odd border down for images and to the even number for boxes, which are then a pixel off.
+    An image smaller than the window gets a border of zeros, with the odd pixel right and below. Torchvision rounds half of an odd
+    border down for images, but to the even number for boxes, which are then a pixel off.
     """
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
-        """One of the sample's parts."""
+        """Crop one entry of the sample."""
         height, width = (max(wanted - there, 0) for wanted, there in zip(self.size, functional.get_size(inpt), strict=True))
         left, top = width // 2, height // 2
         bordered = functional.pad(inpt, [left, top, width - left, height - top]) if width or height else inpt

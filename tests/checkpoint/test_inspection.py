@@ -1,4 +1,4 @@
-"""A checkpoint tells what it is, and whether it is whole, without torch."""
+"""`inspect` and `verify` describe and check checkpoints without importing torch."""
 
 import json
 import subprocess
@@ -18,7 +18,7 @@ def trained(blobs, capsys):
     return Path("runs/blobs/mine")
 
 
-def test_inspect_shows_how_far_a_run_is_and_what_it_keeps(trained, capsys):
+def test_inspect_shows_progress_and_checkpoint_contents(trained, capsys):
     assert main(["inspect", str(trained)]) == 0
 
     said = capsys.readouterr().out
@@ -34,7 +34,7 @@ def test_inspect_shows_how_far_a_run_is_and_what_it_keeps(trained, capsys):
     assert {each["name"]: each["n_numbers"] for each in facts["files"]}["optimizer.safetensors"] == 1074
 
 
-def test_verify_finds_the_damaged_one_and_changes_nothing(trained, capsys):
+def test_verify_reports_a_corrupt_checkpoint_and_keeps_it(trained, capsys):
     assert main(["verify", str(trained)]) == 0
     assert [line.split("\t")[1] for line in capsys.readouterr().out.splitlines()] == ["IS", "good", "good"]
 
@@ -50,7 +50,7 @@ def test_verify_finds_the_damaged_one_and_changes_nothing(trained, capsys):
     assert file.exists()
 
 
-def test_what_holds_none_and_what_is_damaged_are_messages(trained, tmp_path, capsys):
+def test_missing_and_corrupt_checkpoints_give_error_messages(trained, tmp_path, capsys):
     for command in ("inspect", "verify"):
         assert main([command, str(tmp_path / "elsewhere")]) == 2
         assert "elsewhere holds no checkpoint; name the folder of a run" in capsys.readouterr().err
@@ -59,7 +59,7 @@ def test_what_holds_none_and_what_is_damaged_are_messages(trained, tmp_path, cap
     assert "step-000000000008 is damaged: state.json: No such file or directory" in capsys.readouterr().err
 
 
-def test_neither_imports_torch(trained):
+def test_inspect_and_verify_do_not_import_torch(trained):
     script = "import sys; from ddpkit.cli.main import main; main(sys.argv[1:]); assert 'torch' not in sys.modules"
     for command in ("inspect", "verify"):
         subprocess.run([sys.executable, "-c", script, command, str(trained)], check=True, stdout=subprocess.DEVNULL)

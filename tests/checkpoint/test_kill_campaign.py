@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.slow
-def test_no_save_is_lost_to_kills_and_signals_at_random_instants():
+def test_kills_and_signals_at_random_times_lose_no_save():
     command = [sys.executable, "-m", "tests.campaign", "--kills", "5", "--signals", "6"]
 
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

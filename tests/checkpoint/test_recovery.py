@@ -1,4 +1,4 @@
-"""A run that was ended and goes on is the run that was left alone, through the real command."""
+"""A run that was interrupted and resumed by the real command is bit-identical to an uninterrupted one."""
 
 import json
 import signal
@@ -11,13 +11,13 @@ import pytest
 
 from ddpkit.checkpoint.store import Store
 from ddpkit.cli.main import main
-from ddpkit.errors import HeldError
+from ddpkit.errors import RunLockedError
 from ddpkit.runs import lock
 from ddpkit.testing import ddpkit
 from tests.helpers.configs import DIGITS
 
-MEDDLER = '''\
-"""Does at a step what `orders.json` says; keeps how many steps it saw, and a tensor."""
+PLUGIN = '''\
+"""Executes at a step what `orders.json` says; its state is the number of steps and a tensor."""
 
 import json
 import os
@@ -88,39 +88,39 @@ KILL = "os.kill(os.getpid(), signal.{})"
 
 
 @pytest.fixture(scope="module")
-def meddler(tmp_path_factory):
-    """The plugin's file: a module has one place in a process."""
+def plugin_file(tmp_path_factory):
+    """The file of the plugin; one for all tests, because a process imports a module once."""
     file = tmp_path_factory.mktemp("parts") / "meddler.py"
-    file.write_text(MEDDLER)
+    file.write_text(PLUGIN)
     return file
 
 
 @pytest.fixture
-def digits(acme, meddler, tmp_path, monkeypatch):
-    """A config of 2 epochs of 4 steps, with dropout and random rotations; a plugin that obeys."""
+def digits(acme, plugin_file, tmp_path, monkeypatch):
+    """A config of 2 epochs of 4 steps, with dropout, random rotations and the plugin."""
     monkeypatch.chdir(tmp_path)
     file = tmp_path / "digits.toml"
     text = 'task = "digits"\n' + DIGITS.replace("batch_size = 16", "batch_size = 12").replace(
         'metrics = ["accuracy"]', 'metrics = ["accuracy", "meddling"]'
     )
-    file.write_text(text + f'[plugins]\nfiles = ["{meddler}"]\nenable = ["meddler"]\n')
+    file.write_text(text + f'[plugins]\nfiles = ["{plugin_file}"]\nenable = ["meddler"]\n')
     return file
 
 
 def command(run_id, *options, **orders):
-    """Of a run, with what the plugin is to do when, as in `at_1_2="..."`."""
+    """The arguments of a run; `at_1_2="..."` is the code that the plugin executes in epoch 1, step 2."""
     told = {when.removeprefix("at_").replace("_", "."): order for when, order in orders.items()}
     Path("orders.json").write_text(json.dumps(told))
     return ["run", "digits.toml", "--set", f"run_id={run_id}", *options]
 
 
 def run(*arguments, **orders):
-    """Here; the exit code."""
+    """Run in this process; returns the exit code."""
     return main(command(*arguments, **orders))
 
 
-def apart(*arguments, **orders):
-    """In a process of its own."""
+def run_in_subprocess(*arguments, **orders):
+    """Run in a new process."""
     return ddpkit(*command(*arguments, **orders), cwd=Path.cwd())
 
 
@@ -133,18 +133,18 @@ def folder_of(run_id):
 
 
 def steps_of(run_id):
-    """Of its checkpoints, the newest first."""
+    """The steps of its checkpoints, the newest first."""
     return [int(folder.name[5:]) for folder in Store(folder_of(run_id) / "checkpoints").folders()]
 
 
 def history_of(run_id):
-    """Without the times."""
+    """The rows of the history, without times."""
     rows = [json.loads(line) for line in (folder_of(run_id) / "history.jsonl").read_text().splitlines()]
     return [{key: value for key, value in row.items() if "second" not in key} for row in rows]
 
 
 def end_of(run_id):
-    """All that must be equal to the bit."""
+    """Everything that must be bit-identical."""
     newest = Store(folder_of(run_id) / "checkpoints").newest()
     state = newest.plain
     state["run"] = None
@@ -159,8 +159,8 @@ def end_of(run_id):
 
 
 @pytest.fixture
-def alone(digits):
-    """The end of the run that nobody disturbed."""
+def uninterrupted(digits):
+    """The final state of a run without an interruption."""
     assert run("alone") == 0
     return end_of("alone")
 
@@ -175,45 +175,48 @@ def alone(digits):
         ("at_2_2", "SIGINT", 130, 6),
     ],
 )
-def test_a_run_that_a_signal_ended_goes_on_to_the_same_bits(alone, capsys, when, name, exit_code, step):
+def test_a_run_resumed_after_a_signal_is_bit_identical(uninterrupted, capsys, when, name, exit_code, step):
     assert run("mine", **{when: KILL.format(name)}) == exit_code
     assert steps_of("mine") == [step]
-    assert f"stopped and saved at step {step}, epoch {step // 5 + 1}; '--resume' goes on from there" in capsys.readouterr().err
+    assert (
+        f"stopped and saved at step {step}, epoch {step // 5 + 1}; use '--resume' to continue from there"
+        in capsys.readouterr().err
+    )
 
     assert run("mine", "--resume") == 0
-    assert end_of("mine") == alone
+    assert end_of("mine") == uninterrupted
 
 
-def test_a_run_may_be_ended_again_and_again(alone):
+def test_a_run_interrupted_many_times_is_bit_identical(uninterrupted):
     for number, when in enumerate(("at_1_1", "at_1_2", "at_1_3", "at_evaluation 4", "at_2_1", "at_2_2", "at_2_3")):
         assert run("mine", *["--resume"] * (number > 0), **{when: KILL.format("SIGTERM")}) == 75
 
     assert run("mine", "--resume") == 0
-    assert end_of("mine") == alone
+    assert end_of("mine") == uninterrupted
 
 
-def test_after_the_last_epoch_nothing_is_left_to_stop(alone):
+def test_a_signal_after_the_last_epoch_lets_the_run_finish(uninterrupted):
     assert run("mine", **{"at_end 2": KILL.format("SIGTERM")}) == 0
     assert run("other", *sets(valid__every=2), at_2_4=KILL.format("SIGTERM")) == 75
     assert run("other", *sets(valid__every=2), "--resume") == 0
 
-    assert end_of("mine") == alone
+    assert end_of("mine") == uninterrupted
 
 
-def test_sigusr1_and_the_file_stop(alone):
+def test_sigusr1_saves_and_a_stop_file_stops_the_run(uninterrupted):
     assert run("mine", *sets(train__save_recovery_keep=9), at_1_2=KILL.format("SIGUSR1"), at_1_3=KILL.format("SIGUSR1")) == 0
     assert steps_of("mine") == [8, 3, 2]
-    assert end_of("mine") == alone
+    assert end_of("mine") == uninterrupted
 
     stop = "import time; (run_folder := Path('runs/digits/stopped')).joinpath('STOP').touch(); time.sleep(0.25)"
     assert run("stopped", at_1_3=stop) == 75
     assert steps_of("stopped") == [3]
     assert not (folder_of("stopped") / "STOP").exists()
     assert run("stopped", "--resume") == 0
-    assert end_of("stopped") == alone
+    assert end_of("stopped") == uninterrupted
 
 
-def test_a_run_has_the_kernels_that_it_asks_for(digits):
+def test_kernel_settings_apply_during_training(digits):
     said = "Path('said').write_text(f'{torch.get_float32_matmul_precision()} {torch.are_deterministic_algorithms_enabled()}')"
 
     assert run("mine", *sets(train__matmul_precision='"medium"', train__deterministic="true"), at_1_1=said) == 0
@@ -235,7 +238,7 @@ def test_a_run_has_the_kernels_that_it_asks_for(digits):
         ({"train__save_recovery_seconds": 0.3}, [8, 3]),
     ],
 )
-def test_periods_say_what_is_saved_and_what_stays(digits, keys, steps):
+def test_save_periods_decide_which_checkpoints_remain(digits, keys, steps):
     slow = {"at_1_3": "import time; time.sleep(0.4)"} if "train__save_recovery_seconds" in keys else {}
 
     assert run("mine", *sets(**keys), **slow) == 0
@@ -243,7 +246,7 @@ def test_periods_say_what_is_saved_and_what_stays(digits, keys, steps):
     assert steps_of("mine") == steps
 
 
-def test_a_finished_run_says_so_and_more_epochs_train_on(alone, capsys):
+def test_resuming_a_finished_run_trains_only_added_epochs(uninterrupted, capsys):
     before = {file: file.stat().st_mtime_ns for file in folder_of("alone").rglob("*") if file.is_file()}
     assert run("alone", "--resume") == 0
     assert "is finished; nothing is left to do" in capsys.readouterr().err
@@ -252,12 +255,12 @@ def test_a_finished_run_says_so_and_more_epochs_train_on(alone, capsys):
     assert run("alone", "--resume", *sets(train__epoch=3)) == 0
     assert "train.epoch is 3, and was 2" in capsys.readouterr().err
     assert run("three", *sets(train__epoch=3)) == 0
-    assert end_of("alone") == end_of("three")  # without a schedule the rate does not know how long a run is
+    assert end_of("alone") == end_of("three")  # without a schedule the learning rate does not depend on the number of epochs
     changes = Store(folder_of("alone") / "checkpoints").newest().plain["run"]["changes"]
     assert changes == ["step 8, epoch 3: train.epoch is 3, and was 2"]
 
 
-def test_the_schedule_is_that_of_the_new_length(digits):
+def test_the_lr_schedule_follows_the_new_run_length(digits):
     cosine = sets(train__lr_scheduler="{type = 'cosine', update_policy = 'step'}")
     assert run("mine", *cosine) == 0
     assert run("mine", *cosine, "--resume", *sets(train__epoch=4)) == 0
@@ -268,9 +271,9 @@ def test_the_schedule_is_that_of_the_new_length(digits):
     assert rates[0][1] < rates[1][1]
 
 
-def test_resume_begins_where_there_is_nothing_and_refuses_a_path_that_holds_nothing(digits, capsys):
+def test_resume_without_checkpoints_starts_a_run_but_rejects_a_path(digits, capsys):
     assert run("mine", "--resume") == 0
-    assert "there is no run to go on with: this one begins at step 0" in capsys.readouterr().err
+    assert "there is no run to resume: a new run starts at step 0" in capsys.readouterr().err
     assert main(["run", "digits.toml", "--resume", "runs/digits/other"]) == 2
     assert "--resume: " in (said := capsys.readouterr().err)
     assert "runs/digits/other holds no checkpoint; name the folder of a run" in said
@@ -278,7 +281,7 @@ def test_resume_begins_where_there_is_nothing_and_refuses_a_path_that_holds_noth
     assert "nowhere holds no checkpoint" in capsys.readouterr().err
 
 
-def test_resume_without_a_path_takes_the_newest_run_that_is_not_finished(alone, capsys):
+def test_resume_without_a_path_takes_the_newest_unfinished_run(uninterrupted, capsys):
     for run_id in ("older", "newer"):
         assert run(run_id, at_1_2=KILL.format("SIGTERM")) == 75
         time.sleep(0.02)
@@ -286,21 +289,21 @@ def test_resume_without_a_path_takes_the_newest_run_that_is_not_finished(alone, 
 
     Path("orders.json").unlink()
     assert main(["run", "digits.toml", "--resume"]) == 0
-    assert end_of("newer") == alone
+    assert end_of("newer") == uninterrupted
     assert main(["run", "digits.toml", "--resume", "runs/digits/older/checkpoints/step-000000000002"]) == 0
-    assert end_of("older") == alone
+    assert end_of("older") == uninterrupted
 
 
 @pytest.mark.parametrize("key", ["continue_checkpoint", "continue_ext_checkpoint"])
-def test_an_older_checkpoint_by_path_sets_the_newer_ones_aside(alone, key):
+def test_resuming_an_older_checkpoint_quarantines_newer_ones(uninterrupted, key):
     assert run("mine", *sets(train__save_period=1)) == 0
     assert main(["run", "digits.toml", "--set", "train.save_period=1", "--set", f"model.{key}='runs/digits/mine/checkpoints/step-000000000004'"]) == 0  # fmt: skip
 
-    assert end_of("mine") == alone
+    assert end_of("mine") == uninterrupted
     assert (folder_of("mine") / "checkpoints/.left-step-000000000008").is_dir()
 
 
-def test_weights_go_back_with_the_run(digits):
+def test_weight_files_roll_back_with_the_checkpoint(digits):
     keys = sets(train__save_period=1, output__save_interval=1, dataset__config__max_samples=300)
     assert run("mine", *keys) == 0
     losses = [row["valid/loss"] for row in history_of("mine")]
@@ -315,17 +318,17 @@ def test_weights_go_back_with_the_run(digits):
     assert (weights / "best.safetensors").read_bytes() == (weights / "epoch-0001.safetensors").read_bytes()
 
 
-def test_a_run_that_went_back_is_unfinished_again(alone):
+def test_resuming_an_older_checkpoint_reopens_a_finished_run(uninterrupted):
     assert run("mine", *sets(train__save_period=1)) == 0
     older = ["--resume", "runs/digits/mine/checkpoints/step-000000000004"]
     assert run("mine", *older, at_2_2=KILL.format("SIGTERM")) == 75
     Path("orders.json").unlink()
 
     assert main(["run", "digits.toml", "--resume"]) == 0
-    assert end_of("mine") == alone
+    assert end_of("mine") == uninterrupted
 
 
-def test_a_drawn_seed_stays_that_of_the_run(digits):
+def test_resume_keeps_a_randomly_drawn_seed(digits):
     drawn = sets(seed=-1)
     assert run("mine", *drawn, at_1_2=KILL.format("SIGTERM")) == 75
     assert run("mine", *drawn, "--resume") == 0
@@ -335,14 +338,14 @@ def test_a_drawn_seed_stays_that_of_the_run(digits):
     assert end_of("alone") == mine
 
 
-def test_damage_is_named_and_the_older_one_used_until_there_is_none(alone, capsys, caplog):
+def test_a_corrupt_checkpoint_falls_back_to_the_previous_one(uninterrupted, capsys, caplog):
     assert run("mine", *sets(train__save_recovery_period=0.01), at_1_3=KILL.format("SIGTERM")) == 75
     newest, _ = Store(folder_of("mine") / "checkpoints").folders()
     (newest / "model.safetensors").write_bytes(b"x" * (newest / "model.safetensors").stat().st_size)
 
     assert run("mine", "--resume", *sets(train__save_recovery_period=0.01)) == 0
     assert "step-000000000003 is damaged, and set aside: model.safetensors is not what was written" in caplog.text
-    assert end_of("mine") == alone
+    assert end_of("mine") == uninterrupted
 
     (folder_of("mine") / "finished.json").unlink()
     for folder in Store(folder_of("mine") / "checkpoints").folders():
@@ -364,7 +367,7 @@ def test_damage_is_named_and_the_older_one_used_until_there_is_none(alone, capsy
         ({"train__ema_decay": 0.9}, "train.ema_decay"),
     ],
 )
-def test_another_experiment_is_refused_by_key(digits, capsys, keys, key):
+def test_resume_rejects_changed_config_keys(digits, capsys, keys, key):
     assert run("mine", at_1_2=KILL.format("SIGTERM")) == 75
     before = {
         file: file.stat().st_mtime_ns for file in folder_of("mine").rglob("*") if file.is_file() and file.name != "run.lock"
@@ -378,12 +381,12 @@ def test_another_experiment_is_refused_by_key(digits, capsys, keys, key):
     assert {file: file.stat().st_mtime_ns for file in before} == before
 
 
-def test_soft_keys_hold_from_here_on_and_free_ones_change_nothing(alone, capsys):
+def test_resume_applies_soft_keys_and_ignores_free_keys(uninterrupted, capsys):
     assert run("mine", at_1_2=KILL.format("SIGTERM")) == 75
     free = sets(dataloader__num_workers=1, private__log__verbose="false", train__save_period=1)
     assert run("mine", "--resume", *free) == 0
     assert "and was" not in capsys.readouterr().err
-    assert end_of("mine") == alone
+    assert end_of("mine") == uninterrupted
 
     assert run("soft", at_1_2=KILL.format("SIGTERM")) == 75
     assert run("soft", "--resume", *sets(train__optimizer__learning_rate=0.002)) == 0
@@ -391,7 +394,7 @@ def test_soft_keys_hold_from_here_on_and_free_ones_change_nothing(alone, capsys)
     assert [row["learning_rate"] for row in history_of("soft")] == [0.002, 0.002]
 
 
-def test_allowed_drift_is_recorded_and_drift_that_is_not_there_is_refused(digits, capsys):
+def test_allowed_drift_is_recorded_and_must_exist(digits, capsys):
     assert run("mine", at_1_2=KILL.format("SIGTERM")) == 75
     assert run("mine", "--resume", "--allow-drift", "seed") == 2
     assert "--allow-drift: 'seed' did not change since the checkpoint" in capsys.readouterr().err
@@ -401,7 +404,7 @@ def test_allowed_drift_is_recorded_and_drift_that_is_not_there_is_refused(digits
     assert changes == ["step 2, epoch 1: transform.ROTATION is [10], and was [20]"]
 
 
-def test_other_samples_under_the_same_names_are_refused_before_anything_is_written(acme, tmp_path, monkeypatch, capsys):
+def test_resume_rejects_a_changed_dataset_before_writing(acme, tmp_path, monkeypatch, capsys):
     from PIL import Image
 
     monkeypatch.chdir(tmp_path)
@@ -424,11 +427,11 @@ def test_other_samples_under_the_same_names_are_refused_before_anything_is_writt
     assert main([*more, "--allow-drift", "dataset"]) == 0
 
 
-def test_a_plugin_that_is_gone_is_named_and_one_of_another_make_is_said(digits, meddler, capsys):
+def test_resume_reports_missing_and_changed_plugins(digits, plugin_file, capsys):
     assert run("mine", at_1_2=KILL.format("SIGTERM")) == 75
-    meddler.write_text(MEDDLER + "\n# mended\n")
+    plugin_file.write_text(PLUGIN + "\n# another version\n")
     assert run("mine", "--resume", at_1_4=KILL.format("SIGTERM")) == 75
-    meddler.write_text(MEDDLER)
+    plugin_file.write_text(PLUGIN)
     assert "plugin meddler" in (said := capsys.readouterr().err)
     assert "has other code than when the run began" in said
 
@@ -437,16 +440,16 @@ def test_a_plugin_that_is_gone_is_named_and_one_of_another_make_is_said(digits, 
     assert "the run used meddler" in capsys.readouterr().err
 
 
-def test_a_state_that_is_not_given_back_is_said(digits, capsys):
+def test_an_unrestored_plugin_state_is_reported(digits, capsys):
     assert run("mine", at_1_2=KILL.format("SIGTERM")) == 75
     assert run("mine", "--resume", *sets(plugins__enable="[]")) == 0
     assert "what plugin meddler kept is not given back" in capsys.readouterr().err
 
 
-def test_a_run_that_another_process_holds_is_left_alone(digits, monkeypatch, capsys):
+def test_a_run_locked_by_another_process_is_rejected(digits, monkeypatch, capsys):
     assert run("mine", at_1_2=KILL.format("SIGTERM")) == 75
     monkeypatch.setattr(lock, "WAIT", 0.1)
-    script = f"from pathlib import Path; from ddpkit.runs import lock; import time\nwith lock.held(Path({str(folder_of('mine'))!r})): print(1, flush=True); time.sleep(60)"
+    script = f"from pathlib import Path; from ddpkit.runs import lock; import time\nwith lock.hold_lock(Path({str(folder_of('mine'))!r})): print(1, flush=True); time.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as holder:
         holder.stdout.readline()
         assert run("mine", "--resume") == 8
@@ -455,8 +458,8 @@ def test_a_run_that_another_process_holds_is_left_alone(digits, monkeypatch, cap
     assert run("mine", "--resume") == 0
 
 
-def test_a_run_is_held_while_it_lasts(digits):
-    enter = "import contextlib; from ddpkit.runs import lock\nwith contextlib.suppress(lock.HeldError), lock.held(run_folder, 0): Path('entered').touch()"
+def test_a_run_holds_its_lock_while_training(digits):
+    enter = "import contextlib; from ddpkit.runs import lock\nwith contextlib.suppress(lock.RunLockedError), lock.hold_lock(run_folder, 0): Path('entered').touch()"
     enter = "run_folder = Path('runs/digits/mine'); " + enter
     assert run("mine", at_1_1=enter, at_1_2=KILL.format("SIGTERM")) == 75
     assert run("mine", "--resume", at_1_3=enter) == 0
@@ -464,32 +467,39 @@ def test_a_run_is_held_while_it_lasts(digits):
     assert not Path("entered").exists()
 
 
-def test_readers_share_and_a_writer_waits_for_them(tmp_path):
-    with lock.held(tmp_path, shared=True), lock.held(tmp_path, 0, shared=True), pytest.raises(HeldError), lock.held(tmp_path, 0):
+def test_shared_locks_coexist_and_block_an_exclusive_lock(tmp_path):
+    with (
+        lock.hold_lock(tmp_path, shared=True),
+        lock.hold_lock(tmp_path, 0, shared=True),
+        pytest.raises(RunLockedError),
+        lock.hold_lock(tmp_path, 0),
+    ):
         pass
 
 
-def test_a_full_disk_costs_a_save_and_not_the_run_but_the_last_one_must_stand(alone, capsys):
-    """A limit on the size of files stands in for the disk; checkpoints are larger, what else is written is smaller."""
+def test_a_full_disk_fails_the_run_only_at_the_last_save(uninterrupted, capsys):
+    """A limit on file sizes simulates the full disk: checkpoints are larger than it, all other files are smaller."""
     limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({}, resource.RLIM_INFINITY))"
     rolling = sets(train__save_recovery_period=0.01)
 
-    mine = apart("mine", *rolling, at_1_1=limit.format(60_000), at_1_4=limit.format("resource.RLIM_INFINITY")).assert_done()
+    mine = run_in_subprocess(
+        "mine", *rolling, at_1_1=limit.format(60_000), at_1_4=limit.format("resource.RLIM_INFINITY")
+    ).assert_done()
     assert "step 1 is not saved: [Errno 27] File too large; the checkpoint before it stays, and training goes on" in mine.stderr
-    assert end_of("mine") == alone
+    assert end_of("mine") == uninterrupted
 
     for size, said in (
         (60_000, "full/checkpoints: step 8 is not saved, see above; the newest there is "),
         (30_000, "full/weights: cannot be written: "),
     ):
-        full = apart("full", *rolling, *["--resume"] * (size < 60_000), at_2_3=limit.format(size))
+        full = run_in_subprocess("full", *rolling, *["--resume"] * (size < 60_000), at_2_3=limit.format(size))
         assert (full.exit_code, said in full.stderr) == (6, True)
-        assert steps_of("full")[0] in (5, 6)  # step 6 may still have been in the writing
+        assert steps_of("full")[0] in (5, 6)  # step 6 may still have been written in the background
     assert run("full", *rolling, "--resume") == 0
-    assert end_of("full") == alone
+    assert end_of("full") == uninterrupted
 
 
-def test_a_run_that_cannot_be_saved_when_it_is_stopped_does_not_ask_for_a_requeue(digits, capsys):
+def test_a_failed_save_on_stop_does_not_request_a_requeue(digits, capsys):
     import resource
 
     full = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, resource.RLIM_INFINITY)); "
@@ -500,23 +510,25 @@ def test_a_run_that_cannot_be_saved_when_it_is_stopped_does_not_ask_for_a_requeu
     assert "step 2 is not saved, see above; the newest there is None" in capsys.readouterr().err
 
 
-def test_two_ranks_stop_together_go_on_and_start_again_after_a_failure(digits):
+def test_two_ranks_stop_together_resume_and_restart(digits):
     shards = ["--set", "ddp={enabled=true,virtual_shards=2}"]
     two = [*shards, "--nproc", "2"]
     assert run("alone", *shards, "--nproc", "1") == 0
     launcher = "os.kill(os.getppid(), signal.{})"
 
-    stopped = apart("mine", *two, at_1_2=launcher.format("SIGTERM"))
+    stopped = run_in_subprocess("mine", *two, at_1_2=launcher.format("SIGTERM"))
     assert stopped.exit_code == 75, stopped.stderr
     assert "stopped and saved at step " in stopped.stderr
     assert "Traceback" not in stopped.stderr
     assert steps_of("mine")[0] == max(int(line.split(".")[1]) for line in Path("steps.txt").read_text().splitlines()[8:])
 
     first_only = "first = Path('failed'); new = not first.exists(); first.touch(); new and os._exit(3)"
-    apart(
+    run_in_subprocess(
         "mine", *two, "--resume", "--max-restarts", "1", *sets(train__save_recovery_period=0.01), at_2_4=first_only
     ).assert_done()
-    assert not [*(folder_of("mine") / "checkpoints").glob(".left-*")]  # from the newest, not from where the command began
+    assert not [
+        *(folder_of("mine") / "checkpoints").glob(".left-*")
+    ]  # resumed from the newest checkpoint, not from where the command started
 
     mine, theirs = end_of("mine"), end_of("alone")
     assert {key: mine[key] for key in ("files", "weights", "history", "test")} == {
@@ -524,7 +536,7 @@ def test_two_ranks_stop_together_go_on_and_start_again_after_a_failure(digits):
     }
 
 
-def test_a_second_signal_ends_a_run_at_once_and_loses_nothing_that_was_saved(digits):
+def test_a_second_signal_exits_at_once_and_keeps_checkpoints(digits):
     Path("orders.json").write_text(json.dumps({"1.3": "import time; Path('here').touch(); time.sleep(30)"}))
     command = [sys.executable, "-m", "ddpkit", "run", "digits.toml", *sets(run_id="mine", train__save_recovery_period=0.01)]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
@@ -538,22 +550,22 @@ def test_a_second_signal_ends_a_run_at_once_and_loses_nothing_that_was_saved(dig
     assert steps_of("mine") == [2, 1]
 
 
-def test_a_step_waits_until_the_save_before_it_is_copied(alone):
-    """A copy that takes long, and a process that ends at once after the next step."""
+def test_a_step_waits_for_the_staging_copy_of_the_last_save(uninterrupted):
+    """The staging copy is slow, and the process exits right after the next step."""
     slowly = (
         "import time; from ddpkit.checkpoint.serialization import Staging; "
         "Staging.stage = lambda *given, real=Staging.stage, time=time: (time.sleep(0.2), real(*given))[1]"
     )
     rolling = sets(train__save_recovery_period=0.01)
 
-    ended = apart("mine", *rolling, at_1_1=slowly, at_2_3="import time; time.sleep(0.5); os._exit(9)")
+    ended = run_in_subprocess("mine", *rolling, at_1_1=slowly, at_2_3="import time; time.sleep(0.5); os._exit(9)")
 
     assert (ended.exit_code, steps_of("mine")[0]) == (9, 6)
     assert run("mine", *rolling, "--resume") == 0
-    assert end_of("mine") == alone
+    assert end_of("mine") == uninterrupted
 
 
-def test_a_signal_while_a_plugin_is_imported_ends_the_run_as_any_other(digits, capsys):
+def test_a_signal_during_a_plugin_import_ends_the_run_cleanly(digits, capsys):
     slow = digits.parent / "slow.py"
     slow.write_text("import os, signal, time\nos.kill(os.getpid(), signal.SIGTERM)\ntime.sleep(1)\n")
 

@@ -1,4 +1,4 @@
-"""Weights are whole and nothing but weights."""
+"""Files of weights are complete and hold only weights."""
 
 import torch
 from torch import nn
@@ -12,7 +12,7 @@ def model(value):
     return made
 
 
-def test_weights_come_back_to_the_bit(tmp_path):
+def test_saved_weights_load_bit_identical(tmp_path):
     first, second = model(1.0), model(2.0)
     first[1].running_mean.fill_(0.3)
 
@@ -23,7 +23,7 @@ def test_weights_come_back_to_the_bit(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["w.safetensors"]
 
 
-def test_the_same_weights_are_the_same_file(tmp_path):
+def test_equal_weights_give_identical_files(tmp_path):
     save_weights(model(1.0).double(), tmp_path / "a")
     made = model(1.0).double()
     load_weights(made, tmp_path / "a")
@@ -32,11 +32,11 @@ def test_the_same_weights_are_the_same_file(tmp_path):
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
-def test_the_folder_keeps_what_the_config_asks_for(tmp_path):
+def test_the_weights_folder_keeps_the_configured_files(tmp_path):
     folder = WeightsFolder(tmp_path, save_best=False, save_last=False, save_interval=2)
 
     for epoch, is_best in ((1, True), (2, False), (3, False)):
-        folder.epoch_ended(model(epoch), epoch, is_best=is_best)
+        folder.save_epoch(model(epoch), epoch, is_best=is_best)
     best = model(9.0)
     folder.load_best(best)
     folder.close()

@@ -1,4 +1,4 @@
-"""A run that goes on from a snapshot ends with the bits of the run that was left alone."""
+"""A run resumed from a snapshot is bit-identical to an uninterrupted run."""
 
 import copy
 import json
@@ -13,8 +13,8 @@ from ddpkit.config import loading
 from ddpkit.distributed.world import World
 from ddpkit.plugins import manager
 from ddpkit.training import builder
-from ddpkit.training.callbacks import Recovery
-from tests.helpers.ranks import Nowhere, Rows
+from ddpkit.training.callbacks import CheckpointCallback
+from tests.helpers.ranks import NoWeights, RowRecorder
 
 CASES = {
     "adam, dropout, augmentation": {},
@@ -42,29 +42,29 @@ CASES = {
 }
 
 
-class Album(Recovery):
-    """Keeps a snapshot of each step, evaluated micro-batch and epoch, with the rows of history so far."""
+class SnapshotRecorder(CheckpointCallback):
+    """Records a snapshot after each step, evaluated micro-batch and epoch, with the rows of history so far."""
 
     def __init__(self, rows):
         self.rows, self.kept = rows, []
 
-    def step_ended(self, engine):
-        self.kept.append(copy.deepcopy((trainer_state.taken(engine), self.rows.seen)))
+    def on_step_end(self, trainer):
+        self.kept.append(copy.deepcopy((trainer_state.capture_state(trainer), self.rows.seen)))
 
-    epoch_ended = batch_evaluated = step_ended
-
-
-def built(file, overrides):
-    return builder.engine(loading.load(file, loading.named_overrides(overrides)), manager.load().registry, World())
+    on_epoch_end = on_eval_batch_end = on_step_end
 
 
-def fitted(engine, rows):
-    engine.fit(Nowhere(), [rows])
-    return {"rows": rows.seen, "state": trainer_state.taken(engine)}
+def build_trainer(file, overrides):
+    return builder.build_trainer(loading.load(file, loading.named_overrides(overrides)), manager.load().registry, World())
+
+
+def fit_trainer(trainer, rows):
+    trainer.fit(NoWeights(), [rows])
+    return {"rows": rows.seen, "state": trainer_state.capture_state(trainer)}
 
 
 def assert_same(mine, theirs, path="state"):
-    """Bit for bit."""
+    """Both are bit-identical."""
     if isinstance(mine, torch.Tensor):
         assert torch.equal(mine, theirs), path
     elif isinstance(mine, dict):
@@ -79,45 +79,45 @@ def assert_same(mine, theirs, path="state"):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_every_step_is_a_place_to_go_on_from(digits, case):
-    engine = built(digits, CASES[case])
-    rows = Rows()
-    engine.recovery = album = Album(rows)
-    whole = fitted(engine, rows)
-    assert len(album.kept) >= 8
+def test_resuming_from_any_step_is_bit_identical(digits, case):
+    trainer = build_trainer(digits, CASES[case])
+    rows = RowRecorder()
+    trainer.checkpointer = recorder = SnapshotRecorder(rows)
+    whole = fit_trainer(trainer, rows)
+    assert len(recorder.kept) >= 8
 
-    for state, seen in album.kept:
-        again, rows = built(digits, CASES[case]), Rows()
+    for state, seen in recorder.kept:
+        resumed, rows = build_trainer(digits, CASES[case]), RowRecorder()
         rows.seen = copy.deepcopy(seen)
-        trainer_state.put_back(again, state)
-        assert_same(fitted(again, rows), whole)
+        trainer_state.restore_state(resumed, state)
+        assert_same(fit_trainer(resumed, rows), whole)
 
 
-def test_a_snapshot_of_another_optimizer_is_refused(digits):
-    state = trainer_state.taken(built(digits, CASES["groups, no decay on biases, one_cycle"]))
+def test_a_snapshot_with_other_parameter_groups_is_rejected(digits):
+    state = trainer_state.capture_state(build_trainer(digits, CASES["groups, no decay on biases, one_cycle"]))
     other = {"train.optimizer.groups": [{"match": "1.*", "learning_rate": 0.002}], "train.optimizer.decay_norm_and_bias": False}
 
     with pytest.raises(ValueError, match=r"group 0 of the optimizer had other parameters: 1\.weight, 4\.weight"):
-        trainer_state.put_back(built(digits, other), state)
+        trainer_state.restore_state(build_trainer(digits, other), state)
 
 
-def test_parameters_find_what_the_optimizer_kept_of_them_in_any_order():
+def test_optimizer_state_is_matched_by_parameter_name():
     model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
-    first, again = (torch.optim.Adam(parameters) for parameters in (model.parameters(), [*model.parameters()][::-1]))
+    first, second = (torch.optim.Adam(parameters) for parameters in (model.parameters(), [*model.parameters()][::-1]))
     model(torch.ones(1, 2)).sum().backward()
     first.step()
 
-    load_named_state(again, model, named_state(first, model))
+    load_named_state(second, model, named_state(first, model))
 
     for name, parameter in model.named_parameters():
-        assert_same(again.state[parameter], first.state[parameter], name)
+        assert_same(second.state[parameter], first.state[parameter], name)
 
 
-def test_a_snapshot_holds_tensors_and_plain_data_alone(digits):
+def test_a_snapshot_holds_only_tensors_and_plain_data(digits):
     def plain(value):
         if isinstance(value, dict):
             return {key: plain(each) for key, each in value.items()}
         return str(value.dtype) if isinstance(value, torch.Tensor) else value
 
     for overrides in CASES.values():
-        assert json.loads(json.dumps(plain(trainer_state.taken(built(digits, overrides)))))
+        assert json.loads(json.dumps(plain(trainer_state.capture_state(build_trainer(digits, overrides)))))

@@ -1,4 +1,4 @@
-"""Every value says where it comes from, every name what it means."""
+"""`explain` shows the origin of each value and the meaning of each name."""
 
 import json
 
@@ -8,16 +8,16 @@ from ddpkit.cli.main import main
 from ddpkit.testing import ddpkit
 
 
-def explained(capsys, *arguments):
+def explain(capsys, *arguments):
     assert main(["explain", *arguments, "--json"]) == 0
     return {line["key"]: line for line in json.loads(capsys.readouterr().out)}
 
 
-def test_each_value_names_the_layer_that_gave_it(blobs, capsys):
+def test_each_value_shows_its_origin(blobs, capsys):
     blobs.with_name("ref.yaml").write_text("config:\n  noise: 0.5\n")
     blobs.with_name("over.toml").write_text('extends = "blobs.toml"\n[dataset]\nref = "ref.yaml"\nbase_dir = "data"\n')
 
-    lines = explained(capsys, "over.toml", "--set", "train.epoch=5")
+    lines = explain(capsys, "over.toml", "--set", "train.epoch=5")
 
     assert [lines[key]["origin"].rpartition("/")[2] for key in (
         "train.epoch", "train.batch_size", "train.save_period", "dataset.ref", "dataset.config.noise", "dataset.root_dir",
@@ -29,8 +29,8 @@ def test_each_value_names_the_layer_that_gave_it(blobs, capsys):
     assert (lines["train.epoch"]["value"], lines["dataset.config.noise"]["value"]) == (5, 0.5)
 
 
-def test_each_name_says_whose_it_is_and_where_it_is_defined(blobs, capsys):
-    lines = explained(capsys, blobs.name, "--set", "transform.ROTATION=[3]")
+def test_each_name_shows_its_plugin_and_source_line(blobs, capsys):
+    lines = explain(capsys, blobs.name, "--set", "transform.ROTATION=[3]")
 
     assert lines["model.name"]["meaning"].startswith("acme/tinynet of acme-parts 1.2.0, ")
     assert lines["model.name"]["meaning"].endswith("acme/parts.py:11")
@@ -38,8 +38,8 @@ def test_each_name_says_whose_it_is_and_where_it_is_defined(blobs, capsys):
     assert lines["train.optimizer.type"]["meaning"].startswith("builtin/sgd of ddpkit 0.1.0, ")
 
 
-def test_what_is_left_to_a_component_is_shown(blobs, capsys):
-    lines = explained(capsys, blobs.name)
+def test_component_defaults_are_shown(blobs, capsys):
+    lines = explain(capsys, blobs.name)
 
     assert lines["model.config.hidden"] == {
         "key": "model.config.hidden",
@@ -59,15 +59,15 @@ def test_one_key_is_shown_with_its_help(blobs, capsys):
     )
 
 
-def test_a_table_is_shown_alone_and_an_unknown_key_is_a_message(blobs, capsys):
-    assert set(explained(capsys, blobs.name, "valid")) == {"valid.batch_size", "valid.every"}
+def test_one_table_is_shown_and_an_unknown_key_is_rejected(blobs, capsys):
+    assert set(explain(capsys, blobs.name, "valid")) == {"valid.batch_size", "valid.every"}
 
     assert main(["explain", blobs.name, "train.batch"]) == 2
     assert capsys.readouterr().err == "KEY: there is no 'train.batch', did you mean 'train.batch_size'?\n"
 
 
 @pytest.mark.parametrize("verb", ["check", "explain"])
-def test_a_file_that_is_wrong_is_not_explained(blobs, verb):
+def test_an_invalid_file_is_not_explained(blobs, verb):
     outcome = ddpkit(verb, blobs.name, "--set", "train.epohc=1", cwd=blobs.parent)
 
     assert (outcome.exit_code, outcome.stderr) == (2, "--set 1: train.epohc: unknown key, did you mean 'epoch'?\n")

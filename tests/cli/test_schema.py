@@ -1,4 +1,4 @@
-"""The JSON Schema takes what the kit takes."""
+"""The JSON Schema accepts the same configs as the kit."""
 
 import json
 from pathlib import Path
@@ -23,7 +23,7 @@ def validator(acme):
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "configs").glob("*.toml")), ids=lambda file: file.stem)
-def test_shipped_configs_fit(validator, file):
+def test_shipped_configs_match_the_schema(validator, file):
     assert list(validator.iter_errors(tomli.loads(file.read_text()))) == []
 
 
@@ -44,14 +44,14 @@ def test_shipped_configs_fit(validator, file):
         ("[train]", "[transform]\nROTATION = [3, 4]\n[train]"),
     ],
 )
-def test_a_mistake_does_not_fit(validator, right, wrong):
+def test_a_mistake_fails_the_schema(validator, right, wrong):
     assert validator.is_valid(tomli.loads(BLOBS))
     assert right in BLOBS
 
     assert not validator.is_valid(tomli.loads(BLOBS.replace(right, wrong)))
 
 
-def test_every_way_to_write_a_component_fits(validator):
+def test_every_component_notation_matches_the_schema(validator):
     more = 'postprocess = { type = "classification" }\nmetrics = ["accuracy", { type = "acme/confidence" }]\n'
     text = BLOBS.replace('postprocess = "classification"\n', "").replace('metrics = ["accuracy"]\n', more)
     text += '[transform]\nROTATION = 3\nNORMALIZE = { mean = [0.5], std = [0.5] }\nPIL_TO_TENSOR = []\n"builtin/NORMALIZE" = [[1], [1]]\n'
@@ -59,7 +59,7 @@ def test_every_way_to_write_a_component_fits(validator):
     assert [error.message for error in validator.iter_errors(tomli.loads(text))] == []
 
 
-def test_the_command_prints_it_with_help_in_both_languages(acme, capsys):
+def test_the_schema_command_prints_help_in_both_languages(acme, capsys):
     assert main(["schema"]) == 0
 
     schema = json.loads(capsys.readouterr().out)

@@ -1,4 +1,4 @@
-"""A mistake is found before any process starts, at its line, with its remedy; nothing is left behind."""
+"""A mistake is reported at its line, with a suggestion, before any process starts or file is written."""
 
 import json
 import subprocess
@@ -28,11 +28,11 @@ MISTAKES = {
     "an order for what is drawn": ("[train]", '[dataloader]\nsampler = "balanced"\nshuffle = false\n[train]', "26:11: dataloader.sampler: 'balanced' draws samples in a new order; leave 'shuffle = false' out"),
     "no cuda": ('device = "cpu"', 'device = "cuda:99"', "3:10: device: 'cuda:99' needs 100 GPUs"),
     "a criterion named as a metric": ('type = "cross_entropy"', 'type = "cross_entropy"\nname = "accuracy"', "15:8: criterion[0].type: 'accuracy' is taken in history; give this entry a 'name'"),
-    "images that are no tensors": ('"blobs"\nconfig = { n = 40, n_test = 7 }', '"MNIST"\nconfig = { max_samples = 20 }', "1:1: transform: the samples are no tensors; does 'PIL_TO_TENSOR = []' lack?"),
-    "images of several sizes": ("n = 40", "n = 40, ragged = true", "1:1: transform: the images differ in size; give them one"),
-    "another number of channels": ('"tinynet"', '"resnet18"', "11:2: model.config.n_channels: the images have another number of channels than the model takes"),
-    "another number of pixels": ('"tinynet"', '"tinynet"\nconfig = { n_pixels = 65 }', "13:10: model.config: the images have another size than the model takes"),
-    "a metric of several numbers": ('["accuracy"]', '["acme/counts"]', "4:11: metrics: a metric gives several numbers"),
+    "images that are no tensors": ('"blobs"\nconfig = { n = 40, n_test = 7 }', '"MNIST"\nconfig = { max_samples = 20 }', "1:1: transform: samples are not tensors; add 'PIL_TO_TENSOR = []' to [transform]"),
+    "images of several sizes": ("n = 40", "n = 40, ragged = true", "1:1: transform: images differ in size; add 'RESIZE"),
+    "another number of channels": ('"tinynet"', '"resnet18"', "11:2: model.config.n_channels: the images do not have the number of channels that the model expects"),
+    "another number of pixels": ('"tinynet"', '"tinynet"\nconfig = { n_pixels = 65 }', "13:10: model.config: the images do not have the size that the model expects"),
+    "a metric of several numbers": ('["accuracy"]', '["acme/counts"]', "4:11: metrics: a metric returns several numbers"),
     "a parameter out of range": ('["accuracy"]', '[{ type = "top_k_accuracy", config = { k = 0 } }]', "4:48: metrics[0].config: metric 'top_k_accuracy' refuses this: k is 1 to the number of classes, 2; got 0"),
     "options that exclude each other": ('type = "sgd"', 'type = "sgd", fused = true, foreach = true', "28:13: train.optimizer: optimizer 'sgd' refuses this: `fused` and `foreach` cannot be `True` together."),
     "part of an epoch by epoch": ("epoch = 2", "epoch = 2\nlr_scheduler = { type = 'cosine', warmup = 0.5, warmup_lr = 1e-4 }", "28:44: train.lr_scheduler.warmup: 0.5 epochs are not whole, which needs update_policy = 'step'"),
@@ -41,24 +41,24 @@ MISTAKES = {
     "a log format that is none": ("[train]", "[private.log]\nlog_format = 'hello'\n[train]", "26:14: private.log.log_format: must be a %-format of Python's logging"),
     "a folder that cannot be made": ('output_dir = "runs"', 'output_dir = "/proc/x"', "1:14: output_dir: /proc/x/blobs/"),
     "a name that leads elsewhere": ('task = "blobs"', 'task = ".."', "2:8: task: must be letters, digits, '.', '_' and '-' alone, not '..'"),
-    "more labels than outputs": ('"tinynet"', '"tinynet"\nconfig = { n_classes = 1 }', "13:24: model.config.n_classes: there are targets that the model has no output for"),
-    "nothing to train with": ("train = 0.8", "train = 0.0", "21:10: dataset.split: leaves no sample to train with"),
+    "more labels than outputs": ('"tinynet"', '"tinynet"\nconfig = { n_classes = 1 }', "13:24: model.config.n_classes: a target is larger than the number of the model's outputs"),
+    "nothing to train with": ("train = 0.8", "train = 0.0", "21:10: dataset.split: leaves no sample for training"),
     "refused by the component": ("momentum = 0.9", "momentum = -0.9", "28:13: train.optimizer: optimizer 'sgd' refuses this: Invalid momentum value: -0.9"),
     "fractions above one": ("train = 0.8", "train = 0.9", "23:9: dataset.split.valid: the fractions add up to 1.1; lower one"),
     "a fraction that is none": ("train = 0.8", "train = 1.5", "22:9: dataset.split.train: a fraction is from 0 to 1, not 1.5"),
     "two classes of one name": ('["left", "right"]', '["left", "left"]', "6:11: classes: each class has a name of its own; twice there are 'left'"),
     "two folders": ('name = "blobs"', 'name = "blobs"\nroot_dir = "a"\nbase_dir = "b"', "20:12: dataset.base_dir: 'root_dir' is another folder; keep one of the two"),
-    "weights and a checkpoint": ('"tinynet"', '"tinynet"\npretrained = "a"\ncontinue_checkpoint = "b"', "13:14: model.pretrained: goes with a new run, and 'continue_checkpoint' goes on with an old one; keep one"),
+    "weights and a checkpoint": ('"tinynet"', '"tinynet"\npretrained = "a"\ncontinue_checkpoint = "b"', "13:14: model.pretrained: initialises a new run, 'model.continue_checkpoint' resumes one; set only one of them"),
     "a monitor that is no metric": ("[train]", "[output]\nmonitor = 'acuracy'\n[train]", "26:11: output.monitor: nothing is measured as 'acuracy', did you mean 'accuracy'?"),
     "another arch than the model": ('"tinynet"', '"tinynet"\nconfig = { arch = "unet" }', "13:19: model.config.arch: the model is 'tinynet'; give that name, or leave this out"),
-    "a shape that the model refuses": ('"tinynet"', '"tinynet"\nconfig = { input_sizes = [[1, 1, 8, 8], [1, 3, 8, 8]] }', "13:41: model.config.input_sizes[1]: the model refuses images of this shape"),
+    "a shape that the model refuses": ('"tinynet"', '"tinynet"\nconfig = { input_sizes = [[1, 1, 8, 8], [1, 3, 8, 8]] }', "13:41: model.config.input_sizes[1]: the model does not accept images of this shape"),
     "a dtype too many": ('"tinynet"', '"tinynet"\nconfig = { input_sizes = [[1, 1, 8, 8]], dtypes = ["float32", "uint8"] }', "13:51: model.config.dtypes: 2 dtypes for 1 input_sizes; give one each"),
     "one GPU for two": ('device = "cpu"', 'device = "cuda:0"', "3:10: device: 'cuda:0' is one GPU for 2 ranks; write 'cuda'"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_is_shown_at_its_line(blobs, capsys, mistake):
+def test_a_mistake_is_reported_at_its_line(blobs, capsys, mistake):
     right, wrong, message = MISTAKES[mistake]
     assert right in BLOBS
     blobs.write_text(BLOBS.replace(right, wrong))
@@ -72,7 +72,7 @@ def test_a_mistake_is_shown_at_its_line(blobs, capsys, mistake):
     assert not (blobs.parent / "runs").exists()
 
 
-def test_all_mistakes_at_once_in_order_of_line(blobs, capsys):
+def test_all_mistakes_are_reported_in_line_order(blobs, capsys):
     text = BLOBS.replace('"tinynet"', '"x"').replace('"accuracy"', '"y"').replace("n_test", "z").replace("momentum", "w")
     blobs.write_text(text)
 
@@ -82,15 +82,15 @@ def test_all_mistakes_at_once_in_order_of_line(blobs, capsys):
     assert [line.split(":")[1] for line in lines] == ["4", "12", "19", "28"]
 
 
-def test_images_that_are_integers(blobs, capsys):
+def test_integer_images_are_rejected(blobs, capsys):
     digits = BLOBS.replace('"blobs"\nconfig = { n = 40, n_test = 7 }', '"MNIST"\nconfig = { max_samples = 20 }')
     blobs.write_text(digits.replace('"tinynet"', '"resnet18"\nconfig = { n_channels = 1 }') + "[transform]\nPIL_TO_TENSOR = []\n")
 
     assert main(["run", blobs.name]) == 2
-    assert "transform: the images are integers; does 'CONVERT_IMAGE_DTYPE = [\"float32\"]' lack?" in capsys.readouterr().err
+    assert "transform: images are integers; add 'CONVERT_IMAGE_DTYPE = [\"float32\"]' to [transform]" in capsys.readouterr().err
 
 
-def test_data_that_cannot_be_used_is_no_bug(blobs, capsys):
+def test_unusable_data_is_a_config_mistake(blobs, capsys):
     digits = BLOBS.replace('"blobs"\nconfig = { n = 40, n_test = 7 }', '"MNIST"\nconfig = { max_samples = 20 }')
     transforms = "[transform]\nPIL_TO_TENSOR = []\nCONVERT_IMAGE_DTYPE = []\nNORMALIZE = [[0.1, 0.2, 0.3], [1, 1, 1]]\n"
     blobs.write_text(digits + transforms)
@@ -101,7 +101,7 @@ def test_data_that_cannot_be_used_is_no_bug(blobs, capsys):
     assert capsys.readouterr().err == message
 
 
-def test_a_batch_that_the_ranks_do_not_divide(blobs, capsys):
+def test_a_batch_size_not_divisible_by_the_ranks_is_rejected(blobs, capsys):
     assert main(["run", blobs.name, "--nproc", "3"]) == 2
 
     assert capsys.readouterr().err == (
@@ -128,7 +128,7 @@ def test_a_batch_that_the_ranks_do_not_divide(blobs, capsys):
         ),
         ("valid.every=0", "--set 1: valid.every: must be at least 1, not 0"),
         ("model.freeze=['nothing.*']", "--set 1: model.freeze[0]: no parameter is called like 'nothing.*', there are: 1.*, 4.*"),
-        ("model.freeze=['*']", "--set 1: model.freeze: leaves nothing to train"),
+        ("model.freeze=['*']", "--set 1: model.freeze: leaves no parameter to train"),
         (
             "train.optimizer.groups=[{match='5.*'}]",
             "--set 1: train.optimizer.groups[0].match: no trained parameter that is left is called",
@@ -148,7 +148,7 @@ def test_a_batch_that_the_ranks_do_not_divide(blobs, capsys):
         ),
         (
             "train.lr_scheduler={type='plateau', update_policy='step'}",
-            "--set 1: train.lr_scheduler.update_policy: a schedule that looks at",
+            "--set 1: train.lr_scheduler.update_policy: a schedule that uses",
         ),
         (
             "dataset.split.n_samples=30",
@@ -174,11 +174,11 @@ def test_a_mistake_in_an_option_names_the_option(blobs, capsys, option, message)
 
 
 @pytest.mark.parametrize("option", ["private.wandb=false", "private.loggers=[]", "train.save_period=0", "model.pretrained="])
-def test_asking_for_nothing_is_accepted(blobs, option):
+def test_empty_and_disabled_options_are_accepted(blobs, option):
     assert main(["run", blobs.name, "--limit-batches", "1", "--dry-run", "--set", option]) == 0
 
 
-def test_a_run_id_that_is_taken(blobs, capsys):
+def test_an_existing_run_id_is_rejected(blobs, capsys):
     (blobs.parent / "runs/blobs/first").mkdir(parents=True)
 
     assert main(["run", blobs.name, "--set", "run_id=first"]) == 2
@@ -193,7 +193,7 @@ def test_batchnorm_on_a_single_value_is_found_before_training(blobs, capsys):
 
     assert main(["run", blobs.name]) == 2
 
-    assert "leave a short last one out by 'drop_last'" in capsys.readouterr().err
+    assert "set 'dataloader.drop_last = true'" in capsys.readouterr().err
     assert not (blobs.parent / "runs").exists()
 
 
@@ -208,7 +208,7 @@ def test_batchnorm_on_a_single_value_is_found_before_training(blobs, capsys):
         "check blobs.toml --json --set x=1",
     ],
 )
-def test_the_config_side_imports_no_torch(blobs, command):
+def test_config_commands_do_not_import_torch(blobs, command):
     code = (
         f"import sys, ddpkit.cli.main; ddpkit.cli.main.main({command.split()!r});"
         "print({'torch', 'torchvision', 'torchmetrics', 'numpy', 'PIL'} & set(sys.modules))"
@@ -218,7 +218,7 @@ def test_the_config_side_imports_no_torch(blobs, command):
     assert done.stdout.splitlines()[-1] == "set()"
 
 
-def test_help_imports_little(acme):
+def test_help_imports_few_modules(acme):
     code = "import sys, ddpkit.cli.main\ntry: ddpkit.cli.main.main(['--help'])\nexcept SystemExit: print(len(sys.modules), 'rich' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     n_modules, has_rich = done.stdout.split()[-2:]
@@ -263,7 +263,7 @@ lr_scheduler = { type = "cosine", warmup = 0.5, warmup_lr = 0.1 }
 """
 
 
-def test_many_mistakes_of_many_kinds_are_shown_at_once_in_order_of_line(blobs, capsys):
+def test_mistakes_of_many_kinds_are_reported_in_line_order(blobs, capsys):
     blobs.write_text(TEN)
 
     assert main(["run", blobs.name, "--set", "ddp.nproc=2"]) == 2
@@ -276,14 +276,14 @@ def test_many_mistakes_of_many_kinds_are_shown_at_once_in_order_of_line(blobs, c
     assert not (blobs.parent / "runs").exists()
 
 
-def test_check_judges_the_file_and_not_this_machine(blobs, capsys):
+def test_check_does_not_depend_on_this_machine(blobs, capsys):
     options = ["--set", "device=cuda:99", "--set", "ddp.nproc=1", "--set", "dataset.root_dir=/nowhere", "--set", "run_id=x"]
 
     assert main(["check", blobs.name, *options]) == 0
     assert capsys.readouterr().out == "blobs.toml: no mistake found\n"
 
 
-def test_check_notes_what_may_not_be_meant_and_what_is_not_checked(blobs, capsys):
+def test_check_prints_warnings_and_unchecked_parameters(blobs, capsys):
     options = ["--set", "model.config.n_classes=3", "--set", "train.optimizer.eps=1"]
     blobs.write_text(BLOBS.replace('"sgd"', '"adam"').replace("momentum = 0.9", "betas = [0.9, 0.99]"))
 
@@ -295,7 +295,7 @@ def test_check_notes_what_may_not_be_meant_and_what_is_not_checked(blobs, capsys
     assert last == "blobs.toml: no mistake found"
 
 
-def test_check_deep_imports_what_source_does_not_tell(blobs, capsys):
+def test_check_deep_imports_what_source_cannot_show(blobs, capsys):
     blobs.write_text(BLOBS.replace('"sgd"', '"adam"').replace("momentum = 0.9", 'betas = ["a", "b"]'))
 
     assert main(["check", blobs.name]) == 0
@@ -305,7 +305,7 @@ def test_check_deep_imports_what_source_does_not_tell(blobs, capsys):
     assert main(["run", blobs.name]) == 2
 
 
-def test_check_as_json(blobs, capsys):
+def test_check_prints_json(blobs, capsys):
     assert main(["check", blobs.name, "--json", "--set", "train.epoch=x"]) == 2
     (problem,) = json.loads(capsys.readouterr().out)["problems"]
     assert (problem["where"], problem["key"], problem["line"]) == ("--set 1", "train.epoch", None)
@@ -319,7 +319,7 @@ def test_check_as_json(blobs, capsys):
     assert "cannot be read" in json.loads(capsys.readouterr().out)["problems"][0]["message"]
 
 
-def test_a_terminal_is_shown_the_line_with_a_caret(blobs, capsys, monkeypatch):
+def test_a_terminal_gets_the_line_with_a_caret(blobs, capsys, monkeypatch):
     blobs.write_text(BLOBS.replace("epoch = 2", "epohc = 2"))
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
 

@@ -1,12 +1,13 @@
 """Strict: nothing is coerced, every problem is found, each at its path."""
 
+import dataclasses
 from typing import Any, Literal
 
 import attrs
 import pytest
 from attrs.validators import ge
 
-from ddpkit.config.converter import structure
+from ddpkit.config.converter import structure, structure_partial
 
 
 @attrs.frozen
@@ -31,9 +32,9 @@ class Outer:
     ],
 )  # fmt: skip
 def test_values_that_fit(kind, value):
-    structured, faults = structure(value, kind)
+    structured, issues = structure(value, kind)
 
-    assert faults == []
+    assert issues == []
     assert structured == value or list(structured) == value
 
 
@@ -53,15 +54,15 @@ def test_values_that_fit(kind, value):
     ],
 )
 def test_values_that_do_not_fit(kind, value, message):
-    assert [fault.message for fault in structure(value, kind)[1]] == [message]
+    assert [issue.message for issue in structure(value, kind)[1]] == [message]
 
 
 def test_all_problems_at_once_each_at_its_path():
     data = {"inner": {"size": 0, "names": ["x", 1]}, "kind": "c", "many": [{"size": 1}, {"sise": 2}], "more": 1}
 
-    faults = {fault.path: fault.message for fault in structure(data, Outer)[1]}
+    issues = {issue.path: issue.message for issue in structure(data, Outer)[1]}
 
-    assert faults == {
+    assert issues == {
         ("inner", "names", 1): "expected a string, got 1",
         ("kind",): "'c' is not allowed, there are: a, b",
         ("many", 1, "size"): "is missing",
@@ -71,7 +72,92 @@ def test_all_problems_at_once_each_at_its_path():
 
 
 def test_limits_are_checked_once_the_types_fit():
-    assert [fault.path for fault in structure({"inner": {"size": 0}, "many": [{"size": -1}]}, Outer)[1]] == [
+    assert [issue.path for issue in structure({"inner": {"size": 0}, "many": [{"size": -1}]}, Outer)[1]] == [
         ("inner", "size"),
         ("many", 0, "size"),
+    ]
+
+
+@attrs.frozen(kw_only=True)
+class Component:
+    type: str = attrs.field(metadata={"shorthand": True})
+    weight: float = 1.0
+    params: dict[str, Any] = attrs.field(factory=dict, metadata={"rest": True})
+
+
+@attrs.frozen(kw_only=True)
+class Whole:
+    inner: Inner
+    size: int = attrs.field(default=3, validator=ge(1))
+    choice: int | Literal["auto"] = "auto"
+    part: Component | None = None
+    parts: list[Component] = attrs.field(factory=list)
+    names: dict[str, str] = attrs.field(factory=dict)
+
+
+@pytest.mark.parametrize(
+    ("data", "partial", "paths"),
+    [
+        ({"size": "x"}, {}, [("size",)]),
+        ({"size": 0}, {"size": 0}, [("size",)]),
+        ({"choice": 1.5}, {}, [("choice",)]),
+        ({"count": 1}, {}, [("count",)]),
+        ({"names": {"a": "b", "c": 1}}, {"names": {"a": "b"}}, [("names", "c")]),
+        ({"part": 1}, {}, [("part",)]),
+        ({"part": "x"}, {"part": {"type": "x", "weight": 1.0, "params": {}}}, []),
+        ({"part": {}}, {"part": {"type": "", "weight": 1.0, "params": {}}}, [("part", "type")]),
+        ({"part": {"typ": "x", "a": 1}}, {"part": {"type": "", "weight": 1.0, "params": {"a": 1}}}, [("part", "typ")]),
+        ({"part": {"type": 1, "typ": 2}}, {"part": {"type": "", "weight": 1.0, "params": {"typ": 2}}}, [("part", "type")]),
+        (
+            {"parts": ["x", 1, {"weight": "y", "z": 1}]},
+            {
+                "parts": [
+                    {"type": "x", "weight": 1.0, "params": {}},
+                    {"type": "", "weight": 1.0, "params": {}},
+                    {"type": "", "weight": 1.0, "params": {"z": 1}},
+                ]
+            },
+            [("parts", 1), ("parts", 2, "type"), ("parts", 2, "weight")],
+        ),
+        ({"inner": 1}, {"inner": {"size": 0, "names": []}}, [("inner",)]),
+        (
+            {"inner": {"size": "x", "names": ["a", 1]}},
+            {"inner": {"size": 0, "names": ["a", ""]}},
+            [("inner", "size"), ("inner", "names", 1)],
+        ),
+        ({"inner": {"sizes": 1}}, {"inner": {"size": 0, "names": []}}, [("inner", "sizes")]),
+    ],
+)
+def test_wrong_parts_are_left_out_or_replaced(data, partial, paths):
+    value, issues = structure_partial({"inner": {"size": 1}} | data, Whole)
+
+    assert [issue.path for issue in issues] == paths
+    assert attrs.asdict(value) == attrs.asdict(Whole(inner=Inner(1))) | partial
+
+
+def test_a_constructor_that_refuses_its_values():
+    @attrs.frozen
+    class Refuses:
+        size: int
+
+        def __attrs_post_init__(self):
+            raise ValueError("never")
+
+    assert [issue.message for issue in structure([{"size": 1}, {"size": "x"}], list[Refuses])[1]] == [
+        "never",
+        "expected an integer, got 'x'",
+    ]
+
+
+@dataclasses.dataclass
+class Point:
+    x: int
+    more: list[int] = dataclasses.field(default_factory=list)
+
+
+def test_problems_inside_types_of_plugins_have_paths_too():
+    assert structure([{"x": 1, "more": [2]}], list[Point]) == ([Point(1, [2])], [])
+    assert [(issue.path, issue.message) for issue in structure([{"more": [1, "a"]}], list[Point])[1]] == [
+        ((0, "x"), "is missing"),
+        ((0, "more", 1), "expected an integer, got 'a'"),
     ]

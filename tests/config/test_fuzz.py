@@ -1,4 +1,4 @@
-"""Random configs, broken at random: the mistake is found at its place, and nothing raises."""
+"""Random configs with random mistakes: each mistake is found at its position, and nothing raises."""
 
 import attrs
 import pytest
@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from ddpkit import errors
 from ddpkit.cli.schema import KINDS
 from ddpkit.config import converter, loading, schema, toml
-from ddpkit.config.check import judge, ranks_in_file
+from ddpkit.config.check import ranks_in_file, validate
 from ddpkit.config.converter import is_array, is_literal, is_mapping, is_union, plain_arms
 from ddpkit.plugins import manager
 
 MARK = "qzkwx"
-"""Marks what was broken; no key, name or value is like it."""
+"""Marks the mistake; no key, name or value is similar to it."""
 FOUND = manager.load()
 NAMES = {kind: sorted(entry.component.name for entry in FOUND.registry if entry.kind == kind) for kind, _, _ in KINDS.values()}
 TRANSFORMS = sorted(entry.component.name for entry in FOUND.registry if entry.kind == "transform")
@@ -56,7 +56,7 @@ def table_of(draw, kind):
 
 @st.composite
 def documents(draw):
-    """A run."""
+    """A complete config."""
     data = draw(table_of(schema.Run))
     if draw(st.booleans()):
         data["transform"] = {name: [] for name in draw(st.lists(st.sampled_from(TRANSFORMS), unique=True))}
@@ -64,7 +64,7 @@ def documents(draw):
 
 
 def tables_in(value, path=()):
-    """The tables of the format's own, which know their keys."""
+    """The tables whose keys the schema defines."""
     if isinstance(value, dict):
         if not (path and path[-1] in ("config", "prefer")):
             yield path, value
@@ -75,8 +75,8 @@ def tables_in(value, path=()):
             yield from tables_in(item, (*path, index))
 
 
-def broken(draw, data):
-    """Put the mark somewhere: a key that is none, or in place of a value."""
+def break_document(draw, data):
+    """Insert the mark somewhere: as an unknown key, or in place of a value."""
     path, table = draw(st.sampled_from([each for each in tables_in(data) if each[0] != ("transform",)]))
     scalars = [key for key, value in table.items() if isinstance(value, bool | int | float)]
     if scalars and draw(st.booleans()):
@@ -90,26 +90,26 @@ def broken(draw, data):
 @st.composite
 def broken_documents(draw):
     data = draw(documents())
-    path, written = broken(draw, data)
+    path, written = break_document(draw, data)
     return tomli_w.dumps(data, multiline_strings=draw(st.booleans())), path, written
 
 
-def verdict_on(text):
+def validate_text(text):
     document = toml.parse(text, "x.toml")
-    data, origins = loading.merged([document])
-    run, faults = converter.salvage(data, schema.Run)
-    read = loading.Config(loading.simplified(run), (document,), data, origins, tuple(faults))
-    return judge(read, FOUND, ranks_in_file(read.run))
+    data, origins = loading.merge_layers([document])
+    run, issues = converter.structure_partial(data, schema.Run)
+    read = loading.Config(loading.normalise(run), (document,), data, origins, tuple(issues))
+    return validate(read, FOUND, ranks_in_file(read.run))
 
 
-def a_mistake_is_found_where_it_was_made(example):
+def assert_mistake_is_located(example):
     text, path, written = example
     if text.count(written) != 1:  # a table's name, repeated by the headers of those inside it
         text.index(written)
     before = text[: text.index(written)]
     wanted = f"x.toml:{before.count(chr(10)) + 1}:{len(before) - before.rfind(chr(10))}"
 
-    verdict = verdict_on(text)
+    verdict = validate_text(text)
 
     at_path = [problem for problem in verdict.problems if problem.path == path]
     assert at_path, (path, verdict.problems)
@@ -118,27 +118,27 @@ def a_mistake_is_found_where_it_was_made(example):
 
 @settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(broken_documents())
-def test_a_mistake_is_found_where_it_was_made(example):
-    a_mistake_is_found_where_it_was_made(example)
+def test_a_mistake_is_found_at_its_position(example):
+    assert_mistake_is_located(example)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @settings(max_examples=10_000, deadline=None, suppress_health_check=list(HealthCheck))
 @given(broken_documents())
-def test_a_mistake_is_found_where_it_was_made_ten_thousand_times(example):
-    a_mistake_is_found_where_it_was_made(example)
+def test_10000_mistakes_are_found_at_their_position(example):
+    assert_mistake_is_located(example)
 
 
 @settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(documents())
-def test_whatever_is_written_is_judged_without_an_exception(data):
-    verdict_on(tomli_w.dumps(data))
+def test_any_document_is_validated_without_an_exception(data):
+    validate_text(tomli_w.dumps(data))
 
 
 @settings(max_examples=200, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(documents(), st.data())
-def test_a_text_that_is_cut_or_changed_is_judged_or_refused(data, more):
+def test_a_corrupted_text_is_validated_or_rejected(data, more):
     text = tomli_w.dumps(data)
     at = more.draw(st.integers(0, len(text)))
     text = (
@@ -146,6 +146,6 @@ def test_a_text_that_is_cut_or_changed_is_judged_or_refused(data, more):
     )
 
     try:
-        verdict_on(text)
+        validate_text(text)
     except errors.ConfigError as error:
         assert len(error.problems) == 1  # noqa: PT017 - a text that is no TOML has one place

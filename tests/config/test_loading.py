@@ -1,4 +1,4 @@
-"""A file, its overrides, and the resolved config that repeats the run."""
+"""A config file, its overrides, and the resolved config that reproduces the run."""
 
 from pathlib import Path
 
@@ -25,14 +25,14 @@ def test_shipped_configs_are_valid(file):
         ("task=", ("task",), ""),
     ],
 )
-def test_set_takes_toml_else_a_string(text, path, value):
+def test_set_parses_toml_or_falls_back_to_a_string(text, path, value):
     override = loading.parse_override(text, "--set 1")
 
     assert (override.path, override.value) == (path, value)
     assert loading.parse_override(override.text(), "") == loading.Override("", path, value)
 
 
-def test_an_override_makes_tables_and_the_last_one_wins(blobs):
+def test_overrides_create_tables_and_the_last_one_wins(blobs):
     overrides = loading.named_overrides({"valid.batch_size": 4, "train.lr_scheduler": {"type": "cosine"}, "seed": 1})
     overrides += loading.parse_overrides(["seed=2"])
 
@@ -59,7 +59,7 @@ def test_an_empty_postprocess_is_none(blobs):
     assert loading.load(blobs, loading.parse_overrides(["postprocess=", "metrics=[]"])).run.postprocess is None
 
 
-def test_base_dir_is_another_name_of_root_dir(blobs):
+def test_base_dir_is_an_alias_of_root_dir(blobs):
     run = loading.load(blobs, loading.named_overrides({"dataset.base_dir": "data"})).run
 
     assert (run.dataset.root_dir, run.dataset.base_dir) == ("data", "")
@@ -69,8 +69,8 @@ def test_base_dir_is_another_name_of_root_dir(blobs):
 
 
 @pytest.fixture
-def laid(blobs):
-    """A file over the small config: `laid(text)` reads it."""
+def load_extending(blobs):
+    """`load_extending(text)` loads a file next to the small config."""
 
     def read(text, *options):
         file = blobs.with_name("over.toml")
@@ -80,27 +80,27 @@ def laid(blobs):
     return read
 
 
-def test_a_file_is_laid_over_the_one_that_it_extends(laid):
-    run = laid('extends = "blobs.toml"\nmetrics = []\n[train]\nepoch = 7\n[dataset.config]\nn = 50\n').run
+def test_a_file_overrides_the_file_it_extends(load_extending):
+    run = load_extending('extends = "blobs.toml"\nmetrics = []\n[train]\nepoch = 7\n[dataset.config]\nn = 50\n').run
 
     assert (run.train.epoch, run.train.batch_size, run.train.optimizer.type) == (7, 8, "sgd")
     assert run.dataset.config == {"n": 50, "n_test": 7}
     assert run.metrics == []
 
 
-def test_transforms_are_replaced_whole_because_their_order_counts(blobs, laid):
+def test_an_extending_file_replaces_all_transforms(blobs, load_extending):
     blobs.write_text(blobs.read_text() + "[transform]\nROTATION = [3]\nPIL_TO_TENSOR = []\n")
 
-    run = laid('extends = "blobs.toml"\n[transform]\nNORMALIZE = [[0.5], [0.5]]\n').run
+    run = load_extending('extends = "blobs.toml"\n[transform]\nNORMALIZE = [[0.5], [0.5]]\n').run
 
     assert list(run.transform) == ["NORMALIZE"]
 
 
-def test_each_mistake_is_shown_in_the_layer_that_made_it(blobs, laid):
+def test_each_mistake_is_reported_in_its_own_layer(blobs, load_extending):
     blobs.write_text(blobs.read_text().replace("epoch = 2", 'epoch = "2"'))
 
     with pytest.raises(ConfigError) as raised:
-        laid(f'extends = "{blobs.name}"\n[train]\nbatch_sise = 3\n', "seed=x")
+        load_extending(f'extends = "{blobs.name}"\n[train]\nbatch_sise = 3\n', "seed=x")
 
     assert [(problem.where.rpartition("/")[2], str(problem.path[-1])) for problem in raised.value.problems] == [
         ("--set 1", "seed"),
@@ -117,9 +117,9 @@ def test_each_mistake_is_shown_in_the_layer_that_made_it(blobs, laid):
         ('extends = "blobs.toml"\ndataset.ref = "nowhere.yaml"', "over.toml:2:15: dataset.ref: there is no file .*nowhere.yaml"),
     ],
 )
-def test_a_file_that_cannot_be_found_is_named_where_it_is_named(laid, text, message):
+def test_a_missing_file_is_reported_at_its_reference(load_extending, text, message):
     with pytest.raises(ConfigError, match=message):
-        laid(text)
+        load_extending(text)
 
 
 @pytest.mark.parametrize(
@@ -129,11 +129,11 @@ def test_a_file_that_cannot_be_found_is_named_where_it_is_named(laid, text, mess
         ("ref.yaml", "classes: [no, 'yes']\nname: blobs\nroot_dir: data\nconfig: {n: 30, n_test: 3}\n".replace("[no,", "['no',")),
     ],
 )
-def test_a_reference_gives_the_dataset_its_defaults(blobs, laid, name, text):
+def test_a_dataset_reference_provides_defaults(blobs, load_extending, name, text):
     blobs.with_name(name).write_text(text)
     blobs.write_text(blobs.read_text().replace('classes = ["left", "right"]\n', ""))
 
-    run = laid(f'extends = "blobs.toml"\n[dataset]\nref = "{name}"\n').run
+    run = load_extending(f'extends = "blobs.toml"\n[dataset]\nref = "{name}"\n').run
 
     assert (run.classes, run.dataset.root_dir, run.dataset.config) == (["no", "yes"], "data", {"n": 40, "n_test": 7})
 
@@ -153,17 +153,17 @@ def test_a_reference_gives_the_dataset_its_defaults(blobs, laid, name, text):
         ("ref.toml", 'ref = "x.toml"\n', "ref.toml:1:7: ref: a file that is referred to cannot refer to another"),
     ],
 )
-def test_a_mistake_in_a_reference_is_shown_there(blobs, laid, name, text, message):
+def test_a_mistake_in_a_referenced_file_is_reported_there(blobs, load_extending, name, text, message):
     blobs.with_name(name).write_text(text)
     blobs.write_text(blobs.read_text().replace('classes = ["left", "right"]\n', ""))
 
     with pytest.raises(ConfigError, match=message):
-        laid(f'extends = "blobs.toml"\n[dataset]\nref = "{name}"\n')
+        load_extending(f'extends = "blobs.toml"\n[dataset]\nref = "{name}"\n')
 
 
-def test_the_resolved_config_needs_no_other_file(blobs, laid, tmp_path):
+def test_the_resolved_config_needs_no_other_file(blobs, load_extending, tmp_path):
     blobs.with_name("ref.yaml").write_text("config: {noise: 0.5}\n")
-    run = laid('extends = "blobs.toml"\ndataset.ref = "ref.yaml"\n').run
+    run = load_extending('extends = "blobs.toml"\ndataset.ref = "ref.yaml"\n').run
     (tmp_path / "elsewhere").mkdir()
     resolved = tmp_path / "elsewhere/resolved.toml"
     resolved.write_text(loading.dump(run))
@@ -173,7 +173,7 @@ def test_the_resolved_config_needs_no_other_file(blobs, laid, tmp_path):
     assert again.dataset.config == run.dataset.config == {"noise": 0.5, "n": 40, "n_test": 7}
 
 
-def test_the_environment_is_not_looked_into(blobs, monkeypatch):
+def test_environment_variables_are_not_expanded(blobs, monkeypatch):
     monkeypatch.setenv("HOME_OF_DATA", "/secret")
 
     run = loading.load(blobs, loading.parse_overrides(["dataset.root_dir=$HOME_OF_DATA"])).run

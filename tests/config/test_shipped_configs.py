@@ -1,4 +1,4 @@
-"""The configs that ship, and the specification's own: right as they stand, wrong as soon as anything is changed."""
+"""The shipped configs and the one of the specification are valid, and any changed key or type is reported."""
 
 import json
 import random
@@ -11,7 +11,7 @@ from PIL import Image
 
 from ddpkit.cli.main import main
 from ddpkit.config import loading, toml
-from ddpkit.config.check import judge, ranks_in_file
+from ddpkit.config.check import ranks_in_file, validate
 from ddpkit.errors import ConfigError
 from ddpkit.plugins import manager
 
@@ -33,16 +33,16 @@ def problems_of(text, folder, found):
         read = loading.read(file)
     except ConfigError as error:
         return error.problems
-    return judge(read, found, ranks_in_file(read.run)).problems
+    return validate(read, found, ranks_in_file(read.run)).problems
 
 
-def places(problems):
+def positions(problems):
     """`line:column` of each."""
     return [problem.where.partition("file.toml:")[2] for problem in problems]
 
 
 @pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
-def test_a_shipped_config_has_no_mistake(file, capsys):
+def test_a_shipped_config_passes_the_deep_check(file, capsys):
     assert main(["check", str(file), "--deep"]) == 0
 
     assert capsys.readouterr().out == f"{file}: no mistake found\n"
@@ -63,7 +63,7 @@ SMALL = [
 
 
 ON_TWO_RANKS = ("ddp_detection", "ddp_quick_test")
-"""Configs that train on two ranks in each run of the suite: a model's own losses, and criteria."""
+"""Configs that the default test run trains on two ranks: one with model-computed losses, one with criteria."""
 
 
 def on_ranks(file, n_ranks):
@@ -91,7 +91,7 @@ def test_a_shipped_config_trains_tests_and_predicts(file, n_ranks, tmp_path, mon
     assert [Path(each["file"]).name for each in predictions] == ["a.png", "b.png", "c.png"]
 
 
-def test_the_specification_passes_as_it_stands(tmp_path, monkeypatch, capsys):
+def test_the_specification_config_passes_the_check(tmp_path, monkeypatch, capsys):
     shutil.copytree(SPECIFICATION, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
 
@@ -102,13 +102,13 @@ def test_the_specification_passes_as_it_stands(tmp_path, monkeypatch, capsys):
     assert any(line.startswith("warning: all.toml:7:1: classes: 2 classes are named, the model has 10 outputs") for line in out)
 
 
-def wrong(value):
+def value_of_wrong_type(value):
     """A value of another type, as TOML."""
     return '["qz"]' if isinstance(value, str) else '"qz"'
 
 
 def leaves(data, path=()):
-    """Every value that is no table."""
+    """Path and value of everything that is not a table."""
     if isinstance(data, dict) and (data or path[-1:] == ()):
         for key, value in data.items():
             yield from leaves(value, (*path, key))
@@ -119,7 +119,7 @@ def leaves(data, path=()):
         yield path, data
 
 
-def replaced(document, path, text):
+def replace_value(document, path, text):
     """The text with another value at `path`."""
     start = document.spans[path].value
     for end in range(start + 1, len(document.text) + 1):  # the shortest text that is a value
@@ -138,7 +138,7 @@ def value_at(data, path):
     return data
 
 
-def test_each_value_of_the_specification_in_another_type_is_found_at_its_place(tmp_path, found):
+def test_each_value_of_the_wrong_type_is_found_at_its_position(tmp_path, found):
     shutil.copy(SPECIFICATION / "custom.yaml", tmp_path)
     document = toml.read(SPECIFICATION / "all.toml")
     seen = list(leaves(document.data))
@@ -146,16 +146,16 @@ def test_each_value_of_the_specification_in_another_type_is_found_at_its_place(t
 
     missed = []
     for path, value in seen:
-        changed = replaced(document, path, wrong(value))
+        changed = replace_value(document, path, value_of_wrong_type(value))
         place = document.place(path).where.rpartition("all.toml:")[2]
-        if not any(found_at.startswith(place) for found_at in places(problems_of(changed, tmp_path, found))):
-            missed.append((path, place, places(problems_of(changed, tmp_path, found))))
+        if not any(found_at.startswith(place) for found_at in positions(problems_of(changed, tmp_path, found))):
+            missed.append((path, place, positions(problems_of(changed, tmp_path, found))))
 
     assert missed == []
 
 
-def misspelt(word, number):
-    """A slip of the finger: a letter left out, doubled, or two exchanged."""
+def misspell(word, number):
+    """A typo: a letter left out, doubled, or two letters exchanged."""
     at = random.Random(f"{word}{number}").randrange(len(word) - 1) if len(word) > 1 else 0
     slips = [
         word[:at] + word[at + 1 :],
@@ -165,13 +165,13 @@ def misspelt(word, number):
     return next(slip for slip in slips[number:] + slips if slip and slip != word)
 
 
-def test_each_key_misspelt_is_found_at_its_place_with_the_right_word(tmp_path, found):
+def test_each_misspelt_key_gets_a_position_and_a_suggestion(tmp_path, found):
     total, named = 0, 0
     for file in CONFIGS:
         document = toml.read(file)
         keys = [path for path in document.spans if isinstance(path[-1], str) and path[-1:] != ("prefer",)]
         for path in keys:
-            slip = misspelt(path[-1], total % 3)
+            slip = misspell(path[-1], total % 3)
             start = document.spans[path].key
             text = document.text[:start] + document.text[start:].replace(path[-1], slip, 1)
             problems = problems_of(text, tmp_path, found)
@@ -185,14 +185,14 @@ def test_each_key_misspelt_is_found_at_its_place_with_the_right_word(tmp_path, f
     assert named / total >= 0.95, f"{named} of {total}"
 
 
-def test_each_name_misspelt_is_found_at_its_place_with_the_right_word(tmp_path, found):
+def test_each_misspelt_name_gets_a_position_and_a_suggestion(tmp_path, found):
     kinds = {"metric": "metrics", "model": "model.name", "criterion": "criterion", "postprocess": "postprocess"}
     total, named = 0, 0
     for entry in found.registry:
         if entry.kind not in kinds and entry.kind not in ("dataset", "split", "optimizer", "lr_scheduler"):
             continue
         name = entry.component.name
-        slip = misspelt(name, total % 3)
+        slip = misspell(name, total % 3)
         others = {each.component.name for each in found.registry if each.kind == entry.kind}
         if slip in others:
             continue
@@ -202,7 +202,7 @@ def test_each_name_misspelt_is_found_at_its_place_with_the_right_word(tmp_path, 
             "optimizer": f"train.optimizer.type={slip}", "lr_scheduler": f"train.lr_scheduler.type={slip}",
         }[entry.kind]  # fmt: skip
         read = loading.read(ROOT / "configs/ddp_quick_test.toml", loading.parse_overrides([option]))
-        problems = [each for each in judge(read, found, 2).problems if each.where == "--set 1"]
+        problems = [each for each in validate(read, found, 2).problems if each.where == "--set 1"]
         assert any(f"no {entry.kind} is called {slip!r}" in each.message for each in problems), option
         total += 1
         named += any(f"did you mean {name!r}?" in each.message for each in problems)

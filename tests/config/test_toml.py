@@ -1,4 +1,4 @@
-"""Every key and value has a position."""
+"""Parsed TOML has a position for every key and value."""
 
 import pytest
 
@@ -41,7 +41,7 @@ key = 2026-01-01
         (("nowhere",), "1:1", "1:1"),
     ],
 )
-def test_positions(path, where, at_key):
+def test_keys_and_values_have_positions(path, where, at_key):
     document = toml.parse(TEXT, "x.toml")
 
     assert document.place(path).where == f"x.toml:{where}"
@@ -61,21 +61,21 @@ def test_every_path_of_the_data_has_a_span():
     assert set(document.spans) == set(leaves(document.data)) - {()}
 
 
-def test_windows_line_ends_count_as_one():
+def test_crlf_counts_as_one_line_ending():
     assert toml.parse('a = 1\r\nb = "x"\r\n', "x.toml").place(("b",)).where == "x.toml:2:5"
 
 
-def test_broken_toml_names_its_position():
+def test_invalid_toml_is_reported_with_its_position():
     with pytest.raises(ConfigError, match=r"x\.toml:2:5: is not TOML"):
         toml.parse("a = 1\nb = \n", "x.toml")
 
 
 @pytest.mark.parametrize("value", ["a", 'q"\\\n', 1, 1.5, True, [1, ["b"]], {"a": {"b c": [1]}}])
-def test_inline_is_toml_for_the_same_value(value):
-    assert toml.parse(f"x = {toml.inline(value)}", "").data == {"x": value}
+def test_format_inline_round_trips(value):
+    assert toml.parse(f"x = {toml.format_inline(value)}", "").data == {"x": value}
 
 
-def test_a_file_that_is_missing_is_a_message(tmp_path):
+def test_a_missing_file_is_rejected(tmp_path):
     with pytest.raises(ConfigError, match="cannot be read: No such file"):
         toml.read(tmp_path / "x.toml")
 
@@ -100,7 +100,7 @@ HOSTILE = {
 
 @pytest.mark.timeout(10)
 @pytest.mark.parametrize("kind", HOSTILE)
-def test_a_hostile_text_is_one_short_message(tmp_path, kind):
+def test_a_hostile_text_gives_one_short_message(tmp_path, kind):
     text, message = HOSTILE[kind]
     file = tmp_path / "x.toml"
     file.write_bytes(text.encode())
@@ -113,14 +113,14 @@ def test_a_hostile_text_is_one_short_message(tmp_path, kind):
     assert len(raised.value.with_excerpts()) < 1000
 
 
-def test_bytes_that_are_no_text(tmp_path):
+def test_invalid_utf8_is_rejected(tmp_path):
     (tmp_path / "x.toml").write_bytes(b'task = "\xff"')
 
     with pytest.raises(ConfigError, match="is not UTF-8: invalid start byte at byte 8"):
         toml.read(tmp_path / "x.toml")
 
 
-def test_what_windows_editors_write_is_read(tmp_path):
+def test_a_bom_and_crlf_are_accepted(tmp_path):
     (tmp_path / "x.toml").write_bytes(b"\xef\xbb\xbfa = 1\r\nb = 2\r\n")
 
     document = toml.read(tmp_path / "x.toml")

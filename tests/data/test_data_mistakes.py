@@ -1,4 +1,4 @@
-"""What goes wrong with data without being seen: each once did, in another kit, and would be caught here."""
+"""Mistakes with data that stay unnoticed during training; each was once made in another kit."""
 
 import json
 
@@ -39,12 +39,12 @@ PIL_TO_TENSOR = []
 CONVERT_IMAGE_DTYPE = ["float32"]
 NORMALIZE = [[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]]
 """
-"""Every transform of the format, and masks."""
+"""A config with masks and every transform."""
 
 
 @pytest.fixture
 def toml(tmp_path, monkeypatch):
-    """Sixteen images with masks, of two patients each four."""
+    """Sixteen images with masks, two for each of eight patients."""
     monkeypatch.chdir(tmp_path)
     generator = np.random.default_rng(0)
     for folder in ("images", "masks"):
@@ -57,14 +57,14 @@ def toml(tmp_path, monkeypatch):
     return tmp_path / "run.toml"
 
 
-def engine_of(toml, *sets):
-    return builder.engine(loading.read(toml, loading.parse_overrides(sets)), manager.load().registry, World())
+def build_trainer(toml, *sets):
+    return builder.build_trainer(loading.read(toml, loading.parse_overrides(sets)), manager.load().registry, World())
 
 
-@pytest.mark.parametrize("part", ["valid", "test"])
-def test_what_is_evaluated_is_never_augmented(toml, part):
-    batches = getattr(engine_of(toml), part)
-    train = engine_of(toml).train
+@pytest.mark.parametrize("split", ["valid", "test"])
+def test_evaluation_samples_are_never_augmented(toml, split):
+    loaders = build_trainer(toml).split_loaders
+    batches, train = loaders[split], loaders["train"]
     index = batches.sampler.indices[0]
 
     first, *others = [batches.samples[epoch, index] for epoch in range(5)]
@@ -76,16 +76,16 @@ def test_what_is_evaluated_is_never_augmented(toml, part):
     assert not all(torch.equal(train.samples[epoch, index][0], train.samples[0, index][0]) for epoch in range(5))
 
 
-def test_evaluation_is_in_order_whatever_is_said_of_shuffling(toml):
-    engine = engine_of(toml, "dataloader.shuffle=true")
+def test_evaluation_ignores_the_shuffle_option(toml):
+    trainer = build_trainer(toml, "dataloader.shuffle=true")
 
-    for batches in (engine.valid, engine.test):
-        orders = [[index for share in batches.sampler.shares(epoch) for index in share.indices] for epoch in range(3)]
+    for batches in (trainer.evaluator.valid, trainer.evaluator.test):
+        orders = [[index for shard in batches.sampler.epoch_shards(epoch) for index in shard.indices] for epoch in range(3)]
         assert orders == [list(batches.sampler.indices)] * 3
 
 
 def test_a_mask_keeps_its_classes_through_every_transform(toml):
-    samples = engine_of(toml).train.samples
+    samples = build_trainer(toml).loader.samples
 
     masks = [samples[epoch, index][1] for epoch in range(5) for index in range(16)]
 
@@ -93,23 +93,23 @@ def test_a_mask_keeps_its_classes_through_every_transform(toml):
     assert {mask.dtype for mask in masks} == {torch.int64}
 
 
-def test_an_image_and_its_mask_are_turned_and_cut_as_one(toml):
+def test_an_image_and_its_mask_are_transformed_together(toml):
     for file in (toml.parent / "data/masks").iterdir():
         mask = np.asarray(Image.open(file))
         Image.fromarray(np.stack([mask * 200] * 3, axis=-1)).save(toml.parent / "data/images" / file.name)
     turned = "transform={ HFLIP = [0.5], VFLIP = [0.5], CROP = [12, 12], PIL_TO_TENSOR = [], CONVERT_IMAGE_DTYPE = ['float32'] }"
 
-    samples = engine_of(toml, turned).train.samples
+    samples = build_trainer(toml, turned).loader.samples
 
     pairs = [samples[epoch, index] for epoch in range(5) for index in range(16)]
     assert all(torch.equal(image[0].long(), mask * 200) and mask.any() for image, mask in pairs)
 
 
-def test_the_parts_share_no_sample_and_what_is_left_is_in_none(toml):
-    engine = engine_of(toml, "dataset.split.test=0")
+def test_splits_are_disjoint_and_leave_unassigned_samples_out(toml):
+    trainer = build_trainer(toml, "dataset.split.test=0")
 
-    train, valid = (set(batches.sampler.indices) for batches in (engine.train, engine.valid))
-    assert (len(train), len(valid), engine.test) == (8, 4, None)
+    train, valid = (set(batches.sampler.indices) for batches in (trainer.loader, trainer.evaluator.valid))
+    assert (len(train), len(valid), trainer.evaluator.test) == (8, 4, None)
     assert not train & valid
 
 
@@ -120,29 +120,29 @@ def test_the_parts_share_no_sample_and_what_is_left_is_in_none(toml):
         "{ type = 'kfold', n_splits = 4, fold = 3, group = '(p[0-9]+)_' }",
     ],
 )
-def test_a_patient_is_in_one_part(toml, split):
-    engine = engine_of(toml, f"dataset.split={split}")
+def test_a_group_is_in_only_one_split(toml, split):
+    trainer = build_trainer(toml, f"dataset.split={split}")
 
-    files = engine.train.samples.dataset.groups["file"]
-    parts = [batches for batches in (engine.train, engine.valid, engine.test) if batches]
+    files = trainer.loader.samples.dataset.groups["file"]
+    parts = [batches for batches in (trainer.loader, trainer.evaluator.valid, trainer.evaluator.test) if batches]
     patients = [{files[index].split("_")[0] for index in batches.sampler.indices} for batches in parts]
     assert sum(map(len, patients)) == 8
 
 
-def test_the_split_is_the_same_whoever_makes_it(toml):
-    """Without a `random_state`, ranks once split each for itself."""
-    first = engine_of(toml).train.sampler.indices
+def test_the_split_depends_only_on_its_seed(toml):
+    """Without a `random_state` each rank must still draw the same split."""
+    first = build_trainer(toml).loader.sampler.indices
     torch.manual_seed(5)
     np.random.seed(5)  # noqa: NPY002
 
-    assert engine_of(toml).train.sampler.indices == first
-    assert engine_of(toml, "seed=2").train.sampler.indices != first
-    assert engine_of(toml, "seed=2", "dataset.split.random_state=1").train.sampler.indices == first
+    assert build_trainer(toml).loader.sampler.indices == first
+    assert build_trainer(toml, "seed=2").loader.sampler.indices != first
+    assert build_trainer(toml, "seed=2", "dataset.split.random_state=1").loader.sampler.indices == first
 
 
-def test_the_record_of_a_split_can_be_given_to_the_next_run(toml):
+def test_a_recorded_split_can_be_reused_by_the_next_run(toml):
     split = {"train": [5, 3, 9, 1], "valid": [0], "test": [15, 14]}
-    files = engine_of(toml).train.samples.dataset.groups["file"]
+    files = build_trainer(toml).loader.samples.dataset.groups["file"]
     names = {part: [files[index] for index in indices] for part, indices in split.items()}
     options = ["--set", "dataset.split={ type = 'predefined', file = 'split.json' }"]
 
@@ -162,7 +162,7 @@ def test_the_record_of_a_split_can_be_given_to_the_next_run(toml):
         (["dataset.split.type='kfolds'"], "did you mean 'kfold'?"),
         (["dataset.split={ type = 'kfold', n_splits = 17 }"], "n_splits is 2 to the 16 samples, fold 0 to n_splits - 1; got 17 and 0"),
         (["dataset.split={ type = 'kfold', group = 'patient' }"], "group is a column (file) or a pattern"),
-        (["dataset.split={ type = 'predefined' }"], "leaves no sample to train with"),
+        (["dataset.split={ type = 'predefined' }"], "leaves no sample for training"),
         (["dataset.split={ type = 'predefined', file = 'x.json' }"], "data/x.json cannot be read: No such file"),
         (["dataset.split.stratify=true"], "stratify needs a dataset whose 'targets' are one class a sample"),
         (["dataset.split.random_state=-1"], "random_state is 0 or more, got -1"),
@@ -173,7 +173,7 @@ def test_the_record_of_a_split_can_be_given_to_the_next_run(toml):
         (["dataset={ name = 'torchvision/SVNH', root_dir = '.' }"], "did you mean 'torchvision/SVHN'?"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_meant_is_an_error_before_the_run(toml, capsys, sets, message):
+def test_invalid_data_options_are_rejected_before_the_run(toml, capsys, sets, message):
     assert main(["run", str(toml), *(part for each in sets for part in ("--set", each))]) == 2
 
     stderr = capsys.readouterr().err
@@ -181,7 +181,7 @@ def test_what_cannot_be_meant_is_an_error_before_the_run(toml, capsys, sets, mes
     assert "Traceback" not in stderr
 
 
-def test_a_run_goes_on_with_the_data_that_it_began_with(toml, capsys):
+def test_resume_rejects_renamed_and_missing_samples(toml, capsys):
     options = ["--set", "run_id=a", "--set", "train.save_period=1"]
     assert main(["run", str(toml), *options]) == 0
     for folder in ("images", "masks"):

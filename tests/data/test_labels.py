@@ -1,13 +1,13 @@
-"""Which class a sample is of, where a dataset tells."""
+"""The class labels of samples, for datasets that provide them."""
 
 import pytest
 import torch
 
-from ddpkit.data.labels import counted, labels_of
+from ddpkit.data.labels import count_classes, sample_labels
 
 
-class Told(list):
-    """A dataset with these targets, as long as they are."""
+class LabelledDataset(list):
+    """A dataset with these targets; `length` sets another number of samples."""
 
     def __init__(self, targets, length=None):
         super().__init__(range(len(targets) if length is None else length))
@@ -15,17 +15,25 @@ class Told(list):
 
 
 @pytest.mark.parametrize("targets", [[2, 0, 1, 2], torch.tensor([2, 0, 1, 2]), torch.tensor([2, 0, 1, 2], dtype=torch.uint8)])
-def test_the_classes_of_some_samples(targets):
-    assert labels_of(Told(targets), [3, 1]) == [2, 0]
+def test_sample_labels_returns_the_classes_of_indices(targets):
+    assert sample_labels(LabelledDataset(targets), [3, 1]) == [2, 0]
 
 
 @pytest.mark.parametrize(
-    "dataset", [[1, 2], Told(["a", "b"]), Told([[0], [0, 1]]), Told([0.5, 1.0]), Told([[1], [0]]), Told([1], 2)]
+    "dataset",
+    [
+        [1, 2],
+        LabelledDataset(["a", "b"]),
+        LabelledDataset([[0], [0, 1]]),
+        LabelledDataset([0.5, 1.0]),
+        LabelledDataset([[1], [0]]),
+        LabelledDataset([1], 2),
+    ],
 )
-def test_a_dataset_that_does_not_tell(dataset):
-    assert labels_of(dataset, [0]) is None
-    assert counted(dataset, [0], ["a", "b"]) is None
+def test_a_dataset_without_class_labels_gives_none(dataset):
+    assert sample_labels(dataset, [0]) is None
+    assert count_classes(dataset, [0], ["a", "b"]) is None
 
 
-def test_each_class_is_counted_the_one_without_a_sample_and_the_one_without_a_name_too():
-    assert counted(Told([0, 2, 2, 3]), [1, 2, 3], ["a", "b", "c"]) == {"a": 0, "b": 0, "c": 2, "3": 1}
+def test_class_counts_include_empty_and_unnamed_classes():
+    assert count_classes(LabelledDataset([0, 2, 2, 3]), [1, 2, 3], ["a", "b", "c"]) == {"a": 0, "b": 0, "c": 2, "3": 1}

@@ -1,4 +1,4 @@
-"""What is read is the same from any position; what cannot be read names its sample; workers end with their rank."""
+"""An epoch can be resumed at any position, unreadable samples are named, and workers end with their rank."""
 
 import gc
 import multiprocessing
@@ -11,23 +11,23 @@ import pytest
 import torch
 from torchvision.tv_tensors import BoundingBoxes
 
-from ddpkit.data.loader import Batches, KeyedDataset, end_with_rank, make_loader
-from ddpkit.data.nested import tensors_in
-from ddpkit.data.sampler import Sampler
+from ddpkit.data.loader import SeededDataset, SplitLoader, init_worker, make_loader
+from ddpkit.data.nested import iterate_tensors
+from ddpkit.data.sampler import BatchSampler, Sampler
 from ddpkit.errors import SampleError
 
 
 @pytest.mark.parametrize("method", ["fork", "forkserver"])
-def test_a_worker_lives_while_its_rank_does_however_it_was_started(method):
-    worker = multiprocessing.get_context(method).Process(target=end_with_rank, args=(0,))
+def test_init_worker_works_with_every_start_method(method):
+    worker = multiprocessing.get_context(method).Process(target=init_worker, args=(0,))
     worker.start()
     worker.join(30)
 
     assert worker.exitcode == 0
 
 
-class Shaky:
-    """Ten images; the one with the number `at` does what it is told."""
+class FaultyDataset:
+    """Ten images; reading number `at` calls `act`."""
 
     def __init__(self, at=-1, act=None, n=10):
         self.at, self.act, self.n = at, act, n
@@ -53,15 +53,15 @@ def dawdle(_):
     time.sleep(4)
 
 
-def batches(dataset, num_workers=0, *, persistent=False, timeout=60):
-    samples, plan = KeyedDataset(dataset, [], 5), []
-    sampler = Sampler(indices=range(len(dataset)), batch_size=2, shards=[0], n_shards=1, seed=1, keep_company=True)
-    loader = make_loader(samples, plan, num_workers=num_workers, persistent=persistent, pin=False, timeout=timeout)
-    return Batches(samples, sampler, plan, loader, [], torch.device("cpu"))
+def make_split_loader(dataset, num_workers=0, *, persistent=False, timeout=60):
+    sampler = Sampler(indices=range(len(dataset)), batch_size=2, shards=[0], n_shards=1, seed=1, pad_empty_shards=True)
+    samples, batch_sampler = SeededDataset(dataset, [], 5), BatchSampler(sampler)
+    loader = make_loader(samples, batch_sampler, num_workers=num_workers, persistent=persistent, pin=False, timeout=timeout)
+    return SplitLoader(samples, batch_sampler, loader, [], torch.device("cpu"))
 
 
 def read(made, epoch=0, start=0):
-    with made.guarded():
+    with made.guard_workers():
         return [images for images, _, _ in made.epoch(epoch, start)]
 
 
@@ -69,57 +69,57 @@ def read(made, epoch=0, start=0):
 @pytest.mark.parametrize(
     ("act", "message"),
     [
-        (refuse, "train sample 5: OSError: image file is truncated; mend it or take it out of the data"),
+        (refuse, "train sample 5: OSError: image file is truncated; repair it or remove it from the data"),
         (
             lambda image: image[:, 1:],
             "train sample 5 does not fit into one micro-batch with sample 4: float32 [1, 1, 2] with int, not float32 [1, 2, 2] with int",
         ),
     ],
 )
-def test_what_cannot_be_read_names_its_sample(num_workers, act, message):
+def test_an_unreadable_sample_is_named(num_workers, act, message):
     with pytest.raises(SampleError) as caught:
-        read(batches(Shaky(5, act), num_workers))
+        read(make_split_loader(FaultyDataset(5, act), num_workers))
 
     assert message in str(caught.value)
     assert "Traceback" not in str(caught.value)
 
 
-def test_the_file_is_named_where_the_dataset_tells():
-    dataset = Shaky(5, refuse)
+def test_a_read_error_names_the_sample_file():
+    dataset = FaultyDataset(5, refuse)
     dataset.samples = [(f"cats/{number}.png", 0) for number in range(10)]
 
     with pytest.raises(SampleError, match=r"train sample 5 \(cats/5\.png\): OSError"):
-        read(batches(dataset))
+        read(make_split_loader(dataset))
 
     dataset.samples[5] = ("cats/5\n.png", 0)
     with pytest.raises(SampleError, match=r"train sample 5 \('cats/5\\n\.png'\): OSError"):
-        read(batches(dataset))
+        read(make_split_loader(dataset))
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_worker_that_dies_names_what_it_may_have_read():
+def test_a_dead_worker_names_its_possible_samples():
     with pytest.raises(
         SampleError, match=r"a loader worker died while it read train samples out of (\d, )*5, .*num_workers = 0'"
     ):
-        read(batches(Shaky(5, die), 2))
-    gc.collect()  # the socket on which torch heard the worker: here, and not in the middle of another test
+        read(make_split_loader(FaultyDataset(5, die), 2))
+    gc.collect()  # closes the socket of the dead worker here, not during another test
 
 
-def test_a_worker_that_gives_nothing_ends_the_run_in_time():
+def test_a_hanging_worker_times_out():
     with pytest.raises(
         SampleError,
         match=r"no loader worker gave a micro-batch within 'ddp.timeout' while they read train samples out of (\d, )*5,",
     ):
-        read(batches(Shaky(5, dawdle), 1, timeout=1))
+        read(make_split_loader(FaultyDataset(5, dawdle), 1, timeout=1))
 
 
-def test_another_error_stays_what_it_is():
-    with pytest.raises(RuntimeError, match="of the model"), batches(Shaky()).guarded():
+def test_guard_workers_passes_other_errors_through():
+    with pytest.raises(RuntimeError, match="of the model"), make_split_loader(FaultyDataset()).guard_workers():
         raise RuntimeError("of the model")
 
 
-def test_what_a_sample_looks_like_does_not_depend_on_its_place():
-    samples = KeyedDataset(Shaky(), [], 5)
+def test_a_sample_does_not_depend_on_its_batch_position():
+    samples = SeededDataset(FaultyDataset(), [], 5)
 
     alone, second = samples.__getitems__([(0, 3)])[0][0], samples.__getitems__([(0, 1), (0, 3)])[0][1]
 
@@ -127,9 +127,9 @@ def test_what_a_sample_looks_like_does_not_depend_on_its_place():
 
 
 @pytest.mark.parametrize(("num_workers", "persistent"), [(0, False), (2, False), (2, True)])
-def test_an_epoch_goes_on_from_any_micro_batch_without_reading_those_before(num_workers, persistent):
-    whole = read(batches(Shaky()), 3)
-    made = batches(Shaky(0, refuse), num_workers, persistent=persistent)
+def test_an_epoch_resumes_at_any_micro_batch_without_rereading(num_workers, persistent):
+    whole = read(make_split_loader(FaultyDataset()), 3)
+    made = make_split_loader(FaultyDataset(0, refuse), num_workers, persistent=persistent)
 
     for start in (1, 3, 5, 2):
         rest = read(made, 3, start)
@@ -137,8 +137,8 @@ def test_an_epoch_goes_on_from_any_micro_batch_without_reading_those_before(num_
         assert all(torch.equal(*pair) for pair in zip(rest, whole[start:], strict=True))
 
 
-class Ragged(Shaky):
-    """Images of several sizes with boxes, and a `collate` of its own."""
+class RaggedDataset(FaultyDataset):
+    """Images of several sizes with boxes, and a custom `collate`."""
 
     def __getitem__(self, index):
         return torch.full((1, 2, 2 + index % 3), float(index)), {
@@ -151,8 +151,8 @@ class Ragged(Shaky):
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
-def test_a_dataset_of_boxes_makes_its_own_micro_batches_whose_images_are_transformed_one_by_one(num_workers):
-    made = batches(Ragged(), num_workers)
+def test_a_custom_collate_keeps_lists_and_per_image_transforms(num_workers):
+    made = make_split_loader(RaggedDataset(), num_workers)
     made.batch_transforms = [lambda image: image + image.shape[-1]]
 
     read = list(made.epoch(0))
@@ -164,10 +164,10 @@ def test_a_dataset_of_boxes_makes_its_own_micro_batches_whose_images_are_transfo
     assert ([image.shape[-1] for image in images], len(targets)) == ([2, 3], 2)
 
 
-def test_what_is_in_lists_and_mappings_is_moved_to_the_device():
-    made = attrs.evolve(batches(Ragged()), device=torch.device("meta"))
+def test_tensors_in_lists_and_mappings_move_to_the_device():
+    made = attrs.evolve(make_split_loader(RaggedDataset()), device=torch.device("meta"))
 
     images, targets = made.sample(2)
 
-    assert {each.device.type for each in tensors_in((images, targets))} == {"meta"}
-    assert len([*tensors_in((images, targets))]) == 4
+    assert {each.device.type for each in iterate_tensors((images, targets))} == {"meta"}
+    assert len([*iterate_tensors((images, targets))]) == 4

@@ -1,4 +1,4 @@
-"""Boxes and masks of a file in the format of COCO."""
+"""Boxes and masks from COCO annotation files."""
 
 import json
 
@@ -10,7 +10,7 @@ from torchvision.tv_tensors import BoundingBoxes, Mask
 
 from ddpkit_plugins.datasets.boxes import collate
 from ddpkit_plugins.datasets.coco import CocoDataset
-from ddpkit_plugins.datasets.coco_masks import unpacked
+from ddpkit_plugins.datasets.coco_masks import unpack_counts
 from ddpkit_plugins.transforms import pil_to_tensor
 
 CATEGORIES = [{"id": 7, "name": "dog"}, {"id": 3, "name": "cat"}]
@@ -28,7 +28,7 @@ def write(root, *annotations, file="annotations.json", images="images"):
     return str(root)
 
 
-def test_boxes_are_corners_with_labels_from_1_in_the_order_of_ids(tmp_path):
+def test_boxes_are_xyxy_with_labels_from_1_in_id_order(tmp_path):
     coco = CocoDataset(write(tmp_path, {}, {"category_id": 7, "bbox": [0, 0, 8, 6]}), [], 0)
 
     image, target = coco[0]
@@ -41,14 +41,14 @@ def test_boxes_are_corners_with_labels_from_1_in_the_order_of_ids(tmp_path):
 
 
 @pytest.mark.parametrize("classes", [["dog", "cat"], ["dog", "eel", "cat"]])
-def test_labels_are_in_the_order_of_the_runs_classes(tmp_path, classes):
+def test_labels_follow_the_order_of_classes(tmp_path, classes):
     coco = CocoDataset(write(tmp_path, {}), classes, 0)
 
     assert coco[0][1]["labels"].tolist() == [classes.index("cat") + 1]
     assert coco.classes == classes
 
 
-def test_what_a_resume_compares_tells_which_labels_are_in_an_image_and_where(tmp_path):
+def test_samples_for_resume_cover_labels_and_positions(tmp_path):
     first = CocoDataset(write(tmp_path, {}, {"category_id": 7}), [], 0).samples
 
     assert [(file.name, labels) for file, labels, _ in first] == [("5.png", [1, 2]), ("6.png", [])]
@@ -61,24 +61,24 @@ def test_what_a_resume_compares_tells_which_labels_are_in_an_image_and_where(tmp
 
 
 @pytest.mark.parametrize("classes", [["dog", "cat"], ["background", "dog", "cat"]])
-def test_masks_are_of_the_runs_classes_and_the_background_before_them(tmp_path, classes):
+def test_mask_classes_start_with_the_background(tmp_path, classes):
     coco = CocoDataset(write(tmp_path, {}), classes, 0, target="mask")
 
     assert coco.classes == ["background", "dog", "cat"]
     assert coco[0][1].unique().tolist() == [0, 2]
 
 
-def test_boxes_are_not_named_with_the_background(tmp_path):
+def test_boxes_reject_a_background_class(tmp_path):
     with pytest.raises(ValueError, match="'classes' of boxes are named without 'background', which no box is of"):
         CocoDataset(write(tmp_path, {}), ["background", "cat", "dog"], 0)
 
 
-def test_a_category_that_is_no_class_is_named(tmp_path):
+def test_an_unknown_category_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"categories that are no class: 'dog' \(did you mean 'dgo'\?\)"):
         CocoDataset(write(tmp_path, {}), ["cat", "dgo"], 0)
 
 
-def test_a_box_is_cut_at_the_border_and_left_out_without_an_area_or_of_a_crowd(tmp_path):
+def test_boxes_are_clipped_and_empty_or_crowd_boxes_dropped(tmp_path):
     coco = CocoDataset(
         write(tmp_path, {"bbox": [-1, 4, 3, 9]}, {"bbox": [3, 3, 0, 2]}, {"iscrowd": 1}, {"bbox": [9, 0, 2, 2]}), [], 0
     )
@@ -87,12 +87,12 @@ def test_a_box_is_cut_at_the_border_and_left_out_without_an_area_or_of_a_crowd(t
 
 
 @pytest.mark.parametrize("box", [[1, 2, 3], [1, 2, 3, "4"], [1, 2, 3, float("nan")], None])
-def test_what_is_no_box_is_named_with_its_image(tmp_path, box):
+def test_an_invalid_box_is_named_with_its_image(tmp_path, box):
     with pytest.raises(ValueError, match=r"images/5.png has an annotation whose bbox is not four numbers"):
         CocoDataset(write(tmp_path, {"bbox": box}), [], 0)[0]
 
 
-def test_a_mask_has_the_class_of_each_pixel_the_last_object_on_top(tmp_path):
+def test_later_objects_cover_earlier_ones_in_a_mask(tmp_path):
     runs = {"counts": [0, 6, 42], "size": [6, 8]}
     coco = CocoDataset(write(tmp_path, {}, {"category_id": 7, "segmentation": runs}), [], 0, target="mask")
 
@@ -110,11 +110,11 @@ def test_a_mask_has_the_class_of_each_pixel_the_last_object_on_top(tmp_path):
         ("m8i0?0Tj0<`UO000We0", [285, 25, 15, 25, 851, 37, 3, 37, 3, 37, 682]),
     ],
 )
-def test_packed_runs_are_read_as_pycocotools_writes_them(text, runs):
-    assert unpacked(text) == runs
+def test_compressed_rle_matches_pycocotools(text, runs):
+    assert unpack_counts(text) == runs
 
 
-def test_each_part_may_have_its_own_file(tmp_path):
+def test_each_split_may_have_its_own_file(tmp_path):
     write(tmp_path, {}, file="a.json", images="a")
     write(tmp_path, {}, file="b.json", images="b")
 
@@ -122,9 +122,9 @@ def test_each_part_may_have_its_own_file(tmp_path):
         str(tmp_path), [], 0, annotations={"train": "a.json", "valid": "b.json"}, images={"train": "a", "valid": "b"}
     )
 
-    assert coco.parts == {"train": range(2), "valid": range(2, 4)}
+    assert coco.splits == {"train": range(2), "valid": range(2, 4)}
     assert coco.groups["file"] == ["a/5.png", "a/6.png", "b/5.png", "b/6.png"]
-    with pytest.raises(ValueError, match=r"are for the same parts, of train, valid, test; got \['train'\] and \['test'\]"):
+    with pytest.raises(ValueError, match=r"are for the same splits, of train, valid, test; got \['train'\] and \['test'\]"):
         CocoDataset(str(tmp_path), [], 0, annotations={"train": "a.json"}, images={"test": "a"})
     with pytest.raises(ValueError, match=r"of train, valid, test; got \['val'\] and \['val'\]"):
         CocoDataset(str(tmp_path), [], 0, annotations={"val": "a.json"}, images={"val": "a"})
@@ -132,7 +132,7 @@ def test_each_part_may_have_its_own_file(tmp_path):
         CocoDataset(str(tmp_path), [], 0, annotations="a.json", images="../a")
 
 
-def test_a_micro_batch_is_stacked_if_its_images_have_one_size_and_a_list_if_not(tmp_path):
+def test_collate_stacks_equal_sizes_and_lists_others(tmp_path):
     coco = CocoDataset(write(tmp_path, {}), [], 0)
     samples = [pil_to_tensor()(*coco[index]) for index in range(2)]
 

@@ -1,4 +1,4 @@
-"""Losses against their formulas, in float64."""
+"""Losses match their formulas in float64."""
 
 import pytest
 import torch
@@ -14,8 +14,8 @@ CHANCES = LOGITS.roll(1, dims=0).softmax(dim=1)
 INTEGERS = [torch.uint8, torch.int64]
 
 
-def exactly(loss, wanted):
-    """In float64, but for the order of a sum."""
+def assert_equal_in_float64(loss, wanted):
+    """Equal up to the rounding of float64 sums."""
     torch.testing.assert_close(loss, wanted, rtol=1e-12, atol=1e-12)
 
 
@@ -24,10 +24,10 @@ def exactly(loss, wanted):
 def test_cross_entropy_of_masks_is_the_mean_over_pixels(shape, dtype):
     chosen = -LOGITS.log_softmax(dim=1).gather(1, MASKS[:, None])
 
-    exactly(CrossEntropy()(LOGITS, MASKS.reshape(shape).to(dtype)), chosen.mean())
+    assert_equal_in_float64(CrossEntropy()(LOGITS, MASKS.reshape(shape).to(dtype)), chosen.mean())
 
 
-def test_cross_entropy_weighs_classes_and_passes_over_ignored_pixels():
+def test_cross_entropy_weights_classes_and_ignores_pixels():
     weight = torch.tensor([1.0, 2.0, 0.5], dtype=torch.float64)
     masks = MASKS.clone()
     masks[0, 0] = 255
@@ -36,13 +36,13 @@ def test_cross_entropy_weighs_classes_and_passes_over_ignored_pixels():
     chosen = -LOGITS.log_softmax(dim=1).gather(1, MASKS[:, None])[:, 0][kept]
     weights = weight[masks[kept]]
     loss = CrossEntropy(weight=[1.0, 2.0, 0.5], ignore_index=255)
-    exactly(loss(LOGITS, masks.byte()), (weights * chosen).sum() / weights.sum())
+    assert_equal_in_float64(loss(LOGITS, masks.byte()), (weights * chosen).sum() / weights.sum())
 
 
-def test_cross_entropy_takes_probabilities_as_targets():
+def test_cross_entropy_accepts_probability_targets():
     logits, targets = LOGITS[..., 0, 0], torch.tensor([[0.5, 0.5, 0.0], [0.0, 0.2, 0.8]], dtype=torch.float64)
 
-    exactly(CrossEntropy()(logits, targets), -(targets * logits.log_softmax(dim=1)).sum(dim=1).mean())
+    assert_equal_in_float64(CrossEntropy()(logits, targets), -(targets * logits.log_softmax(dim=1)).sum(dim=1).mean())
 
 
 @pytest.mark.parametrize("dtype", [*INTEGERS, torch.float64])
@@ -56,25 +56,27 @@ def test_bce_is_the_mean_over_elements(shape, target_shape, dtype):
     positive = 1 / (1 + torch.exp(-logits))
     wanted = -(3 * targets * positive.log() + (1 - targets) * (1 - positive).log()).mean()
     loss = BinaryCrossEntropy(pos_weight=3.0)(logits.reshape(shape), targets.reshape(target_shape).to(dtype))
-    exactly(loss, wanted)
+    assert_equal_in_float64(loss, wanted)
 
 
-def test_bce_weighs_the_positives_of_each_label():
+def test_bce_pos_weight_applies_per_label():
     targets, weights = (MASKS[:, None] == torch.arange(3).view(3, 1, 1)).double(), torch.tensor([3.0, 1.0, 0.5]).view(3, 1, 1)
     positive = 1 / (1 + torch.exp(-LOGITS))
 
     wanted = -(weights * targets * positive.log() + (1 - targets) * (1 - positive).log()).mean()
-    exactly(BinaryCrossEntropy(pos_weight=[3.0, 1.0, 0.5])(LOGITS, targets), wanted)
+    assert_equal_in_float64(BinaryCrossEntropy(pos_weight=[3.0, 1.0, 0.5])(LOGITS, targets), wanted)
 
 
-def test_bce_of_one_logit_takes_its_weight_as_a_list_too():
+def test_bce_of_one_logit_accepts_pos_weight_as_a_list():
     logits, targets = LOGITS[:, :1], (MASKS[:, None] == 1).double()
 
-    exactly(BinaryCrossEntropy(pos_weight=[3.0])(logits, targets), BinaryCrossEntropy(pos_weight=3.0)(logits, targets))
+    assert_equal_in_float64(
+        BinaryCrossEntropy(pos_weight=[3.0])(logits, targets), BinaryCrossEntropy(pos_weight=3.0)(logits, targets)
+    )
 
 
 @pytest.mark.parametrize("params", [{}, {"weight": [1.0, 2.0, 0.5]}, {"label_smoothing": 0.1}])
-def test_cross_entropy_of_what_is_all_ignored_is_0_and_has_no_gradient(params):
+def test_cross_entropy_of_only_ignored_pixels_is_zero(params):
     logits = LOGITS.clone().requires_grad_()
 
     loss = CrossEntropy(ignore_index=255, **params)(logits, torch.full_like(MASKS, 255))
@@ -87,44 +89,44 @@ def test_cross_entropy_of_what_is_all_ignored_is_0_and_has_no_gradient(params):
 @pytest.mark.parametrize(
     "params", [{}, {"weight": [1.0, 2.0, 0.5]}, {"label_smoothing": 0.1}, {"weight": [1.0, 2.0, 0.5], "label_smoothing": 0.2}]
 )
-def test_cross_entropy_is_torchs(params):
+def test_cross_entropy_matches_torch(params):
     masks = MASKS.clone()
     masks[0, 0] = 255
     weight = {"weight": torch.tensor(params["weight"], dtype=torch.float64)} if "weight" in params else {}
 
     wanted = torch.nn.functional.cross_entropy(LOGITS, masks, ignore_index=255, **params | weight)
-    exactly(CrossEntropy(ignore_index=255, **params)(LOGITS, masks), wanted)
+    assert_equal_in_float64(CrossEntropy(ignore_index=255, **params)(LOGITS, masks), wanted)
 
 
-def test_label_smoothing_spreads_a_share_of_each_target():
+def test_label_smoothing_matches_its_formula():
     one_hot = torch.nn.functional.one_hot(MASKS, 3).movedim(-1, 1).double()
 
     wanted = -((0.9 * one_hot + 0.1 / 3) * LOGITS.log_softmax(dim=1)).sum(dim=1).mean()
-    exactly(CrossEntropy(label_smoothing=0.1)(LOGITS, MASKS), wanted)
+    assert_equal_in_float64(CrossEntropy(label_smoothing=0.1)(LOGITS, MASKS), wanted)
 
 
-def test_kl_is_the_mean_divergence_of_a_pixel():
+def test_kl_is_the_mean_divergence_per_pixel():
     wanted = (CHANCES * (CHANCES / LOGITS.softmax(dim=1)).log()).sum() / 12
 
-    exactly(KullbackLeibler()(LOGITS, CHANCES), wanted)
-    exactly(KullbackLeibler()(CHANCES.log(), CHANCES), torch.zeros((), dtype=torch.float64))
+    assert_equal_in_float64(KullbackLeibler()(LOGITS, CHANCES), wanted)
+    assert_equal_in_float64(KullbackLeibler()(CHANCES.log(), CHANCES), torch.zeros((), dtype=torch.float64))
 
 
 @pytest.mark.parametrize("gamma", [0, 1, 2.5])
-def test_focal_of_several_classes_weighs_by_what_is_missed(gamma):
+def test_multiclass_focal_loss_matches_its_formula(gamma):
     right = LOGITS.softmax(dim=1).gather(1, MASKS[:, None])
 
-    exactly(Focal(gamma=gamma)(LOGITS, MASKS[:, None].byte()), -((1 - right) ** gamma * right.log()).mean())
+    assert_equal_in_float64(Focal(gamma=gamma)(LOGITS, MASKS[:, None].byte()), -((1 - right) ** gamma * right.log()).mean())
 
 
 @pytest.mark.parametrize(("alpha", "weights"), [(None, (1, 1)), (0.25, (0.25, 0.75))])
 @pytest.mark.parametrize(("logits", "targets"), [(LOGITS[:, :1], (MASKS > 0).byte()), (LOGITS, (CHANCES > 0.5).byte())])
-def test_focal_of_labels_weighs_positives_and_negatives(logits, targets, alpha, weights):
+def test_binary_focal_loss_weights_positives_and_negatives(logits, targets, alpha, weights):
     positive, true = logits.sigmoid(), targets.reshape(logits.shape).double()
 
     each = weights[0] * true * (1 - positive) ** 2 * positive.log()
     each += weights[1] * (1 - true) * positive**2 * (1 - positive).log()
-    exactly(Focal(alpha=alpha)(logits, targets), -each.mean())
+    assert_equal_in_float64(Focal(alpha=alpha)(logits, targets), -each.mean())
 
 
 def dice_of(predicted, true, smooth):
@@ -133,25 +135,25 @@ def dice_of(predicted, true, smooth):
 
 @pytest.mark.parametrize("dtype", INTEGERS)
 @pytest.mark.parametrize("shape", [(2, 2, 3), (2, 1, 2, 3)])
-def test_dice_of_one_logit_is_that_of_the_foreground_of_each_sample(shape, dtype):
+def test_binary_dice_is_the_foreground_dice_per_sample(shape, dtype):
     true, predicted = (MASKS > 0).double(), LOGITS[:, 0].sigmoid()
 
     wanted = (dice_of(predicted[0], true[0], 0.1) + dice_of(predicted[1], true[1], 0.1)) / 2
-    exactly(Dice(smooth=0.1)(LOGITS[:, :1], true.reshape(shape).to(dtype)), wanted)
+    assert_equal_in_float64(Dice(smooth=0.1)(LOGITS[:, :1], true.reshape(shape).to(dtype)), wanted)
 
 
 @pytest.mark.parametrize(("include_background", "classes"), [(True, [0, 1, 2]), (False, [1, 2])])
-def test_dice_of_several_is_the_mean_over_classes_and_samples(include_background, classes):
+def test_multiclass_dice_is_the_mean_over_classes_and_samples(include_background, classes):
     predicted = LOGITS.softmax(dim=1)
 
     each = [dice_of(predicted[b, c], (MASKS[b] == c).double(), 1.0) for b in range(2) for c in classes]
     loss = Dice(include_background=include_background)(LOGITS, MASKS[:, None].byte())
-    exactly(loss, torch.stack(each).mean())
+    assert_equal_in_float64(loss, torch.stack(each).mean())
 
 
 @pytest.mark.parametrize(("include_background", "classes"), [(True, [0, 1, 2]), (False, [1, 2])])
 @pytest.mark.parametrize(("make", "alpha", "beta"), [(Tversky, 0.3, 0.7), (Jaccard, 1, 1), (Dice, 0.5, 0.5)])
-def test_overlaps_weigh_false_alarms_and_misses(make, alpha, beta, include_background, classes):
+def test_overlap_losses_weight_false_positives_and_negatives(make, alpha, beta, include_background, classes):
     smooth, each, predicted = 0.1, [], LOGITS.softmax(dim=1)
     for b in range(2):
         for c in classes:
@@ -160,10 +162,10 @@ def test_overlaps_weigh_false_alarms_and_misses(make, alpha, beta, include_backg
             each.append(1 - (hits + smooth) / (hits + alpha * false_alarms + beta * misses + smooth))
 
     loss = make(smooth=2 * smooth if make is Dice else smooth, include_background=include_background)
-    exactly(loss(LOGITS, MASKS), torch.stack(each).mean())
+    assert_equal_in_float64(loss(LOGITS, MASKS), torch.stack(each).mean())
 
 
-def test_jaccard_is_one_minus_the_intersection_over_the_union():
+def test_jaccard_is_one_minus_iou():
     predicted = torch.tensor([[[[0, 1, 1], [1, 0, 0]]]]).bool()
     true = torch.tensor([[[0, 0, 1], [1, 1, 0]]]).bool()
 
@@ -190,28 +192,28 @@ CRITERIA = [
 
 
 @pytest.mark.parametrize(("criterion", "logits", "targets"), CRITERIA)
-def test_a_batch_is_the_mean_of_its_samples(criterion, logits, targets):
+def test_a_batch_loss_is_the_mean_of_its_samples(criterion, logits, targets):
     each = torch.stack([criterion(logits[[number]], targets[[number]]) for number in range(2)])
 
-    exactly(criterion(logits, targets), each.mean())
+    assert_equal_in_float64(criterion(logits, targets), each.mean())
 
 
 @pytest.mark.parametrize(("criterion", "logits", "targets"), [*CRITERIA, (CrossEntropy(weight=[1.0, 2.0, 0.5]), *OF_CLASSES)])
-def test_gradients_are_those_of_differences(criterion, logits, targets):
+def test_gradients_match_finite_differences(criterion, logits, targets):
     outputs = logits.clone().requires_grad_()
 
     assert torch.autograd.gradcheck(lambda outputs: criterion(outputs, targets), [outputs])
 
 
 @pytest.mark.parametrize(("criterion", "logits", "targets"), CRITERIA)
-def test_what_is_surely_right_and_surely_wrong_has_a_finite_gradient(criterion, logits, targets):
+def test_gradients_are_finite_for_saturated_logits(criterion, logits, targets):
     outputs = (200 * logits.float().sign()).requires_grad_()
     criterion(outputs, targets.float() if targets.is_floating_point() else targets).backward()
 
     assert torch.isfinite(outputs.grad).all()
 
 
-def test_dice_of_a_large_mask_does_not_leave_float16():
+def test_dice_of_a_large_mask_does_not_overflow_float16():
     loss = Dice()(torch.zeros(1, 1, 512, 512, dtype=torch.float16), torch.ones(1, 512, 512, dtype=torch.uint8))
 
     assert loss.item() == pytest.approx(1 / 3, abs=1e-4)
@@ -225,7 +227,7 @@ def test_dice_of_a_large_mask_does_not_leave_float16():
         (SmoothL1(beta=0.5), lambda d: torch.where(d.abs() < 0.5, d**2, d.abs() - 0.25)),
     ],
 )
-def test_regressions_are_means_over_elements(criterion, formula):
+def test_regression_losses_are_means_over_elements(criterion, formula):
     outputs, targets = torch.tensor([[0.1], [2.0], [-1.0]]), torch.tensor([0.3, -1.0, -1.25], dtype=torch.float64)
 
     loss = criterion(outputs, targets)
@@ -257,12 +259,12 @@ def test_regressions_are_means_over_elements(criterion, formula):
         (BinaryCrossEntropy(pos_weight=[1.0, 2.0]), torch.zeros(2), torch.zeros(2)),
     ],
 )
-def test_outputs_and_targets_that_do_not_fit_are_refused(criterion, outputs, targets):
+def test_mismatched_outputs_and_targets_are_rejected(criterion, outputs, targets):
     with pytest.raises(ValueError, match="got"):
         criterion(outputs, targets)
 
 
-def test_focal_refuses_to_weigh_positives_of_several_classes():
+def test_multiclass_focal_loss_rejects_alpha():
     with pytest.raises(ValueError, match="several classes do not have; leave it out"):
         Focal(alpha=0.25)(LOGITS, MASKS)
 
@@ -282,6 +284,6 @@ def test_focal_refuses_to_weigh_positives_of_several_classes():
         (SmoothL1, {"beta": 0.0}, "got 0"),
     ],
 )
-def test_parameters_that_cannot_be_are_refused(make, params, message):
+def test_invalid_parameters_are_rejected(make, params, message):
     with pytest.raises(ValueError, match=message):
         make(**params)

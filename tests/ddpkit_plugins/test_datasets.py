@@ -1,4 +1,4 @@
-"""The bundled digits and the published ones, image files in folders of classes, images with masks."""
+"""MNIST (bundled and full), images in class folders, images with masks, and the bundled nuclei."""
 
 import gzip
 import pickle
@@ -21,20 +21,20 @@ from ddpkit_plugins.datasets.nuclei import Nuclei
 from ddpkit_plugins.transforms import hflip, to_tensor
 
 
-def test_bundled_digits_have_a_test_part_of_their_own():
+def test_bundled_mnist_has_its_own_test_split():
     digits = Mnist("", 0)
 
     image, target = digits[0]
     assert len(digits) == 5000
-    assert digits.parts == {"test": range(4000, 5000)}
+    assert digits.splits == {"test": range(4000, 5000)}
     assert (image.size, image.mode) == ((28, 28), "L")
     assert type(target) is int
 
 
-def test_max_samples_keeps_as_many_of_each_class_drawn_by_the_seed():
+def test_max_samples_is_balanced_and_seeded():
     cut, again, other = (Mnist("", seed, max_samples=20) for seed in (1, 1, 2))
 
-    assert cut.parts == {"test": range(20, 40)}
+    assert cut.splits == {"test": range(20, 40)}
     assert set(Counter(cut.targets[:20]).values()) == set(Counter(cut.targets[20:]).values()) == {2}
     assert np.array_equal(cut.images, again.images)
     assert not np.array_equal(cut.images, other.images)
@@ -45,7 +45,7 @@ def idx(array):
     return gzip.compress(struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.tobytes())
 
 
-def test_the_full_set_is_read_from_its_files(tmp_path):
+def test_the_full_mnist_is_read_from_its_files(tmp_path):
     raw = tmp_path / "MNIST/raw"
     raw.mkdir(parents=True)
     for part, n in (("train", 6), ("t10k", 4)):
@@ -56,7 +56,7 @@ def test_the_full_set_is_read_from_its_files(tmp_path):
     digits = Mnist(str(tmp_path), 0, source="full")
 
     assert len(digits) == 10
-    assert digits.parts == {"test": range(6, 10)}
+    assert digits.splits == {"test": range(6, 10)}
     assert np.asarray(digits[1][0])[0, 0] == 784 % 256
 
 
@@ -70,7 +70,7 @@ def test_the_full_set_is_read_from_its_files(tmp_path):
         ),
     ],
 )
-def test_a_full_set_that_is_not_there_is_a_message(root_dir, message):
+def test_a_missing_full_mnist_is_rejected(root_dir, message):
     with pytest.raises(ValueError, match=message):
         Mnist(root_dir, 0, source="full")
 
@@ -87,7 +87,7 @@ def save(file, values, dtype=np.uint8):
     Image.fromarray(np.array(values, dtype=dtype)).save(file)
 
 
-def folders_of(root, **counts):
+def make_class_folders(root, **counts):
     """A folder for each class, with so many images each."""
     for name, count in counts.items():
         for number in range(count):
@@ -99,7 +99,7 @@ def names(dataset, root):
     return [file.relative_to(root).as_posix() for file, _ in dataset.samples]
 
 
-def test_class_folders_are_numbered_by_name_or_as_the_run_names_them(tmp_path):
+def test_class_folders_are_numbered_by_name_or_by_classes(tmp_path):
     draw(tmp_path / "dog/a.png", 10)
     draw(tmp_path / "cat/a.png", 20)
 
@@ -108,11 +108,11 @@ def test_class_folders_are_numbered_by_name_or_as_the_run_names_them(tmp_path):
     assert (by_name.classes, by_name.targets) == (["cat", "dog"], [0, 1])
     assert (by_run.classes, by_run.targets) == (["dog", "cat"], [0, 1])
     assert [by_name[0][0].getpixel((0, 0)), by_run[0][0].getpixel((0, 0))] == [(20, 20, 20), (10, 10, 10)]
-    assert by_name.parts == {}
+    assert by_name.splits == {}
     assert type(by_name[1][1]) is int
 
 
-def test_files_are_taken_by_their_endings_sorted_and_not_hidden(tmp_path):
+def test_image_files_are_sorted_and_filtered_by_suffix(tmp_path):
     for name in ["b.png", "a.JPG", "c.jpeg", "d.bmp", "e.tif", "f.tiff", "g.webp", "h.gif", ".hidden.png", "._a.jpg"]:
         draw(tmp_path / "cat" / name)
     draw(tmp_path / "cat/deeper/x.png")
@@ -136,15 +136,15 @@ def test_files_are_taken_by_their_endings_sorted_and_not_hidden(tmp_path):
     assert {images[index][0].size for index in range(8)} == {(3, 2)}
 
 
-def test_every_prefix_is_balanced(tmp_path):
-    folders_of(tmp_path, cat=3, dog=1, eel=2)
+def test_every_prefix_of_samples_is_balanced(tmp_path):
+    make_class_folders(tmp_path, cat=3, dog=1, eel=2)
 
     order = ["cat/0.png", "dog/0.png", "eel/0.png", "cat/1.png", "eel/1.png", "cat/2.png"]
     assert names(CustomDataset(str(tmp_path), [], 0), tmp_path) == order
 
 
-def test_max_samples_keeps_every_class_and_else_its_share(tmp_path):
-    folders_of(tmp_path, cat=12, dog=1, eel=6)
+def test_max_samples_keeps_every_class_and_proportions(tmp_path):
+    make_class_folders(tmp_path, cat=12, dog=1, eel=6)
 
     cut = [CustomDataset(str(tmp_path), [], seed, max_samples=10) for seed in range(20)]
 
@@ -152,31 +152,31 @@ def test_max_samples_keeps_every_class_and_else_its_share(tmp_path):
     assert len({tuple(names(each, tmp_path)) for each in cut}) > 10
 
 
-def test_folders_of_parts_are_the_parts(tmp_path):
-    folders_of(tmp_path / "test", cat=1)
-    folders_of(tmp_path / "train", cat=2, dog=3)
+def test_split_folders_become_the_splits(tmp_path):
+    make_class_folders(tmp_path / "test", cat=1)
+    make_class_folders(tmp_path / "train", cat=2, dog=3)
 
     images = CustomDataset(str(tmp_path), [], 0)
     cut = CustomDataset(str(tmp_path), [], 0, max_samples=2)
 
-    assert images.parts == {"train": range(5), "test": range(5, 6)}
+    assert images.splits == {"train": range(5), "test": range(5, 6)}
     assert (images.classes, images.targets) == (["cat", "dog"], [0, 1, 0, 1, 1, 0])
     assert names(images, tmp_path)[5] == "test/cat/0.png"
-    assert cut.parts == {"train": range(2), "test": range(2, 3)}
+    assert cut.splits == {"train": range(2), "test": range(2, 3)}
     assert cut.targets == [0, 1, 0]
 
 
-def test_classes_may_be_called_as_parts_are(tmp_path):
-    folders_of(tmp_path, train=1, tram=1)
+def test_a_class_may_have_the_name_of_a_split(tmp_path):
+    make_class_folders(tmp_path, train=1, tram=1)
 
     images = CustomDataset(str(tmp_path), [], 0)
 
-    assert (images.classes, images.parts) == (["train", "tram"], {})
+    assert (images.classes, images.splits) == (["train", "tram"], {})
 
 
 @pytest.mark.parametrize("beside", ["val/cat", "valid"])
-def test_a_folder_beside_the_parts_is_not_left_out_unseen(tmp_path, beside):
-    folders_of(tmp_path / "train", cat=1)
+def test_an_extra_folder_next_to_the_splits_is_rejected(tmp_path, beside):
+    make_class_folders(tmp_path / "train", cat=1)
     draw(tmp_path / beside / "x.png")
 
     with pytest.raises(ValueError, match=rf"beside them \['{beside[:3]}"):
@@ -195,22 +195,22 @@ def test_a_folder_beside_the_parts_is_not_left_out_unseen(tmp_path, beside):
         (["cat", "dog", "dog"], r"'dog' is named 2 times"),
     ],
 )
-def test_classes_that_differ_from_the_folders_are_listed(tmp_path, classes, message):
-    folders_of(tmp_path, cat=1, dog=1)
+def test_classes_that_differ_from_folders_are_listed(tmp_path, classes, message):
+    make_class_folders(tmp_path, cat=1, dog=1)
 
     with pytest.raises(ValueError, match=message):
         CustomDataset(str(tmp_path), classes, 0)
 
 
-def test_a_class_without_an_image_is_refused(tmp_path):
-    folders_of(tmp_path, cat=1)
+def test_a_class_without_images_is_rejected(tmp_path):
+    make_class_folders(tmp_path, cat=1)
     (tmp_path / "dog").mkdir()
 
     with pytest.raises(ValueError, match=r"class folders \['dog'\] in .* hold no images"):
         CustomDataset(str(tmp_path), [], 0)
 
 
-def test_a_root_without_images_says_what_is_expected_and_where(tmp_path):
+def test_a_root_without_images_is_rejected_with_a_hint(tmp_path):
     draw(tmp_path / "flat/a.png")
 
     with pytest.raises(ValueError, match=r"needs dataset.root_dir, a folder with a folder of images"):
@@ -222,7 +222,7 @@ def test_a_root_without_images_says_what_is_expected_and_where(tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])
-def test_every_kind_of_file_comes_in_the_mode_asked_for(tmp_path, mode):
+def test_every_image_kind_is_converted_to_the_mode(tmp_path, mode):
     folder = tmp_path / "cat"
     for kind, value in [("1", 1), ("L", 255), ("RGB", 255), ("RGBA", (255,) * 4), ("CMYK", (0,) * 4)]:
         draw(folder / f"{kind}.tif", value, mode=kind) if kind != "RGB" else draw(folder / "RGB.png", 255)
@@ -239,7 +239,7 @@ def test_every_kind_of_file_comes_in_the_mode_asked_for(tmp_path, mode):
         assert image.getpixel((0, 0)) in (255, (255, 255, 255))
 
 
-def test_grey_of_16_bits_is_scaled_and_not_cut(tmp_path):
+def test_16_bit_grayscale_is_scaled_not_clipped(tmp_path):
     save(tmp_path / "cat/a.png", [[0, 257, 25700, 65535]], np.uint16)
     save(tmp_path / "cat/b.tif", [[0, 257, 25700, 65535]], np.int32)
 
@@ -249,16 +249,16 @@ def test_grey_of_16_bits_is_scaled_and_not_cut(tmp_path):
 
 
 @pytest.mark.parametrize(("values", "dtype"), [([[0, 65536]], np.int32), ([[-1, 5]], np.int32), ([[0.5]], np.float32)])
-def test_values_of_unknown_range_are_refused(tmp_path, values, dtype):
+def test_values_of_unknown_range_are_rejected(tmp_path, values, dtype):
     save(tmp_path / "cat/a.tif", values, dtype)
 
     with pytest.raises(ValueError, match=r"cat/a.tif holds .* 8 or 16 bits are needed"):
         CustomDataset(str(tmp_path), [], 0)[0]
 
 
-def test_images_stand_upright_as_their_exif_says(tmp_path):
+def test_exif_orientation_is_applied(tmp_path):
     exif = Image.Exif()
-    exif[0x0112] = 6  # turned a quarter to the left: shown, the left column is the top row
+    exif[0x0112] = 6  # rotated by 90 degrees: the left column is displayed as the top row
     (tmp_path / "cat").mkdir()
     picture = Image.fromarray(np.array([[10, 20, 30], [40, 50, 60]], dtype=np.uint8))
     picture.save(tmp_path / "cat/a.png", exif=exif)
@@ -268,7 +268,7 @@ def test_images_stand_upright_as_their_exif_says(tmp_path):
     assert np.asarray(image).tolist() == [[40, 10], [50, 20], [60, 30]]
 
 
-def test_a_truncated_file_and_a_file_that_is_no_image_are_named(tmp_path):
+def test_unreadable_image_files_are_named(tmp_path):
     folder = tmp_path / "cat"
     save(folder / "a.png", np.random.default_rng(0).integers(0, 255, (64, 64)))
     save(folder / "b.jpg", np.random.default_rng(0).integers(0, 255, (64, 64)))
@@ -285,7 +285,7 @@ def test_a_truncated_file_and_a_file_that_is_no_image_are_named(tmp_path):
 
 
 @pytest.mark.parametrize("limit", [10, 4])
-def test_a_decompression_bomb_is_refused(tmp_path, monkeypatch, limit):
+def test_a_decompression_bomb_is_rejected(tmp_path, monkeypatch, limit):
     draw(tmp_path / "cat/a.png", size=(4, 3))  # 12 pixels: Pillow warns above the limit, and raises above twice that
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
 
@@ -293,7 +293,7 @@ def test_a_decompression_bomb_is_refused(tmp_path, monkeypatch, limit):
         CustomDataset(str(tmp_path), [], 0)[0]
 
 
-def test_a_dataset_holds_paths_alone(tmp_path):
+def test_a_dataset_holds_only_paths(tmp_path):
     for name in "ab":
         save(tmp_path / f"images/{name}.png", np.random.default_rng(0).integers(0, 255, (256, 256)))
         save(tmp_path / f"masks/{name}.png", np.zeros((256, 256)))
@@ -304,7 +304,7 @@ def test_a_dataset_holds_paths_alone(tmp_path):
     assert {type(path) for pair in images.samples for path in pair} == {type(Path())}
 
 
-def medical(root, *values, dtype=np.uint8, ending="png", **params):
+def medical_dataset(root, *values, dtype=np.uint8, ending="png", **params):
     """A dataset of masks with these values, each with an image."""
     for number, mask in enumerate(values):
         save(root / f"masks/{number}.{ending}", mask, dtype)
@@ -340,21 +340,21 @@ def test_images_and_masks_are_paired_by_name(tmp_path):
         ([[0, 300, 65535]], np.uint16, [[0, 300, 65535]]),
     ],
 )
-def test_a_mask_of_two_values_is_binary_and_any_other_holds_class_indices(tmp_path, values, dtype, wanted):
-    _, mask = medical(tmp_path, values, dtype=dtype)[0]
+def test_two_valued_masks_are_binary_and_others_hold_indices(tmp_path, values, dtype, wanted):
+    _, mask = medical_dataset(tmp_path, values, dtype=dtype)[0]
 
     assert (type(mask), mask.dtype) == (Mask, torch.int64)
     assert mask.tolist() == wanted
 
 
-def test_a_mask_of_one_bit_is_binary(tmp_path):
+def test_a_one_bit_mask_is_binary(tmp_path):
     draw(tmp_path / "images/a.png")
     draw(tmp_path / "masks/a.png", 1, mode="1")
 
     assert MedicalDataset(str(tmp_path), [], 0)[0][1].tolist() == [[1, 1, 1]] * 2
 
 
-def test_a_mask_with_a_palette_holds_its_indices(tmp_path):
+def test_a_palette_mask_holds_its_indices(tmp_path):
     draw(tmp_path / "images/a.png", size=(3, 1))
     (tmp_path / "masks").mkdir()
     mask = Image.new("P", (3, 1))
@@ -365,15 +365,15 @@ def test_a_mask_with_a_palette_holds_its_indices(tmp_path):
     assert MedicalDataset(str(tmp_path), [], 0)[0][1].tolist() == [[0, 255, 0]]
 
 
-def test_mask_values_say_which_value_is_which_class(tmp_path):
-    pairs = medical(tmp_path, [[0, 128, 64]], [[0, 128, 63]], mask_values=[64, 0, 128])
+def test_mask_values_map_values_to_classes(tmp_path):
+    pairs = medical_dataset(tmp_path, [[0, 128, 64]], [[0, 128, 63]], mask_values=[64, 0, 128])
 
     assert pairs[0][1].tolist() == [[1, 2, 0]]
     with pytest.raises(ValueError, match=r"masks/1.png holds \[63\], which is not in mask_values \[64, 0, 128\]"):
         pairs[1]
 
 
-def test_a_palette_says_which_colour_is_which_class(tmp_path):
+def test_palette_maps_colours_to_classes(tmp_path):
     (tmp_path / "images").mkdir()
     (tmp_path / "masks").mkdir()
     for name, colours in (("a", [[0, 0, 0], [128, 0, 0], [0, 0, 128]]), ("b", [[0, 0, 0], [128, 0, 0], [0, 0, 127]])):
@@ -389,8 +389,8 @@ def test_a_palette_says_which_colour_is_which_class(tmp_path):
     assert MedicalDataset(str(tmp_path), [], 0, palette=palette, ignore_index=255)[1][1].tolist() == [[2, 1, 255]]
 
 
-def test_a_mask_holds_the_runs_classes_and_what_is_to_be_ignored_alone(tmp_path):
-    medical(tmp_path, [[0, 1, 2]], [[0, 1, 255]])
+def test_a_mask_value_beyond_the_classes_is_rejected(tmp_path):
+    medical_dataset(tmp_path, [[0, 1, 2]], [[0, 1, 255]])
     classes = ["background", "tumour"]
 
     with pytest.raises(ValueError, match=r"masks/0.png holds \[2\], and the 2 classes are 0 to 1; config.mask_values"):
@@ -400,18 +400,18 @@ def test_a_mask_holds_the_runs_classes_and_what_is_to_be_ignored_alone(tmp_path)
     assert MedicalDataset(str(tmp_path), classes, 0, ignore_index=255)[1][1].tolist() == [[0, 1, 255]]
 
 
-def test_folders_of_parts_hold_pairs_too(tmp_path):
-    medical(tmp_path / "train", [[0, 1]], [[1, 1]])
-    medical(tmp_path / "test", [[0, 0]])
+def test_split_folders_hold_image_mask_pairs(tmp_path):
+    medical_dataset(tmp_path / "train", [[0, 1]], [[1, 1]])
+    medical_dataset(tmp_path / "test", [[0, 0]])
 
     pairs = MedicalDataset(str(tmp_path), [], 0)
 
-    assert pairs.parts == {"train": range(2), "test": range(2, 3)}
+    assert pairs.splits == {"train": range(2), "test": range(2, 3)}
     assert pairs[2][1].tolist() == [[0, 0]]
     assert pairs.groups == {"file": ["train/images/0.jpg", "train/images/1.jpg", "test/images/0.jpg"]}
 
 
-def test_a_mask_in_colours_is_refused(tmp_path):
+def test_a_colour_mask_is_rejected(tmp_path):
     draw(tmp_path / "images/a.png")
     draw(tmp_path / "masks/a.png")
 
@@ -419,8 +419,8 @@ def test_a_mask_in_colours_is_refused(tmp_path):
         MedicalDataset(str(tmp_path), [], 0)[0]
 
 
-def test_files_without_a_partner_are_named_up_to_five(tmp_path):
-    medical(tmp_path, [[0, 1]])
+def test_unpaired_files_are_named_up_to_five(tmp_path):
+    medical_dataset(tmp_path, [[0, 1]])
     draw(tmp_path / "images/x.png")
     with pytest.raises(ValueError, match=rf"without a partner: {tmp_path}/images/x.png$"):
         MedicalDataset(str(tmp_path), [], 0)
@@ -431,15 +431,15 @@ def test_files_without_a_partner_are_named_up_to_five(tmp_path):
         MedicalDataset(str(tmp_path), [], 0)
 
 
-def test_two_files_of_one_name_are_refused(tmp_path):
-    medical(tmp_path, [[0, 1]])
+def test_two_files_with_one_stem_are_rejected(tmp_path):
+    medical_dataset(tmp_path, [[0, 1]])
     draw(tmp_path / "images/0.png")
 
     with pytest.raises(ValueError, match=r"another file has the same name but for the ending: .*images/0"):
         MedicalDataset(str(tmp_path), [], 0)
 
 
-def test_an_image_of_another_size_than_its_mask_is_named_when_it_is_read(tmp_path):
+def test_an_image_and_mask_size_mismatch_is_named(tmp_path):
     draw(tmp_path / "images/a.png", size=(4, 2))
     draw(tmp_path / "masks/a.tif", mode="L", size=(3, 2))
 
@@ -451,7 +451,7 @@ def test_an_image_of_another_size_than_its_mask_is_named_when_it_is_read(tmp_pat
 @pytest.mark.parametrize(
     ("folder", "message"), [("", "needs dataset.root_dir"), ("x", "is no folder"), (".", "no images in .*images")]
 )
-def test_a_root_without_pairs_says_what_is_expected_and_where(tmp_path, folder, message):
+def test_a_root_without_pairs_is_rejected_with_a_hint(tmp_path, folder, message):
     with pytest.raises(ValueError, match=f"{message}.*"):
         MedicalDataset(str(tmp_path / folder) if folder else "", [], 0)
 
@@ -462,14 +462,14 @@ def test_a_root_without_pairs_says_what_is_expected_and_where(tmp_path, folder, 
      (MedicalDataset, {"mask_values": [1, 1]}), (MedicalDataset, {"palette": [(1, 2, 3), (1, 2, 3)]}),
      (MedicalDataset, {"palette": [(0, 0, 0), (0, 254, 256)]}), (MedicalDataset, {"mask_values": [0, 2], "ignore_index": 1})],
 )  # fmt: skip
-def test_parameters_that_cannot_be_are_refused(tmp_path, make, params):
+def test_invalid_parameters_are_rejected(tmp_path, make, params):
     draw(tmp_path / "images/a.png")
     draw(tmp_path / "masks/a.png")
     with pytest.raises(ValueError, match="got"):
         make(str(tmp_path), [], 0, **params)
 
 
-def test_links_out_of_the_folder_are_followed_if_that_is_said_and_those_inside_anyway(tmp_path):
+def test_links_out_of_the_folder_require_follow_links(tmp_path):
     draw(tmp_path / "elsewhere/a.png")
     draw(tmp_path / "data/cat/b.png")
     (tmp_path / "data/cat/c.png").symlink_to(tmp_path / "data/cat/b.png")
@@ -487,7 +487,7 @@ def test_links_out_of_the_folder_are_followed_if_that_is_said_and_those_inside_a
 
 
 @pytest.mark.parametrize("name", ["folder.png", "nowhere.jpg"])
-def test_what_is_called_like_an_image_and_is_no_file_is_named(tmp_path, name):
+def test_a_non_file_with_an_image_name_is_named(tmp_path, name):
     draw(tmp_path / "cat/a.png")
     (tmp_path / "cat/folder.png").mkdir() if name == "folder.png" else (tmp_path / "cat" / name).symlink_to("gone")
 
@@ -496,8 +496,8 @@ def test_what_is_called_like_an_image_and_is_no_file_is_named(tmp_path, name):
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
-def test_images_and_masks_go_through_transforms_and_a_loader_to_a_batch(tmp_path, num_workers):
-    pairs = medical(tmp_path, [[0, 255], [255, 0]], [[0, 0], [0, 255]])
+def test_images_and_masks_pass_transforms_and_a_loader(tmp_path, num_workers):
+    pairs = medical_dataset(tmp_path, [[0, 255], [255, 0]], [[0, 0], [0, 255]])
     flip, convert = hflip(1.0), to_tensor()
 
     loader = DataLoader([convert(*flip(*pairs[index])) for index in range(2)], batch_size=2, num_workers=num_workers)
@@ -507,12 +507,12 @@ def test_images_and_masks_go_through_transforms_and_a_loader_to_a_batch(tmp_path
     assert masks.tolist() == [[[1, 0], [0, 1]], [[0, 0], [1, 0]]]
 
 
-def test_the_bundled_nuclei_are_tiles_with_masks_that_share_no_pixel():
+def test_the_bundled_nuclei_are_disjoint_tiles_with_masks():
     nuclei = Nuclei(tile=128)
     image, mask = nuclei[5]
 
     assert len(nuclei) == 16
-    assert nuclei.parts == {"test": range(12, 16)}
+    assert nuclei.splits == {"test": range(12, 16)}
     assert (image.size, image.mode) == ((128, 128), "L")
     assert (mask.shape, sorted(mask.unique().tolist())) == ((128, 128), [0, 1])
     whole = np.concatenate(
@@ -522,6 +522,6 @@ def test_the_bundled_nuclei_are_tiles_with_masks_that_share_no_pixel():
 
 
 @pytest.mark.parametrize("tile", [0, 8, 100, 512])
-def test_tiles_are_a_part_of_the_field(tile):
+def test_a_tile_size_that_does_not_fit_is_rejected(tile):
     with pytest.raises(ValueError, match=f"got {tile}"):
         Nuclei(tile)

@@ -1,4 +1,4 @@
-"""History for TensorBoard and Weights & Biases."""
+"""The TensorBoard and Weights & Biases loggers."""
 
 import json
 import math
@@ -11,8 +11,8 @@ from ddpkit.cli.main import main
 from ddpkit_plugins.loggers import TensorBoard
 
 
-def shown(folder):
-    """By tag, the (step, value) that TensorBoard draws."""
+def read_tensorboard(folder):
+    """The (step, value) pairs of each tag, as TensorBoard reads them."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(folder / "tensorboard")).Reload()
@@ -27,33 +27,33 @@ def test_tensorboard_shows_history_by_epoch(blobs):
     folder = run(blobs.name, {"private.loggers": ["tensorboard"]}).folder
     history = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
 
-    drawn = shown(folder)
+    drawn = read_tensorboard(folder)
     assert set(drawn) == set(history[0]) - {"epoch"}
     for tag, points in drawn.items():
         assert points == [(row["epoch"], pytest.approx(row[tag], rel=1e-6)) for row in history]
 
 
-def test_a_run_that_goes_on_shows_each_epoch_once(tmp_path):
-    """Epochs that the first process wrote after its last checkpoint are those of the second."""
+def test_a_resumed_run_shows_each_epoch_once(tmp_path):
+    """Epochs that were logged after the resumed checkpoint are replaced."""
     for seen in (rows(1, 2, 3, loss=1.0), rows(3, 4, loss=2.0)):
         logger = TensorBoard(tmp_path)
         for row in seen:
-            logger.epoch_ended(row)
+            logger.on_epoch_end(row)
         logger.close()
 
-    assert shown(tmp_path) == {
+    assert read_tensorboard(tmp_path) == {
         "step": [(1, 10), (2, 20), (3, 30), (4, 40)],
         "valid/loss": [(1, 1.0), (2, 1.0), (3, 2.0), (4, 2.0)],
     }
 
 
-def test_a_run_that_ends_before_its_first_epoch_leaves_no_file(tmp_path):
+def test_a_run_without_an_epoch_leaves_no_file(tmp_path):
     TensorBoard(tmp_path).close()
 
     assert not list(tmp_path.iterdir())
 
 
-def test_without_the_package_wandb_is_a_warning(blobs, capsys, monkeypatch):
+def test_a_missing_wandb_package_is_a_warning(blobs, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
 
     assert main(["run", blobs.name, "--set", "private.wandb=true"]) == 0
@@ -87,8 +87,8 @@ Settings = dict
 
 
 @pytest.fixture
-def noted(blobs, monkeypatch):
-    """What a stand-in for the package, which needs no network, was told."""
+def wandb_calls(blobs, monkeypatch):
+    """The calls that a fake wandb package recorded."""
     blobs.with_name("wandb.py").write_text(STAND_IN)
     monkeypatch.syspath_prepend(str(blobs.parent))
     monkeypatch.setenv("WANDB_INIT_TIMEOUT", "300")
@@ -96,17 +96,17 @@ def noted(blobs, monkeypatch):
     sys.modules.pop("wandb", None)
 
 
-def test_wandb_gets_history_under_the_runs_names(blobs, noted):
+def test_wandb_gets_history_and_the_run_name(blobs, wandb_calls):
     result = run(blobs.name, {"private.wandb": True, "entity": "lab", "run_id": "first"})
 
-    begin, *logged, end = noted()
+    begin, *logged, end = wandb_calls()
     assert (begin["project"], begin["entity"], begin["name"], begin["epochs"]) == ("blobs", "lab", "first", 2)
     assert begin["settings"] == {"console": "off", "quiet": True, "finish_timeout": 60}  # the environment has the other
     assert [(each["step"], each["loss"]) for each in logged] == [(row["epoch"], row["valid/loss"]) for row in result.history]
     assert end == {"what": "finish"}
 
 
-def test_a_run_that_goes_on_is_the_same_one_at_wandb(blobs, noted):
+def test_a_resumed_run_keeps_its_wandb_id(blobs, wandb_calls):
     run(blobs.name, {"private.wandb": True, "run_id": "first"})
     assert (
         main(["run", blobs.name, "--resume", "--set", "private.wandb=true", "--set", "run_id=first", "--set", "train.epoch=3"])
@@ -114,12 +114,12 @@ def test_a_run_that_goes_on_is_the_same_one_at_wandb(blobs, noted):
     )
     run(blobs.name, {"private.wandb": True, "run_id": "other"})
 
-    first, again, other = [each for each in noted() if each["what"] == "init"]
+    first, again, other = [each for each in wandb_calls() if each["what"] == "init"]
     assert first["id"] == again["id"] != other["id"]
-    assert [each["step"] for each in noted() if each["what"] == "log"] == [1, 2, 3, 1, 2]
+    assert [each["step"] for each in wandb_calls() if each["what"] == "log"] == [1, 2, 3, 1, 2]
 
 
-def test_what_wandb_refuses_is_a_warning(blobs, noted, capsys, monkeypatch):
+def test_a_wandb_error_is_a_warning(blobs, wandb_calls, capsys, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "wrong")
 
     assert main(["run", blobs.name, "--set", "private.wandb=true"]) == 0
@@ -127,7 +127,7 @@ def test_what_wandb_refuses_is_a_warning(blobs, noted, capsys, monkeypatch):
     assert "logger wandb is left out from here on: RuntimeError: no such mode\n" in capsys.readouterr().err
 
 
-def test_a_parameter_that_a_logger_has_not_is_a_mistake(blobs, capsys):
+def test_an_unknown_logger_parameter_is_rejected(blobs, capsys):
     assert main(["run", blobs.name, "--set", "private.loggers=[{type='tensorboard', config={folder_name='x'}}]"]) == 2
 
     assert "logger 'tensorboard' has no such key" in capsys.readouterr().err

@@ -1,33 +1,33 @@
-"""Each schedule against its closed form."""
+"""Each schedule matches its closed form."""
 
 import math
 
 import pytest
 import torch
 
-from ddpkit.training.lr_schedule import Schedule
+from ddpkit.training.lr_schedule import LRSchedule
 from ddpkit_plugins import lr_schedulers
 
 T = 12
 RATES = (1.0, 0.2)
 
 
-def drawn(make, losses=None, **params):
-    """The rates of both groups at each update of a run of T."""
+def record_rates(make, losses=None, **params):
+    """The learning rates of both groups at each of T updates."""
     groups = [{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": rate} for rate in RATES]
     sgd = torch.optim.SGD(groups, lr=0.1)
     takes_total = {"total_steps": T} if "total_steps" in make.__annotations__ else {}
-    schedule = Schedule(sgd, make(optimizer=sgd, **takes_total, **params), by_step=False)
+    schedule = LRSchedule(sgd, make(optimizer=sgd, **takes_total, **params), by_step=False)
     seen = [[group["lr"] for group in sgd.param_groups]]
     for update in range(T):
         sgd.step()
-        schedule.epoch_ended(losses[update] if losses else 1.0)
+        schedule.end_epoch(losses[update] if losses else 1.0)
         seen.append([group["lr"] for group in sgd.param_groups])
     return seen
 
 
 def one_cycle(t, rate, rise=0.3):
-    """Up to the rate at `rise * T - 1` updates of `T + 1`, as torch counts them, then down."""
+    """Rises to the rate until update `rise * (T + 1) - 1`, as torch counts them, then falls."""
     low, top, bottom = rate / 25, rise * (T + 1) - 1, rate / 25 / 1e4
     start, end, share = (low, rate, t / top) if t <= top else (rate, bottom, (t - top) / (T - top))
     return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
@@ -48,19 +48,19 @@ FORMS = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_schedule_is_its_closed_form(form):
+def test_a_schedule_matches_its_closed_form(form):
     params, rate_at = FORMS[form]
 
-    seen = drawn(getattr(lr_schedulers, form.partition(" ")[0]), **params)
+    seen = record_rates(getattr(lr_schedulers, form.partition(" ")[0]), **params)
 
     for t, rates in enumerate(seen):
         assert rates == pytest.approx([rate_at(t, rate) for rate in RATES], rel=1e-9, abs=1e-12), t
 
 
-def test_plateau_looks_at_the_loss():
+def test_plateau_lowers_the_rate_without_improvement():
     losses = [1.0, 0.5, 0.5, 0.5, 0.5, 0.4, 0.4, 0.4, 0.4, 0.4, 0.4, 0.4]
 
-    seen = [rates[0] for rates in drawn(lr_schedulers.plateau, losses, patience=2, factor=0.5)]
+    seen = [rates[0] for rates in record_rates(lr_schedulers.plateau, losses, patience=2, factor=0.5)]
 
     falls = [update for update in range(1, T + 1) if seen[update] < seen[update - 1]]
     assert falls == [5, 9, 12]  # each after three epochs that were no better
@@ -72,6 +72,6 @@ def test_plateau_looks_at_the_loss():
     [("step", {"step_size": 0}), ("multistep", {"milestones": [3, 2]}), ("multistep", {"milestones": []}), ("exponential", {"gamma": 0.0}),
      ("plateau", {"factor": 1.5}), ("one_cycle", {"rise": 1.0})],
 )  # fmt: skip
-def test_parameters_that_cannot_be_are_refused(name, params):
+def test_invalid_parameters_are_rejected(name, params):
     with pytest.raises(ValueError, match="got"):
-        drawn(getattr(lr_schedulers, name), **params)
+        record_rates(getattr(lr_schedulers, name), **params)

@@ -1,4 +1,4 @@
-"""Data that is broken or odd, given to the real command: each is named, none ends in a traceback, the exit code tells when."""
+"""Corrupt and unusual data given to the real command: each file is named, without a traceback."""
 
 import json
 import struct
@@ -31,12 +31,12 @@ optimizer = { type = "sgd", learning_rate = 0.1 }
 """
 PIXELS = np.random.default_rng(0).integers(0, 255, (8, 8), dtype=np.uint8)
 SAVED = 16
-"""Samples of which the last stands in the last micro-batch, which nothing reads before the training does."""
+"""Number of samples; the last one is first read by the training itself."""
 
 
 @pytest.fixture
 def data(acme, tmp_path, monkeypatch):
-    """A folder of good images of two classes, beside the TOML."""
+    """A folder of valid images of two classes, next to the TOML."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "run.toml").write_text(TOML)
     for name in [f"{kind}/{number:02}.png" for kind in ("cat", "dog") for number in range(SAVED // 2)]:
@@ -58,7 +58,7 @@ def run(capsys, *sets):
 
 
 def png(width, height, *chunks):
-    """A PNG of two colours that says it has this size, and these chunks of data."""
+    """A two-coloured PNG with this size in its header, and these chunks of data."""
     header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
     parts = [(b"IHDR", header), *((b"IDAT", chunk) for chunk in chunks), (b"IEND", b"")]
     framed = [struct.pack(">I", len(each)) + kind + each + struct.pack(">I", zlib.crc32(kind + each)) for kind, each in parts]
@@ -104,12 +104,12 @@ BROKEN = {
     "lab.tif": in_lab_colours,
     "two\nlines.png": lambda file: file.write_text("no picture"),
 }
-"""Files that cannot be used, by name."""
+"""Unusable files, by name."""
 
 
 @pytest.mark.parametrize(("place", "exit_code"), [("first", 2), ("second", 2), ("last", 1)])
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_file_that_cannot_be_read_is_named(data, capsys, name, place, exit_code):
+def test_an_unreadable_file_is_named(data, capsys, name, place, exit_code):
     prefix = {"first": "cat/-", "second": "dog/-", "last": "dog/9"}[place]
     BROKEN[name](data / f"{prefix}{name}")
 
@@ -120,7 +120,7 @@ def test_a_file_that_cannot_be_read_is_named(data, capsys, name, place, exit_cod
     assert f"train sample { ({'first': 0, 'second': 1, 'last': SAVED}[place]) } (" in stderr
 
 
-def test_a_file_that_may_not_be_read_is_named(data, capsys):
+def test_a_file_without_read_permission_is_named(data, capsys):
     (data / "cat/00.png").chmod(0)
     try:
         (data / "cat/00.png").read_bytes()
@@ -146,13 +146,13 @@ FOLDERS = {
     "a link to itself": (link("link.png"), "called like images, and no files: {data}/cat/link.png"),
     "a link that leads out": (outside, "links lead out of {data}: {data}/cat/link.png; config.follow_links = true"),
     "a class without an image": (lambda data: (data / "eel").mkdir(), "the class folders ['eel'] in {data} hold no images"),
-    "parts beside classes": (lambda data: save(data / "train/cat/a.png"), "has the parts ['train'] and beside them ['cat', 'dog']"),
+    "parts beside classes": (lambda data: save(data / "train/cat/a.png"), "has the splits ['train'] and beside them ['cat', 'dog']"),
     "no folder": (lambda data: data.rename(data.with_name("date")), "dataset.root_dir {data} is no folder; expected one with a folder"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("case", FOLDERS)
-def test_a_folder_that_cannot_be_used_is_named(data, capsys, case):
+def test_an_unusable_folder_is_named(data, capsys, case):
     spoil, message = FOLDERS[case]
     spoil(data)
 
@@ -162,7 +162,7 @@ def test_a_folder_that_cannot_be_used_is_named(data, capsys, case):
     assert message.format(data=data) in stderr
 
 
-def test_images_that_are_odd_and_right_are_used(data, capsys):
+def test_unusual_but_valid_images_are_accepted(data, capsys):
     names = ["plain", "größe 图", "with space", "two\nlines", "'quoted' \"twice\"", "-dash", "a" * 200]
     for name in names:
         save(data / f"cat/{name}.png")
@@ -209,7 +209,7 @@ WRONG_MASKS = {
 
 @pytest.mark.parametrize(("number", "exit_code"), [(0, 2), (SAVED - 1, 1)])
 @pytest.mark.parametrize("case", WRONG_MASKS)
-def test_a_mask_that_cannot_be_used_is_named(masks, capsys, case, number, exit_code):
+def test_an_unusable_mask_is_named(masks, capsys, case, number, exit_code):
     spoil, message = WRONG_MASKS[case]
     file = masks / f"{number:02}.png"
     spoil(file)
@@ -227,7 +227,7 @@ def test_a_mask_that_cannot_be_used_is_named(masks, capsys, case, number, exit_c
         (lambda masks: save(masks / "07.bmp"), "another file has the same name but for the ending: {data}/masks/07"),
     ],
 )
-def test_masks_without_their_images_are_named(masks, capsys, spoil, message):
+def test_unpaired_masks_are_named(masks, capsys, spoil, message):
     spoil(masks)
 
     code, stderr = run(capsys, *MASKS)
@@ -237,12 +237,12 @@ def test_masks_without_their_images_are_named(masks, capsys, spoil, message):
 
 
 def table(text):
-    """A table over the images of cats and dogs, as the dataset's keys and a writer."""
+    """A CSV table of the images: the overrides for it, and a function that writes it."""
     return ['dataset.name="csv"'], lambda data: (data / "labels.csv").write_bytes(text)
 
 
 def coco(**lists):
-    """Annotations over the same."""
+    """The same for COCO annotations."""
     image = {"id": 1, "file_name": "cat/00.png", "width": 8, "height": 8}
     square = {"image_id": 1, "category_id": 3, "bbox": [1, 1, 4, 4], "segmentation": [[1, 1, 5, 1, 5, 5, 1, 5]]}
     whole = {"images": [image], "categories": [{"id": 3, "name": "square"}], "annotations": [square]}
@@ -251,7 +251,7 @@ def coco(**lists):
     return sets, lambda data: (data / "annotations.json").write_text(json.dumps(changed))
 
 
-def spoilt(given, text):
+def with_file_text(given, text):
     """The same with another text in the file."""
     return given[0], lambda data: (data / "annotations.json").write_text(text)
 
@@ -269,11 +269,11 @@ LISTS = {
     "an image twice by other names": (table(b"path,label\ncat/00.png,a\ncat//./00.png,b\n"), "names images more than once (samples, the first is 1): 'cat/00.png' (1, 2)"),
     "no label": (table(b"path,label\ncat/00.png,0\ncat/01.png, \n"), "has no label for 1 samples (the first is 1): [2]"),
     "a label below 0": (table(b"path,label\ncat/00.png,0\ncat/01.png,-1\n"), "labels that are numbers are the classes 0, 1, ...; got -1"),
-    "no JSON": (spoilt(coco(), "{"), "{data}/annotations.json is no JSON: "),
+    "no JSON": (with_file_text(coco(), "{"), "{data}/annotations.json is no JSON: "),
     "no file": ((coco()[0], lambda data: None), "{data}/annotations.json cannot be read: No such file"),
-    "deep JSON": (spoilt(coco(), "[" * 100_000), "{data}/annotations.json is no JSON: "),
-    "another JSON": (spoilt(coco(), "[]"), "{data}/annotations.json has no list 'images'"),
-    "an entry that is none": (spoilt(coco(), '{"images": [{"id": 1}]}'), "annotations.json: images[0] has no 'file_name'"),
+    "deep JSON": (with_file_text(coco(), "[" * 100_000), "{data}/annotations.json is no JSON: "),
+    "another JSON": (with_file_text(coco(), "[]"), "{data}/annotations.json has no list 'images'"),
+    "an entry that is none": (with_file_text(coco(), '{"images": [{"id": 1}]}'), "annotations.json: images[0] has no 'file_name'"),
     "no such image": (coco(annotations=[{"image_id": 2}]), "annotations[0] is of an image or a category that the file lacks"),
     "no such category": (coco(annotations=[{"category_id": 4}]), "annotations[0] is of an image or a category that the file lacks"),
     "two images of one id": (coco(images=[{}, {"file_name": "cat/01.png"}]), "annotations.json: two images have one id"),
@@ -294,7 +294,7 @@ LISTS = {
 
 
 @pytest.mark.parametrize("case", LISTS)
-def test_a_list_of_images_that_cannot_be_used_is_named(data, capsys, case):
+def test_an_unusable_annotation_file_is_named(data, capsys, case):
     (sets, write), message = LISTS[case]
     write(data)
 

@@ -1,4 +1,4 @@
-"""Each metric over ranks with uneven shards, some empty, is scikit-learn's, or pycocotools', over the whole."""
+"""Each metric over ranks with uneven or empty shards matches scikit-learn, or pycocotools, over all samples."""
 
 import warnings
 from collections.abc import Callable
@@ -11,18 +11,18 @@ import torch
 
 from ddpkit.data.sampler import Sampler
 from ddpkit.distributed.world import World
-from ddpkit.training.metrics import Measure
+from ddpkit.training.metrics import MetricAdapter
 from ddpkit_plugins.metrics.auroc import auc
 from ddpkit_plugins.metrics.confusion_matrix import confusion_matrix
 from ddpkit_plugins.metrics.mean_ap import mean_average_precision
 from ddpkit_plugins.metrics.stat_scores import accuracy, dice, f1, iou, precision, recall, specificity, top_k_accuracy
 
 BATCH = 6
-N = 13  # dealt in uneven shards, and a tail of one
+N = 13  # gives uneven shards, and a last micro-batch of one
 
 
 class Case(NamedTuple):
-    """A metric, who else knows its value, and on what."""
+    """A metric, a reference for its value, and the data."""
 
     make: Callable[[], Any]
     score: Callable[..., float]
@@ -40,13 +40,13 @@ def scikit(name, *arguments, **options):
 
 
 def scored(name, average, true, probabilities):
-    """Of all classes at once."""
+    """A score of scikit-learn over all classes."""
     found = probabilities.argmax(1)
     return scikit(name, true.ravel(), found.ravel(), average=average, zero_division=0)
 
 
 def specificity_score(average, true, probabilities):
-    """The recall of what is not of a class."""
+    """The recall of the negatives of a class."""
     found = probabilities.argmax(1)
     if average == "micro":
         others = [(each.ravel()[:, None] != np.arange(probabilities.shape[1])).ravel() for each in (true, found)]
@@ -56,7 +56,7 @@ def specificity_score(average, true, probabilities):
 
 
 def area(true, probabilities):
-    """One class against the rest; a class without both kinds is left out."""
+    """The mean AUC of each class against the rest; a class without positives or negatives is left out."""
     classes = [1] if probabilities.shape[1] == 2 else range(probabilities.shape[1])
     sides = [(true == each, probabilities[:, each]) for each in classes]
     return np.mean([scikit("roc_auc_score", *side) for side in sides if 0 < side[0].sum() < len(true)])
@@ -81,7 +81,7 @@ def precision_of_coco(targets, predictions):
 
 
 def coco_of(images):
-    """Mappings of torchvision's as COCO's data."""
+    """Boxes in the format of torchvision as a COCO dataset."""
     from pycocotools.coco import COCO
 
     boxes = []
@@ -107,7 +107,7 @@ def scores_of(image):
 
 
 def of_classes(n, n_classes=3, shape=(), *, perfect=False):
-    """Targets of which each class is one, where there is room, and probabilities."""
+    """Targets that cover each class, if n allows it, and probabilities."""
     generator = torch.Generator().manual_seed(n)
     targets = torch.arange(n * max(torch.tensor(shape).prod().int().item(), 1)).reshape(n, *shape) % n_classes
     logits = torch.rand(n, n_classes, *shape, generator=generator, dtype=torch.float64)
@@ -116,7 +116,7 @@ def of_classes(n, n_classes=3, shape=(), *, perfect=False):
 
 
 def of_labels(n, *, perfect=False):
-    """Some of four labels a sample, each of them there and not there."""
+    """Four labels per sample; each of them is both present and absent in the data."""
     generator = torch.Generator().manual_seed(n)
     targets = torch.arange(n)[:, None] // torch.tensor([1, 2, 1, 3]) % 2
     noise = torch.rand(n, 4, generator=generator, dtype=torch.float64)
@@ -127,7 +127,7 @@ N_LABELS = 3
 
 
 def of_boxes(n, *, perfect=False):
-    """Images with none to four boxes of two labels; predictions are moved, and some of them are of nothing."""
+    """Images with up to four boxes of two labels; predictions are shifted, and some are false positives."""
     generator = torch.Generator().manual_seed(n)
     images = [some_boxes(number % 5, generator) for number in range(1, n + 1)]
     return images, [found_boxes(image, generator, perfect=perfect) for image in images]
@@ -205,62 +205,62 @@ CASES |= {
 }
 
 
-def measured(world, name, *, last_alone=False, perfect=False):
-    """As an evaluation does it: micro-batches are dealt, and a rank takes in what it has.
+def evaluate_metric(world, name, *, last_alone=False, perfect=False):
+    """Evaluate as the kit does it: each rank updates the metric with its shards of the micro-batches.
 
-    `last_alone`: the last rank has them all, the others none.
+    `last_alone`: the last rank has all samples, the others none.
     """
     case = CASES[name]
     targets, predictions = case.data(N, perfect=perfect)
-    measure = Measure(case.make())
+    measure = MetricAdapter(case.make())
     shards, n_shards = ([world.rank], world.size) if not last_alone else ([0], 1)
     sampler = Sampler(indices=range(N), batch_size=BATCH, shards=shards, n_shards=n_shards, seed=1)
-    for share in sampler.shares(0) if world.rank == world.size - 1 or not last_alone else []:
-        measure.update(None, chosen(predictions, share.indices), chosen(targets, share.indices))
-    score = measure.value()
-    return [float(score), *score.per_class, *(count for row in score.confusion for count in row)]
+    for shard in sampler.epoch_shards(0) if world.rank == world.size - 1 or not last_alone else []:
+        measure.update(None, select(predictions, shard.indices), select(targets, shard.indices))
+    result = measure.compute()
+    return [result.value, *result.per_class, *(count for row in result.confusion for count in row)]
 
 
-def chosen(samples, indices):
+def select(samples, indices):
     """Some of a batch."""
     return [samples[index] for index in indices] if isinstance(samples, list) else samples[indices]
 
 
-def all_measured(world):
+def evaluate_all(world):
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="auc: a class has no samples")
-        values = {f"{name} dealt": measured(world, name) for name in CASES}
-        values |= {f"{name} uneven": measured(world, name, last_alone=True) for name in CASES}
-        return values | {f"{name} perfect": measured(world, name, perfect=True) for name in CASES}
+        values = {f"{name} dealt": evaluate_metric(world, name) for name in CASES}
+        values |= {f"{name} uneven": evaluate_metric(world, name, last_alone=True) for name in CASES}
+        return values | {f"{name} perfect": evaluate_metric(world, name, perfect=True) for name in CASES}
 
 
 @pytest.fixture(scope="module")
-def alone():
-    """What one rank has."""
-    return all_measured(World())
+def single_rank():
+    """The values on one rank."""
+    return evaluate_all(World())
 
 
 @pytest.fixture(scope="module", params=[2, pytest.param(3, marks=pytest.mark.slow)])
 def ranks(request, in_world, tmp_path_factory):
-    """What each of several ranks has."""
-    return in_world(request.param, tmp_path_factory.mktemp("metrics"), all_measured)
+    """The values on each of several ranks."""
+    return in_world(request.param, tmp_path_factory.mktemp("metrics"), evaluate_all)
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_metric_is_what_others_say_of_it(alone, name):
+def test_a_metric_matches_the_reference_library(single_rank, name):
     case = CASES[name]
     data = [each if isinstance(each, list) else each.numpy() for each in case.data(N)]
 
-    assert alone[f"{name} dealt"][0] == pytest.approx(case.score(*data), rel=case.tolerance)
+    assert single_rank[f"{name} dealt"][0] == pytest.approx(case.score(*data), rel=case.tolerance)
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_metric_and_its_parts_are_the_same_on_several_ranks(alone, ranks, name):
+def test_a_metric_is_the_same_on_several_ranks(single_rank, ranks, name):
     for what in ("dealt", "uneven"):
-        wanted = pytest.approx(alone[f"{name} {what}"], rel=1e-12, nan_ok=True)
+        wanted = pytest.approx(single_rank[f"{name} {what}"], rel=1e-12, nan_ok=True)
         assert [rank[f"{name} {what}"] for rank in ranks] == [wanted] * len(ranks)
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_who_is_always_right_scores_one(alone, ranks, name):
-    assert {rank[f"{name} perfect"][0] for rank in [alone, *ranks]} == {1.0}
+def test_a_perfect_prediction_scores_one(single_rank, ranks, name):
+    assert {rank[f"{name} perfect"][0] for rank in [single_rank, *ranks]} == {1.0}

@@ -1,4 +1,4 @@
-"""Models: what goes in and comes out, of any arch, with and without published weights."""
+"""Inputs and outputs of the models, for every arch, with and without published weights."""
 
 import copy
 import functools
@@ -11,12 +11,12 @@ from torchvision import models
 
 from ddpkit import for_channels
 from ddpkit.config import loading
-from ddpkit.plugins.signatures import imported, inspected
+from ddpkit.plugins.signatures import import_target, inspect_target
 from ddpkit.training.param_groups import freeze, parameter_groups
-from ddpkit.training.pretrained import part, take
+from ddpkit.training.pretrained import load_matching, top_level_name
 from ddpkit_plugins.models import ddpkit_models
 from ddpkit_plugins.models.classifiers import resnet18
-from ddpkit_plugins.models.torchvision_models import from_scratch, take_heads, torchvision
+from ddpkit_plugins.models.torchvision_models import copy_heads, torchvision, untrained_options
 from ddpkit_plugins.models.unet import UNet
 
 CLASSIFIERS, SEGMENTERS, DETECTORS = (
@@ -27,13 +27,13 @@ LARGE_REGNETS = [arch for arch in CLASSIFIERS if arch.startswith("regnet") and n
 
 @pytest.mark.parametrize("bilinear", [True, False])
 @pytest.mark.parametrize("size", [(1, 1), (16, 16), (37, 50), (3, 65)])
-def test_unet_gives_logits_of_the_size_of_the_image(size, bilinear):
+def test_unet_logits_have_the_size_of_the_image(size, bilinear):
     model = UNet(n_channels=2, n_classes=3, depth=3, width=4, bilinear=bilinear).eval()
 
     assert model(torch.rand(2, 2, *size)).shape == (2, 3, *size)
 
 
-def test_unet_is_the_published_one_in_its_channels():
+def test_unet_has_the_published_channels():
     model = UNet(n_channels=1, n_classes=2, bilinear=False)
 
     widths = [each.out_channels for each in model.modules() if isinstance(each, nn.Conv2d) and each.kernel_size == (3, 3)]
@@ -41,7 +41,7 @@ def test_unet_is_the_published_one_in_its_channels():
     assert sum(parameter.numel() for parameter in model.parameters()) == 31_036_546
 
 
-def test_unet_reaches_all_its_parameters():
+def test_unet_gives_every_parameter_a_gradient():
     model = UNet(depth=2, width=4)
     model(torch.rand(2, 3, 9, 7)).sum().backward()
 
@@ -72,20 +72,20 @@ AUXILIARY = {
     "googlenet": ("aux1", "aux2"), "inception_v3": ("AuxLogits",),
     "fcn_resnet50": ("aux_classifier",), "deeplabv3_mobilenet_v3_large": ("aux_classifier",),
 }  # fmt: skip
-"""Parts of the published models that ours are without."""
+"""Modules of the published models that ours do not have."""
 
 
 def on_meta(arch):
-    """Regnets and SSDs cannot be made without memory."""
+    """Regnets and SSDs cannot be built on the meta device."""
     return torch.device("cpu" if arch.startswith(("regnet", "ssd")) else "meta")
 
 
 def as_published(arch):
-    """The model as torchvision's weights are of it."""
+    """The model that the weights of torchvision belong to."""
     auxiliary = {"aux_logits": True, "init_weights": False} if arch in ("googlenet", "inception_v3") else {}
     if arch.startswith(("fcn", "deeplab")):
         auxiliary = {"aux_loss": True}
-    return models.get_model(arch, weights=None, **(from_scratch(arch) | auxiliary))
+    return models.get_model(arch, weights=None, **(untrained_options(arch) | auxiliary))
 
 
 @functools.cache
@@ -96,35 +96,37 @@ def published_on_meta(arch):
 
 
 def layers(names):
-    """Of tensors."""
+    """The layers that these tensors belong to."""
     return {name.rpartition(".")[0] for name in names}
 
 
-def slow_but(archs, fast):
-    """Parameters of a test, of which the others are for a long campaign. Large regnets differ from small ones in numbers alone."""
+def mark_slow_except(archs, fast):
+    """Test parameters, slow except for some. Large regnets are left out: they differ from small ones only in sizes."""
     archs = [arch for arch in archs if arch not in LARGE_REGNETS]
     return [arch if arch in fast else pytest.param(arch, marks=pytest.mark.slow) for arch in archs]
 
 
-FAMILIES = slow_but(HEADS, HEADS.keys() - {"ssd300_vgg16"})  # which cannot be made without memory, and is large
+FAMILIES = mark_slow_except(HEADS, HEADS.keys() - {"ssd300_vgg16"})  # large, and cannot be built on the meta device
 
 
 @pytest.mark.parametrize("arch", FAMILIES)
-def test_other_classes_and_channels_are_another_head_and_first_convolution(arch):
+def test_other_classes_and_channels_change_head_and_first_conv(arch):
     with on_meta(arch):
         model = torchvision(arch, n_channels=2, n_classes=6)
 
     state, original = model.state_dict(), published_on_meta(arch)
     first = next(name for name, each in model.named_modules() if isinstance(each, nn.Conv2d))
-    assert {part(name) for name in original.keys() - state.keys()} == set(AUXILIARY.get(arch, ()))
+    assert {top_level_name(name) for name in original.keys() - state.keys()} == set(AUXILIARY.get(arch, ()))
     assert layers(name for name, tensor in state.items() if tensor.shape != original[name].shape) == {first, *HEADS[arch]}
     assert state[f"{first}.weight"].shape[1] == 2
     n_outputs = 6 + (arch in DETECTORS)
     assert all(state[f"{head}.weight"].shape[0] % n_outputs == 0 for head in HEADS[arch])
 
 
-@pytest.mark.parametrize("arch", slow_but([*CLASSIFIERS, *SEGMENTERS], {"inception_v3", "maxvit_t", "vit_b_16", *SEGMENTERS}))
-def test_every_arch_gives_logits_of_other_channels_and_classes(arch):
+@pytest.mark.parametrize(
+    "arch", mark_slow_except([*CLASSIFIERS, *SEGMENTERS], {"inception_v3", "maxvit_t", "vit_b_16", *SEGMENTERS})
+)
+def test_every_arch_supports_other_channels_and_classes(arch):
     with on_meta(arch):
         model = torchvision(arch, n_channels=2, n_classes=5).train()
         outputs = model(torch.empty(2, 2, 224, 224))
@@ -132,40 +134,40 @@ def test_every_arch_gives_logits_of_other_channels_and_classes(arch):
     assert outputs.shape == ((2, 5, 224, 224) if arch in SEGMENTERS else (2, 5))
 
 
-def noted(model):
-    """What modules remember of the number of classes."""
+def recorded_class_counts(model):
+    """The numbers of classes that modules store as attributes."""
     return [vars(each).get(count) for each in model.modules() for count in ("num_classes", "num_columns")]
 
 
 @pytest.mark.parametrize("arch", FAMILIES)
-def test_a_trained_model_takes_the_heads_of_one_with_other_classes_alone(arch):
+def test_copy_heads_replaces_only_the_heads(arch):
     with on_meta(arch):
-        model, other = (models.get_model(arch, weights=None, num_classes=n, **from_scratch(arch)) for n in (3, 4))
+        model, other = (models.get_model(arch, weights=None, num_classes=n, **untrained_options(arch)) for n in (3, 4))
         before = dict(model.named_modules())
-        take_heads(model, other)
+        copy_heads(model, other)
 
     after = dict(model.named_modules())
     assert {name for name in after if after[name] is not before[name]} == set(HEADS[arch])
-    assert noted(model) == noted(other)
+    assert recorded_class_counts(model) == recorded_class_counts(other)
     assert {name: each.shape for name, each in model.state_dict().items()} == {
         name: each.shape for name, each in other.state_dict().items()
     }
 
 
-def test_the_image_size_of_published_weights_is_kept_where_builders_have_another():
+def test_copy_heads_keeps_the_image_size():
     with torch.device("meta"):
         model = models.vit_b_16(image_size=384)
-        take_heads(model, models.vit_b_16(num_classes=5))
+        copy_heads(model, models.vit_b_16(num_classes=5))
 
         assert model.eval()(torch.empty(1, 3, 384, 384)).shape == (1, 5)
 
 
 @pytest.mark.parametrize("arch", FAMILIES)
-def test_a_file_of_torchvisions_own_fits_another_number_of_classes(arch):
+def test_torchvision_weights_load_with_other_classes(arch):
     with on_meta(arch):
         model = torchvision(arch, n_classes=6).to("meta")
 
-    notes = take(model, dict(published_on_meta(arch)))
+    notes = load_matching(model, dict(published_on_meta(arch)))
 
     n_heads = sum(len(dict(model.get_submodule(head).named_parameters())) for head in HEADS[arch])
     assert notes[0].startswith(f"{n_heads} tensor")
@@ -174,12 +176,12 @@ def test_a_file_of_torchvisions_own_fits_another_number_of_classes(arch):
 
 
 @pytest.mark.parametrize("arch", FAMILIES)
-def test_a_file_of_torchvisions_own_fits_images_of_other_channels(arch):
+def test_torchvision_weights_load_with_other_channels(arch):
     with on_meta(arch):
         model = torchvision(arch, n_channels=4).to("meta")
     first = next(name for name, each in model.named_modules() if isinstance(each, nn.Conv2d))
 
-    notes = take(model, dict(published_on_meta(arch)))
+    notes = load_matching(model, dict(published_on_meta(arch)))
 
     assert notes[0].startswith(f"{first}.weight ([")
     assert notes[0].endswith("is summed or repeated, for images of another number of channels")
@@ -203,7 +205,7 @@ GROUPS = [{"match": "*.bias", "learning_rate": 0.5}]
 
 
 @pytest.mark.parametrize(("arch", "patterns"), FROZEN.items())
-def test_frozen_but_for_the_head_a_family_trains_the_head_alone(blobs, arch, patterns):
+def test_freezing_all_but_the_head_trains_only_the_head(blobs, arch, patterns):
     overrides = loading.named_overrides({"model.freeze": patterns, "train.optimizer.groups": GROUPS})
     asked = loading.load(blobs, overrides)
     with torch.device("meta"):
@@ -231,8 +233,8 @@ def targets_for(arch):
     return [some, none]
 
 
-@pytest.mark.parametrize("arch", slow_but(DETECTORS, SMALL))
-def test_a_detector_gives_losses_in_training_and_boxes_after_it(arch):
+@pytest.mark.parametrize("arch", mark_slow_except(DETECTORS, SMALL))
+def test_a_detector_gives_training_losses_and_eval_boxes(arch):
     torch.manual_seed(0)
     size = {} if arch.startswith("ssd") else {"min_size": 64, "max_size": 96}
     model = torchvision(arch, n_channels=1, n_classes=3, **size).train()
@@ -248,7 +250,7 @@ def test_a_detector_gives_losses_in_training_and_boxes_after_it(arch):
     assert {label for each in found for label in each["labels"].tolist()} <= {1, 2, 3}
 
 
-def test_a_segmenter_reaches_all_its_parameters_and_needs_no_auxiliary_head():
+def test_a_segmenter_without_auxiliary_head_gets_all_gradients():
     model = torchvision("deeplabv3_mobilenet_v3_large", n_classes=2)
     model(torch.rand(2, 3, 33, 47)).sum().backward()
 
@@ -258,23 +260,23 @@ def test_a_segmenter_reaches_all_its_parameters_and_needs_no_auxiliary_head():
 TARGETS = {component.name: component.target for component in ddpkit_models() if component.name not in ("torchvision", "unet")}
 
 
-@pytest.mark.parametrize("name", slow_but(TARGETS, TARGETS.keys() - {"ssd300_vgg16"}))
-def test_a_bare_name_is_the_builder_with_that_arch(name):
+@pytest.mark.parametrize("name", mark_slow_except(TARGETS, TARGETS.keys() - {"ssd300_vgg16"}))
+def test_a_bare_name_builds_that_arch(name):
     with on_meta(name):
-        model = imported(TARGETS[name])(n_channels=1, n_classes=4)
+        model = import_target(TARGETS[name])(n_channels=1, n_classes=4)
         wanted = torchvision(name, n_channels=1, n_classes=4)
 
     assert str(model) == str(wanted)  # all layers with their sizes, and a detector's scaling
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_a_bare_name_has_the_number_of_classes_of_the_published_weights(name):
+def test_a_bare_name_defaults_to_the_published_classes(name):
     categories = models.get_model_weights(name).DEFAULT.meta["categories"]
 
-    assert inspected(TARGETS[name]).defaults["n_classes"] == len(categories) - (name in DETECTORS)
+    assert inspect_target(TARGETS[name]).defaults["n_classes"] == len(categories) - (name in DETECTORS)
 
 
-def test_a_segmenter_keeps_its_names_and_its_copy_gives_logits_too():
+def test_a_copied_segmenter_gives_logits():
     with torch.device("meta"):
         model = torchvision("lraspp_mobilenet_v3_large", n_classes=2)
         copied = copy.deepcopy(model).eval()
@@ -283,7 +285,7 @@ def test_a_segmenter_keeps_its_names_and_its_copy_gives_logits_too():
     assert model.state_dict().keys() == published_on_meta("lraspp_mobilenet_v3_large").keys()
 
 
-def test_mnasnet_is_loaded_from_tensors_alone(tmp_path):
+def test_mnasnet_loads_from_safetensors(tmp_path):
     model, other = (torchvision("mnasnet0_5", n_classes=2) for _ in range(2))
     save_model(model, tmp_path / "weights.safetensors")
 
@@ -292,7 +294,7 @@ def test_mnasnet_is_loaded_from_tensors_alone(tmp_path):
     assert all(torch.equal(tensor, other.state_dict()[name]) for name, tensor in model.state_dict().items())
 
 
-def test_a_grey_resnet18_draws_its_first_convolution_last():
+def test_a_grayscale_resnet18_initialises_its_first_conv_last():
     torch.manual_seed(3)
     wanted = models.resnet18(num_classes=10)
     wanted.conv1 = nn.Conv2d(1, 64, kernel_size=7, stride=2, padding=3, bias=False)
@@ -303,7 +305,7 @@ def test_a_grey_resnet18_draws_its_first_convolution_last():
     assert all(torch.equal(value, state[key]) for key, value in wanted.state_dict().items())
 
 
-def test_a_first_convolution_keeps_what_it_learnt():
+def test_for_channels_keeps_the_learned_response():
     weight = torch.rand(4, 3, 2, 2, dtype=torch.float64)
     grey = torch.rand(2, 1, 5, 5, dtype=torch.float64)
 
@@ -315,7 +317,7 @@ def test_a_first_convolution_keeps_what_it_learnt():
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
-    """An empty folder for torch.hub, and a network that answers to nobody."""
+    """An empty folder for torch.hub, without a network."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
@@ -333,8 +335,8 @@ PUBLISHED = [
 ]
 
 
-@pytest.mark.parametrize("arch", [*PUBLISHED, *slow_but(sorted(HEADS.keys() - set(PUBLISHED)), [])])
-def test_published_weights_are_kept_but_for_the_ends(hub, arch):
+@pytest.mark.parametrize("arch", [*PUBLISHED, *mark_slow_except(sorted(HEADS.keys() - set(PUBLISHED)), [])])
+def test_published_weights_change_only_at_head_and_first_conv(hub, arch):
     original = as_published(arch).state_dict()
     torch.save(original, hub / file_name(arch))
 
@@ -350,7 +352,7 @@ def test_published_weights_are_kept_but_for_the_ends(hub, arch):
         assert model.train()(torch.rand(2, 1, size, size)).shape[:2] == (2, 5)
 
 
-def test_a_published_detector_trains_its_new_ends_with_its_norms_frozen(hub):
+def test_a_pretrained_detector_trains_with_frozen_norms(hub):
     arch = "fasterrcnn_mobilenet_v3_large_320_fpn"
     torch.save(as_published(arch).state_dict(), hub / file_name(arch))
 
@@ -364,7 +366,7 @@ def test_a_published_detector_trains_its_new_ends_with_its_norms_frozen(hub):
     assert not any(isinstance(each, nn.BatchNorm2d) for each in model.modules())
 
 
-def test_published_weights_are_left_alone_for_what_they_were_made_for(hub):
+def test_published_weights_are_unchanged_for_default_shapes(hub):
     original = models.resnet18().state_dict()
     torch.save(original, hub / file_name("resnet18"))
 
@@ -374,7 +376,7 @@ def test_published_weights_are_left_alone_for_what_they_were_made_for(hub):
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no weights"])
-def test_weights_that_cannot_be_had_are_a_message_with_file_and_folder(hub, content):
+def test_missing_published_weights_name_file_and_folder(hub, content):
     if content is not None:
         (hub / file_name("resnet18")).write_bytes(content)
 
@@ -397,6 +399,6 @@ def test_weights_that_cannot_be_had_are_a_message_with_file_and_folder(hub, cont
         (UNet, {"n_classes": 0}, "got 3, 0, 4 and 64"),
     ],
 )
-def test_parameters_that_cannot_be_are_refused(make, params, message):
+def test_invalid_parameters_are_rejected(make, params, message):
     with pytest.raises(ValueError, match=message):
         make(**params)

@@ -1,4 +1,4 @@
-"""Outputs to probabilities, and boxes to fewer."""
+"""Postprocessing: outputs become probabilities, and boxes are filtered."""
 
 import re
 
@@ -16,7 +16,7 @@ FOUND = {
 }
 
 
-def test_one_logit_a_pixel_is_the_foreground():
+def test_one_logit_per_pixel_is_the_foreground():
     probabilities = binary_segmentation()(LOGITS[:, :1])
 
     foreground = 1 / (1 + torch.exp(-LOGITS[:, 0]))
@@ -24,8 +24,8 @@ def test_one_logit_a_pixel_is_the_foreground():
 
 
 @pytest.mark.parametrize("n_classes", [1, 2, 10])
-def test_classification_is_what_the_outputs_say_it_is(n_classes):
-    """One logit tells two classes apart, several share a sample: no name says how many there are."""
+def test_classification_handles_one_or_several_logits(n_classes):
+    """One logit distinguishes two classes, several logits give a softmax."""
     targets = torch.arange(20) % max(n_classes, 2)
     right = torch.nn.functional.one_hot(targets, n_classes) if n_classes > 1 else targets[:, None]
 
@@ -35,13 +35,13 @@ def test_classification_is_what_the_outputs_say_it_is(n_classes):
 
 
 @pytest.mark.parametrize(("make", "n_classes"), [(binary_segmentation, 2), (segmentation, 2), (segmentation, 3)])
-def test_several_logits_a_pixel_share_it(make, n_classes):
+def test_several_logits_per_pixel_give_a_softmax(make, n_classes):
     logits = LOGITS[:, :n_classes]
 
     torch.testing.assert_close(make()(logits), logits.exp() / logits.exp().sum(dim=1, keepdim=True))
 
 
-def test_labels_are_judged_each_by_itself():
+def test_multilabel_is_a_sigmoid_per_label():
     torch.testing.assert_close(multilabel()(LOGITS), 1 / (1 + torch.exp(-LOGITS)))
 
 
@@ -58,7 +58,7 @@ def test_labels_are_judged_each_by_itself():
         (detection, LOGITS, "boxes with scores and labels, which the model does not give"),
     ],
 )
-def test_outputs_of_another_kind_are_refused(make, outputs, message):
+def test_outputs_of_another_kind_are_rejected(make, outputs, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         make()(outputs)
 
@@ -74,7 +74,7 @@ def test_outputs_of_another_kind_are_refused(make, outputs, message):
         ({"score_threshold": 1.0}, []),
     ],
 )
-def test_the_best_boxes_are_kept_with_all_that_is_theirs(params, kept):
+def test_detection_keeps_the_best_boxes_with_all_their_fields(params, kept):
     (found,) = detection(**params)([FOUND])
 
     assert {key: value.tolist() for key, value in found.items()} == {key: value[kept].tolist() for key, value in FOUND.items()}
@@ -91,6 +91,6 @@ def test_boxes_are_clipped_to_the_image():
     "params",
     [{"score_threshold": 1.5}, {"nms_threshold": -0.1}, {"max_detections": 0}, {"image_size": [4]}, {"image_size": [0, 4]}],
 )
-def test_what_boxes_cannot_be_chosen_by_is_refused(params):
+def test_invalid_detection_parameters_are_rejected(params):
     with pytest.raises(ValueError, match=f"{next(iter(params))} is .*got"):
         detection(**params)

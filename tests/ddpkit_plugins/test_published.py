@@ -1,4 +1,4 @@
-"""Published sets in files of their own format, made small; those that are not there."""
+"""Published datasets, read from small files in their own formats, or missing."""
 
 import pickle
 import re
@@ -13,8 +13,8 @@ from PIL import Image
 from torchvision.tv_tensors import Mask
 
 from ddpkit.plugins import manager
-from ddpkit.plugins.signatures import imported
-from ddpkit_plugins.datasets.published import Published, cifar10, fashion_mnist, one_at_a_time
+from ddpkit.plugins.signatures import import_target
+from ddpkit_plugins.datasets.published import Published, cifar10, fashion_mnist, lock_download
 from ddpkit_plugins.torchvision import SETS
 
 
@@ -34,24 +34,24 @@ def fashion(tmp_path):
     return str(tmp_path)
 
 
-def test_the_published_test_part_stays_and_the_rest_is_to_be_split(fashion):
+def test_the_published_test_split_is_kept(fashion):
     clothes = fashion_mnist(fashion, 0)
 
-    assert (len(clothes), clothes.parts) == (18, {"test": range(12, 18)})
+    assert (len(clothes), clothes.splits) == (18, {"test": range(12, 18)})
     assert clothes.targets == [*range(3)] * 6
     assert (clothes[1][0].mode, clothes[1][0].getpixel((0, 0)), clothes[1][1]) == ("L", 784 % 256, 1)
     assert clothes.classes[0] == "T-shirt/top"
 
 
-def test_max_samples_is_of_each_part_and_keeps_each_class(fashion):
+def test_max_samples_applies_per_split_and_keeps_each_class(fashion):
     cut = fashion_mnist(fashion, 5, max_samples=3)
 
-    assert cut.parts == {"test": range(3, 6)}
+    assert cut.splits == {"test": range(3, 6)}
     assert [sorted(cut.targets[:3]), sorted(cut.targets[3:])] == [[0, 1, 2], [0, 1, 2]]
     assert [cut[index][1] for index in range(6)] == cut.targets
 
 
-def test_cifar_is_read_from_its_batches(tmp_path, monkeypatch):
+def test_cifar10_is_read_from_its_batches(tmp_path, monkeypatch):
     folder = tmp_path / "cifar-10-batches-py"
     folder.mkdir()
     for name, n in (("data_batch_1", 4), ("test_batch", 2)):
@@ -64,20 +64,20 @@ def test_cifar_is_read_from_its_batches(tmp_path, monkeypatch):
 
     made = cifar10(str(tmp_path), 0)
 
-    assert (len(made), made.parts, made.targets) == (6, {"test": range(4, 6)}, [0, 1, 2, 3, 0, 1])
+    assert (len(made), made.splits, made.targets) == (6, {"test": range(4, 6)}, [0, 1, 2, 3, 0, 1])
     assert made[0][0].size == (32, 32)
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_a_set_that_is_not_there_says_what_to_do(name, tmp_path):
-    target = imported(manager.load().registry.get("dataset", f"torchvision/{name}").component.target)
+def test_a_missing_dataset_gives_instructions(name, tmp_path):
+    target = import_target(manager.load().registry.get("dataset", f"torchvision/{name}").component.target)
 
     with pytest.raises(ValueError, match=rf"needs dataset.root_dir|no {name} in {tmp_path} \(|read with a library") as caught:
         target(root_dir=str(tmp_path), seed=0)
     assert re.search(r"set config.download = true|names the files|pip install", str(caught.value))
 
 
-def test_the_files_of_a_set_are_named_with_their_place(tmp_path):
+def test_missing_dataset_files_are_named_with_their_folder(tmp_path):
     with pytest.raises(ValueError, match=rf"put train-images-idx3-ubyte.gz, .* into {tmp_path}/FashionMNIST/raw, unpacked"):
         fashion_mnist(str(tmp_path), 0)
     with pytest.raises(ValueError, match=rf"unpack https://.*cifar-10-python.tar.gz into {tmp_path}, or set config.download"):
@@ -86,14 +86,14 @@ def test_the_files_of_a_set_are_named_with_their_place(tmp_path):
         cifar10("", 0)
 
 
-def test_sets_have_names_in_a_family_of_their_own():
+def test_torchvision_datasets_have_their_own_namespace():
     registry = manager.load().registry
 
     assert "torchvision/SVHN" in registry.matching("dataset", "torchvision/S*")
     assert registry.get("dataset", "FashionMNIST").qualified_name == "builtin/FashionMNIST"
 
 
-def test_boxes_and_masks_come_as_tensors_that_transforms_know(tmp_path):
+def test_boxes_and_masks_are_tv_tensors(tmp_path):
     folder = tmp_path / "VOCdevkit/VOC2012"
     for name in ("JPEGImages", "SegmentationClass", "Annotations", "ImageSets/Segmentation", "ImageSets/Main"):
         (folder / name).mkdir(parents=True)
@@ -108,7 +108,7 @@ def test_boxes_and_masks_come_as_tensors_that_transforms_know(tmp_path):
 
     masks, boxes = Published("VOCSegmentation", str(tmp_path), 0), Published("VOCDetection", str(tmp_path), 0)
 
-    assert masks.parts == boxes.parts == {"train": range(1), "valid": range(1, 2)}
+    assert masks.splits == boxes.splits == {"train": range(1), "valid": range(1, 2)}
     assert (type(masks[1][1]), masks[1][1].unique().tolist(), hasattr(masks, "targets")) == (Mask, [3], False)
     assert boxes[0][1]["boxes"].tolist() == [[1, 1, 3, 4]]
     assert (boxes[0][1]["labels"].tolist(), sorted(boxes[0][1])) == ([12], ["boxes", "labels"])
@@ -118,11 +118,11 @@ VOC = """<annotation><size><width>6</width><height>4</height><depth>3</depth></s
 <bndbox><xmin>1</xmin><ymin>1</ymin><xmax>3</xmax><ymax>4</ymax></bndbox></object></annotation>"""
 
 
-def test_ranks_that_download_wait_for_each_other(tmp_path):
+def test_only_one_rank_downloads_at_a_time(tmp_path):
     inside, most = [], []
 
     def download():
-        with one_at_a_time(tmp_path / "new"):
+        with lock_download(tmp_path / "new"):
             inside.append(1)
             time.sleep(0.02)
             most.append(len(inside))

@@ -1,4 +1,4 @@
-"""Drawn shapes, with their classes and boxes."""
+"""The generated shapes, with their classes and boxes."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ import torch
 from ddpkit_plugins.datasets.shapes import OneShape, Shapes
 
 
-def test_an_image_is_a_function_of_seed_and_index():
+def test_an_image_depends_only_on_seed_and_index():
     first, again, other = Shapes(1), Shapes(1), Shapes(2)
     again[9]  # what was drawn before does not matter
 
@@ -16,7 +16,7 @@ def test_an_image_is_a_function_of_seed_and_index():
     assert len({first[3][0].tobytes(), first[4][0].tobytes(), other[3][0].tobytes()}) == 3
 
 
-def test_a_box_holds_just_the_pixels_of_its_shape_which_is_brighter_than_the_noise():
+def test_a_box_tightly_encloses_its_bright_shape():
     for image, target in (Shapes(0, size=96)[index] for index in range(50)):
         bright = np.asarray(image).min(2) >= 128
         assert 1 <= len(target["labels"]) <= 3
@@ -28,7 +28,7 @@ def test_a_box_holds_just_the_pixels_of_its_shape_which_is_brighter_than_the_noi
         assert not (bright & ~covered).any()
 
 
-def test_a_label_is_the_kind_of_its_shape():
+def test_a_label_matches_its_shape():
     """A square fills its box, a circle pi / 4 of it, a triangle half."""
     filled = {1: [], 2: [], 3: []}
     for image, target in (Shapes(3, size=128, max_objects=1)[index] for index in range(60)):
@@ -40,16 +40,16 @@ def test_a_label_is_the_kind_of_its_shape():
 
 
 @pytest.mark.parametrize("params", [{"n": 0}, {"size": 31}, {"max_objects": 0}])
-def test_parameters_that_cannot_be_are_refused(params):
+def test_invalid_parameters_are_rejected(params):
     with pytest.raises(ValueError, match="got"):
         Shapes(0, **params)
 
 
-def test_an_index_beyond_the_last_ends_a_loop_over_the_images():
+def test_iteration_ends_after_the_last_image():
     assert len(list(Shapes(0, n=3))) == len(list(OneShape(0, n=3))) == 3
 
 
-def test_one_shape_is_of_the_class_that_the_targets_tell_without_drawing():
+def test_one_shape_targets_match_the_drawn_shapes():
     """Of its box a circle fills pi / 4, a square all, a triangle half."""
     images = OneShape(3, n=60, size=128)
     filled = [[], [], []]

@@ -1,4 +1,4 @@
-"""Parts that are disjoint, of the size asked for, and the same every time."""
+"""Splits are disjoint, reproducible, and of the requested sizes."""
 
 import json
 import random
@@ -10,20 +10,20 @@ from ddpkit_plugins.splits.predefined import predefined
 from ddpkit_plugins.splits.random_split import kfold, train_valid_test_split
 
 
-def test_the_parts_are_disjoint_and_as_large_as_asked():
+def test_splits_are_disjoint_and_have_the_requested_sizes():
     parts = train_valid_test_split(101, seed=1, train=0.7, valid=0.2, test=0.1)
 
     assert [len(parts[part]) for part in ("train", "valid", "test")] == [71, 20, 10]
     assert sorted(parts["train"] + parts["valid"] + parts["test"]) == list(range(101))
 
 
-def test_what_the_fractions_leave_is_not_used():
+def test_samples_left_by_the_fractions_are_unused():
     parts = train_valid_test_split(100, seed=1, train=0.5, valid=0.1)
 
     assert len(parts["train"] + parts["valid"] + parts["test"]) == 60
 
 
-def test_random_state_decides_else_the_seed():
+def test_random_state_takes_precedence_over_the_seed():
     first = train_valid_test_split(50, seed=1)
 
     assert first == train_valid_test_split(50, seed=2, random_state=1) == train_valid_test_split(50, seed=1)
@@ -37,7 +37,7 @@ def test_without_shuffle_the_order_is_kept():
 
 
 @pytest.mark.parametrize("fractions", [{"train": 0.9, "valid": 0.2}, {"train": -0.1}])
-def test_fractions_that_cannot_be_are_refused(fractions):
+def test_invalid_fractions_are_rejected(fractions):
     with pytest.raises(ValueError, match="at most 1 together"):
         train_valid_test_split(10, seed=1, **fractions)
 
@@ -49,16 +49,16 @@ PATIENTS = {
 }
 
 
-def shares(positions):
-    """How many of each class."""
+def class_counts(positions):
+    """The number of samples of each class."""
     return [sum(LABELS[position] == label for position in positions) for label in range(3)]
 
 
 @pytest.mark.parametrize("shuffle", [True, False])
-def test_stratified_parts_have_each_class_in_its_share(shuffle):
+def test_stratified_splits_keep_class_proportions(shuffle):
     parts = train_valid_test_split(100, 1, LABELS, train=0.7, valid=0.2, test=0.1, stratify=True, shuffle=shuffle)
 
-    assert {part: shares(found) for part, found in parts.items()} == {
+    assert {part: class_counts(found) for part, found in parts.items()} == {
         "train": [42, 21, 7],
         "valid": [12, 6, 2],
         "test": [6, 3, 1],
@@ -66,7 +66,7 @@ def test_stratified_parts_have_each_class_in_its_share(shuffle):
     assert sorted(chain(*parts.values())) == list(range(100))
 
 
-def test_stratified_parts_are_as_large_as_sklearns_and_as_even():
+def test_stratified_splits_match_sklearn_in_size_and_balance():
     from sklearn.model_selection import train_test_split
 
     labels = [number % 7 // 2 for number in range(211)]
@@ -79,7 +79,7 @@ def test_stratified_parts_are_as_large_as_sklearns_and_as_even():
 
 
 @pytest.mark.parametrize("targets", [None, [[0, 1]] * 10, [0.5] * 10])
-def test_what_has_no_class_a_sample_cannot_be_stratified(targets):
+def test_stratify_requires_one_class_per_sample(targets):
     with pytest.raises(ValueError, match="stratify needs a dataset whose 'targets' are one class a sample"):
         train_valid_test_split(10, 1, targets, stratify=True)
 
@@ -87,7 +87,7 @@ def test_what_has_no_class_a_sample_cannot_be_stratified(targets):
 @pytest.mark.parametrize("shuffle", [True, False])
 @pytest.mark.parametrize("stratify", [True, False])
 @pytest.mark.parametrize("group", [r"(p\d+)_", r"^(p\d\d)"])
-def test_no_group_is_in_two_parts(group, stratify, shuffle):
+def test_no_group_is_in_two_splits(group, stratify, shuffle):
     parts = train_valid_test_split(
         100, 3, LABELS, PATIENTS, train=0.6, valid=0.2, test=0.2, group=group, stratify=stratify, shuffle=shuffle
     )
@@ -101,7 +101,7 @@ def test_no_group_is_in_two_parts(group, stratify, shuffle):
     )
 
 
-def test_groups_of_any_size_give_parts_near_what_was_asked_and_leave_what_was_left():
+def test_grouped_splits_approximate_the_fractions():
     generator = random.Random(0)
     names = [f"g{group}" for group in range(60) for _ in range(generator.randint(1, 30))]
 
@@ -121,59 +121,59 @@ def test_groups_of_any_size_give_parts_near_what_was_asked_and_leave_what_was_le
         (r"(p\d+)_", {"site": ["1"] * 100}, r"group is one of the columns \['site'\]"),
         ("site", {"site": ["1"] * 99 + [" "]}, "1 samples have nothing in the column 'site', the first is number 99"),
         ("site", None, "group needs a dataset that tells files or columns"),
-        ("site", {"site": ["1"] * 100}, "1 groups are too few: a part got none"),
+        ("site", {"site": ["1"] * 100}, "1 groups are too few: a split got none"),
     ],
 )
-def test_groups_that_cannot_be_told_are_refused(group, columns, message):
+def test_invalid_groups_are_rejected(group, columns, message):
     with pytest.raises(ValueError, match=message):
         train_valid_test_split(100, 1, LABELS, columns, group=group)
 
 
 @pytest.mark.parametrize("split", [train_valid_test_split, kfold])
-def test_a_group_that_the_dataset_has_in_a_part_of_its_own_is_in_no_other(split):
+def test_a_group_of_a_predefined_split_is_in_no_other_split(split):
     mine = {"file": [f"p{number // 2}_{number}.png" for number in range(20)]}
 
     assert split(20, 1, None, mine, {"test": {"file": ["p77_1.png", "p77_2.png"]}}, group=r"(p\d+)_")["train"]
 
-    with pytest.raises(ValueError, match=r"2 groups are in more than one part, the dataset's own \(test\) .* \['p4', 'p5'\]"):
+    with pytest.raises(ValueError, match=r"2 groups are in more than one split, the dataset's own \(test\) .* \['p4', 'p5'\]"):
         split(20, 1, None, mine, {"test": {"file": ["p77_1.png", "p4_9.png", "p5_9.png"]}}, group=r"(p\d+)_")
 
 
-def test_parts_of_the_datasets_own_share_no_group_where_nothing_is_left_to_divide():
+def test_predefined_splits_must_not_share_a_group():
     own = {"train": {"file": ["p1_1.png", "p2_1.png"]}, "valid": {"file": ["p3_1.png"]}}
     nothing = {"file": []}
 
     assert train_valid_test_split(0, 1, None, nothing, own, group=r"(p\d+)_") == {"train": [], "valid": [], "test": []}
 
     own["valid"]["file"].append("p2_2.png")
-    with pytest.raises(ValueError, match=r"1 groups are in more than one part, the dataset's own \(train, valid\) .* \['p2'\]"):
+    with pytest.raises(ValueError, match=r"1 groups are in more than one split, the dataset's own \(train, valid\) .* \['p2'\]"):
         train_valid_test_split(0, 1, None, nothing, own, group=r"(p\d+)_")
 
 
 @pytest.mark.parametrize("options", [{}, {"shuffle": False}, {"stratify": True}, {"group": r"(p\d+)_"}])
-def test_over_all_folds_each_sample_validates_once(options):
+def test_each_sample_validates_in_exactly_one_fold(options):
     folds = [kfold(100, 2, LABELS, PATIENTS, n_splits=5, fold=fold, **options) for fold in range(5)]
 
     assert sorted(chain(*(fold["valid"] for fold in folds))) == list(range(100))
     for fold in folds:
         assert sorted(fold["train"] + fold["valid"]) == list(range(100))
         assert len(fold["valid"]) == 20
-        assert "stratify" not in options or shares(fold["valid"]) == [12, 6, 2]
+        assert "stratify" not in options or class_counts(fold["valid"]) == [12, 6, 2]
         names = [{PATIENTS["file"][position][:3] for position in part} for part in fold.values()]
         assert "group" not in options or not names[0] & names[1]
 
 
-def test_folds_differ_by_one_sample_at_most():
+def test_fold_sizes_differ_by_at_most_one():
     assert [len(kfold(17, 1, n_splits=5, fold=fold)["valid"]) for fold in range(5)] == [3, 4, 3, 4, 3]
 
 
 @pytest.mark.parametrize(("n_splits", "fold"), [(1, 0), (11, 0), (5, 5), (5, -1)])
-def test_folds_that_cannot_be_are_refused(n_splits, fold):
+def test_invalid_folds_are_rejected(n_splits, fold):
     with pytest.raises(ValueError, match=f"n_splits is 2 to the 10 samples, fold 0 to n_splits - 1; got {n_splits} and {fold}"):
         kfold(10, 1, n_splits=n_splits, fold=fold)
 
 
-def test_a_file_says_which_samples_by_number_or_by_name(tmp_path):
+def test_a_split_file_lists_samples_by_number_or_name(tmp_path):
     (tmp_path / "split.json").write_text(json.dumps({"train": [3, "p00_1.png"], "valid": [0], "test": []}))
 
     parts = predefined(100, str(tmp_path), PATIENTS, file="split.json")
@@ -193,7 +193,7 @@ def test_a_file_says_which_samples_by_number_or_by_name(tmp_path):
         ('{"train": [1, 2], "valid": ["p00_1.png"]}', r"lists samples more than once: \[1\]"),
     ],
 )
-def test_a_file_that_is_no_split_is_refused(tmp_path, text, message):
+def test_an_invalid_split_file_is_rejected(tmp_path, text, message):
     (tmp_path / "split.json").write_text(text)
 
     with pytest.raises(ValueError, match=message):

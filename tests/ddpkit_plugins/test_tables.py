@@ -1,4 +1,4 @@
-"""Images that a CSV file names."""
+"""The dataset of images listed in a CSV file."""
 
 import pytest
 from PIL import Image
@@ -27,7 +27,7 @@ LINES = [
 ]
 
 
-def test_each_line_is_a_sample_with_the_number_of_its_class(root):
+def test_each_row_is_a_sample_with_a_class_index(root):
     table = CsvDataset(write(root, *LINES), [], 0, mode="L")
 
     assert (table.classes, table.targets) == (["cat", "dog"], [1, 0, 1])
@@ -36,7 +36,7 @@ def test_each_line_is_a_sample_with_the_number_of_its_class(root):
     assert CsvDataset(str(root), ["dog", "cat"], 0).targets == [0, 1, 0]
 
 
-def test_samples_may_be_grouped_by_any_column_and_by_their_files(root):
+def test_samples_can_be_grouped_by_column_or_file(root):
     table = CsvDataset(write(root, *LINES), [], 0)
     parts = train_valid_test_split(3, 0, table.targets, table.groups, train=0.5, valid=0.5, group="patient")
 
@@ -45,13 +45,13 @@ def test_samples_may_be_grouped_by_any_column_and_by_their_files(root):
 
 
 @pytest.mark.parametrize("classes", [[], ["x", "y", "z"]])
-def test_labels_that_are_numbers_are_classes(root, classes):
+def test_numeric_labels_are_class_indices(root, classes):
     lines = ["scans/0.png,2,A", "scans/1.png,0,A"]
 
     assert CsvDataset(write(root, *lines), classes, 0).targets == [2, 0]
 
 
-def test_labels_that_are_numbers_and_names_of_classes_are_names(root):
+def test_numeric_class_names_take_precedence_over_indices(root):
     assert CsvDataset(write(root, "scans/0.png,7,A", "scans/1.png,9,A"), ["9", "7"], 0).targets == [1, 0]
 
 
@@ -59,41 +59,41 @@ def test_labels_that_are_numbers_and_names_of_classes_are_names(root):
     ("classes", "message"),
     [(["cat", "dgo"], r"labels that are no class: 'dog' \(did you mean 'dgo'\?\)"), (["cat"], "labels that are no class: 'dog'")],
 )
-def test_labels_that_are_no_class_are_named(root, classes, message):
+def test_unknown_labels_are_named(root, classes, message):
     with pytest.raises(ValueError, match=message):
         CsvDataset(write(root, *LINES), classes, 0)
 
 
-def test_a_number_among_names_that_are_numbers_is_no_class(root):
+def test_an_unknown_numeric_class_name_is_rejected(root):
     with pytest.raises(ValueError, match="labels that are no class: '0'; 'classes' are"):
         CsvDataset(write(root, "scans/0.png,1,A", "scans/1.png,0,A"), ["1", "2"], 0)
 
 
-def test_spaces_around_a_label_are_not_of_it(root):
+def test_whitespace_around_labels_is_stripped(root):
     assert CsvDataset(write(root, "scans/0.png, cat,A", "scans/1.png,cat ,A"), [], 0).classes == ["cat"]
 
 
-def test_numbers_beyond_the_classes_are_named(root):
+def test_label_indices_beyond_the_classes_are_rejected(root):
     with pytest.raises(ValueError, match="labels go up to 2, and the 2 classes are 0 to 1"):
         CsvDataset(write(root, "scans/0.png,2,A"), ["x", "y"], 0)
 
 
-def test_a_column_may_say_the_parts(root):
+def test_a_column_may_define_the_splits(root):
     lines = ["scans/0.png,a,train", "scans/1.png,a,test", "scans/2.png,b,train", "scans/3.png,b,"]
 
     table = CsvDataset(write(root, *lines, header="path,label,part"), [], 0, part="part")
 
-    assert table.parts == {"train": [0, 2], "test": [1]}
-    with pytest.raises(ValueError, match=r"parts are train, valid, test, or nothing; the table has \['val'\]"):
+    assert table.splits == {"train": [0, 2], "test": [1]}
+    with pytest.raises(ValueError, match=r"splits are train, valid, test, or nothing; the table has \['val'\]"):
         CsvDataset(write(root, "scans/0.png,a,val", header="path,label,part"), [], 0, part="part")
 
 
-def test_max_samples_keeps_so_many_of_each_part(root):
+def test_max_samples_applies_per_split(root):
     lines = [f"scans/{number}.png,a,{part}" for number, part in enumerate(["train", "train", "train", "valid", "test", ""])]
 
     cut = CsvDataset(write(root, *lines, header="path,label,part"), [], 0, part="part", max_samples=2)
 
-    assert {part: len(indices) for part, indices in cut.parts.items()} == {"train": 2, "valid": 1, "test": 1}
+    assert {part: len(indices) for part, indices in cut.splits.items()} == {"train": 2, "valid": 1, "test": 1}
     assert len(cut) == 5
 
 

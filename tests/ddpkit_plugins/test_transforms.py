@@ -1,4 +1,4 @@
-"""Each transform on small images: what becomes of the image, of a mask and of a class index."""
+"""The effect of each transform on small images, masks and class indices."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ from torchvision.tv_tensors import BoundingBoxes, Mask
 from ddpkit.config.component_refs import transform_reference
 from ddpkit.config.converter import structure
 from ddpkit.plugins import manager
-from ddpkit.plugins.signatures import from_source, imported
+from ddpkit.plugins.signatures import import_target, read_from_source
 from ddpkit_plugins import transforms
 from ddpkit_plugins.transforms import (
     aug_mix,
@@ -42,13 +42,13 @@ def pil(tensor):
     return Image.fromarray(tensor.permute(1, 2, 0).contiguous().numpy())
 
 
-def made_by_toml(name, values):
-    """The transform of a key and its list, bound as a run does it."""
+def build_from_toml(name, values):
+    """The transform of a key and its list, created as in a run."""
     reference = transform_reference(name, values)
-    signature = from_source(COMPONENTS[name].target)
+    signature = read_from_source(COMPONENTS[name].target)
     params = {key: structure(value, signature.parameters[key]) for key, value in reference.named_params(signature).items()}
-    assert not [fault for _, faults in params.values() for fault in faults]
-    return imported(COMPONENTS[name].target)(**{key: value for key, (value, _) in params.items()})
+    assert not [issue for _, issues in params.values() for issue in issues]
+    return import_target(COMPONENTS[name].target)(**{key: value for key, (value, _) in params.items()})
 
 
 @pytest.mark.parametrize(
@@ -58,8 +58,8 @@ def made_by_toml(name, values):
      ("COLOR_JITTER", [0.1, 0.2, 0.3, 0.1]), ("COLOR_JITTER", []), ("GAUSSIAN_BLUR", [5, [0.1, 1]]), ("GAUSSIAN_BLUR", []),
      ("GRAY_SCALE", [3]), ("GRAY_SCALE", []), ("AUG_MIX", [2, 4]), ("AUG_MIX", []), ("TO_TENSOR", []), ("PIL_TO_TENSOR", [])],
 )  # fmt: skip
-def test_each_takes_its_list_from_the_toml_and_leaves_a_class_index_alone(name, values):
-    _, target = made_by_toml(name, values)(pil(PICTURE), 3)
+def test_each_transform_takes_its_toml_list_and_keeps_class_indices(name, values):
+    _, target = build_from_toml(name, values)(pil(PICTURE), 3)
 
     assert target == 3
 
@@ -67,19 +67,19 @@ def test_each_takes_its_list_from_the_toml_and_leaves_a_class_index_alone(name, 
 @pytest.mark.parametrize("name", ["RESIZE", "CROP", "CENTER_CROP"])
 @pytest.mark.parametrize(("values", "size"), [([5, 7], (7, 5)), ([9], (9, 9)), ([], (224, 224))])
 def test_a_size_is_height_and_width_or_a_square(name, values, size):
-    image, _ = made_by_toml(name, values)(pil(PICTURE), 3)
+    image, _ = build_from_toml(name, values)(pil(PICTURE), 3)
 
     assert image.size == size
 
 
-def test_augmentation_alone_is_left_out_of_evaluation():
+def test_only_augmentations_are_train_only():
     augmentation = {"CROP", "HFLIP", "VFLIP", "ROTATION", "INVERT", "COLOR_JITTER", "GAUSSIAN_BLUR", "AUG_MIX"}
 
     assert {name for name, component in COMPONENTS.items() if component.train_only} == augmentation
     assert {name for name, component in COMPONENTS.items() if component.batchable} == {"CONVERT_IMAGE_DTYPE", "NORMALIZE"}
 
 
-def test_image_and_target_go_through_the_transforms_together():
+def test_image_and_target_are_transformed_together():
     image, target = pil_to_tensor()(*rotation(90)(Image.new("L", (6, 4), 255), 3))
 
     assert (image.dtype, image.shape, target) == (torch.uint8, (1, 4, 6), 3)
@@ -96,7 +96,7 @@ def test_a_mask_is_flipped_with_its_image(flip, axis):
 
 
 @pytest.mark.parametrize("window", [crop(3, 4), center_crop(3, 4), crop(9, 20), center_crop(9, 20)])
-def test_a_mask_is_cropped_where_its_image_is_and_padded_with_0(window):
+def test_a_mask_is_cropped_with_its_image_and_zero_padded(window):
     drawn = torch.arange(1, 49).reshape(6, 8)
 
     image, mask = window(drawn.to(torch.uint8)[None], Mask(drawn))
@@ -106,14 +106,14 @@ def test_a_mask_is_cropped_where_its_image_is_and_padded_with_0(window):
     assert (mask.numel() - mask.count_nonzero()) == max(mask.numel() - 48, 0)
 
 
-def test_a_crop_is_at_a_random_place():
+def test_crop_positions_are_random():
     torch.manual_seed(0)
     corners = {crop(2)(pil(PICTURE)).getpixel((0, 0)) for _ in range(40)}
 
     assert len(corners) > 10
 
 
-def test_a_mask_is_resized_without_values_between_its_own_and_an_image_with():
+def test_masks_are_resized_without_interpolated_values():
     image, mask = resize(2, 8)(Image.linear_gradient("L"), MASK)
     wide, _ = resize(4, 8)(MASK.to(torch.uint8)[None], 0)
 
@@ -122,7 +122,7 @@ def test_a_mask_is_resized_without_values_between_its_own_and_an_image_with():
     assert set(wide.unique().tolist()) - {0, 1, 5}
 
 
-def test_a_shrunken_image_is_smoothed():
+def test_downscaling_is_antialiased():
     stripes = torch.tensor([0, 255], dtype=torch.uint8).repeat(8, 32)[None]
 
     shrunk = resize(8, 8)(stripes)
@@ -130,7 +130,7 @@ def test_a_shrunken_image_is_smoothed():
     assert (shrunk[..., 1:-1].float() - 127.5).abs().max() < 20
 
 
-def test_rotation_turns_at_most_so_far():
+def test_rotation_by_up_to_zero_degrees_changes_nothing():
     image = Image.linear_gradient("L")
 
     assert rotation(0)(image).tobytes() == image.tobytes()
@@ -138,7 +138,7 @@ def test_rotation_turns_at_most_so_far():
 
 
 @pytest.mark.parametrize("transform", [invert(1.0), color_jitter(), gaussian_blur(), gray_scale(), normalize([1.0], [0.5])])
-def test_a_mask_keeps_its_values_when_colours_change(transform):
+def test_colour_transforms_do_not_change_masks(transform):
     image, mask = transform(torch.rand(3, 4, 4), MASK)
 
     assert type(mask) is Mask
@@ -151,7 +151,7 @@ def test_invert_gives_the_negative():
     assert torch.equal(invert(0.0)(PICTURE), PICTURE)
 
 
-def test_color_jitter_draws_a_factor_for_the_brightness():
+def test_color_jitter_draws_a_brightness_factor():
     torch.manual_seed(0)
     grey = torch.full((3, 2, 2), 0.5)
     drawn = [color_jitter(0.4, 0.0, 0.0, 0.0)(grey)[0, 0, 0].item() for _ in range(50)]
@@ -161,7 +161,7 @@ def test_color_jitter_draws_a_factor_for_the_brightness():
     assert torch.equal(color_jitter(0.0, 0.0, 0.0, 0.0)(grey), grey)
 
 
-def test_gaussian_blur_spreads_a_point_by_the_kernel():
+def test_gaussian_blur_applies_the_gaussian_kernel():
     point = torch.zeros(1, 5, 5)
     point[0, 2, 2] = 1
     weights = torch.exp(-0.5 * (torch.arange(-1.0, 2.0) / 0.8) ** 2)
@@ -172,7 +172,7 @@ def test_gaussian_blur_spreads_a_point_by_the_kernel():
     torch.testing.assert_close(blurred[0, 1:4, 1:4], weights[:, None] * weights)
 
 
-def test_gray_scale_weighs_red_green_and_blue():
+def test_gray_scale_weights_the_rgb_channels():
     colours = torch.rand(3, 2, 2)
     wanted = 0.299 * colours[0] + 0.587 * colours[1] + 0.114 * colours[2]
 
@@ -183,7 +183,7 @@ def test_gray_scale_weighs_red_green_and_blue():
 
 
 @pytest.mark.parametrize("image", [pil(PICTURE), Image.linear_gradient("L"), PICTURE, PICTURE[:1]])
-def test_aug_mix_keeps_size_and_kind_and_changes_values(image):
+def test_aug_mix_changes_values_but_not_size_or_type(image):
     torch.manual_seed(3)
     mixed, target = aug_mix()(image, 1)
 
@@ -196,7 +196,7 @@ def test_aug_mix_keeps_size_and_kind_and_changes_values(image):
 @pytest.mark.parametrize(
     "target", [Mask(torch.zeros(40, 40)), {"boxes": BoundingBoxes(torch.zeros(1, 4), format="XYXY", canvas_size=(40, 40))}]
 )
-def test_aug_mix_moves_nothing_where_a_mask_or_boxes_say_where_things_are(target):
+def test_aug_mix_is_not_geometric_with_masks_or_boxes(target):
     torch.manual_seed(0)
     image = Image.new("L", (40, 40), 60)
     image.paste(190, (10, 10, 30, 30))
@@ -209,7 +209,7 @@ def test_aug_mix_moves_nothing_where_a_mask_or_boxes_say_where_things_are(target
         assert len(values[14:26, 14:26].unique()) == len(values[:6].unique()) == 1  # SHARPNESS reaches a pixel further each time
 
 
-def test_a_pil_image_becomes_bytes_or_floats_and_the_mask_stays():
+def test_pil_images_become_uint8_or_float_tensors():
     image, mask = pil_to_tensor()(pil(PICTURE), MASK)
     floats, same = to_tensor()(pil(PICTURE), MASK)
 
@@ -220,7 +220,7 @@ def test_a_pil_image_becomes_bytes_or_floats_and_the_mask_stays():
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.int32])
-def test_grey_of_16_bits_keeps_its_values(dtype):
+def test_16_bit_grayscale_keeps_its_values(dtype):
     deep = Image.fromarray(np.array([[0, 257, 25700, 65535]], dtype=dtype))
 
     tensor, _ = pil_to_tensor()(deep, 3)
@@ -232,26 +232,26 @@ def test_grey_of_16_bits_keeps_its_values(dtype):
         gray_scale()(deep, 3)
 
 
-def test_values_beyond_16_bits_are_refused():
+def test_values_beyond_16_bits_are_rejected():
     with pytest.raises(ValueError, match="holds grey values 0 to 65536; 8 or 16 bits are needed"):
         pil_to_tensor()(Image.fromarray(np.array([[0, 65536]], dtype=np.int32)))
 
 
-def test_conversion_of_a_sample_leaves_mask_and_class_index():
+def test_dtype_conversion_keeps_masks_and_class_indices():
     image, mask = convert_image_dtype()(PICTURE, MASK)
 
     assert (image.dtype, convert_image_dtype("float64")(PICTURE, 7)[1]) == (torch.float32, 7)
     assert mask is MASK
 
 
-def test_conversion_and_normalisation_of_a_batch():
+def test_a_batch_is_converted_and_normalised():
     batch = convert_image_dtype("float32")(torch.tensor([[[[0, 255]]], [[[51, 102]]]], dtype=torch.uint8))
 
     torch.testing.assert_close(batch.flatten(), torch.tensor([0.0, 1.0, 0.2, 0.4]))
     torch.testing.assert_close(normalize([0.2], [0.4])(batch).flatten(), torch.tensor([-0.5, 2.0, 0.0, 0.5]))
 
 
-def test_each_channel_has_its_mean_or_all_have_one():
+def test_normalize_takes_one_mean_or_one_per_channel():
     images = torch.rand(2, 3, 4, 4)
     mean, std = [0.1, 0.2, 0.3], [0.5, 1.0, 2.0]
     wanted = torch.stack([(images[:, channel] - mean[channel]) / std[channel] for channel in range(3)], dim=1)
@@ -261,7 +261,7 @@ def test_each_channel_has_its_mean_or_all_have_one():
 
 
 @pytest.mark.parametrize("shape", [(1, 4, 4), (2, 1, 4, 4), (2, 4, 4, 4)])
-def test_images_with_other_channels_than_means_are_refused(shape):
+def test_normalize_rejects_a_channel_mismatch(shape):
     with pytest.raises(ValueError, match=f"NORMALIZE has 3 means, the images have {shape[-3]} channels"):
         normalize([0.1, 0.2, 0.3], [1.0, 1.0, 1.0])(torch.rand(shape))
 
@@ -274,7 +274,7 @@ def test_images_with_other_channels_than_means_are_refused(shape):
      (aug_mix, {"severity": 11}), (aug_mix, {"mixture_width": 0}), (normalize, {"mean": [0.5], "std": [0.0]}),
      (normalize, {"mean": [0.5], "std": [1.0, 1.0]}), (normalize, {"mean": [], "std": []})],
 )  # fmt: skip
-def test_parameters_that_cannot_be_are_refused(make, params):
+def test_invalid_parameters_are_rejected(make, params):
     with pytest.raises(ValueError, match=r"got"):
         make(**params)
 
@@ -289,7 +289,7 @@ assert not {"torch", "torchvision", "PIL"} & set(sys.modules)
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
-def test_every_key_of_the_specification_is_there():
+def test_every_specified_transform_exists():
     assert manager.load().registry.names("transform") >= {
         *("RESIZE", "CROP", "CENTER_CROP", "HFLIP", "VFLIP", "ROTATION", "INVERT", "COLOR_JITTER", "GAUSSIAN_BLUR"),
         *("GRAY_SCALE", "AUG_MIX", "TO_TENSOR", "PIL_TO_TENSOR", "CONVERT_IMAGE_DTYPE", "NORMALIZE"),

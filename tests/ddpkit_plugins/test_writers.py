@@ -1,4 +1,4 @@
-"""Predictions as files."""
+"""Writers of prediction files."""
 
 import csv
 import json
@@ -26,54 +26,54 @@ ROWS = {
 }
 
 
-def written(writer, *predictions):
+def write_all(writer, *predictions):
     for number, values in enumerate(predictions):
         writer.write(f"x-{number}", SimpleNamespace(values={"file": "x", **values}, arrays={"of": np.arange(3)}))
     writer.close()
 
 
 @pytest.mark.parametrize("kind", ROWS)
-def test_csv_has_a_row_an_input(tmp_path, kind):
+def test_csv_has_one_row_per_input(tmp_path, kind):
     values, row = ROWS[kind]
 
-    written(Csv(tmp_path), values, values)
+    write_all(Csv(tmp_path), values, values)
 
     header, *rows = csv.reader((tmp_path / "predictions.csv").read_text().splitlines())
     assert rows == [row, row]
     assert (header[0], len(set(header))) == ("file", len(row))
 
 
-def test_csv_has_a_row_a_box(tmp_path):
-    written(Csv(tmp_path), {key: [] for key in BOXES}, BOXES)
+def test_csv_has_one_row_per_box(tmp_path):
+    write_all(Csv(tmp_path), {key: [] for key in BOXES}, BOXES)
 
     assert (tmp_path / "predictions.csv").read_text() == (
         "file,x1,y1,x2,y2,label,name,score\nx,0.0,1.0,2.0,3.0,1,a,0.9\nx,0.0,1.0,2.0,3.0,2,b,0.8\n"
     )
 
 
-def test_csv_leaves_nothing_out(tmp_path):
+def test_csv_rejects_values_without_a_column(tmp_path):
     writer = Csv(tmp_path)
 
     with pytest.raises(DdpkitError, match="'x-1' has 'value_1', which the first input has not; take another 'output_format'"):
-        written(writer, {"values": [1.0]}, {"values": [1.0, 2.0]})
+        write_all(writer, {"values": [1.0]}, {"values": [1.0, 2.0]})
     writer.close()
 
 
-def test_csv_of_no_box_has_its_columns(tmp_path):
-    written(Csv(tmp_path), {key: [] for key in BOXES})
+def test_csv_without_boxes_has_its_header(tmp_path):
+    write_all(Csv(tmp_path), {key: [] for key in BOXES})
 
     assert (tmp_path / "predictions.csv").read_text() == "file,x1,y1,x2,y2,label,name,score\n"
 
 
 @pytest.mark.parametrize("n", [0, 1, 3])
 def test_json_is_a_list(tmp_path, n):
-    written(Json(tmp_path), *[BOXES] * n)
+    write_all(Json(tmp_path), *[BOXES] * n)
 
     assert json.loads((tmp_path / "predictions.json").read_text()) == [{"file": "x", **BOXES}] * n
 
 
-def test_numpy_calls_arrays_after_their_input(tmp_path):
-    written(Numpy(tmp_path), BOXES, BOXES)
+def test_numpy_arrays_are_named_after_their_input(tmp_path):
+    write_all(Numpy(tmp_path), BOXES, BOXES)
 
     with np.load(tmp_path / "predictions.npz") as found:
         assert set(found) == {"x-0/file", "x-0/of", "x-1/file", "x-1/of"}
@@ -82,7 +82,7 @@ def test_numpy_calls_arrays_after_their_input(tmp_path):
 
 
 @pytest.mark.parametrize(("make", "name"), [(Csv, "predictions.csv"), (Json, "predictions.json"), (Numpy, "predictions.npz")])
-def test_a_file_appears_when_it_is_whole(tmp_path, make, name):
+def test_a_file_appears_only_when_complete(tmp_path, make, name):
     writer = make(tmp_path)
     writer.write("x", SimpleNamespace(values={"file": "\udcff", **BOXES}, arrays={}))
     assert not (tmp_path / name).exists()

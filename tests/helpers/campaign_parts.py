@@ -1,4 +1,4 @@
-"""What the campaign trains: a plugin of one file."""
+"""The plugin with the model of the campaign."""
 
 import os
 
@@ -19,7 +19,7 @@ class Drilled(nn.Sequential):
 
 @hookimpl
 def ddpkit_step_end(run, epoch, step):
-    """The log of what was done: a line a step, in one write."""
+    """Log the step: one line, in one write."""
     if run.rank == 0:
         log = os.open(run.folder / "steps.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.write(log, f"{epoch}.{step}\n".encode())

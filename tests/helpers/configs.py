@@ -1,4 +1,4 @@
-"""Small configs that tests share."""
+"""Small configs shared by tests."""
 
 BLOBS = """\
 output_dir = "runs"
@@ -30,7 +30,7 @@ batch_size = 8
 epoch = 2
 optimizer = { type = "sgd", learning_rate = 0.1, momentum = 0.9 }
 """
-"""A run of a second: 32 samples train, 8 validate, 7 test."""
+"""A run of about one second with 32 train, 8 valid and 7 test samples."""
 
 DIGITS = """\
 seed = 3
@@ -63,7 +63,7 @@ batch_size = 16
 epoch = 2
 optimizer = { type = "adam", learning_rate = 0.01 }
 """
-"""60 images with dropout and augmentation: what a run draws matters."""
+"""60 images with dropout and augmentation: the random draws affect the result."""
 
 SHAPES = """\
 output_dir = "runs"
@@ -99,4 +99,4 @@ batch_size = 4
 epoch = 2
 optimizer = { type = "sgd", learning_rate = 0.01, momentum = 0.9 }
 """
-"""10 images train, the last micro-batch has 2; 5 validate, 5 test."""
+"""10 train images, 2 of them in the last micro-batch; 5 valid and 5 test images."""

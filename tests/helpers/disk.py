@@ -1,53 +1,53 @@
-"""What a disk may hold after the power went, by what was done to it until then.
+"""A model of the possible contents of a disk after a power loss.
 
-A file that was not synced may be whole, torn or empty. A name that was made, moved or removed may be as it was before, each
-by itself and in any order, until its folder was synced.
+A file that was not synced may be complete, truncated or empty. A name that was created, renamed or removed may still be in
+its previous state, independently of other names, until its folder was synced.
 """
 
 import itertools
 
 
 class File:
-    def __init__(self, data=b"", *, is_safe=False):
-        self.data, self.is_safe = data, is_safe
+    def __init__(self, data=b"", *, is_synced=False):
+        self.data, self.is_synced = data, is_synced
 
-    def remains(self):
-        """All that it may hold."""
-        return {self.data} if self.is_safe else {self.data, self.data[: len(self.data) // 2], b""}
+    def possible_contents(self):
+        """All contents that a power loss may leave."""
+        return {self.data} if self.is_synced else {self.data, self.data[: len(self.data) // 2], b""}
 
 
 class Folder:
     def __init__(self, names):
-        self.safe, self.changes = names, []
+        self.synced, self.changes = names, []
 
     def after(self, changes):
-        """Its names, and what they are of, when these changes came down to the disk."""
-        names = dict(self.safe)
+        """Its entries by name, if these changes reached the disk."""
+        names = dict(self.synced)
         for change in changes:
             names |= change
         return {name: entry for name, entry in names.items() if entry}
 
-    def remains(self):
-        """All that it may hold: sets of pairs of a name and what that holds."""
+    def possible_contents(self):
+        """All contents that a power loss may leave, each as a set of pairs of a name and its content."""
         found = set()
-        for came_down in itertools.product((True, False), repeat=len(self.changes)):
-            names = self.after(itertools.compress(self.changes, came_down))
-            contents = itertools.product(*(entry.remains() for entry in names.values()))
+        for persisted in itertools.product((True, False), repeat=len(self.changes)):
+            names = self.after(itertools.compress(self.changes, persisted))
+            contents = itertools.product(*(entry.possible_contents() for entry in names.values()))
             found |= {frozenset(zip(names, each, strict=True)) for each in contents}
         return found
 
 
 class Disk:
-    """With one folder of files, all safe; has the operations of `ddpkit.runs.files.Files`, one file open at a time."""
+    """A disk with one folder, everything in it synced; has the operations of `ddpkit.runs.files.Files`, with one open file."""
 
     def __init__(self, folder):
         self.root, self.top, self.opened = folder, found(folder), None
 
-    def remains(self):
-        return self.top.remains()
+    def possible_contents(self):
+        return self.top.possible_contents()
 
     def entry(self, path):
-        """What is there now."""
+        """The current file or folder at a path."""
         entry = self.top
         for name in path.relative_to(self.root).parts:
             entry = entry.after(entry.changes)[name]
@@ -65,10 +65,10 @@ class Disk:
 
     def write(self, _, chunk):
         self.opened.data += chunk
-        self.opened.is_safe = False
+        self.opened.is_synced = False
 
     def sync(self, _):
-        self.opened.is_safe = True
+        self.opened.is_synced = True
 
     def close(self, _):
         self.opened = None
@@ -77,8 +77,8 @@ class Disk:
         self.change(old.parent, {old.name: None, new.name: self.entry(old)})
 
     def sync_folder(self, folder):
-        synced = self.entry(folder)
-        synced.safe, synced.changes = synced.after(synced.changes), []
+        entry = self.entry(folder)
+        entry.synced, entry.changes = entry.after(entry.changes), []
 
     def remove(self, file):
         self.change(file.parent, {file.name: None})
@@ -87,15 +87,17 @@ class Disk:
 
 
 def found(path):
-    """A file or folder as it is."""
-    return Folder({each.name: found(each) for each in path.iterdir()}) if path.is_dir() else File(path.read_bytes(), is_safe=True)
+    """The model of an existing file or folder, everything synced."""
+    return (
+        Folder({each.name: found(each) for each in path.iterdir()}) if path.is_dir() else File(path.read_bytes(), is_synced=True)
+    )
 
 
-def put_back(held, path):
-    """Make what one of the remains of a disk holds."""
+def restore(held, path):
+    """Write one of the possible contents of a disk to a path."""
     if isinstance(held, bytes):
         path.write_bytes(held)
         return
     path.mkdir()
     for name, each in held:
-        put_back(each, path / name)
+        restore(each, path / name)

@@ -1,6 +1,7 @@
-"""Real ranks for tests: gloo processes that meet at a file."""
+"""Real ranks for tests: processes with the gloo backend and a file as rendezvous."""
 
 import copy
+import functools
 import gc
 import multiprocessing
 import os
@@ -11,74 +12,76 @@ import torch
 
 from ddpkit.checkpoint import trainer_state
 from ddpkit.config import loading
-from ddpkit.distributed.world import join_world
+from ddpkit.distributed.world import init_distributed
 from ddpkit.plugins import manager
+from ddpkit.tasks.train import load_best
 from ddpkit.training import builder
-from ddpkit.training.callbacks import Recovery
+from ddpkit.training.callbacks import CheckpointCallback
 
 JOIN_SECONDS = 180
 
 
 def fit(file, world, **overrides):
-    """Build and train a config in a world; everything that must be equal, as plain data."""
+    """Build and train a config in a world; returns everything that must be equal, as plain data."""
     loaded = loading.load(Path(file), loading.named_overrides(overrides))
-    engine = builder.engine(loaded, manager.load().registry, world)
-    rows = Rows()
-    engine.fit(Nowhere(), [rows] if world.is_main else [])
-    tested = numbers(engine.evaluate(engine.model, engine.test)) if engine.test else {}
+    trainer = builder.build_trainer(loaded, manager.load().registry, world)
+    rows = RowRecorder()
+    trainer.fit(NoWeights(), [rows] if world.is_main else [])
+    test = trainer.evaluator.test
+    tested = trainer.evaluator.evaluate(trainer.model, test).values if test else {}
     weights = {
-        candidate.prefix + name: tensor.clone()
-        for candidate in engine.candidates
-        for name, tensor in candidate.model.state_dict().items()
+        each.prefix + name: tensor.clone()
+        for each in trainer.evaluator.models
+        for name, tensor in each.model.state_dict().items()
     }
-    return {"rows": rows.seen, "tested": tested, "weights": weights, "steps": engine.progress.step}
+    return {"rows": rows.seen, "tested": tested, "weights": weights, "steps": trainer.progress.step}
 
 
-class Rows:
-    """A watcher that keeps the values of history."""
+class RowRecorder:
+    """A callback that records the rows of history."""
 
     def __init__(self):
         self.seen = []
 
-    def train_step_ended(self, epoch, step, steps, loss):
+    def on_train_step_end(self, epoch, step, steps, loss):
         pass
 
-    def epoch_ended(self, row):
-        self.seen.append(numbers({key: value for key, value in row.items() if "second" not in key}))
+    def on_epoch_end(self, row):
+        self.seen.append({key: value for key, value in row.items() if "second" not in key})
 
 
-def numbers(values):
-    """Without what a score knows beside its number."""
-    return {key: float(value) if isinstance(value, float) else value for key, value in values.items()}
-
-
-class Kept(Recovery):
-    """Snapshots after each step, evaluated micro-batch and epoch."""
+class StateRecorder(CheckpointCallback):
+    """Records a snapshot after each step, evaluated micro-batch and epoch."""
 
     def __init__(self):
         self.states = []
 
-    def step_ended(self, engine):
-        self.states.append(copy.deepcopy(trainer_state.taken(engine)))
+    def on_step_end(self, trainer):
+        self.states.append(copy.deepcopy(trainer_state.capture_state(trainer)))
 
-    epoch_ended = batch_evaluated = step_ended
+    on_epoch_end = on_eval_batch_end = on_step_end
 
 
-class Nowhere:
-    """Weights that are not kept."""
+def evaluate_best(trainer, weights):
+    """The values of the best weights on the test split."""
+    return dict(trainer.evaluator.test_models(functools.partial(load_best, weights, trainer.world)).values)
 
-    def epoch_ended(self, model, epoch, *, is_best, prefix=""):
+
+class NoWeights:
+    """A weights folder that saves nothing."""
+
+    def save_epoch(self, model, epoch, *, is_best, prefix=""):
         pass
 
 
 class RankPool:
-    """Rank processes that stay for many worlds: to start one and import torch takes seconds. Each world has its own group."""
+    """Rank processes reused for many worlds, since starting one takes seconds. Each world has its own process group."""
 
     def __init__(self):
         self.ranks = []
 
     def in_world(self, size, folder, function, *arguments):
-        """Call `function(world, *arguments)` on `size` ranks; returns the results in order of rank."""
+        """Call `function(world, *arguments)` on `size` ranks; returns the results in rank order."""
         while len(self.ranks) < size:
             self.ranks.append(RankProcess())
         for number, rank in enumerate(self.ranks[:size]):
@@ -98,7 +101,7 @@ class RankPool:
 
 
 class RankProcess:
-    """A spawned process that calls functions of tests, one after the other, until its pipe is closed."""
+    """A spawned process that executes calls from its pipe until the pipe is closed."""
 
     def __init__(self):
         context = multiprocessing.get_context("spawn")
@@ -108,14 +111,14 @@ class RankProcess:
         theirs.close()
 
     def wait(self):
-        """The traceback of a call, or None."""
+        """Wait for a call to end; returns its traceback, or None."""
         if not self.pipe.poll(JOIN_SECONDS):
             raise TimeoutError(f"a rank did not end within {JOIN_SECONDS} s")
         return self.pipe.recv()
 
 
 def serve(pipe):
-    multiprocessing.set_start_method(None, force=True)  # spawned ones would spawn their loader workers too, which ranks do not
+    multiprocessing.set_start_method(None, force=True)  # a spawned process would spawn its loader workers too, unlike real ranks
     while True:
         try:
             call = pipe.recv()
@@ -130,6 +133,6 @@ def serve(pipe):
 
 def rank(number, size, folder, function, arguments):
     os.environ |= {"RANK": str(number), "WORLD_SIZE": str(size), "OMP_NUM_THREADS": "1"}
-    with join_world(device="cpu", timeout=60, init_method=f"file://{folder}/meet") as world:
+    with init_distributed(device="cpu", timeout=60, init_method=f"file://{folder}/meet") as world:
         torch.save(function(world, *arguments), Path(folder) / f"rank-{number}.pt")
-    gc.collect()  # the process group too
+    gc.collect()  # frees the process group

@@ -1,4 +1,4 @@
-"""A run's model as one file, by the real command; the file is read without ddpkit."""
+"""Exports by the real command; the exported file is read without ddpkit."""
 
 import json
 import math
@@ -15,7 +15,7 @@ import torch
 from ddpkit import DdpkitError, load, run
 from ddpkit.cli.export import FORMATS
 from ddpkit.cli.main import main
-from ddpkit.inference.export import compared
+from ddpkit.inference.export import compare_outputs
 from tests.helpers.configs import BLOBS, SHAPES
 
 ROOT = Path(__file__).parents[2]
@@ -35,7 +35,7 @@ def ddpkit_models():
     yield Component("strange", "strange:Strange")
 
 class Strange(nn.Module):
-    """Draws in each forward, takes a number of images for granted, or gives two tensors."""
+    """Draws in each forward, fixes the batch size, or returns two tensors."""
 
     def __init__(self, does: str = ""):
         super().__init__()
@@ -56,7 +56,7 @@ def trained(folder, text, **values):
 
 @pytest.fixture(scope="module")
 def classifier(acme, tmp_path_factory):
-    """A finished run in float64; nobody is to change it."""
+    """A finished run in float64; tests must not change it."""
     return trained(tmp_path_factory.mktemp("classifier"), CLASSIFIER)
 
 
@@ -77,18 +77,18 @@ def strange(tmp_path_factory):
 
 @pytest.fixture
 def mine(request, tmp_path, monkeypatch):
-    """A copy of the run that a test names, in the current folder."""
+    """A copy of the run named by the test, in the current folder."""
     monkeypatch.chdir(tmp_path)
     shutil.copytree(request.getfixturevalue(request.param), tmp_path / "mine")
     return tmp_path / "mine"
 
 
-def of(name):
+def on_run(name):
     return pytest.mark.parametrize("mine", [name], indirect=True)
 
 
 def read(file):
-    """The exported file as a stranger's program reads it."""
+    """The exported file as read by a program without ddpkit."""
     if file.suffix == ".pt2":
         return torch.export.load(file).module()
     if file.suffix == ".pt":
@@ -100,7 +100,7 @@ def read(file):
 
 @pytest.mark.parametrize("kind", FORMATS)
 @pytest.mark.parametrize(("mine", "shape"), [("classifier", (1, 8, 8)), ("unet", (1, 16, 24))], indirect=["mine"])
-def test_the_file_gives_what_the_model_gives_for_any_number_of_images(mine, kind, shape, capsys):
+def test_an_exported_file_matches_the_model_at_any_batch_size(mine, kind, shape, capsys):
     for library in ONNX if kind == "onnx" else ():
         pytest.importorskip(library)
 
@@ -117,8 +117,8 @@ def test_the_file_gives_what_the_model_gives_for_any_number_of_images(mine, kind
         torch.testing.assert_close(call(images), model(images), rtol=1e-4, atol=1e-5)
 
 
-@of("classifier")
-def test_the_facts_say_how_to_use_the_file(mine):
+@on_run("classifier")
+def test_the_metadata_file_describes_the_export(mine):
     assert (
         main(["export", str(mine), "--format", "torchscript", "--weights", "last", "--batch", "3", "--output", "new/net.pt"]) == 0
     )
@@ -138,8 +138,8 @@ def test_the_facts_say_how_to_use_the_file(mine):
     assert not (mine / "exports").exists()
 
 
-@of("classifier")
-def test_the_weights_are_those_that_are_asked_for(mine):
+@on_run("classifier")
+def test_export_uses_the_requested_weights(mine):
     zeros = {name: torch.zeros_like(each) for name, each in load(mine).model.state_dict().items()}
     torch.save(zeros, "zeros.pth")
 
@@ -148,8 +148,8 @@ def test_the_weights_are_those_that_are_asked_for(mine):
     assert not read(mine / "exports/torch-export.pt2")(torch.ones(2, 1, 8, 8)).any()
 
 
-@of("classifier")
-def test_a_file_that_is_there_is_replaced_only_if_asked(mine, capsys):
+@on_run("classifier")
+def test_an_existing_file_is_replaced_only_with_force(mine, capsys):
     for name in ("net.pt", "other.pt.json"):
         (mine.parent / name).write_text("kept")
     asked = ["export", str(mine), "--format", "torchscript"]
@@ -166,8 +166,8 @@ def test_a_file_that_is_there_is_replaced_only_if_asked(mine, capsys):
     assert json.loads(Path("net.pt.json").read_text())["format"] == "torchscript"
 
 
-@of("classifier")
-def test_a_run_of_gpus_is_exported_without_one(mine):
+@on_run("classifier")
+def test_a_gpu_run_is_exported_without_a_gpu(mine):
     file = mine / "config.toml"
     of_gpus = file.read_text().replace('device = "cpu"', 'device = "cuda"').replace('backend = "auto"', 'backend = "nccl"')
     file.write_text(of_gpus.replace('compute_type = "float64"', 'compute_type = "float16"').replace("nproc = 1", "nproc = 2"))
@@ -175,9 +175,9 @@ def test_a_run_of_gpus_is_exported_without_one(mine):
     assert main(["export", str(mine), "--format", "torch-export"]) == 0
 
 
-@of("strange")
+@on_run("strange")
 @pytest.mark.parametrize("kind", ["torchscript", "torch-export"])
-def test_a_file_that_gives_something_else_is_not_left(mine, capsys, kind):
+def test_an_export_that_differs_from_the_model_is_not_kept(mine, capsys, kind):
     set_model(mine, 'does = "draw"')
     (mine / "exports").mkdir()
     (mine / f"exports/{kind}.{ENDINGS[kind]}").write_text("the one before")
@@ -198,15 +198,15 @@ def test_a_file_that_gives_something_else_is_not_left(mine, capsys, kind):
         ([[2.0]], r"gives outputs of the shapes \[\[1, 1\]\], the model \[\[1, 2\]\]"),
     ],
 )
-def test_what_counts_as_something_else(found, message):
+def test_compare_outputs_rejects_deviations(found, message):
     wanted = [torch.tensor([[2.0, 1.0]])]
 
-    assert compared([torch.tensor([[2.0, 1.0001]])], wanted, "onnx") == pytest.approx(5e-5, rel=1e-2)
+    assert compare_outputs([torch.tensor([[2.0, 1.0001]])], wanted, "onnx") == pytest.approx(5e-5, rel=1e-2)
     with pytest.raises(DdpkitError, match=message):
-        compared([torch.tensor(found)], wanted, "onnx")
+        compare_outputs([torch.tensor(found)], wanted, "onnx")
 
 
-@of("strange")
+@on_run("strange")
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
@@ -217,7 +217,7 @@ def test_what_counts_as_something_else(found, message):
         ("torch-export", "the model cannot be exported as torch-export: Constraints violated (batch)!"),
     ],
 )
-def test_a_model_that_fixes_the_number_of_images_is_exported_for_that_number(mine, capsys, kind, message):
+def test_a_model_with_a_fixed_batch_size_needs_the_batch_option(mine, capsys, kind, message):
     set_model(mine, 'does = "fix"')
 
     assert main(["export", str(mine), "--format", kind]) == 1
@@ -228,8 +228,8 @@ def test_a_model_that_fixes_the_number_of_images_is_exported_for_that_number(min
     assert main(["export", str(mine), "--format", kind, "--batch", "4"]) == 0
 
 
-@of("strange")
-def test_a_model_that_gives_no_tensor_is_refused(mine, capsys):
+@on_run("strange")
+def test_a_model_without_a_tensor_output_is_rejected(mine, capsys):
     set_model(mine, 'does = "pair"')
 
     assert main(["export", str(mine), "--format", "torchscript"]) == 2
@@ -242,7 +242,7 @@ def set_model(folder, text):
     file.write_text(file.read_text().replace("[model.config]\n", f"[model.config]\n{text}\n"))
 
 
-def test_a_detector_is_refused(acme, tmp_path, capsys):
+def test_a_detector_is_rejected(acme, tmp_path, capsys):
     folder = trained(tmp_path, SHAPES, **{"dataset.config.n": 8, "train.batch_size": 2})
 
     assert main(["export", str(folder), "--format", "torchscript"]) == 2
@@ -250,8 +250,8 @@ def test_a_detector_is_refused(acme, tmp_path, capsys):
     assert not (folder / "exports").exists()
 
 
-@of("classifier")
-def test_a_library_that_is_missing_is_named_with_how_to_get_it(mine, capsys, monkeypatch):
+@on_run("classifier")
+def test_a_missing_library_is_named_with_its_pip_line(mine, capsys, monkeypatch):
     for library in ("onnxscript", "onnxruntime"):
         monkeypatch.setitem(sys.modules, library, None)
 
@@ -260,8 +260,8 @@ def test_a_library_that_is_missing_is_named_with_how_to_get_it(mine, capsys, mon
     assert "onnxscript, onnxruntime: pip install 'ddpkit[onnx]'" in err
 
 
-@of("classifier")
-def test_a_shape_is_asked_for_where_nothing_tells_it(mine, capsys):
+@on_run("classifier")
+def test_an_unknown_image_shape_requires_the_size_option(mine, capsys):
     file = mine / "config.toml"
     file.write_text(re.sub(r"RESIZE = \[[^]]*\]\n", "", file.read_text()))
     assert main(["export", str(mine), "--format", "torchscript", "--output", "recorded.pt"]) == 0
@@ -282,7 +282,7 @@ def test_a_shape_is_asked_for_where_nothing_tells_it(mine, capsys):
         (["mine"], "the following arguments are required: --format"),
     ],
 )
-def test_an_option_that_means_nothing(arguments, message, capsys):
+def test_an_invalid_option_is_rejected(arguments, message, capsys):
     with pytest.raises(SystemExit) as ended:
         main(["export", *arguments])
 
@@ -290,8 +290,8 @@ def test_an_option_that_means_nothing(arguments, message, capsys):
     assert message in capsys.readouterr().err
 
 
-@of("classifier")
-def test_a_place_that_cannot_be_written(mine, capsys):
+@on_run("classifier")
+def test_an_unwritable_output_path_is_rejected(mine, capsys):
     Path("file").touch()
 
     assert main(["export", str(mine), "--format", "torchscript", "--output", "file/net.pt"]) == 6

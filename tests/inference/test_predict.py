@@ -1,4 +1,4 @@
-"""Test and predict as tasks of their own, by the real command and in Python."""
+"""The tasks test and predict, by the real command and in Python."""
 
 import csv
 import gc
@@ -38,7 +38,7 @@ top_k = 2
 
 @pytest.fixture(scope="module")
 def trained(acme, tmp_path_factory):
-    """A finished run in float64, as its folder; nobody is to change it."""
+    """The folder of a finished run in float64; tests must not change it."""
     folder = tmp_path_factory.mktemp("trained")
     (folder / "x.toml").write_text(TEXT)
     return run(folder / "x.toml", {"output_dir": str(folder / "runs"), "run_id": "first"}).folder
@@ -46,7 +46,7 @@ def trained(acme, tmp_path_factory):
 
 @pytest.fixture
 def mine(trained, tmp_path, monkeypatch):
-    """A copy of the run, moved to a place with another name; the current folder is beside it."""
+    """A copy of the run in a folder with another name, in the current folder."""
     monkeypatch.chdir(tmp_path)
     shutil.copytree(trained, tmp_path / "my run")
     return tmp_path / "my run"
@@ -67,10 +67,10 @@ def predicted(folder):
     return json.loads((folder / "predictions/predictions.json").read_text())
 
 
-# --- the same numbers, however they are asked for -----------------------------------------------------------------------
+# --- command and Python give the same predictions -----------------------------------------------------------------------
 
 
-def test_one_rank_two_and_python_give_the_same_in_the_order_of_the_inputs(mine, images, capsys):
+def test_one_rank_two_ranks_and_python_predict_the_same(mine, images, capsys):
     assert main(["predict", str(mine), str(images)]) == 0
     assert capsys.readouterr().out == f"{mine}\n"
     one, tested = predicted(mine), json.loads((mine / "test_metrics.json").read_text())
@@ -87,8 +87,8 @@ def test_one_rank_two_and_python_give_the_same_in_the_order_of_the_inputs(mine, 
     assert json.loads((mine / "test_metrics.json").read_text()) == pytest.approx(tested, abs=1e-9)
 
 
-def test_a_prediction_is_what_the_model_says(mine, images):
-    """Written out for one image, without the reader, the transforms and the postprocess."""
+def test_a_prediction_matches_the_model_output(mine, images):
+    """Computed by hand for one image."""
     predictor = load(mine)
     (found,) = predictor([images / "a.png"])
 
@@ -105,7 +105,7 @@ def test_a_prediction_is_what_the_model_says(mine, images):
     assert (found["label"], predictor.classes) == (int(second >= first), ["left", "right"])
 
 
-def test_pictures_and_arrays_are_predicted_as_their_files(mine, images):
+def test_pil_images_and_arrays_are_predicted_like_files(mine, images):
     predictor = load(mine)
     of_file = {**predictor(images / "a.png"), "file": None}
 
@@ -115,30 +115,30 @@ def test_pictures_and_arrays_are_predicted_as_their_files(mine, images):
 
 
 @pytest.mark.parametrize("given", [np.zeros((4, 4)), np.zeros((4, 4, 2), np.uint8), np.zeros((0, 4), np.uint8), 3])
-def test_what_is_no_image_is_refused_by_its_kind(mine, given):
+def test_an_unsupported_image_type_is_rejected(mine, given):
     with pytest.raises(ValueError, match="an image is a path, a PIL image, or an array uint8"):
         load(mine)(given)
 
 
-def test_a_picture_that_ends_early_is_refused(mine, images):
+def test_a_truncated_pil_image_is_rejected(mine, images):
     (images / "half.png").write_bytes((images / "a.png").read_bytes()[:100])
 
     with Image.open(images / "half.png") as half, pytest.raises(ValueError, match=r"the image cannot be read: .*truncated"):
         load(mine)(half)
 
 
-def test_a_device_that_is_none_is_a_message(mine):
+def test_an_unknown_device_is_rejected(mine):
     with pytest.raises(ConfigError, match=r"device: must be auto, cpu, cuda or cuda:N, not 'gpu'"):
         load(mine, device="gpu")
 
 
-def test_the_threshold_is_that_of_the_second_of_two_classes(mine, images):
+def test_the_threshold_applies_to_the_second_of_two_classes(mine, images):
     for threshold, name in [(0.0, "right"), (1.0, "left")]:
         assert main(["predict", str(mine), str(images), "--set", f"predict.config.threshold={threshold}"]) == 0
         assert {each["name"] for each in predicted(mine)} == {name}
 
 
-# --- inputs that are none --------------------------------------------------------------------------------------------
+# --- invalid inputs --------------------------------------------------------------------------------------------------
 
 
 def truncated(file):
@@ -147,7 +147,7 @@ def truncated(file):
 
 
 def too_large(file):
-    """A header that promises 30,000 by 30,000 pixels."""
+    """A PNG whose header declares 30,000 by 30,000 pixels."""
     import zlib
 
     def chunk(kind, data):
@@ -168,7 +168,7 @@ BAD = {
 }
 
 
-def test_bad_files_are_named_and_the_others_are_predicted(mine, images, capsys):
+def test_unreadable_files_are_named_and_skipped(mine, images, capsys):
     for name, make in BAD.items():
         make(images / f"{name}.png")
 
@@ -182,7 +182,7 @@ def test_bad_files_are_named_and_the_others_are_predicted(mine, images, capsys):
     assert f"skipped 7 of the inputs, see {mine}/predictions/skipped.json\n{mine}\n" in out
 
 
-def test_an_image_that_the_model_refuses_is_skipped(mine, images, capsys):
+def test_an_image_that_the_model_rejects_is_skipped(mine, images, capsys):
     """Without RESIZE only one of the sizes fits."""
     Image.new("L", (8, 8)).save(images / "fits.png")
     options = ["--set", "transform={PIL_TO_TENSOR=[], CONVERT_IMAGE_DTYPE=['float32']}"]
@@ -204,7 +204,7 @@ NOT_INPUTS = {
 
 
 @pytest.mark.parametrize("case", NOT_INPUTS)
-def test_what_is_no_input_is_a_message_before_anything_is_written(mine, capsys, case):
+def test_an_invalid_input_is_rejected_before_writing(mine, capsys, case):
     wanted, message = NOT_INPUTS[case]
     for name in ("empty", "my run/predictions/images"):
         (mine.parent / name).mkdir(parents=True)
@@ -216,7 +216,7 @@ def test_what_is_no_input_is_a_message_before_anything_is_written(mine, capsys, 
     assert (mine / "predictions/images/old.png").exists()
 
 
-def test_a_name_with_the_characters_of_a_glob_is_a_file_first(mine, images):
+def test_an_existing_file_takes_precedence_over_a_glob(mine, images):
     shutil.copy(images / "a.png", images / "a[1]*.png")
 
     assert main(["predict", str(mine), str(images / "a[1]*.png")]) == 0
@@ -249,7 +249,7 @@ def ddpkit_transforms():
 """
 
 
-def test_classes_without_names_are_called_as_the_data_calls_them(tmp_path, monkeypatch):
+def test_unnamed_classes_take_the_names_of_the_dataset(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     small = ["--set", "device=cpu", "--set", "train.epoch=1", "--set", "dataset.config.n=40", "--set", "train.batch_size=16"]
     Image.new("RGB", (64, 64)).save("a.png")
@@ -268,7 +268,7 @@ def test_classes_without_names_are_called_as_the_data_calls_them(tmp_path, monke
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_loader_worker_that_dies_is_a_message(mine, images, capsys):
+def test_a_dead_loader_worker_gives_a_message(mine, images, capsys):
     (mine.parent / "deadly.py").write_text(DEADLY)
     options = [
         f"plugins.files=['{mine.parent}/deadly.py']",
@@ -283,18 +283,18 @@ def test_a_loader_worker_that_dies_is_a_message(mine, images, capsys):
     )
     assert message in (err := capsys.readouterr().err)
     assert "Traceback" not in err
-    gc.collect()  # the files that it left open: here, and not in the middle of another test
+    gc.collect()  # closes the files of the dead worker here, not during another test
 
 
-def test_transforms_that_make_no_tensor_are_a_message(mine, images, capsys):
+def test_transforms_without_a_tensor_result_are_rejected(mine, images, capsys):
     assert main(["predict", str(mine), str(images), "--set", "transform={RESIZE=[8, 8]}"]) == 2
-    assert "transform: the images are no tensors after 'transform'; does 'PIL_TO_TENSOR = []' lack?" in capsys.readouterr().err
+    assert "transform: images are not tensors after [transform]; add 'PIL_TO_TENSOR = []' to it" in capsys.readouterr().err
 
 
-# --- what is written -------------------------------------------------------------------------------------------------
+# --- written files ---------------------------------------------------------------------------------------------------
 
 
-def test_nothing_is_written_outside_of_the_predictions(mine, images):
+def test_nothing_is_written_outside_the_predictions_folder(mine, images):
     odd = ["-rf.png", "-.-.png", "new\nline.png", "é" * 120 + ".png", "a b;c.png", "A.PNG"]
     for name in odd:
         shutil.copy(images / "a.png", images / name)
@@ -311,7 +311,7 @@ def test_nothing_is_written_outside_of_the_predictions(mine, images):
     assert {"rf", "image", "new_line", "é" * 50, "a_b_c", "A", "a-2", "a-3", "b", "b-2"} <= written
 
 
-def test_predictions_that_are_a_link_are_refused(mine, images, capsys):
+def test_a_symlinked_predictions_folder_is_rejected(mine, images, capsys):
     (mine.parent / "elsewhere").mkdir()
     (mine / "predictions").symlink_to(mine.parent / "elsewhere")
 
@@ -321,14 +321,14 @@ def test_predictions_that_are_a_link_are_refused(mine, images, capsys):
     assert not list((mine.parent / "elsewhere").iterdir())
 
 
-def test_an_earlier_prediction_gives_way(mine, images):
+def test_new_predictions_replace_earlier_ones(mine, images):
     for name in ("a.png", "b.jpg"):
         assert main(["predict", str(mine), str(images / name), "--save-images"]) == 0
 
     assert [file.name for file in (mine / "predictions/images").iterdir()] == ["b.png"]
 
 
-def test_csv_is_flat(mine, images):
+def test_csv_predictions_are_flat(mine, images):
     assert main(["predict", str(mine), str(images), "--format", "csv"]) == 0
     with (mine / "predictions/predictions.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -340,7 +340,7 @@ def test_csv_is_flat(mine, images):
         assert [row["name"], float(row["probability"]), row["name_2"], float(row["probability_2"])] == [*first, *second]
 
 
-def test_numpy_has_the_arrays_of_each_input(mine, images):
+def test_numpy_predictions_hold_the_arrays_of_each_input(mine, images):
     assert main(["predict", str(mine), str(images), "--format", "numpy"]) == 0
 
     with np.load(mine / "predictions/predictions.npz") as found:
@@ -351,7 +351,7 @@ def test_numpy_has_the_arrays_of_each_input(mine, images):
         assert round(float(found["a/probabilities"].max()), 6) == load(mine)(images / "a.png")["probability"]
 
 
-def test_a_strangers_writer_is_a_writer_like_any(mine, images):
+def test_a_third_party_writer_works(mine, images):
     options = ["--format", "acme/lines", "--set", "predict.config.end=over", "--set", "predict.config.threshold=0.0"]
 
     assert main(["predict", str(mine), str(images), *options]) == 0
@@ -360,10 +360,10 @@ def test_a_strangers_writer_is_a_writer_like_any(mine, images):
     assert lines == [f"{name} right" for name in ("a", "b", "b-2", "a-2", "c", "z")] + ["over"]
 
 
-# --- whose weights ---------------------------------------------------------------------------------------------------
+# --- weights ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_test_measures_what_the_training_did(mine, capsys):
+def test_the_test_task_reproduces_the_test_of_training(mine, capsys):
     files = ["test_metrics.json", "test_metrics_per_class.csv"]
     before = [(mine / name).read_bytes() for name in files]
     for name in files:
@@ -376,7 +376,7 @@ def test_a_test_measures_what_the_training_did(mine, capsys):
     assert f"test    {mine}/weights/best.safetensors: 7 samples" in capsys.readouterr().err
 
 
-def test_other_weights_by_name_and_by_file(mine, images):
+def test_weights_are_chosen_by_name_or_file(mine, images):
     shutil.copy(mine / "weights/last.safetensors", mine.parent / "other.safetensors")
     found = [
         load(mine, weights=name)(images / "a.png")["probability"] for name in ("best", "last", "ema-best", "other.safetensors")
@@ -388,7 +388,7 @@ def test_other_weights_by_name_and_by_file(mine, images):
     assert predicted(mine)[0]["probability"] == found[1]
 
 
-def test_a_test_says_of_which_weights_it_is(mine):
+def test_a_test_records_its_weights(mine):
     def tested():
         return json.loads((mine / "tested.json").read_text())["weights"]
 
@@ -401,7 +401,7 @@ def test_a_test_says_of_which_weights_it_is(mine):
     assert tested() == str(other)
 
 
-def test_without_a_run_the_newest_finished_one_is_taken(trained, images, monkeypatch, capsys):
+def test_predict_defaults_to_the_newest_finished_run(trained, images, monkeypatch, capsys):
     monkeypatch.chdir(trained.parent.parent.parent)
     unfinished = trained.with_name("unfinished")
     shutil.copytree(trained, unfinished)
@@ -414,18 +414,18 @@ def test_without_a_run_the_newest_finished_one_is_taken(trained, images, monkeyp
     assert capsys.readouterr().out.splitlines()[-1] == str(trained)
 
 
-def test_a_drawn_seed_is_that_of_the_run(mine):
-    """The parts of the data are those that were trained with."""
+def test_a_randomly_drawn_seed_is_taken_from_the_run(mine):
+    """So the splits are those of the training."""
     (mine.parent / "x.toml").write_text(f"seed = -1\n{TEXT}")
     (mine / "config.toml").write_text((mine / "config.toml").read_text().replace("seed = 0\n", "seed = 17\n"))
 
-    found, weights = lookup.from_run(loading.load(mine.parent / "x.toml"), str(mine))
+    found, weights = lookup.find_run(loading.load(mine.parent / "x.toml"), str(mine))
 
     assert found.run.seed == 17
     assert weights == mine / "weights/best.safetensors"
 
 
-def test_weights_of_no_run_begin_one_that_has_their_results_alone(mine, capsys):
+def test_external_weights_start_a_run_with_only_their_results(mine, capsys):
     (mine.parent / "x.toml").write_text(TEXT)
     shutil.copy(mine / "weights/best.safetensors", "alone.safetensors")
 
@@ -441,7 +441,7 @@ def test_weights_of_no_run_begin_one_that_has_their_results_alone(mine, capsys):
 REFUSED = {
     "no run": (["run", "x.toml", "--task", "test"], "x.toml:2:8: task: there is no finished run in "),
     "no such run": (["run", "x.toml", "--task", "predict", "--set", "run_id=gone"], "--set 1: run_id: there is no run "),
-    "no run's folder": (["predict", "images", "images"], "RUN: images is no folder of a run: it has no config.toml and plugins.json"),
+    "no run's folder": (["predict", "images", "images"], "RUN: images is not a run folder: it has no config.toml and plugins.json"),
     "no such weights": (["predict", "my run", "images", "--weights", "x.pt"], "the run's own weights: best, ema-best, ema-last, last"),
     "weights of another model": (
         ["test", "my run", "--set", "model.config.hidden=8"],
@@ -450,12 +450,12 @@ REFUSED = {
     "no weights": (["predict", "my run", "images", "--weights", "x.toml"], "x.toml: cannot be read as weights (safetensors, or tensors alone as torch saves them): it holds other things\n"),
     "an option of training": (["run", "x.toml", "--task", "predict", "--dry-run"], "--dry-run: goes with training, and this is to predict"),
     "weights to train": (["run", "x.toml", "--weights", "last"], "--weights: goes with '--task test' and '--task predict'; a training"),
-    "no test part": (["test", "my run", "--set", "dataset.config.n_test=0"], "dataset.split: leaves no sample to test with"),
+    "no test split": (["test", "my run", "--set", "dataset.config.n_test=0"], "dataset.split: leaves no sample to test with"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_cannot_be_tested_or_predicted_is_a_message(mine, images, capsys, case):
+def test_invalid_test_and_predict_requests_are_rejected(mine, images, capsys, case):
     (mine.parent / "x.toml").write_text(TEXT)
     arguments, message = REFUSED[case]
 
@@ -464,7 +464,7 @@ def test_what_cannot_be_tested_or_predicted_is_a_message(mine, images, capsys, c
     assert message in capsys.readouterr().err
 
 
-def test_a_run_without_weights_yet(mine, images, capsys):
+def test_a_run_without_weights_is_rejected(mine, images, capsys):
     shutil.rmtree(mine / "weights")
 
     assert main(["predict", str(mine), str(images)]) == 2
@@ -474,7 +474,7 @@ def test_a_run_without_weights_yet(mine, images, capsys):
     )
 
 
-def test_a_plugin_that_is_missing_is_named_with_how_to_get_it(mine, images, capsys):
+def test_a_missing_plugin_is_named_with_its_pip_line(mine, images, capsys):
     record = json.loads((mine / "plugins.json").read_text())
     for plugin in record["plugins"]:
         plugin["name"] = plugin["name"].replace("acme", "emca")
@@ -487,14 +487,15 @@ def test_a_plugin_that_is_missing_is_named_with_how_to_get_it(mine, images, caps
         load(mine)
 
 
-def test_a_test_says_when_its_samples_were_trained_with(mine, capsys):
+def test_testing_on_training_samples_gives_a_warning(mine, capsys):
     assert main(["test", str(mine), "--set", "dataset.config={n=30, n_test=17}"]) == 0
     assert (
-        "10 of the test samples are of the run's own train and valid parts: is the split another one?" in capsys.readouterr().err
+        "10 of the test samples are of the run's own train and validation split: is the split another one?"
+        in capsys.readouterr().err
     )
 
 
-# --- all of it in one command ----------------------------------------------------------------------------------------
+# --- all tasks in one command ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("mode", "left"), [(0, {"test"}), (1, set()), (3, {"test"}), (5, {"predict"}), (7, {"test", "predict"})])

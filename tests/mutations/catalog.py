@@ -1,6 +1,6 @@
 """The mutations: bugs put into the source on purpose, each with the tests that must fail then.
 
-A TOML file beside this one for each package of the source.
+A TOML file in this folder for each package of the source.
 """
 
 import ast
@@ -82,7 +82,7 @@ def load_file(file: Path) -> list[Mutation]:
 
 
 def mutation_of(table: Mapping[str, Any]) -> Mutation:
-    """An entry of a TOML file: one change of its own, or several under `changes`."""
+    """An entry of a TOML file: a single change, or several under `changes`."""
     rest = dict(table)
     try:
         changes = rest.pop("changes", None) or [{key: rest.pop(key) for key in CHANGE_KEYS}]

@@ -1,4 +1,4 @@
-"""Every mutation still fits the source, and names tests that are there; `python -m tests.mutations` runs them."""
+"""Every mutation still fits the source and names existing tests; `python -m tests.mutations` runs them."""
 
 import re
 from collections import Counter
@@ -35,7 +35,7 @@ def value():
 """
 
 
-def test_every_mutation_fits_the_source_and_names_tests_that_are_there():
+def test_every_mutation_fits_the_source_and_existing_tests():
     files = sorted(HERE.glob("*.toml"))
     mutations = [mutation for file in files for mutation in catalog.load_file(file)]
 
@@ -49,7 +49,7 @@ def test_every_mutation_fits_the_source_and_names_tests_that_are_there():
 
 
 def faults_of(mutation):
-    """In words."""
+    """Descriptions of what is wrong with a mutation."""
     if not ID.fullmatch(mutation.id):
         yield f"{mutation.id}: an id is lower case words with hyphens"
     if not mutation.cost or not mutation.caught_by:
@@ -67,7 +67,7 @@ def is_there(test):
 
 
 def misplaced(file):
-    """Mutations of a file that are about another package."""
+    """Mutations of a file that belong to another package."""
     return [mutation for mutation in catalog.load_file(file) if package_of(mutation) != file.stem]
 
 
@@ -77,7 +77,7 @@ def package_of(mutation):
 
 
 def changed(*changes):
-    """The source after some changes, as lines that are new in it."""
+    """The new lines of the source after some changes, with their numbers."""
     text = SOURCE
     for target, replace, replacement in changes:
         text = Change(f"m:{target}", replace, replacement).applied(text)
@@ -94,12 +94,12 @@ def test_a_target_is_found_by_its_qualified_name(target, line):
     assert (number, text.strip()) == (line, "return 2")
 
 
-def test_a_decorator_belongs_to_its_function_and_a_constant_is_a_target_too():
+def test_decorators_and_constants_can_be_changed():
     assert changed(("doubled", "@functools.cache", "@functools.lru_cache")) == [(7, "@functools.lru_cache")]
     assert changed(("LIMIT", "2", "3"), ("RATE", "0.5", "0.1")) == [(3, "FIRST, LIMIT = 1, 3"), (4, "RATE: float = 0.1")]
 
 
-def test_the_whole_module_is_a_target():
+def test_a_whole_module_can_be_a_target():
     assert changed(("", "import functools", "import functools, os")) == [(1, "import functools, os")]
 
 
@@ -112,7 +112,7 @@ def test_the_whole_module_is_a_target():
         ("functools", "import", "there is no functools"),
     ],
 )
-def test_a_change_that_is_not_one_is_refused(target, replace, message):
+def test_an_inapplicable_change_is_rejected(target, replace, message):
     with pytest.raises(MutationError, match=message):
         changed((target, replace, "pass"))
 
@@ -122,7 +122,7 @@ def mutated(folder, *changes):
     return Mutation("id", [Change(*change) for change in changes], "cost", []).mutated(folder)
 
 
-def test_several_changes_of_one_file_are_made_together(tmp_path):
+def test_changes_of_one_file_are_applied_together(tmp_path):
     (text,) = mutated(tmp_path, ("m:doubled", "n + n", "n"), ("m:value", "1", "2")).values()
 
     assert text == SOURCE.replace("n + n", "n").removesuffix("1\n") + "2\n"
@@ -136,13 +136,13 @@ def test_several_changes_of_one_file_are_made_together(tmp_path):
         ("other:doubled", "return n", "there is no module other"),
     ],
 )
-def test_a_mutation_that_is_none_is_refused(tmp_path, target, replacement, message):
+def test_an_unusable_mutation_is_rejected(tmp_path, target, replacement, message):
     with pytest.raises(MutationError, match=message):
         mutated(tmp_path, (target, "return n + n", replacement))
 
 
 @pytest.mark.parametrize("missing", ["id", "with", "caught_by"])
-def test_an_incomplete_entry_is_refused(missing):
+def test_an_incomplete_entry_is_rejected(missing):
     entry = {
         "id": "a",
         "target": "m:f",

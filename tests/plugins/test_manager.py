@@ -1,4 +1,4 @@
-"""Every plugin by itself: found, named, and unable to harm the others."""
+"""Plugins are discovered, named, and isolated from each other."""
 
 import fnmatch
 import importlib.metadata
@@ -18,15 +18,15 @@ import tomli_w
 
 from ddpkit import Component, PluginError, hookimpl
 from ddpkit.cli import describe
-from ddpkit.cli.list_plugins import provides
+from ddpkit.cli.list_plugins import describe_components
 from ddpkit.cli.main import main
 from ddpkit.config import schema
-from ddpkit.config.check import check, judge
+from ddpkit.config.check import check, validate
 from ddpkit.config.loading import named_overrides, read
-from ddpkit.config.plugin_policy import policy_of
+from ddpkit.config.plugin_policy import combine_policy
 from ddpkit.plugins import hookspecs, manager
 from ddpkit.plugins.hookspecs import HOOKS
-from ddpkit.plugins.manager import Source, register
+from ddpkit.plugins.manager import PluginSource, register
 from ddpkit.plugins.registry import UnknownNameError
 from ddpkit.testing import loaded, run_toml
 from tests.helpers.configs import BLOBS
@@ -36,7 +36,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def module(monkeypatch):
-    """Makes a plugin module of hooks, importable under a name."""
+    """Creates a plugin module with hooks, importable under a name."""
 
     def make(name, **members):
         made = types.ModuleType(name)
@@ -48,7 +48,7 @@ def module(monkeypatch):
 
 
 def source(module, name, distribution="some-dist"):
-    return Source(importlib.metadata.EntryPoint(name, module, manager.GROUP), distribution, "1.0")
+    return PluginSource(importlib.metadata.EntryPoint(name, module, manager.GROUP), distribution, "1.0")
 
 
 def hook_of(*names, **options):
@@ -60,7 +60,7 @@ def hook_of(*names, **options):
     return ddpkit_models
 
 
-def test_the_builtins_come_in_by_entry_points():
+def test_builtins_are_loaded_by_entry_points():
     found = manager.load()
 
     builtin = [plugin for plugin in found.plugins if plugin.name.startswith("builtin.")]
@@ -69,7 +69,7 @@ def test_the_builtins_come_in_by_entry_points():
     assert found.registry.get("model", "resnet18").qualified_name == "builtin/resnet18"
 
 
-def test_a_broken_plugin_leaves_the_others_alone(module):
+def test_a_broken_plugin_does_not_affect_others(module):
     good = source(module("good_parts", ddpkit_models=hook_of("net")), "good")
 
     found = register([source("no_such_module", "bad", "bad-dist"), good])
@@ -104,7 +104,7 @@ def raises():
         ({"ddpkit_models": hook_of("net", "net")}, "model acme/net is declared twice"),
     ],
 )
-def test_an_invalid_plugin_gives_nothing(module, members, error):
+def test_an_invalid_plugin_provides_nothing(module, members, error):
     found = register([source(module("invalid_parts", **members), "acme")])
 
     assert found.plugins[0].status == "invalid"
@@ -112,7 +112,7 @@ def test_an_invalid_plugin_gives_nothing(module, members, error):
     assert list(found.registry) == []
 
 
-def test_two_distributions_with_one_name_are_both_refused(module):
+def test_two_distributions_with_one_name_are_rejected(module):
     name = module("parts", ddpkit_models=hook_of("net"))
 
     found = register([source(name, "acme", "one"), source(name, "acme.more", "two")])
@@ -120,7 +120,7 @@ def test_two_distributions_with_one_name_are_both_refused(module):
     assert [plugin.status for plugin in found.plugins] == ["collision", "collision"]
 
 
-def test_nobody_elses_plugin_can_be_or_stop_a_builtin(module):
+def test_a_third_party_plugin_cannot_replace_a_builtin(module):
     evil = source(module("evil", ddpkit_models=hook_of("resnet18")), "builtin.evil", "evil")
 
     found = register([source("ddpkit_plugins.models", "builtin.models", "ddpkit"), evil])
@@ -129,7 +129,7 @@ def test_nobody_elses_plugin_can_be_or_stop_a_builtin(module):
     assert found.registry.get("model", "resnet18").component.target.startswith("ddpkit_plugins")
 
 
-def test_a_bare_name_means_the_builtin_then_the_only_other(module):
+def test_a_bare_name_resolves_to_the_builtin_or_only_match(module):
     shadow = source(module("shadow", ddpkit_models=hook_of("resnet18", "net")), "shadow", "shadow-dist")
     other = source(module("other", ddpkit_models=hook_of("net")), "other", "other-dist")
     registry = register([source("ddpkit_plugins.models", "builtin.models", "ddpkit"), shadow, other]).registry
@@ -142,12 +142,12 @@ def test_a_bare_name_means_the_builtin_then_the_only_other(module):
         registry.get("model", "net")
 
 
-def test_an_unknown_name_suggests_one():
+def test_an_unknown_name_gets_a_suggestion():
     with pytest.raises(UnknownNameError, match="no model is called 'resnet81', did you mean 'resnet18'"):
         manager.load().registry.get("model", "resnet81")
 
 
-# --- each plugin is shown for what it is -------------------------------------------------------------------------------
+# --- status of faulty plugins -------------------------------------------------------------------------------------------
 
 HOOK = """\
 from ddpkit import Component, hookimpl
@@ -173,7 +173,7 @@ PLUGINS = {
 
 @pytest.fixture
 def on_disk(tmp_path, monkeypatch):
-    """Makes a plugin of a text."""
+    """Creates a plugin module from a text."""
     monkeypatch.syspath_prepend(tmp_path)
 
     def make(name, text, distribution=None):
@@ -184,7 +184,7 @@ def on_disk(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", PLUGINS)
-def test_each_is_shown_for_what_it_is_with_its_line(on_disk, tmp_path, name):
+def test_each_plugin_has_its_status_and_error_line(on_disk, tmp_path, name):
     text, status, error = PLUGINS[name]
 
     (plugin,) = register([on_disk(name, text)]).plugins
@@ -193,7 +193,7 @@ def test_each_is_shown_for_what_it_is_with_its_line(on_disk, tmp_path, name):
     assert error.format(file=tmp_path / f"on_disk_{name}.py") in plugin.error
 
 
-def test_one_that_is_slow_or_imports_much_says_so(on_disk):
+def test_slow_and_heavy_plugins_are_reported(on_disk):
     slow = on_disk("slow", "import time\ntime.sleep(0.15)\n" + HOOK)
     heavy = on_disk("heavy", "import sys\nsys.modules['tensorflow'] = sys\n" + HOOK)
     try:
@@ -201,11 +201,11 @@ def test_one_that_is_slow_or_imports_much_says_so(on_disk):
     finally:
         sys.modules.pop("tensorflow", None)
 
-    assert "takes 0.2 s to load" in provides(found.plugins[0])
-    assert "imports tensorflow when it is loaded, which every command waits for" in provides(found.plugins[1])
+    assert "takes 0.2 s to load" in describe_components(found.plugins[0])
+    assert "imports tensorflow when it is loaded, which every command waits for" in describe_components(found.plugins[1])
 
 
-def test_order_of_installation_changes_nothing(on_disk):
+def test_installation_order_does_not_matter(on_disk):
     sources = [on_disk(name, PLUGINS[name][0]) for name in PLUGINS] + [on_disk("good", HOOK), on_disk("other", HOOK)]
     there, back = register(sources), register(reversed(sources))
 
@@ -218,7 +218,7 @@ def test_order_of_installation_changes_nothing(on_disk):
     assert messages[0] == messages[1]
 
 
-def test_the_digest_tells_one_version_of_the_files_from_another(on_disk):
+def test_the_digest_changes_with_the_files(on_disk):
     first = register([on_disk("good", HOOK)]).plugins[0].digest
     sys.modules.pop("on_disk_good")
     second = register([on_disk("good", HOOK + "\n")]).plugins[0].digest
@@ -231,11 +231,11 @@ def test_the_digest_tells_one_version_of_the_files_from_another(on_disk):
 
 
 @pytest.mark.parametrize("name", ["good", "good.models", "GOOD_dist", "ddpkit-good-dist", "good-dist"])
-def test_a_plugin_is_blocked_before_its_import_by_any_of_its_names(on_disk, name):
+def test_a_plugin_is_blocked_by_any_name_before_its_import(on_disk, name):
     loud = on_disk("good.models".replace(".", "_"), "raise SystemExit('imported')\n")
     loud = attrs.evolve(loud, entry_point=importlib.metadata.EntryPoint("good.models", loud.entry_point.value, manager.GROUP))
 
-    (plugin,) = register([attrs.evolve(loud, distribution="ddpkit-good-dist")], policy_of(block=[name])).plugins
+    (plugin,) = register([attrs.evolve(loud, distribution="ddpkit-good-dist")], combine_policy(block=[name])).plugins
 
     assert (plugin.status, plugin.error) == ("blocked", f"blocked by -p no:{name}")
 
@@ -253,24 +253,24 @@ def test_a_plugin_is_blocked_before_its_import_by_any_of_its_names(on_disk, name
         ({"table": schema.Plugins(block=["good"])}, "good", "blocked", "blocked by [plugins] block"),
     ],
 )
-def test_the_stricter_word_wins_and_the_builtins_stay(on_disk, monkeypatch, options, variable, status, error):
+def test_the_strictest_policy_wins_and_builtins_stay(on_disk, monkeypatch, options, variable, status, error):
     if variable is not None:
         monkeypatch.setenv("DDPKIT_PLUGINS", variable)
     builtin = source("ddpkit_plugins.models", "builtin.models", "ddpkit")
 
-    found = register([builtin, on_disk("good", HOOK)], policy_of(**options))
+    found = register([builtin, on_disk("good", HOOK)], combine_policy(**options))
 
     assert [plugin.status for plugin in found.plugins] == ["ok", status]
     assert found.plugins[1].error == error
 
 
-def test_a_name_in_the_policy_that_nothing_has_is_a_warning(on_disk):
-    found = register([on_disk("good", HOOK)], policy_of(block=["goood"]))
+def test_an_unknown_name_in_the_policy_is_a_warning(on_disk):
+    found = register([on_disk("good", HOOK)], combine_policy(block=["goood"]))
 
     assert found.warnings == ("-p no:goood names 'goood', which no installed plugin is called, did you mean 'good'?",)
 
 
-def test_a_blocked_component_is_missed_by_its_name(blobs, capsys):
+def test_a_component_of_a_blocked_plugin_is_unknown(blobs, capsys):
     assert main(["check", blobs.name, "-p", "no:acme-parts"]) == 2
     assert "model.name: no model is called 'tinynet'" in (message := capsys.readouterr().err)
     assert "note: plugin acme (acme-parts) is blocked: blocked by -p no:acme-parts" in message
@@ -282,29 +282,29 @@ def test_a_blocked_component_is_missed_by_its_name(blobs, capsys):
 
 
 @pytest.fixture
-def two(on_disk):
+def two_plugins(on_disk):
     """Two plugins with a `net` each, and the built-in models."""
     return [source("ddpkit_plugins.models", "builtin.models", "ddpkit"), on_disk("one", HOOK), on_disk("other", HOOK)]
 
 
 @pytest.mark.parametrize("key", ["net", "model.net"])
-def test_a_preference_decides_between_two(two, key):
-    registry = register(two, policy_of(schema.Plugins(prefer={key: "other"}))).registry
+def test_a_preference_resolves_an_ambiguous_name(two_plugins, key):
+    registry = register(two_plugins, combine_policy(schema.Plugins(prefer={key: "other"}))).registry
 
     assert registry.get("model", "net").qualified_name == "other/net"
 
 
-def test_a_preference_may_put_a_plugin_before_a_builtin(on_disk):
+def test_a_preference_can_override_a_builtin(on_disk):
     mine = on_disk("mine", HOOK.replace('"net"', '"unet"'))
     builtin = source("ddpkit_plugins.models", "builtin.models", "ddpkit")
 
     assert register([builtin, mine]).registry.get("model", "unet").namespace == "builtin"
-    preferring = register([builtin, mine], policy_of(schema.Plugins(prefer={"unet": "mine"}))).registry
+    preferring = register([builtin, mine], combine_policy(schema.Plugins(prefer={"unet": "mine"}))).registry
     assert preferring.get("model", "unet").namespace == "mine"
     assert preferring.is_shadowed(preferring.get("model", "builtin/unet"))
 
 
-def test_a_preference_for_what_there_is_not_is_a_mistake(blobs, capsys):
+def test_a_preference_for_an_unknown_plugin_is_rejected(blobs, capsys):
     assert main(["check", blobs.name, "--set", "plugins.prefer.tinynet=acmee"]) == 2
 
     assert capsys.readouterr().err == (
@@ -312,9 +312,9 @@ def test_a_preference_for_what_there_is_not_is_a_mistake(blobs, capsys):
     )
 
 
-def test_a_missing_library_is_named_with_its_pip_line_and_listed_all_the_same(on_disk, blobs, monkeypatch):
+def test_a_missing_library_is_named_with_its_pip_line(on_disk, blobs, monkeypatch):
     needy = on_disk("needy", HOOK.replace('Thing")', 'Thing", requires=("torch", "no-such-lib>=2", "other-lib"))'))
-    found = register([*manager.installed(), needy])
+    found = register([*manager.list_installed(), needy])
     config = read(blobs, named_overrides({"model.name": "needy/net"}))
 
     with pytest.raises(PluginError, match=r"needy/net needs a library: pip install 'no-such-lib>=2' other-lib"):
@@ -335,7 +335,7 @@ def ddpkit_names(kind, pattern):
 )
 
 
-def test_an_open_family_answers_for_its_own_namespace_alone(on_disk):
+def test_an_open_family_covers_only_its_namespace(on_disk):
     registry = register([on_disk("family", FAMILY), on_disk("good", HOOK)]).registry
 
     assert registry.get("model", "family/big77").qualified_name == "family/big77"
@@ -347,26 +347,26 @@ def test_an_open_family_answers_for_its_own_namespace_alone(on_disk):
         registry.get("model", "family/bgi1")
 
 
-def test_torchvisions_family_is_torchvisions_own_list():
+def test_the_torchvision_family_lists_all_models():
     from torchvision import models
 
     from ddpkit_plugins import torchvision as family_plugin
 
     families = (models, models.segmentation, models.detection)
-    assert list(family_plugin.models()) == sorted(name for family in families for name in models.list_models(module=family))
+    assert list(family_plugin.list_models()) == sorted(name for family in families for name in models.list_models(module=family))
 
 
-def test_a_classifier_of_the_family_trains(blobs, capsys):
+def test_a_torchvision_classifier_trains(blobs, capsys):
     text = blobs.read_text().replace('"tinynet"', '"torchvision/shufflenet_v2_x0_5"\nconfig = { n_channels = 1, n_classes = 2 }')
     blobs.write_text(text)
 
     assert main(["run", blobs.name, "--limit-batches", "1", "--dry-run"]) == 0
 
 
-# --- the public way to test a plugin -----------------------------------------------------------------------------------
+# --- public helpers for testing plugins -----------------------------------------------------------------------------------
 
 
-def test_a_plugin_is_loaded_by_itself(acme):
+def test_loaded_loads_only_the_given_plugin(acme):
     registry = loaded(acme="acme.plugin").registry
 
     assert {entry.namespace for entry in registry} == {"acme"}
@@ -374,7 +374,7 @@ def test_a_plugin_is_loaded_by_itself(acme):
         loaded(bad="no_such_module")
 
 
-def test_a_toml_runs_on_ranks_with_the_policy_of_the_command(acme, tmp_path):
+def test_run_toml_applies_the_plugin_policy(acme, tmp_path):
     outcome = run_toml(BLOBS, tmp_path, "--set", "train.epoch=1", "-p", "no:acme.every", nproc=2).assert_done()
 
     assert [row["epoch"] for row in outcome.history] == [1]
@@ -384,35 +384,35 @@ def test_a_toml_runs_on_ranks_with_the_policy_of_the_command(acme, tmp_path):
         run_toml(BLOBS, tmp_path, "--set", "x=1").assert_done()
 
 
-# --- seeing ------------------------------------------------------------------------------------------------------------
+# --- describe, list, which -----------------------------------------------------------------------------------------------
 
 ENTRIES = list(manager.load().registry)
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: f"{entry.kind}-{entry.component.name}")
-def test_the_example_of_each_builtin_can_be_pasted(entry, tmp_path, capsys):
+def test_the_example_of_each_builtin_is_valid(entry, tmp_path, capsys):
     assert main(["describe", entry.kind, entry.component.name, "--toml"]) == 0
     pasted = tomli.loads(capsys.readouterr().out)
     base = tomli.loads((ROOT / "configs/ddp_quick_test.toml").read_text())
-    (tmp_path / "x.toml").write_text(tomli_w.dumps(laid(base, pasted)))
+    (tmp_path / "x.toml").write_text(tomli_w.dumps(merge_tables(base, pasted)))
 
-    read_back = judge(read(tmp_path / "x.toml"), manager.load(), 2)
+    read_back = validate(read(tmp_path / "x.toml"), manager.load(), 2)
 
     assert [problem for problem in read_back.problems if "is taken in history" not in problem.message] == []
 
 
-def laid(base, pasted):
-    """A table over another; the kind that is pasted replaces what was there."""
+def merge_tables(base, pasted):
+    """Merge a table into another; a pasted component replaces the previous one of its kind."""
     result = dict(base)
     for key, value in pasted.items():
         is_open = isinstance(value, dict) and not ({"type", "name"} & value.keys() or key == "transform")
-        result[key] = laid(base.get(key, {}), value) if is_open else value
+        result[key] = merge_tables(base.get(key, {}), value) if is_open else value
     if "model" in pasted:
         result["model"]["config"] = pasted["model"].get("config", {})
     return result
 
 
-def test_a_component_is_described_with_its_source_parameters_and_an_example(acme, capsys):
+def test_describe_shows_source_parameters_and_an_example(acme, capsys):
     assert main(["describe", "model", "acme/tinynet"]) == 0
 
     text = capsys.readouterr().out
@@ -424,7 +424,7 @@ def test_a_component_is_described_with_its_source_parameters_and_an_example(acme
     )
 
 
-def test_a_component_as_json(acme, capsys):
+def test_describe_prints_json(acme, capsys):
     assert main(["describe", "metric", "accuracy", "--json"]) == 0
 
     described = json.loads(capsys.readouterr().out)
@@ -432,7 +432,7 @@ def test_a_component_as_json(acme, capsys):
     assert described["parameters"][0] == {"name": "average", "type": "'micro' or 'macro'", "default": '"micro"'}
 
 
-def test_which_shows_what_is_meant_and_what_is_not(on_disk, acme, capsys):
+def test_which_shows_the_resolved_component(on_disk, acme, capsys):
     assert main(["which", "model", "resnet18"]) == 0
 
     assert capsys.readouterr().out.splitlines()[1].startswith("builtin/resnet18\tmeant\tddpkit 0.1.0\t")
@@ -440,7 +440,7 @@ def test_which_shows_what_is_meant_and_what_is_not(on_disk, acme, capsys):
     assert "NAME: no model is called 'resnet81', did you mean 'resnet18'?" in capsys.readouterr().err
 
 
-def test_components_of_a_kind_are_listed_by_pattern(acme, capsys):
+def test_list_filters_components_by_pattern(acme, capsys):
     assert main(["list", "model", "*net18"]) == 0
     names = [line.partition("\t")[0] for line in capsys.readouterr().out.splitlines()[1:]]
     assert names == ["builtin/resnet18", "torchvision/resnet18"]
@@ -449,7 +449,7 @@ def test_components_of_a_kind_are_listed_by_pattern(acme, capsys):
     assert [each["name"] for each in json.loads(capsys.readouterr().out)][:2] == ["acme/convnet", "acme/forgetful"]
 
 
-def test_without_an_import_names_and_versions_are_known(acme, capsys):
+def test_list_plugins_shows_versions_without_an_import(acme, capsys):
     code = "import sys, ddpkit.cli.main; ddpkit.cli.main.main(['list-plugins', '--no-import']); print('acme' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
@@ -458,11 +458,11 @@ def test_without_an_import_names_and_versions_are_known(acme, capsys):
 
 
 @pytest.mark.parametrize("hook", [*HOOKS.values(), *hookspecs.FAMILY_HOOKS, *hookspecs.RUN_HOOKS])
-def test_the_example_of_each_hook_is_a_plugin(acme, hook, module):
-    """As it is printed; the components that it yields can be described, so their targets are there."""
+def test_the_example_of_each_hook_is_a_valid_plugin(acme, hook, module):
+    """The example as printed; its components can be described, so their targets exist."""
     text = inspect.cleandoc(getattr(hookspecs, hook).__doc__).partition("Example:\n")[2]
     names = {"hookimpl": hookimpl, "Component": Component, "fnmatch": fnmatch}
-    exec(textwrap.dedent(text), names)  # noqa: S102 - our own documentation
+    exec(textwrap.dedent(text), names)  # noqa: S102 - trusted documentation
     hooks = {name: value for name, value in names.items() if name == hook}
     if hook == "ddpkit_find":
         hooks["ddpkit_names"] = hookimpl(lambda kind, pattern: [])
@@ -473,12 +473,12 @@ def test_the_example_of_each_hook_is_a_plugin(acme, hook, module):
 
     assert [plugin.status for plugin in found.plugins] == ["ok"], found.plugins
     for entry in found.registry:
-        assert describe.described(entry).source
+        assert describe.describe_component(entry).source
     assert len(list(found.registry)) == (hook in HOOKS.values())
 
 
 @pytest.mark.parametrize("kind", HOOKS)
-def test_the_docstring_of_each_hook_lists_the_run_time_values(kind):
+def test_each_hook_docstring_lists_its_runtime_values(kind):
     text = inspect.getdoc(getattr(hookspecs, HOOKS[kind])).partition("Run-time values:")[2].partition("Returns")[0]
     hidden = {"lr"}  # the TOML's learning_rate
 

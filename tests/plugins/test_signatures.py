@@ -1,6 +1,7 @@
 """A target's signature is its schema, read from source as well as from the imported object."""
 
-from typing import Any, Literal
+import ast
+from typing import Any, ForwardRef, Literal, Optional
 
 import pytest
 
@@ -12,7 +13,7 @@ BUILTINS = sorted({entry.component.target for entry in manager.load().registry})
 
 @pytest.mark.parametrize("target", BUILTINS)
 def test_source_and_import_tell_the_same(target):
-    read, imported = signatures.from_source(target), signatures.inspected(target)
+    read, imported = signatures.read_from_source(target), signatures.inspect_target(target)
 
     assert list(read.parameters) == list(imported.parameters)
     assert read.required == imported.required
@@ -23,7 +24,7 @@ def test_source_and_import_tell_the_same(target):
 
 
 def test_what_source_tells_of_a_function():
-    signature = signatures.from_source("ddpkit_plugins.metrics.stat_scores:top_k_accuracy")
+    signature = signatures.read_from_source("ddpkit_plugins.metrics.stat_scores:top_k_accuracy")
 
     assert signature.parameters == {
         "n_classes": int,
@@ -36,12 +37,51 @@ def test_what_source_tells_of_a_function():
 
 
 def test_reexports_and_base_classes_are_followed():
-    assert "momentum" in signatures.from_source("torch.optim:SGD").parameters
-    assert signatures.from_source("torch.optim:AdamW").parameters["eps"] is float
+    assert "momentum" in signatures.read_from_source("torch.optim:SGD").parameters
+    assert signatures.read_from_source("torch.optim:AdamW").parameters["eps"] is float
 
 
 def test_what_source_does_not_tell():
-    assert signatures.from_source("json:no_such_thing") is None
-    assert signatures.from_source("torch.optim:AdamW").parameters["betas"] is UNREAD
-    assert signatures.from_source("contextlib:suppress").parameters == {}
-    assert signatures.from_source("textwrap:dedent").parameters == {"text": Any}
+    assert signatures.read_from_source("json:no_such_thing") is None
+    assert signatures.read_from_source("torch.optim:AdamW").parameters["betas"] is UNREAD
+    assert signatures.read_from_source("contextlib:suppress").parameters == {}
+    assert signatures.read_from_source("textwrap:dedent").parameters == {"text": Any}
+
+
+@pytest.mark.parametrize(
+    ("annotation", "kind"),
+    [
+        ("int", int),
+        ("int | None", int | None),
+        ("Optional[bool]", Optional[bool]),  # noqa: UP045 - as others write it
+        ("list[tuple[int, ...]]", list[tuple[int, ...]]),
+        ("'int | None'", int | None),
+        ("list['int']", list[int]),
+        ("Literal['micro', 2] | None", Literal["micro", 2] | None),
+        ("Any", Any),
+    ],
+)
+def test_annotations_in_source(annotation, kind):
+    assert signatures.read_annotation(ast.parse(annotation, mode="eval").body) == kind
+
+
+@pytest.mark.parametrize(
+    "annotation", ["torch.Tensor", "Tensor", "'Tensor'", "list[Tensor]", "f()", "int[str]", "Literal[x]", "'not a type'"]
+)
+def test_annotations_that_source_does_not_tell(annotation):
+    assert signatures.read_annotation(ast.parse(annotation, mode="eval").body) is UNREAD
+
+
+@pytest.mark.parametrize(
+    ("annotation", "kind"),
+    [
+        ("int | None", int | None),
+        ("Known", bool),
+        ("Unknown", Any),
+        ("not a type", Any),
+        (None, Any),
+        (list[ForwardRef("Known")], list[bool]),
+    ],
+)
+def test_annotations_of_an_imported_target(annotation, kind):
+    assert signatures.resolve_annotation(annotation, {"Known": bool}) == kind

@@ -1,4 +1,4 @@
-"""A stranger's package adds every kind of component, and harms no run that does not name it."""
+"""A third-party package can add every kind of component, and does not affect runs that do not use it."""
 
 import json
 import os
@@ -65,7 +65,7 @@ print(result.folder)
 
 @pytest.fixture(scope="module")
 def trained(acme, tmp_path_factory):
-    """A run on two ranks with bare names, by a script without a `__main__` guard; one on one rank with qualified names."""
+    """A run on two ranks with bare names, by a script without a `__main__` guard, and a run on one rank with qualified names."""
     folder = tmp_path_factory.mktemp("every")
     (folder / "bare.toml").write_text(EVERY.format(""))
     (folder / "qualified.toml").write_text(EVERY.format("acme/"))
@@ -80,7 +80,7 @@ def rows(file):
     return [json.loads(line) for line in file.read_text().splitlines()]
 
 
-def test_every_kind_is_used_by_bare_and_by_qualified_name(trained):
+def test_every_kind_works_by_bare_and_qualified_name(trained):
     for outcome in trained:
         used = json.loads((outcome.folder / "plugins.json").read_text())["used"]
         assert {each["plugin"] for each in used} == {"acme.every"}
@@ -98,7 +98,7 @@ def test_a_script_without_a_main_guard_trains_on_two_ranks(trained):
     assert json.loads((trained[0].folder / "environment.json").read_text())["ranks"] == 2
 
 
-def test_loggers_see_history_on_rank_0_and_a_failing_one_ends_nothing(trained):
+def test_a_failing_logger_is_dropped_and_others_get_history(trained):
     folder = trained[0].folder
 
     assert rows(folder / "notes.jsonl") == [{"task": "every", "epoch": 1}, {"task": "every", "epoch": 2}]
@@ -116,7 +116,7 @@ def test_run_hooks_are_called_on_every_rank(trained):
         assert events[-1]["error"] == "None"
 
 
-def test_run_hooks_see_a_failure_which_stays_the_error(blobs, monkeypatch):
+def test_run_hooks_receive_the_error_of_the_run(blobs, monkeypatch):
     monkeypatch.setenv("ACME_FAILS", "1")
 
     with pytest.raises(RuntimeError, match="a hook had enough"):
@@ -125,13 +125,13 @@ def test_run_hooks_see_a_failure_which_stays_the_error(blobs, monkeypatch):
     assert rows(blobs.parent / "runs/blobs/failing/events-0.jsonl")[-1]["error"] == "RuntimeError('a hook had enough')"
 
 
-def test_installed_is_not_active(blobs):
+def test_an_installed_plugin_is_not_active_by_default(blobs):
     run(blobs.name, {"run_id": "quiet"})
 
     assert not list((blobs.parent / "runs/blobs/quiet").glob("events-*"))
 
 
-def test_a_deprecated_component_says_until_when(blobs, capsys):
+def test_a_deprecated_component_gives_a_warning(blobs, capsys):
     warning = "warning: --set 1: train.lr_scheduler.type: 'halving' is deprecated: until 2030; use 'cosine'\n"
     assert main(["check", blobs.name, "--set", "train.lr_scheduler.type=halving"]) == 0
     assert warning in capsys.readouterr().out
@@ -143,7 +143,7 @@ def test_a_deprecated_component_says_until_when(blobs, capsys):
 BROKEN = "from ddpkit import Component, hookimpl\n@hookimpl\ndef ddpkit_models():\n    yield Component('gone', 'nowhere:Net')\n"
 
 
-def test_a_component_that_cannot_be_imported_is_its_plugins_fault(blobs, capsys):
+def test_an_import_error_is_attributed_to_its_plugin(blobs, capsys):
     blobs.with_name("has_gone.py").write_text(BROKEN)
 
     assert main(["run", blobs.name, "--set", "model.name=gone", "--set", "plugins.files=['has_gone.py']"]) == 3
@@ -152,13 +152,13 @@ def test_a_component_that_cannot_be_imported_is_its_plugins_fault(blobs, capsys)
     assert "cannot be imported: ModuleNotFoundError: No module named 'nowhere'" in message
 
 
-def test_an_alias_is_a_name(blobs, capsys):
+def test_an_alias_resolves_to_its_component(blobs, capsys):
     assert main(["check", blobs.name, "--set", "model.name=plain"]) == 0
     assert main(["which", "model", "plain"]) == 0
     assert "acme/plainnet\tmeant\tacme-parts 1.2.0\t" in capsys.readouterr().out
 
 
-def test_a_slip_in_a_strangers_parameter_is_found_without_an_import(blobs):
+def test_third_party_parameters_are_checked_without_an_import(blobs):
     code = (
         "import sys, ddpkit.cli.main; ddpkit.cli.main.main(['check', 'blobs.toml', '--set', 'model.config.hiden=3']);"
         "print('torch' in sys.modules, 'acme.parts' in sys.modules)"
@@ -169,7 +169,7 @@ def test_a_slip_in_a_strangers_parameter_is_found_without_an_import(blobs):
     assert done.stdout.endswith("False False\n")
 
 
-# --- files of one's own ------------------------------------------------------------------------------------------------
+# --- local plugin files ------------------------------------------------------------------------------------------------
 
 
 PARTS = """\
@@ -207,7 +207,7 @@ class Ramp:
 
 @pytest.fixture
 def mine(blobs):
-    """A config in a folder of its own, with a file of parts beside it."""
+    """A config in its own folder, next to a plugin file."""
     folder = blobs.parent / "project"
     folder.mkdir()
     (folder / "my_parts.py").write_text(PARTS)
@@ -217,12 +217,14 @@ def mine(blobs):
     return file
 
 
-def test_a_file_beside_the_toml_is_a_plugin_in_ranks_and_loader_workers(mine):
+def test_a_local_plugin_file_works_in_ranks_and_workers(mine):
     options = ["--nproc", "2", "--set", "dataloader.num_workers=1"]
 
     outcome = ddpkit("run", mine, *options, cwd=mine.parent.parent).assert_done()
 
-    again = ddpkit("run", outcome.folder / "config.toml", "--nproc", "1", cwd="/").assert_done()  # it needs no folder
+    again = ddpkit(
+        "run", outcome.folder / "config.toml", "--nproc", "1", cwd="/"
+    ).assert_done()  # independent of the current folder
     used = json.loads((again.folder / "plugins.json").read_text())["used"]
     assert {"kind": "model", "name": "my_parts/mine", "plugin": "my_parts"} in used
 
@@ -236,7 +238,7 @@ def test_a_file_beside_the_toml_is_a_plugin_in_ranks_and_loader_workers(mine):
         (["--set", "plugins.files=['json.py']"], "--set 1: plugins.files[0]: there is another module 'json'"),
     ],
 )
-def test_a_file_that_cannot_be_a_plugin_is_a_message(mine, capsys, options, message):
+def test_an_invalid_plugin_file_is_rejected(mine, capsys, options, message):
     for name in ("my-parts.txt", "json.py"):
         mine.with_name(name).write_text("")
 
@@ -245,7 +247,7 @@ def test_a_file_that_cannot_be_a_plugin_is_a_message(mine, capsys, options, mess
     assert message in capsys.readouterr().err
 
 
-# --- beside broken ones ------------------------------------------------------------------------------------------------
+# --- with broken plugins installed ----------------------------------------------------------------------------------------
 
 
 def distribution(site, name, module, text):
@@ -266,7 +268,7 @@ BAD = {
 }
 
 
-def test_bad_company_changes_no_bit_of_a_run_that_does_not_name_it(blobs, tmp_path, monkeypatch):
+def test_unused_plugins_do_not_change_a_run(blobs, tmp_path, monkeypatch):
     text = BLOBS.replace('"tinynet"', '"acme/tinynet"')
     alone = run(blobs.name, {"model.name": "acme/tinynet"})
     site = tmp_path / "site"
@@ -291,7 +293,7 @@ def test_bad_company_changes_no_bit_of_a_run_that_does_not_name_it(blobs, tmp_pa
     )
 
 
-def test_two_distributions_with_one_namespace_are_both_refused(blobs, tmp_path, monkeypatch):
+def test_two_distributions_with_one_namespace_are_rejected(blobs, tmp_path, monkeypatch):
     site = tmp_path / "site"
     site.mkdir()
     distribution(site, "another-acme", "acme", "")

@@ -1,17 +1,18 @@
-"""The files of a run that scripts read."""
+"""The machine-readable files of a run."""
 
 import csv
 import json
 import math
 
 from ddpkit.runs.folder import RunFolder
+from ddpkit.training.metric_result import EvaluationResult
 
 
-def test_a_value_that_is_no_finite_number_is_null_and_an_empty_cell(tmp_path):
+def test_non_finite_values_are_null_in_json_and_empty_in_csv(tmp_path):
     folder = RunFolder(tmp_path)
 
-    folder.epoch_ended({"epoch": 1, "valid/loss": math.nan, "valid/accuracy": 0.5})
-    folder.write_test_metrics({"loss": math.inf}, [], folder.path / "weights/best.safetensors")
+    folder.on_epoch_end({"epoch": 1, "valid/loss": math.nan, "valid/accuracy": 0.5})
+    folder.write_test_metrics(EvaluationResult({"loss": math.inf}, {}), [], folder.path / "weights/best.safetensors")
 
     assert json.loads((tmp_path / "history.jsonl").read_text()) == {"epoch": 1, "valid/loss": None, "valid/accuracy": 0.5}
     with (tmp_path / "history.csv").open() as file:

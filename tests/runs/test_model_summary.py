@@ -1,4 +1,4 @@
-"""What a run folder says of its model: counted without touching the run."""
+"""The model summary of a run folder, computed without changing the run."""
 
 import json
 import math
@@ -20,19 +20,21 @@ from ddpkit.training.precision import Precision
 
 
 @pytest.fixture
-def engine(blobs):
-    """Of a model with BatchNorm."""
+def trainer(blobs):
+    """The trainer of a model with BatchNorm."""
     blobs.write_text(blobs.read_text().replace("tinynet", "normnet"))
-    return builder.engine(loading.load(blobs), manager.load().registry, World())
+    return builder.build_trainer(loading.load(blobs), manager.load().registry, World())
 
 
 def cost_of(model, size, dtype=torch.float32):
-    """Of a model that may be on any device."""
-    return model_summary.cost_of(model_summary.without_memory(model).eval(), torch.empty(size, device="meta"), Precision(dtype))
+    """The cost of a model on any device."""
+    return model_summary.measure_cost(
+        model_summary.copy_to_meta(model).eval(), torch.empty(size, device="meta"), Precision(dtype)
+    )
 
 
 class Net(nn.Module):
-    """Twice the same layer, and a parameter beside it."""
+    """Calls a layer twice, and has a parameter outside of its layers."""
 
     def __init__(self):
         super().__init__()
@@ -44,14 +46,14 @@ class Net(nn.Module):
         return self.head(self.inside(self.inside(images) @ torch.diag(self.scale)))
 
 
-def test_operations_and_kept_bytes_are_those_counted_by_hand():
+def test_flops_and_activation_bytes_match_manual_counts():
     cost, _ = cost_of(nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.ReLU(), nn.Flatten(), nn.Linear(64, 2)), [5, 3, 6, 6])
 
     assert cost.flops == 2 * 5 * (4 * 3 * 9 * 16 + 64 * 2)
     assert cost.activation_bytes == 4 * 5 * (3 * 36 + 4 * 16)  # the image for the convolution, what ReLU makes for both others
 
 
-def test_frozen_layers_keep_nothing_for_a_backward():
+def test_frozen_layers_keep_no_activations():
     model = nn.Sequential(nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 2)).requires_grad_(False)  # noqa: FBT003 - torch's
     model[2].weight.requires_grad = True
 
@@ -59,7 +61,7 @@ def test_frozen_layers_keep_nothing_for_a_backward():
 
 
 @pytest.mark.parametrize("arch", ["resnet18", "mobilenet_v3_small", "densenet121", "vit_b_16", "swin_t"])
-def test_operations_of_known_models_are_the_published_ones(arch):
+def test_flops_of_known_models_match_published_values(arch):
     with torch.device("meta"):
         cost, _ = cost_of(models.get_model(arch), [1, 3, 224, 224])
 
@@ -68,24 +70,24 @@ def test_operations_of_known_models_are_the_published_ones(arch):
 
 
 @pytest.mark.parametrize("model", [Net(), models.vit_b_32(num_classes=3), models.shufflenet_v2_x0_5()])
-def test_layers_add_up_to_the_model(model):
-    found = model_summary.summary(model)
-    ghost = model_summary.without_memory(model).eval()
-    cost, flops = model_summary.cost_of(
+def test_layers_sum_up_to_the_model(model):
+    found = model_summary.summarise(model)
+    ghost = model_summary.copy_to_meta(model).eval()
+    cost, flops = model_summary.measure_cost(
         ghost, torch.empty(2, *([6] if isinstance(model, Net) else [3, 224, 224]), device="meta"), Precision(torch.float32)
     )
 
     assert sum(each.parameters for each in found.layers) == found.parameters == sum(each.numel() for each in model.parameters())
-    own_flops = model_summary.own(flops, ghost)
+    own_flops = model_summary.subtract_children(flops, ghost)
     assert sum(own_flops[each.name] for each in found.layers if each.name) == cost.flops - own_flops[""]
     assert min(own_flops.values()) >= 0
 
 
-def test_a_layer_that_is_called_twice_counts_twice():
-    ghost = model_summary.without_memory(Net()).eval()
-    _, flops = model_summary.cost_of(ghost, torch.empty(5, 6, device="meta"), Precision(torch.float32))
+def test_a_layer_called_twice_counts_twice():
+    ghost = model_summary.copy_to_meta(Net()).eval()
+    _, flops = model_summary.measure_cost(ghost, torch.empty(5, 6, device="meta"), Precision(torch.float32))
 
-    assert model_summary.own(flops, ghost) == {
+    assert model_summary.subtract_children(flops, ghost) == {
         "": 2 * 5 * 36,
         "inside": 0,
         "inside.0": 2 * 2 * 5 * 36,
@@ -94,32 +96,32 @@ def test_a_layer_that_is_called_twice_counts_twice():
     }
 
 
-def test_to_count_changes_nothing_of_the_run(engine, tmp_path):
-    engine.set_training()
-    engine.model[-1].eval()
-    before = {name: tensor.clone() for name, tensor in engine.model.state_dict().items()}
-    modes = [layer.training for layer in engine.model.modules()]
+def test_counting_does_not_change_the_run(trainer, tmp_path):
+    trainer.set_train_mode()
+    trainer.model[-1].eval()
+    before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
+    modes = [layer.training for layer in trainer.model.modules()]
     state = torch.get_rng_state(), random.getstate()
 
-    found, _ = written(engine, tmp_path, input_sizes=[[2, 1, 8, 8]])
+    found, _ = write_summary(trainer, tmp_path, input_sizes=[[2, 1, 8, 8]])
 
     assert found["inputs"]
-    assert all(torch.equal(tensor, before[name]) for name, tensor in engine.model.state_dict().items())
-    assert [layer.training for layer in engine.model.modules()] == modes
+    assert all(torch.equal(tensor, before[name]) for name, tensor in trainer.model.state_dict().items())
+    assert [layer.training for layer in trainer.model.modules()] == modes
     assert torch.equal(torch.get_rng_state(), state[0])
     assert random.getstate() == state[1]
-    assert not any(layer._forward_hooks for layer in engine.model.modules())
+    assert not any(layer._forward_hooks for layer in trainer.model.modules())
 
 
-def written(engine, folder, **table):
-    """Both files."""
+def write_summary(trainer, folder, **table):
+    """Write the summary; returns the content of both files."""
     model = schema.Model(name="any", config=schema.ModelConfig(**table))
-    model_summary.write(engine, model, run_folder.RunFolder(folder))
+    model_summary.write_summary(trainer, model, run_folder.RunFolder(folder))
     return json.loads((folder / "model.json").read_text()), (folder / "model.txt").read_text()
 
 
-def test_each_input_size_is_counted_in_its_dtype(engine, tmp_path):
-    found, text = written(engine, tmp_path, input_sizes=[[1, 1, 8, 8], [3, 1, 8, 8]], dtypes=["float32", "float64"])
+def test_each_input_size_is_counted_in_its_dtype(trainer, tmp_path):
+    found, text = write_summary(trainer, tmp_path, input_sizes=[[1, 1, 8, 8], [3, 1, 8, 8]], dtypes=["float32", "float64"])
 
     one, three = found["inputs"]
     assert [one["size"], one["dtype"]] == [[1, 1, 8, 8], "float32"]
@@ -129,31 +131,31 @@ def test_each_input_size_is_counted_in_its_dtype(engine, tmp_path):
     assert "[3, 1, 8, 8] float64: " in text
 
 
-def test_costs_are_those_of_evaluation_where_no_layer_talks_to_other_ranks(engine, tmp_path):
-    engine.model = nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.5), nn.Linear(4, 2)).train()
+def test_costs_are_measured_in_eval_mode(trainer, tmp_path):
+    trainer.model = nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.5), nn.Linear(4, 2)).train()
 
-    found, _ = written(engine, tmp_path, input_sizes=[[1, 4]])
+    found, _ = write_summary(trainer, tmp_path, input_sizes=[[1, 4]])
 
     assert found["inputs"][0]["activation_bytes"] == 4 * (4 + 4)  # and no mask
 
 
-def test_without_input_sizes_a_real_sample_is_taken(engine, tmp_path):
-    found, _ = written(engine, tmp_path)
+def test_without_input_sizes_a_real_sample_is_used(trainer, tmp_path):
+    found, _ = write_summary(trainer, tmp_path)
 
-    assert found["inputs"][0]["size"] == [1, *engine.train.sample(1)[0].shape[1:]]
+    assert found["inputs"][0]["size"] == [1, *trainer.loader.sample(1)[0].shape[1:]]
 
 
 class Choosy(nn.Linear):
-    """What it does depends on values."""
+    """Its control flow depends on input values."""
 
     def forward(self, images):
         return super().forward(images) if images.sum() > 0 else images
 
 
-def test_a_model_that_cannot_be_counted_is_described_without_costs(engine, tmp_path):
-    engine.model = nn.Sequential(Choosy(4, 2))
+def test_an_uncountable_model_is_described_without_costs(trainer, tmp_path):
+    trainer.model = nn.Sequential(Choosy(4, 2))
 
-    found, text = written(engine, tmp_path, input_sizes=[[1, 4]])
+    found, text = write_summary(trainer, tmp_path, input_sizes=[[1, 4]])
 
     assert found["inputs"] == []
     assert found["layers"] == [
@@ -165,7 +167,7 @@ def test_a_model_that_cannot_be_counted_is_described_without_costs(engine, tmp_p
     )
 
 
-def test_a_run_says_what_of_its_model_is_trained(blobs):
+def test_the_summary_of_a_run_shows_trained_parameters(blobs):
     assert main(["run", blobs.name, "--set", "run_id=first", "--set", "model.freeze=['1.*']"]) == 0
 
     found = json.loads((blobs.parent / "runs/blobs/first/model.json").read_text())

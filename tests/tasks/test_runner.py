@@ -1,4 +1,4 @@
-"""The real command, as users give it."""
+"""Runs by the real command."""
 
 import csv
 import json
@@ -26,7 +26,7 @@ SMALL = ["--set", "train.epoch=2", "--set", "dataset.config.max_samples=64", "--
 
 @pytest.fixture(scope="module")
 def quick(tmp_path_factory):
-    """The quick test on two ranks, made small, in a folder whose files could be taken for Python's own modules."""
+    """The quick test on two ranks, reduced, in a folder with a file named like a module of the standard library."""
     folder = tmp_path_factory.mktemp("quick")
     (folder / "types.py").write_text("raise RuntimeError('nobody asked for this file')")
     return ddpkit("run", QUICK, *SMALL, cwd=folder).assert_done()
@@ -38,7 +38,7 @@ IN_A_CHECKPOINT = [
 ]
 
 
-def test_two_ranks_leave_a_whole_run_folder(quick):
+def test_two_ranks_write_a_complete_run_folder(quick):
     files = {str(file.relative_to(quick.folder)) for file in quick.folder.rglob("*") if file.is_file()}
     log = next(file for file in files if file.startswith("logs/"))
 
@@ -76,7 +76,7 @@ def table(file):
         return list(csv.reader(opened))
 
 
-def test_the_test_has_a_row_a_class(quick):
+def test_per_class_test_metrics_have_one_row_per_class(quick):
     header, *rows = table(quick.folder / "test_metrics_per_class.csv")
 
     assert header == ["class", "accuracy"]
@@ -84,8 +84,8 @@ def test_the_test_has_a_row_a_class(quick):
     assert all(0 <= float(value) <= 1 for _, value in rows if value)
 
 
-def test_the_test_says_which_class_was_taken_for_which(blobs):
-    """Of the weights and of their average, each sample once."""
+def test_a_test_writes_confusion_matrices(blobs):
+    """For the weights and their moving average; each sample counts once."""
     result = run(blobs.name, {"metrics": ["f1", "confusion_matrix"], "train.ema_decay": 0.5})
 
     for prefix in ("", "ema-"):
@@ -98,7 +98,7 @@ def test_the_test_says_which_class_was_taken_for_which(blobs):
     )
 
 
-def test_the_record_names_ranks_versions_and_components(quick):
+def test_the_run_record_names_ranks_versions_and_components(quick):
     environment = json.loads((quick.folder / "environment.json").read_text())
     used = json.loads((quick.folder / "plugins.json").read_text())["used"]
 
@@ -107,7 +107,7 @@ def test_the_record_names_ranks_versions_and_components(quick):
     assert {"kind": "model", "name": "builtin/resnet18", "plugin": "builtin.models"} in used
 
 
-def test_the_split_is_recorded_and_its_classes_are_counted(quick):
+def test_the_split_and_its_class_counts_are_recorded(quick):
     parts = json.loads((quick.folder / "split.json").read_text())
 
     assert {part: len(indices) for part, indices in parts.items()} == {"train": 58, "valid": 6, "test": 64}
@@ -115,15 +115,15 @@ def test_the_split_is_recorded_and_its_classes_are_counted(quick):
     assert re.search(r"^classes train 0 \d+, .*, 9 \d · valid 0 \d, .* · test 0 [67], 1 [67], ", quick.stderr, re.MULTILINE)
 
 
-def test_the_split_is_that_of_one_rank(quick):
-    engine = builder.engine(loading.read(QUICK, loading.parse_overrides(SMALL[1::2])), manager.load().registry, World())
+def test_the_split_is_the_same_as_on_one_rank(quick):
+    trainer = builder.build_trainer(loading.read(QUICK, loading.parse_overrides(SMALL[1::2])), manager.load().registry, World())
 
-    parts = {"train": engine.train, "valid": engine.valid, "test": engine.test}
+    parts = {"train": trainer.loader, "valid": trainer.evaluator.valid, "test": trainer.evaluator.test}
     recorded = json.loads((quick.folder / "split.json").read_text())
     assert {part: list(batches.sampler.indices) for part, batches in parts.items()} == recorded
 
 
-def test_messages_are_calm_and_nobody_else_speaks(quick):
+def test_stderr_has_only_the_expected_lines(quick):
     lines = quick.stderr.splitlines()
 
     first = ["config", "run", "plugins", "model", "data", "classes", "ranks"]
@@ -132,7 +132,7 @@ def test_messages_are_calm_and_nobody_else_speaks(quick):
     assert "\x1b" not in quick.stderr
 
 
-def test_the_resolved_config_repeats_the_run(quick, tmp_path):
+def test_the_resolved_config_reproduces_the_run(quick, tmp_path):
     again = ddpkit("run", quick.folder / "config.toml", cwd=tmp_path).assert_done()
 
     assert again.folder != quick.folder
@@ -141,7 +141,7 @@ def test_the_resolved_config_repeats_the_run(quick, tmp_path):
     assert (again.folder / "weights/last.safetensors").read_bytes() == (quick.folder / "weights/last.safetensors").read_bytes()
 
 
-def test_torchrun_does_the_same_run(quick, tmp_path):
+def test_torchrun_gives_the_same_run(quick, tmp_path):
     shutil.copy(ROOT / "main.py", tmp_path)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone", "main.py"]
     command = [*torchrun, "--config", str(QUICK), "--task", "train", *SMALL]
@@ -153,7 +153,7 @@ def test_torchrun_does_the_same_run(quick, tmp_path):
     assert (folder / "weights/last.safetensors").read_bytes() == (quick.folder / "weights/last.safetensors").read_bytes()
 
 
-def test_limit_batches_cuts_every_part(blobs, capsys):
+def test_limit_batches_applies_to_every_split(blobs, capsys):
     assert main(["run", blobs.name, "--limit-batches", "1"]) == 0
 
     folder = Path(capsys.readouterr().out.splitlines()[-1])
@@ -162,15 +162,15 @@ def test_limit_batches_cuts_every_part(blobs, capsys):
     assert json.loads((folder / "environment.json").read_text())["limit_batches"] == 1
 
 
-def test_a_dry_run_leaves_nothing(blobs, capsys):
+def test_a_dry_run_leaves_no_files(blobs, capsys):
     assert main(["run", blobs.name, "--dry-run"]) == 0
 
     assert capsys.readouterr().out == "the config builds and trains one step\n"
     assert list(blobs.parent.iterdir()) == [blobs]
 
 
-def test_a_script_meets_the_same_error_on_two_ranks(blobs):
-    """The optimizer's own refusal is raised by a rank, in another process."""
+def test_a_script_gets_the_same_error_on_two_ranks(blobs):
+    """The error of the optimizer is raised in the process of a rank."""
     with pytest.raises(ConfigError) as on_two:
         run(blobs.name, {"ddp.nproc": 2, "train.optimizer.momentum": -1})
     with pytest.raises(ConfigError) as on_one:
@@ -181,7 +181,7 @@ def test_a_script_meets_the_same_error_on_two_ranks(blobs):
     assert text.endswith(" (with overrides['train.optimizer.momentum'])")
 
 
-def test_list_plugins_shows_the_stranger(acme, tmp_path):
+def test_list_plugins_shows_a_third_party_plugin(acme, tmp_path):
     outcome = ddpkit("list-plugins", cwd=tmp_path).assert_done()
 
     assert (
@@ -193,7 +193,7 @@ def test_list_plugins_shows_the_stranger(acme, tmp_path):
     assert listed[0]["components"][0] == {"kind": "model", "name": "acme/tinynet", "doc": "one hidden layer"}
 
 
-def test_names_of_classes_that_are_not_as_many_as_the_outputs_are_a_warning(blobs, capsys):
+def test_a_mismatched_number_of_class_names_is_a_warning(blobs, capsys):
     outputs = ["--set", "model.config.n_classes=2"]
 
     assert main(["run", blobs.name, *outputs, "--set", "classes=['left']", "--dry-run"]) == 0
@@ -203,7 +203,7 @@ def test_names_of_classes_that_are_not_as_many_as_the_outputs_are_a_warning(blob
     assert "3 classes are named, the model has 2 outputs; the last names are of none\n" in capsys.readouterr().out
 
 
-def test_without_a_config_the_command_says_what_it_wants(tmp_path):
+def test_run_without_a_config_explains_the_usage(tmp_path):
     outcome = ddpkit("run", cwd=tmp_path)
 
     assert outcome.exit_code == 2

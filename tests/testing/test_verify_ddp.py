@@ -1,4 +1,4 @@
-"""verify-ddp tells rounding from a difference, and names its cause."""
+"""verify-ddp distinguishes rounding from a real difference, and names the cause of one."""
 
 import json
 import math
@@ -13,7 +13,7 @@ from ddpkit.distributed.world import World
 from ddpkit.plugins import manager
 from ddpkit.testing import ddp_causes
 from ddpkit.testing.ddp_comparison import compare
-from ddpkit.testing.ddp_recording import record_in
+from ddpkit.testing.ddp_recording import record_in_world
 from tests.helpers.configs import BLOBS
 
 UNEVEN = {"train.batch_size": 6, "dataset.config.n": 40}  # 32 train: the last micro-batch has 2
@@ -40,12 +40,12 @@ def loaded(file, name):
 
 
 def record_cases(world, file):
-    return {name: record_in(world, *loaded(file, name), 4) for name in CASES}
+    return {name: record_in_world(world, *loaded(file, name), 4) for name in CASES}
 
 
 @pytest.fixture(scope="module")
 def recorded(in_world, tmp_path_factory):
-    """The config, and each case on one rank and on two."""
+    """The config file, and the records of each case on one rank and on two."""
     folder = tmp_path_factory.mktemp("verified")
     file = folder / "blobs.toml"
     file.write_text(BLOBS)
@@ -63,7 +63,7 @@ def recorded(in_world, tmp_path_factory):
         (math.inf, math.inf, False),
     ],
 )
-def test_what_shrinks_as_the_number_format_does_is_rounding(float64, float32, is_equal):
+def test_a_difference_that_shrinks_with_precision_is_rounding(float64, float32, is_equal):
     one = {dtype: {"end|weights|bias": torch.ones(2, dtype=torch.float64)} for dtype in ("float64", "float32")}
     other = {
         dtype: {"end|weights|bias": torch.tensor([1, 1 + gap], dtype=torch.float64)}
@@ -75,7 +75,7 @@ def test_what_shrinks_as_the_number_format_does_is_rounding(float64, float32, is
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if name.startswith("sound")])
-def test_what_is_sound_is_equal(recorded, name):
+def test_a_sound_config_is_equal(recorded, name):
     _, alone, ranks = recorded
     rows = compare(alone[name], ranks[name]).rows
 
@@ -90,23 +90,23 @@ def test_what_is_sound_is_equal(recorded, name):
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if not name.startswith("sound")])
-def test_what_differs_names_its_cause(recorded, name):
+def test_a_difference_names_its_cause(recorded, name):
     file, alone, ranks = recorded
     first = compare(alone[name], ranks[name]).first
 
     assert (first.when, first.kind) == ("step 1", "loss")
-    (cause,) = ddp_causes.found(*loaded(file, name))
+    (cause,) = ddp_causes.find_causes(*loaded(file, name))
     assert name in cause
 
 
-def test_several_causes_are_all_named(recorded, monkeypatch):
+def test_all_of_several_causes_are_named(recorded, monkeypatch):
     both = {"model.config.dropout": 0.5, "criterion": [{"type": "acme/lopsided"}]}
     monkeypatch.setitem(CASES, "both", both)
 
-    assert len(ddp_causes.found(*loaded(recorded[0], "both"))) == 2
+    assert len(ddp_causes.find_causes(*loaded(recorded[0], "both"))) == 2
 
 
-def test_the_epochs_last_step_is_among_those_compared(recorded):
+def test_the_last_step_of_an_epoch_is_compared(recorded):
     _, alone, _ = recorded
 
     assert [key for key in alone["sound, BatchNorm over ranks"]["float64"] if "|loss|" in key] == [
@@ -114,8 +114,8 @@ def test_the_epochs_last_step_is_among_those_compared(recorded):
     ]
 
 
-def test_what_is_no_number_is_different():
-    """Also where both have it, or one has nothing."""
+def test_nan_and_missing_values_are_different():
+    """Also if both have a NaN, or one has no value."""
     fine, broken = {"step 1|loss|a": torch.ones(1)}, {"step 1|loss|a": torch.full((1,), float("nan"))}
 
     def first(one, other):
@@ -127,7 +127,7 @@ def test_what_is_no_number_is_different():
     assert first({}, fine).worst == "a"
 
 
-def test_the_command_names_a_parameter_without_a_gradient_and_leaves_no_trace(blobs, capsys):
+def test_verify_ddp_names_unused_parameters(blobs, capsys):
     blobs.write_text(BLOBS.replace("tinynet", "forgetful"))
 
     assert main(["verify-ddp", blobs.name]) == 1
@@ -138,7 +138,7 @@ def test_the_command_names_a_parameter_without_a_gradient_and_leaves_no_trace(bl
     assert [file.name for file in Path().iterdir()] == [blobs.name]
 
 
-def test_the_command_tells_scripts(blobs, capsys):
+def test_verify_ddp_prints_json(blobs, capsys):
     assert main(["verify-ddp", blobs.name, "--json", "--steps", "2", "--set", "seed=-1"]) == 0
 
     said = json.loads(capsys.readouterr().out)
@@ -146,6 +146,6 @@ def test_the_command_tells_scripts(blobs, capsys):
     assert [row["when"] for row in said["rows"]] == ["step 1", "step 1", "step 4", "step 4", "end", "end"]
 
 
-def test_a_mistake_of_the_config_is_one(blobs, capsys):
+def test_a_config_mistake_is_reported(blobs, capsys):
     assert main(["verify-ddp", blobs.name, "--set", "train.batch_size=7"]) == 2
     assert "7 samples cannot be shared by 2 ranks" in capsys.readouterr().err

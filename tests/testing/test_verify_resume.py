@@ -1,4 +1,4 @@
-"""verify-resume kills a run, and names what a run that goes on does not have."""
+"""verify-resume kills and resumes a run, and names the cause of a difference."""
 
 import json
 from pathlib import Path
@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from ddpkit.cli.main import main
-from ddpkit.cli.verify_resume import verdict
+from ddpkit.cli.verify_resume import format_verdict
 from ddpkit.config import loading
 from ddpkit.plugins import manager
 from ddpkit.testing import resume_causes
 from ddpkit.testing.resume_causes import UNKNOWN
-from ddpkit.testing.verify_resume import Report
+from ddpkit.testing.verify_resume import ResumeReport
 from tests.helpers.configs import BLOBS
 
 CASES = {
@@ -28,23 +28,23 @@ CASES = {
 
 
 @pytest.mark.parametrize("cause", CASES)
-def test_each_cause_is_named_and_nothing_else(blobs, cause):
-    (named,) = resume_causes.found(loading.load(blobs, loading.named_overrides(CASES[cause])), manager.load())
+def test_exactly_the_right_cause_is_named(blobs, cause):
+    (named,) = resume_causes.find_causes(loading.load(blobs, loading.named_overrides(CASES[cause])), manager.load())
 
     assert cause in named
 
 
-def test_a_model_that_makes_its_losses_itself_is_tried_with_targets(blobs):
+def test_a_model_computing_its_losses_is_tried_with_targets(blobs):
     own = loading.load(blobs, loading.named_overrides({"model.name": "sovereign", "criterion": []}))
 
-    assert resume_causes.found(own, manager.load()) == [UNKNOWN]
+    assert resume_causes.find_causes(own, manager.load()) == [UNKNOWN]
 
 
-def test_a_run_that_was_over_before_a_kill_shows_nothing():
-    report = Report(n_ranks=1, kills=[], n_steps=2, first=None, causes=[])
+def test_a_run_finished_before_a_kill_is_inconclusive():
+    report = ResumeReport(n_ranks=1, kills=[], n_steps=2, first=None, causes=[])
 
     assert not report.is_equal
-    assert verdict(report) == [
+    assert format_verdict(report) == [
         "nothing is shown: the run was over before a kill; give it more steps by --batches or 'train.epoch'"
     ]
 
@@ -66,12 +66,12 @@ def test_a_sound_config_is_equal_and_leaves_no_trace(blobs, capsys):
 
     report = json.loads(capsys.readouterr().out)
     assert (report["equal"], report["n_ranks"], report["first"], report["causes"]) == (True, 1, None, [])
-    assert report["kills"]  # fewer than asked for where the run was faster
+    assert report["kills"]  # fewer than requested if the run was faster
     assert report["n_steps"] >= 2
     assert [file.name for file in Path().iterdir()] == [blobs.name]
 
 
-def test_the_first_tensor_that_differs_is_named_with_its_cause(blobs, capsys):
+def test_the_first_differing_tensor_is_named_with_its_cause(blobs, capsys):
     blobs.write_text(BLOBS.replace('"cross_entropy"', '"moody"'))
 
     assert main(["verify-resume", blobs.name, "--kills", "1", "--batches", "3"]) == 1
@@ -82,6 +82,6 @@ def test_the_first_tensor_that_differs_is_named_with_its_cause(blobs, capsys):
     assert cause.startswith("cause: the step after a snapshot is another")
 
 
-def test_a_mistake_of_the_config_is_one(blobs, capsys):
+def test_a_config_mistake_is_reported(blobs, capsys):
     assert main(["verify-resume", blobs.name, "--set", "model.name=nonsense"]) == 2
     assert "no model is called 'nonsense'" in capsys.readouterr().err

@@ -1,10 +1,10 @@
-"""What was best, and when to stop, whatever the values are."""
+"""Tracking of the best value, and early stopping, for any sequence of values."""
 
 import math
 
 import pytest
 
-from ddpkit.training.early_stopping import Best, EarlyStopping
+from ddpkit.training.early_stopping import BestTracker, EarlyStopping
 
 
 @pytest.mark.parametrize(
@@ -20,10 +20,10 @@ from ddpkit.training.early_stopping import Best, EarlyStopping
         ({"lower": False, "min_delta": 0.1}, [0.5, 0.55, 0.7], [1, 3]),
     ],
 )
-def test_the_first_and_every_better_value_is_best(options, values, best_epochs):
-    best = Best("valid/x", **options)
+def test_the_first_and_each_better_value_is_best(options, values, best_epochs):
+    best = BestTracker("valid/x", **options)
 
-    assert [epoch for epoch, value in enumerate(values, start=1) if best.improved({"valid/x": value}, epoch)] == best_epochs
+    assert [epoch for epoch, value in enumerate(values, start=1) if best.update({"valid/x": value}, epoch)] == best_epochs
     assert best.epoch == best_epochs[-1]
 
 
@@ -36,9 +36,9 @@ def test_the_first_and_every_better_value_is_best(options, values, best_epochs):
         (2, [1.0, math.nan, math.nan], 3),
     ],
 )
-def test_patience_ends_after_so_many_epochs_without_an_improvement(patience, values, last):
-    stopping = EarlyStopping(Best("valid/loss"), patience)
+def test_early_stopping_ends_after_patience_epochs(patience, values, last):
+    stopping = EarlyStopping(BestTracker("valid/loss"), patience)
 
-    over = [epoch for epoch, value in enumerate(values, start=1) if stopping.is_over({"valid/loss": value}, epoch)]
+    over = [epoch for epoch, value in enumerate(values, start=1) if stopping.should_stop({"valid/loss": value}, epoch)]
 
     assert (over or [None])[0] == last

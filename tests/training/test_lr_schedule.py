@@ -1,4 +1,4 @@
-"""Warm-up, then the named schedule, by step or by epoch."""
+"""Learning-rate warm-up followed by a schedule, updated by step or by epoch."""
 
 import math
 
@@ -6,22 +6,22 @@ import pytest
 import torch
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
-from ddpkit.training.lr_schedule import Schedule
+from ddpkit.training.lr_schedule import LRSchedule
 
 
 def optimizer(rate=1.0):
     return torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=rate)
 
 
-def test_warm_up_rises_in_a_line_and_the_cosine_falls_to_its_end():
+def test_a_linear_warm_up_is_followed_by_the_cosine():
     sgd = optimizer(rate=1.0)
-    schedule = Schedule(sgd, CosineAnnealingLR(sgd, T_max=6), warmup=4, warmup_lr=0.2)
+    schedule = LRSchedule(sgd, CosineAnnealingLR(sgd, T_max=6), warmup=4, warmup_lr=0.2)
 
     rates = [schedule.rate()]
     for _ in range(10):
         sgd.step()
-        schedule.step_ended()
-        schedule.epoch_ended(1.0)  # passed over
+        schedule.end_step()
+        schedule.end_epoch(1.0)  # ignored
         rates.append(schedule.rate())
 
     line = [0.2, 0.4, 0.6, 0.8, 1.0]
@@ -29,18 +29,18 @@ def test_warm_up_rises_in_a_line_and_the_cosine_falls_to_its_end():
     assert rates == pytest.approx([*line, *cosine], abs=1e-12)
 
 
-def test_by_epoch_steps_are_passed_over():
+def test_an_epoch_schedule_ignores_steps():
     sgd = optimizer()
-    schedule = Schedule(sgd, None, warmup=2, warmup_lr=0.0, by_step=False)
+    schedule = LRSchedule(sgd, None, warmup=2, warmup_lr=0.0, by_step=False)
 
-    schedule.step_ended()
+    schedule.end_step()
     assert schedule.rate() == 0.0
-    schedule.epoch_ended(1.0)
+    schedule.end_epoch(1.0)
     assert schedule.rate() == 0.5
 
 
-def test_no_scheduler_keeps_the_rate():
-    schedule = Schedule(optimizer(rate=0.3), None)
+def test_without_a_scheduler_the_rate_is_constant():
+    schedule = LRSchedule(optimizer(rate=0.3), None)
 
-    schedule.step_ended()
+    schedule.end_step()
     assert schedule.rate() == 0.3

@@ -1,4 +1,4 @@
-"""Weights of a file in a new run: what fits is taken, what does not is said or refused."""
+"""Pretrained weights in a new run: matching tensors are loaded, others are reported or rejected."""
 
 import logging
 import os
@@ -16,12 +16,12 @@ from ddpkit.config import loading
 from ddpkit.distributed.world import World
 from ddpkit.plugins import manager
 from ddpkit.training import builder
-from ddpkit.training.pretrained import read, take
+from ddpkit.training.pretrained import load_matching, read_weights
 from tests.helpers.ranks import fit
 
 
 class Net(nn.Module):
-    """A body, maybe an auxiliary part, and a head."""
+    """A body, an optional auxiliary module, and a head."""
 
     def __init__(self, n_classes=2, width=4, n_channels=3, *, auxiliary=False, deeper=False, head=True):
         super().__init__()
@@ -34,7 +34,7 @@ class Net(nn.Module):
 
 
 def same(state, model, but=()):
-    """The names of the tensors that differ are those."""
+    """Whether exactly these tensors differ."""
     mine = model.state_dict()
     return {name for name, tensor in mine.items() if not torch.equal(tensor, state.get(name, torch.empty(0)))} == set(but)
 
@@ -46,24 +46,24 @@ HEAD = ("head.weight", "head.bias")
     ("there", "here", "fresh", "said"),
     [
         (Net(), Net(), (), []),
-        (Net(n_classes=5), Net(n_classes=2), HEAD, ["2 tensors (head.weight ([5, 4] there, [2, 4] here), head.bias ([5] there, [2] here)) begin anew, with another number of outputs"]),
-        (Net(head=False), Net(), HEAD, ["2 tensors (head.weight, head.bias) begin anew, the file has no such part"]),
-        (Net(auxiliary=True), Net(), (), ["2 tensors (auxiliary.weight, auxiliary.bias) are left out, the model has no such part"]),
+        (Net(n_classes=5), Net(n_classes=2), HEAD, ["2 tensors (head.weight ([5, 4] there, [2, 4] here), head.bias ([5] there, [2] here)) are re-initialised: the number of outputs differs"]),
+        (Net(head=False), Net(), HEAD, ["2 tensors (head.weight, head.bias) are re-initialised: the file has no such part"]),
+        (Net(auxiliary=True), Net(), (), ["2 tensors (auxiliary.weight, auxiliary.bias) are not used: the model has no such part"]),
     ],
 )  # fmt: skip
-def test_a_head_begins_anew_and_whole_parts_may_lack_and_both_are_said(there, here, fresh, said):
+def test_reset_heads_and_missing_modules_are_reported(there, here, fresh, said):
     state = {name: tensor.clone() for name, tensor in there.state_dict().items()}
 
-    assert take(here, dict(state)) == said
+    assert load_matching(here, dict(state)) == said
     assert same(state, here, but=fresh)
 
 
 @pytest.mark.parametrize(("there", "here"), [(3, 1), (3, 4), (1, 3)])
-def test_a_first_convolution_is_fitted_to_the_channels_of_the_images_and_it_is_said(there, here):
+def test_the_first_conv_is_adapted_to_the_image_channels(there, here):
     state, model = Net(n_channels=there).state_dict(), Net(n_channels=here)
 
     said = f"body.0.weight ([4, {there}, 3, 3] there, [4, {here}, 3, 3] here) is summed or repeated,"
-    assert take(model, dict(state))[0].startswith(said)
+    assert load_matching(model, dict(state))[0].startswith(said)
     assert same(state | {"body.0.weight": for_channels(state["body.0.weight"], here)}, model)
 
 
@@ -77,38 +77,38 @@ def test_a_first_convolution_is_fitted_to_the_channels_of_the_images_and_it_is_s
         (nn.Sequential(nn.Linear(4, 2)), nn.Sequential(nn.Linear(4, 3)), "has nothing that fits"),
     ],
 )  # fmt: skip
-def test_what_is_no_file_of_this_model_is_refused_by_name(there, here, message):
+def test_weights_of_another_model_are_rejected_by_name(there, here, message):
     with pytest.raises(ValueError, match=message):
-        take(here, there.state_dict())
+        load_matching(here, there.state_dict())
 
 
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod."])
-def test_the_prefix_of_a_wrapper_is_taken_off(prefix):
+def test_the_prefix_of_a_wrapper_is_removed(prefix):
     there, here = Net(), Net()
 
-    assert take(here, {prefix + name: tensor for name, tensor in there.state_dict().items()}) == []
+    assert load_matching(here, {prefix + name: tensor for name, tensor in there.state_dict().items()}) == []
     assert same(there.state_dict(), here)
 
 
-def test_the_prefix_stays_where_the_model_has_it():
+def test_a_prefix_that_the_model_has_is_kept():
     there, here = (nn.ModuleDict({"module": Net()}) for _ in range(2))
 
-    assert take(here, there.state_dict()) == []
+    assert load_matching(here, there.state_dict()) == []
 
 
 @pytest.mark.parametrize("name", ["w.safetensors", "w.pt", "under.pt", "below.pth"])
-def test_files_of_both_formats_are_read(tmp_path, name):
+def test_safetensors_and_torch_files_are_read(tmp_path, name):
     state = Net().state_dict()
     kept = {"under.pt": {"state_dict": state, "epoch": 3}, "below.pth": {"model": state, "optimizer": {}}}
     save_file(state, tmp_path / name) if name.endswith("safetensors") else torch.save(kept.get(name, state), tmp_path / name)
 
-    found = read(tmp_path / name)
+    found = read_weights(tmp_path / name)
 
     assert all(torch.equal(tensor, found[key]) for key, tensor in state.items())
 
 
-class Trap:
-    """A pickle that runs something."""
+class MaliciousPickle:
+    """Its unpickling executes code."""
 
     def __reduce__(self):
         return os.mkdir, ("sprung",)
@@ -121,7 +121,7 @@ class Trap:
         ("w.pt", b"no weights", "cannot be read as weights"),
         ("w.pt", b"", "cannot be read as weights"),
         ("w.pt", b"hello world", "cannot be read as weights"),
-        ("w.pt", Trap(), "cannot be read as weights"),
+        ("w.pt", MaliciousPickle(), "cannot be read as weights"),
         ("w.pt", Net(), "cannot be read as weights"),
         ("w.pt", [torch.zeros(2)], "holds no tensors by name; give a state dict, by itself or under 'state_dict' or 'model'"),
         ("w.pt", {"epoch": 3}, "holds no tensors by name"),
@@ -129,7 +129,7 @@ class Trap:
         ("w.pt", {}, "has nothing that fits"),
     ],
 )
-def test_a_file_without_weights_is_refused_and_nothing_in_it_is_run(tmp_path, monkeypatch, name, content, message):
+def test_a_file_without_weights_is_rejected_and_not_executed(tmp_path, monkeypatch, name, content, message):
     monkeypatch.chdir(tmp_path)
     if isinstance(content, bytes):
         Path(name).write_bytes(content)
@@ -137,7 +137,7 @@ def test_a_file_without_weights_is_refused_and_nothing_in_it_is_run(tmp_path, mo
         torch.save(content, name)
 
     with pytest.raises(ValueError, match=message):
-        take(Net(), read(Path(name)))
+        load_matching(Net(), read_weights(Path(name)))
     assert not Path("sprung").exists()
 
 
@@ -146,12 +146,12 @@ def test_a_file_without_weights_is_refused_and_nothing_in_it_is_run(tmp_path, mo
 
 @pytest.fixture
 def weights(blobs):
-    """Of a run of blobs, which has ended."""
+    """The weights of a finished run."""
     assert main(["run", blobs.name, "--set", "run_id=first"]) == 0
     return Path("runs/blobs/first/weights/last.safetensors")
 
 
-def test_a_run_begins_with_the_weights_of_another(blobs, weights):
+def test_a_run_starts_from_pretrained_weights(blobs, weights):
     still = {"model.pretrained": str(weights), "train.optimizer.learning_rate": 0.0}
 
     begun = fit(blobs, World(), **still)["weights"]
@@ -159,17 +159,17 @@ def test_a_run_begins_with_the_weights_of_another(blobs, weights):
     assert all(torch.equal(tensor, begun[name]) for name, tensor in load_file(weights).items())
 
 
-def test_what_begins_anew_is_said(blobs, weights, capsys):
+def test_reset_tensors_are_reported(blobs, weights, capsys):
     capsys.readouterr()
 
     assert main(["run", blobs.name, "--set", "model.config.n_classes=3", "--set", f"model.pretrained='{weights}'"]) == 0
-    said = [line for line in capsys.readouterr().err.splitlines() if "begin anew," in line]
+    said = [line for line in capsys.readouterr().err.splitlines() if "re-initialised" in line]
     assert len(said) == 1
     assert "there, [3" in said[0]
-    assert said[0].endswith("begin anew, with another number of outputs")
+    assert said[0].endswith("are re-initialised: the number of outputs differs")
 
 
-def test_a_run_that_goes_on_does_not_read_the_file_again(blobs, weights):
+def test_resume_does_not_read_the_pretrained_file(blobs, weights):
     moved = blobs.parent / "moved.safetensors"
     weights.rename(moved)
     options = ["--set", f"model.pretrained='{moved}'", "--set", "run_id=second"]
@@ -180,13 +180,13 @@ def test_a_run_that_goes_on_does_not_read_the_file_again(blobs, weights):
     assert main(["run", blobs.name, *options, "--resume", "--set", "train.epoch=3"]) == 0
 
 
-def test_the_resolved_config_names_the_file_from_anywhere(blobs, weights):
+def test_the_resolved_config_has_an_absolute_pretrained_path(blobs, weights):
     assert main(["run", blobs.name, "--set", f"model.pretrained='{weights}'", "--set", "run_id=second"]) == 0
 
     assert loading.load(Path("runs/blobs/second/config.toml")).run.model.pretrained == str(weights.absolute())
 
 
-def test_weights_that_do_not_fit_are_a_mistake_at_their_key(blobs, capsys):
+def test_unfitting_weights_are_reported_at_their_key(blobs, capsys):
     torch.save({"odd.weight": torch.zeros(2)}, "odd.pt")
 
     assert main(["run", blobs.name, "--set", "model.pretrained=odd.pt"]) == 2
@@ -197,22 +197,22 @@ def test_weights_that_do_not_fit_are_a_mistake_at_their_key(blobs, capsys):
     assert not Path("runs").exists()
 
 
-def test_a_file_that_is_not_there_is_found_by_check(blobs, capsys):
+def test_check_reports_a_missing_pretrained_file(blobs, capsys):
     assert main(["check", blobs.name, "--set", "model.pretrained=lost.pt"]) == 2
     assert "model.pretrained: there is no file lost.pt" in capsys.readouterr().err
 
 
-def test_lazy_layers_take_weights_too(blobs, caplog):
+def test_lazy_layers_load_pretrained_weights(blobs, caplog):
     text = blobs.read_text().replace("tinynet", "lazynet")
     blobs.write_text(text)
-    engine = builder.engine(loading.load(blobs), manager.load().registry, World())
-    torch.save(engine.model.state_dict(), "lazy.pt")
+    trainer = builder.build_trainer(loading.load(blobs), manager.load().registry, World())
+    torch.save(trainer.model.state_dict(), "lazy.pt")
 
     with caplog.at_level(logging.WARNING):
         overrides = loading.named_overrides({"model.pretrained": "lazy.pt", "seed": 9})
-        again = builder.engine(loading.load(blobs, overrides), manager.load().registry, World())
+        again = builder.build_trainer(loading.load(blobs, overrides), manager.load().registry, World())
 
-    assert same(engine.model.state_dict(), again.model)
+    assert same(trainer.model.state_dict(), again.model)
     assert not caplog.records
 
 
@@ -222,12 +222,12 @@ def test_tied_weights_need_one_name(tmp_path):
         model["body"].weight = model["first"].weight
     save_model(there, tmp_path / "tied.safetensors")
 
-    assert take(here, read(tmp_path / "tied.safetensors")) == []
+    assert load_matching(here, read_weights(tmp_path / "tied.safetensors")) == []
     assert same(there.state_dict(), here)
 
 
-def test_torchvisions_old_weights_are_read_without_the_counts_of_batches():
+def test_weights_without_num_batches_tracked_are_accepted():
     there, here = models.shufflenet_v2_x0_5(), models.shufflenet_v2_x0_5()
     state = {name: tensor for name, tensor in there.state_dict().items() if not name.endswith("num_batches_tracked")}
 
-    assert take(here, state) == []
+    assert load_matching(here, state) == []

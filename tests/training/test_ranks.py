@@ -1,4 +1,4 @@
-"""N ranks give what one gives."""
+"""Training on N ranks gives the result of one rank."""
 
 import math
 import os
@@ -12,14 +12,14 @@ from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
 
 from ddpkit.checkpoint import trainer_state
 from ddpkit.config import loading
-from ddpkit.distributed.stop_sync import Agreement
-from ddpkit.distributed.sync_batchnorm import Counted, synchronise
-from ddpkit.distributed.world import World, join_world
+from ddpkit.distributed.stop_sync import StopSync
+from ddpkit.distributed.sync_batchnorm import convert_to_sync_batchnorm
+from ddpkit.distributed.world import World, init_distributed
 from ddpkit.errors import ConfigError, NonFiniteError, PluginError
 from ddpkit.plugins import manager
 from ddpkit.training import builder
 from tests.helpers.configs import BLOBS
-from tests.helpers.ranks import Kept, Nowhere, Rows, fit
+from tests.helpers.ranks import NoWeights, RowRecorder, StateRecorder, fit
 
 FLOAT64 = {"train.scaler.compute_type": "float64", "train.epoch": 3, "train.batch_size": 6}
 SYNC = {"model.name": "convnet", "ddp.sync_batchnorm": True}
@@ -73,7 +73,7 @@ CASES = {
 OF_THREE = [
     name for name, case in CASES.items() if "test" in name or case.get("dataset.split") not in (None, EVEN["dataset.split"])
 ]
-"""Where three ranks share what two do not: tails of four samples and of one."""
+"""Cases in which three ranks shard differently than two: last batches of four samples and of one."""
 
 
 def equal_cases(world, file, names=tuple(CASES)):
@@ -85,7 +85,7 @@ def run_cases(world, file):
     results |= {"reductions": count_reductions(world, file), "batchnorm": fit(file, world, **{"model.name": "lazynet"})}
     results |= {"overflow": overflow(world, file), "poisoned": poisoned(world, file), "stopped": stopped(world, file)}
     results |= {"float32": fit(file, world, **{"train.epoch": 2, "train.batch_size": 6, **EVEN})["weights"]}
-    results |= {"agreed": agreed(world), "normalised": normalised_layer(world), "forgetful": forgetful(world, file)}
+    results |= {"agreed": stop_requests(world), "normalised": normalised_layer(world), "forgetful": forgetful(world, file)}
     results |= {f"resumed, {name}": resumed(world, file, name) for name in RESUMED}
     results |= {f"virtual, {name}": fit(file, world, **VIRTUAL, **case) for name, case in IN_TURN.items()}
     results |= {"crossed": crossed(world, file)}
@@ -95,7 +95,7 @@ def run_cases(world, file):
 def count_reductions(world, file):
     """Gradient reductions and optimizer steps of an epoch with four micro-batches a step."""
     loaded = loading.load(Path(file), loading.named_overrides({"train.grad_accumulation_steps": 4}))
-    engine = builder.engine(loaded, manager.load().registry, world)
+    trainer = builder.build_trainer(loaded, manager.load().registry, world)
     calls = []
 
     def reduce(_, bucket):
@@ -103,15 +103,15 @@ def count_reductions(world, file):
         return default_hooks.allreduce_hook(None, bucket)
 
     if world.size > 1:
-        engine.network.register_comm_hook(None, reduce)
-    engine.train_epoch([])
-    made = {"reductions": len(calls), "steps": engine.progress.step, "micro_batches": engine.train.sampler.n_batches()}
-    return made | {"looks for unused": getattr(engine.network, "find_unused_parameters", None)}
+        trainer.ddp_model.register_comm_hook(None, reduce)
+    trainer.train_epoch([])
+    made = {"reductions": len(calls), "steps": trainer.progress.step, "micro_batches": trainer.loader.sampler.n_batches()}
+    return made | {"looks for unused": getattr(trainer.ddp_model, "find_unused_parameters", None)}
 
 
 @pytest.fixture(scope="module")
 def results(in_world, tmp_path_factory):
-    """Each case on one rank and, in one spawned world each, on two and three."""
+    """The results of each case on one rank, two and three."""
     folder = tmp_path_factory.mktemp("world")
     file = folder / "blobs.toml"
     file.write_text(BLOBS)
@@ -121,7 +121,7 @@ def results(in_world, tmp_path_factory):
 
 
 @pytest.mark.parametrize(("case", "n_ranks"), [*((name, 2) for name in CASES), *((name, 3) for name in OF_THREE)])
-def test_ranks_give_what_one_gives(results, case, n_ranks):
+def test_several_ranks_match_one_rank(results, case, n_ranks):
     alone, (first, *others) = results[0][case], [rank[case] for rank in results[n_ranks - 1]]
 
     assert alone["steps"] >= 6
@@ -134,19 +134,19 @@ def test_ranks_give_what_one_gives(results, case, n_ranks):
 
 
 def overflow(world, file):
-    """A step in float16 with an infinite image on the last rank, then one without: how far the weights went, and what they are."""
+    """A step in float16 with an infinite image on the last rank, then one without: whether it was skipped, and the weights."""
     loaded = loading.load(Path(file), loading.named_overrides({"train.scaler.compute_type": "float16"}))
-    engine = builder.engine(loaded, manager.load().registry, world)
-    before = [parameter.detach().clone() for parameter in engine.model.parameters()]
-    steps = engine.steps()
-    (images, targets, share), *_ = next(steps)
+    trainer = builder.build_trainer(loaded, manager.load().registry, world)
+    before = [parameter.detach().clone() for parameter in trainer.model.parameters()]
+    steps = trainer.steps()
+    (images, targets, shard), *_ = next(steps)
     broken = images * float("inf") if world.rank == world.size - 1 else images
-    engine.train_step([(broken, targets, share)])
-    skipped = all(torch.equal(new, old) for new, old in zip(engine.model.parameters(), before, strict=True))
-    engine.train_step(next(steps))
+    trainer.train_step([(broken, targets, shard)])
+    skipped = all(torch.equal(new, old) for new, old in zip(trainer.model.parameters(), before, strict=True))
+    trainer.train_step(next(steps))
     return {
         "skipped": skipped,
-        "weights": [parameter.detach().clone() for parameter in engine.model.parameters()],
+        "weights": [parameter.detach().clone() for parameter in trainer.model.parameters()],
         "before": before,
     }
 
@@ -160,25 +160,25 @@ def test_a_step_that_overflows_on_one_rank_is_skipped_on_all(results):
 
 
 def poisoned(world, file):
-    """Twenty steps whose images are no numbers on one rank, in turn, a good one after each: which counted, and the weights."""
+    """Twenty steps with NaN images on one rank, in turn, each followed by a normal step: the samples that counted, and the weights."""
     skipping = {"train.on_nonfinite": "skip", "train.ema_decay": 0.5}
-    engine = builder.engine(loading.load(Path(file), loading.named_overrides(skipping)), manager.load().registry, world)
+    trainer = builder.build_trainer(loading.load(Path(file), loading.named_overrides(skipping)), manager.load().registry, world)
     counted = []
     for epoch in range(10):
-        for number, micro_batches in enumerate(engine.steps()):
+        for number, micro_batches in enumerate(trainer.steps()):
             is_poisoned = number % 2 == 0 and world.rank == epoch % world.size
             poisoned = [
-                (images * math.nan if is_poisoned else images, targets, share) for images, targets, share in micro_batches
+                (images * math.nan if is_poisoned else images, targets, shard) for images, targets, shard in micro_batches
             ]
-            counted.append(engine.train_step(poisoned).n_global)
-        engine.progress.epoch_ended()
+            counted.append(trainer.train_step(poisoned).n_total)
+        trainer.progress.end_epoch()
     return {
         "counted": counted,
-        "weights": [each.detach().clone() for made in engine.candidates for each in made.model.parameters()],
+        "weights": [each.detach().clone() for made in trainer.evaluator.models for each in made.model.parameters()],
     }
 
 
-def test_a_step_with_a_nan_on_one_rank_is_left_out_by_all(results):
+def test_a_step_with_a_nan_on_one_rank_is_skipped_on_all(results):
     first, second = (rank["poisoned"] for rank in results[1])
 
     assert first["counted"] == second["counted"] == [0, 8] * 20
@@ -186,13 +186,13 @@ def test_a_step_with_a_nan_on_one_rank_is_left_out_by_all(results):
 
 
 def stopped(world, file):
-    """What an epoch says whose third step has a NaN on the last rank."""
-    engine = builder.engine(loading.load(Path(file)), manager.load().registry, world)
+    """The error of an epoch whose third step has a NaN on the last rank."""
+    trainer = builder.build_trainer(loading.load(Path(file)), manager.load().registry, world)
     with torch.no_grad():
-        index = engine.train.sampler.batches(0)[2][-1]  # the last sample of a micro-batch is the last rank's
-        engine.train.samples.dataset.images[index] = math.nan
+        index = trainer.loader.sampler.batches(0)[2][-1]  # the last sample of a micro-batch is the last rank's
+        trainer.loader.samples.dataset.images[index] = math.nan
     try:
-        engine.train_epoch([])
+        trainer.train_epoch([])
     except NonFiniteError as error:
         return str(error)
 
@@ -203,19 +203,19 @@ def test_a_nan_on_one_rank_ends_the_run_on_all(results):
     }
 
 
-def test_in_float32_a_small_net_differs_by_rounding_alone(results):
+def test_float32_ranks_differ_only_by_rounding(results):
     """Ten steps."""
     for name, tensor in results[0]["float32"].items():
         torch.testing.assert_close(results[1][0]["float32"][name], tensor, rtol=1e-5, atol=1e-6)
 
 
 def normalised_layer(world):
-    """A BatchNorm layer on this rank's part of 7 samples: outputs, gradients, running statistics."""
+    """A BatchNorm layer on this rank's shard of 7 samples: outputs, gradients, running statistics."""
     images = torch.randn(7, 3, 2, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) * 5 + 100
     wanted = torch.randn(7, 3, 2, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     mine = slice(*((0, 7) if world.size == 1 else [(0, 4), (4, 7)][world.rank]))
     layer = nn.BatchNorm2d(3, dtype=torch.float64)
-    layer = layer if world.size == 1 else synchronise(layer, Counted(), world.device)
+    layer = layer if world.size == 1 else convert_to_sync_batchnorm(layer, world.device)
     given = images[mine].requires_grad_()
     outputs = layer(given)
     (outputs * wanted[mine]).sum().backward()
@@ -223,7 +223,7 @@ def normalised_layer(world):
     return {"parts": [outputs.detach(), given.grad], "whole": [*gradients, *layer.buffers()]}
 
 
-def test_batchnorm_over_ranks_is_batchnorm_of_the_whole(results):
+def test_sync_batchnorm_matches_batchnorm_of_the_whole_batch(results):
     alone, (first, second) = results[0]["normalised"], [rank["normalised"] for rank in results[1]]
 
     for whole, *parts in zip(alone["parts"], first["parts"], second["parts"], strict=True):
@@ -233,16 +233,16 @@ def test_batchnorm_over_ranks_is_batchnorm_of_the_whole(results):
         assert torch.equal(*same)
 
 
-def agreed(world):
-    """What this rank hears in each of 60 steps, when the last rank alone has two wishes, and what it hears of two more."""
-    agreement, is_last, heard = Agreement(world), world.rank == world.size - 1, []
+def stop_requests(world):
+    """What this rank receives in each of 60 steps if only the last rank has two requests, and from `sync_now`."""
+    stop_sync, is_last, heard = StopSync(world), world.rank == world.size - 1, []
     for step in range(60):
         time.sleep(0.01)
-        heard.append(list(agreement.heard(75 * is_last * (step > 2), is_last * (step > 4))))
-    return {"heard": heard, "now": list(agreement.now(130 * is_last, 0.0))}
+        heard.append(list(stop_sync.poll(75 * is_last * (step > 2), is_last * (step > 4))))
+    return {"heard": heard, "now": list(stop_sync.sync_now(130 * is_last, 0.0))}
 
 
-def test_what_one_rank_wishes_all_hear_at_the_same_step(results):
+def test_a_request_of_one_rank_reaches_all_at_the_same_step(results):
     first, second = (rank["agreed"] for rank in results[1])
 
     assert first == second
@@ -251,7 +251,7 @@ def test_what_one_rank_wishes_all_hear_at_the_same_step(results):
 
 
 def forgetful(world, file):
-    """What is said of a layer that is never called, and how many steps it does when told."""
+    """The error for a layer that is never called, and the steps and weights with `find_unused_parameters`."""
     try:
         fit(file, world, **{"model.name": "forgetful"})
         said = ""
@@ -262,14 +262,14 @@ def forgetful(world, file):
     return {"said": said, "steps": fit(file, world, **told)["steps"], "sometimes": sometimes}
 
 
-def test_parameters_without_a_gradient_are_named_where_ranks_would_wait(results):
+def test_unused_parameters_are_named_on_several_ranks(results):
     assert results[0]["forgetful"]["said"] == ""
     for rank in results[1]:
         assert "no gradient reaches 2 trained parameters (spare.weight, spare.bias); freeze them by" in rank["forgetful"]["said"]
         assert rank["forgetful"]["steps"] == 4
 
 
-def test_ranks_that_use_other_layers_stay_alike(results):
+def test_ranks_using_different_layers_stay_in_sync(results):
     for mine, theirs in zip(*(rank["forgetful"]["sometimes"] for rank in results[1]), strict=True):
         assert all(torch.equal(tensor, theirs[name]) for name, tensor in mine.items())
 
@@ -286,35 +286,39 @@ RESUMED = {
 
 
 def resumed(world, file, name):
-    """The ends of a run that was left alone, and of those that went on from what rank 0 kept after each of its steps."""
-    engine = builder.engine(loading.load(Path(file), loading.named_overrides(RESUMED[name])), manager.load().registry, world)
-    engine.recovery = kept = Kept()
-    ends = [fit_on(engine)]
+    """The final states of an uninterrupted run, and of runs resumed from each snapshot of rank 0."""
+    trainer = builder.build_trainer(
+        loading.load(Path(file), loading.named_overrides(RESUMED[name])), manager.load().registry, world
+    )
+    trainer.checkpointer = kept = StateRecorder()
+    ends = [fit_on(trainer)]
     states = Path(file).with_name(f"{world.size}-{name}.pt")
     if world.is_main:
         torch.save(kept.states, states)
     world.barrier()
     for state in torch.load(states, weights_only=True):
-        again = builder.engine(loading.load(Path(file), loading.named_overrides(RESUMED[name])), manager.load().registry, world)
-        trainer_state.put_back(again, state)
+        again = builder.build_trainer(
+            loading.load(Path(file), loading.named_overrides(RESUMED[name])), manager.load().registry, world
+        )
+        trainer_state.restore_state(again, state)
         ends.append(fit_on(again))
     return ends
 
 
-def fit_on(engine):
-    """The state at the end, and the last row of history."""
-    rows = Rows()
-    engine.fit(Nowhere(), [rows])
-    weights = [tensor.clone() for made in engine.candidates for tensor in made.model.state_dict().values()]
+def fit_on(trainer):
+    """The final weights, and the last row of history."""
+    rows = RowRecorder()
+    trainer.fit(NoWeights(), [rows])
+    weights = [tensor.clone() for made in trainer.evaluator.models for tensor in made.model.state_dict().values()]
     return {"weights": weights, "row": repr(rows.seen[-1:])}
 
 
 @pytest.mark.parametrize("name", RESUMED)
-def test_ranks_go_on_to_the_bit(results, name):
+def test_resumed_ranks_are_bit_identical(results, name):
     for whole, *others in (rank[f"resumed, {name}"] for rank in results[1]):
         assert len(others) >= 5
         for end in others:
-            assert end["row"] in (whole["row"], "[]")  # none where nothing was left to do
+            assert end["row"] in (whole["row"], "[]")  # none if the run was already complete
             assert all(torch.equal(*pair) for pair in zip(whole["weights"], end["weights"], strict=True))
 
 
@@ -333,7 +337,7 @@ IN_TURN = {
 
 
 @pytest.mark.parametrize("case", IN_TURN)
-def test_virtual_shards_give_the_same_bits_on_one_rank_and_on_two(results, case):
+def test_virtual_shards_are_bit_identical_on_one_and_two_ranks(results, case):
     alone, pair = results[0][f"virtual, {case}"], [rank[f"virtual, {case}"] for rank in results[1]]
 
     assert (alone["rows"], alone["tested"]) == (pair[0]["rows"], pair[0]["tested"])
@@ -341,22 +345,22 @@ def test_virtual_shards_give_the_same_bits_on_one_rank_and_on_two(results, case)
 
 
 def crossed(world, file):
-    """The end of a run with virtual shards, and the ends of those that went on from what a world of another size left."""
+    """The final states of a run with virtual shards, and of runs resumed from snapshots of another number of ranks."""
     overrides = loading.named_overrides(VIRTUAL | IN_TURN["adamw, uneven, accumulation, clipping"])
-    engine = builder.engine(loading.load(Path(file), overrides), manager.load().registry, world)
-    engine.recovery = kept = Kept()
-    ends = [fit_on(engine)]
+    trainer = builder.build_trainer(loading.load(Path(file), overrides), manager.load().registry, world)
+    trainer.checkpointer = kept = StateRecorder()
+    ends = [fit_on(trainer)]
     if world.is_main:
         torch.save(kept.states, Path(file).with_name(f"virtual-{world.size}.pt"))
     others = Path(file).with_name(f"virtual-{3 - world.size}.pt")
     for state in torch.load(others, weights_only=True) if others.exists() else []:
-        again = builder.engine(loading.load(Path(file), overrides), manager.load().registry, world)
-        trainer_state.put_back(again, state)
+        again = builder.build_trainer(loading.load(Path(file), overrides), manager.load().registry, world)
+        trainer_state.restore_state(again, state)
         ends.append(fit_on(again))
     return ends
 
 
-def test_with_virtual_shards_a_run_goes_on_in_a_world_of_another_size(results, tmp_path_factory):
+def test_virtual_shards_resume_on_another_number_of_ranks(results, tmp_path_factory):
     file = tmp_path_factory.getbasetemp().glob("world*/blobs.toml")
     whole, *from_two = crossed(World(), str(next(file)))
 
@@ -369,20 +373,20 @@ def test_with_virtual_shards_a_run_goes_on_in_a_world_of_another_size(results, t
 
 
 def with_version(world, folder):
-    """Join again with a plugin whose version differs from rank to rank; what is said."""
+    """Join again with a plugin whose version differs between ranks; returns the error."""
     manifest = [
         {"name": "acme", "version": f"1.{world.rank}", "digest": "abcdef0123"},
         {"name": "same", "version": "1", "digest": ""},
     ]
     started = time.monotonic()
     try:
-        with join_world(device="cpu", timeout=60, init_method=f"file://{folder}/other-plugins", manifest=manifest):
+        with init_distributed(device="cpu", timeout=60, init_method=f"file://{folder}/other-plugins", manifest=manifest):
             return {}
     except PluginError as error:
         return {"said": str(error), "seconds": time.monotonic() - started}
 
 
-def test_a_rank_with_another_version_of_a_plugin_is_named_by_all(results):
+def test_a_plugin_version_mismatch_is_named_on_all_ranks(results):
     for rank in results[1]:
         assert rank["versions"]["said"] == (
             "rank 1: acme 1.1 (abcdef01) here, and acme 1.0 (abcdef01) on rank 0; install the same on all"
@@ -391,11 +395,11 @@ def test_a_rank_with_another_version_of_a_plugin_is_named_by_all(results):
 
 
 @pytest.mark.parametrize(("asked", "threads"), [("2,1", 2), ("1", 1), ("nonsense", None), (None, None)])
-def test_a_rank_has_its_threads_while_it_lasts(monkeypatch, asked, threads):
+def test_the_thread_count_is_set_for_the_world_and_restored(monkeypatch, asked, threads):
     monkeypatch.setenv("OMP_NUM_THREADS", asked) if asked else monkeypatch.delenv("OMP_NUM_THREADS")
     torch.set_num_threads(3)
 
-    with join_world(device="cpu") as world:
+    with init_distributed(device="cpu") as world:
         assert world.threads == torch.get_num_threads() == (threads or len(os.sched_getaffinity(0)))
 
     assert torch.get_num_threads() == 3
@@ -410,5 +414,5 @@ def test_ranks_evaluate_with_the_same_batchnorm_statistics(results):
         assert torch.equal(tensor, second["weights"][name]), name
 
 
-def test_gradients_are_reduced_once_an_optimizer_step(results):
+def test_gradients_are_reduced_once_per_optimizer_step(results):
     assert results[1][0]["reductions"] == {"reductions": 1, "steps": 1, "micro_batches": 4, "looks for unused": False}

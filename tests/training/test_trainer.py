@@ -1,4 +1,4 @@
-"""The loop in one process: repeatable to the bit, whatever reads the samples."""
+"""The training loop in one process; it is bit-reproducible."""
 
 import math
 
@@ -12,9 +12,10 @@ from ddpkit.distributed.world import World
 from ddpkit.errors import ConfigError, NonFiniteError
 from ddpkit.plugins import manager
 from ddpkit.training import builder
-from ddpkit.training.precision import kernels
+from ddpkit.training.precision import select_kernels
+from ddpkit.training.sanity_check import sanity_check
 from tests.helpers.configs import BLOBS
-from tests.helpers.ranks import Rows, fit
+from tests.helpers.ranks import RowRecorder, evaluate_best, fit
 
 
 def same(first, second):
@@ -22,7 +23,7 @@ def same(first, second):
 
 
 @pytest.mark.parametrize("loading", [{"num_workers": 2}, {"num_workers": 2, "persistent_workers": False}, {"num_workers": 1}])
-def test_workers_do_not_matter(digits, loading):
+def test_the_number_of_workers_does_not_matter(digits, loading):
     alone = fit(digits, World())
 
     with_workers = fit(digits, World(), dataloader=loading)
@@ -32,7 +33,7 @@ def test_workers_do_not_matter(digits, loading):
     assert alone["tested"] == with_workers["tested"]
 
 
-def test_a_run_repeats_and_another_seed_does_not(digits):
+def test_a_run_is_reproducible_by_its_seed(digits):
     first = fit(digits, World())
     torch.rand(7)  # what was drawn before does not matter
 
@@ -40,39 +41,39 @@ def test_a_run_repeats_and_another_seed_does_not(digits):
     assert not same(first, fit(digits, World(), seed=4))
 
 
-def test_each_step_draws_anew(digits):
-    engine = built(digits, **{"train.optimizer.learning_rate": 0.0})
-    micro_batches = next(engine.steps())
-    engine.set_training()
+def test_each_step_has_its_own_random_draws(digits):
+    trainer = build_trainer(digits, **{"train.optimizer.learning_rate": 0.0})
+    micro_batches = next(trainer.steps())
+    trainer.set_train_mode()
 
-    assert len({engine.step_loss(engine.train_step(micro_batches)) for _ in range(3)}) == 3
+    assert len({trainer.step_loss(trainer.train_step(micro_batches)) for _ in range(3)}) == 3
 
 
-def test_augmentation_differs_between_epochs_and_is_left_out_of_evaluation(digits):
+def test_augmentation_varies_by_epoch_and_skips_evaluation(digits):
     loaded = config.load(digits)
-    engine = builder.engine(loaded, manager.load().registry, World())
-    index = engine.train.sampler.indices[0]
+    trainer = builder.build_trainer(loaded, manager.load().registry, World())
+    index = trainer.loader.sampler.indices[0]
 
-    first, second = engine.train.samples[0, index][0], engine.train.samples[1, index][0]
-    plain = engine.valid.samples[0, index][0]
+    first, second = trainer.loader.samples[0, index][0], trainer.loader.samples[1, index][0]
+    plain = trainer.evaluator.valid.samples[0, index][0]
 
     assert not torch.equal(first, second)
     assert plain.sum() != first.sum()
-    assert torch.equal(plain, engine.valid.samples[1, index][0])
+    assert torch.equal(plain, trainer.evaluator.valid.samples[1, index][0])
 
 
-def test_the_tail_of_the_transforms_works_on_batches(digits):
-    engine = builder.engine(config.load(digits), manager.load().registry, World())
+def test_batchable_transforms_run_on_batches(digits):
+    trainer = builder.build_trainer(config.load(digits), manager.load().registry, World())
 
-    image, _ = engine.train.samples[0, 0]
-    images, _ = engine.train.sample(3)
+    image, _ = trainer.loader.samples[0, 0]
+    images, _ = trainer.loader.sample(3)
 
     assert image.dtype == torch.uint8
     assert images.dtype == torch.float32
     assert images.min().item() == pytest.approx(-0.13 / 0.31)
 
 
-def test_accumulated_micro_batches_are_one_batch(blobs):
+def test_accumulated_micro_batches_match_one_batch(blobs):
     double = {"train.scaler.compute_type": "float64", "dataset.config.n": 125}  # 100 train: steps of 48, 48 and 4
     whole = fit(blobs, World(), **double, **{"train.batch_size": 48})
     in_parts = fit(blobs, World(), **double, **{"train.batch_size": 12, "train.grad_accumulation_steps": 4})
@@ -84,20 +85,20 @@ def test_accumulated_micro_batches_are_one_batch(blobs):
         torch.testing.assert_close(in_parts["weights"][name], tensor, rtol=1e-9, atol=1e-12)
 
 
-def test_a_step_has_the_gradient_of_its_own_samples_alone(blobs):
-    engine = built(blobs, **{"train.optimizer": {"type": "sgd", "learning_rate": 0.0}})
-    first, second = list(engine.steps())[:2]
+def test_a_step_has_the_gradient_of_only_its_own_samples(blobs):
+    trainer = build_trainer(blobs, **{"train.optimizer": {"type": "sgd", "learning_rate": 0.0}})
+    first, second = list(trainer.steps())[:2]
 
     gradients = []
     for micro_batches in (second, first, second):
-        engine.train_step(micro_batches)
-        gradients.append([parameter.grad.clone() for parameter in engine.model.parameters()])
+        trainer.train_step(micro_batches)
+        gradients.append([parameter.grad.clone() for parameter in trainer.model.parameters()])
 
     assert all(map(torch.equal, gradients[0], gradients[2]))
     assert not any(map(torch.equal, gradients[0], gradients[1]))
 
 
-def test_the_loss_is_the_weighted_sum_and_terms_are_logged_unweighted(blobs):
+def test_the_loss_is_the_weighted_sum_of_its_logged_terms(blobs):
     plain = fit(blobs, World(), **{"train.epoch": 1, "train.optimizer.learning_rate": 0.0})["rows"][0]
     terms = [{"type": "cross_entropy", "weight": 0.5}, {"type": "cross_entropy", "name": "again", "weight": 2.0}]
     row = fit(blobs, World(), **{"train.epoch": 1, "train.optimizer.learning_rate": 0.0, "criterion": terms})["rows"][0]
@@ -115,29 +116,29 @@ def test_a_metric_may_be_a_table(blobs):
     assert 0.5 <= row["valid/confidence"] <= 1.0
 
 
-def test_rehearsal_leaves_no_trace(blobs):
+def test_the_sanity_check_leaves_no_trace(blobs):
     blobs.write_text(BLOBS.replace("tinynet", "normnet"))
-    engine = builder.engine(config.load(blobs), manager.load().registry, World())
-    before = {name: tensor.clone() for name, tensor in engine.model.state_dict().items()}
+    trainer = builder.build_trainer(config.load(blobs), manager.load().registry, World())
+    before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
 
-    engine.rehearse()
+    sanity_check(trainer.model, trainer.losses, trainer.loader, trainer.evaluator, trainer.frozen_norms)
 
-    assert all(torch.equal(tensor, before[name]) for name, tensor in engine.model.state_dict().items())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in trainer.model.state_dict().items())
 
 
-def test_lazy_layers_learn_their_shapes_before_the_optimizer_sees_them(blobs):
+def test_lazy_layers_are_materialised_before_the_optimizer(blobs):
     done = fit(blobs, World(), **{"model.name": "lazynet"})
 
     assert done["weights"]["1.weight"].shape == (8, 64)
     assert done["weights"]["2.num_batches_tracked"] == done["steps"] == 8
 
 
-def test_a_loss_that_is_not_finite_ends_the_run(blobs):
+def test_a_non_finite_loss_ends_the_run(blobs):
     with pytest.raises(NonFiniteError, match=r"the loss of epoch 1 is (inf|nan) at step \d; try a lower learning rate"):
         fit(blobs, World(), **{"train.optimizer.learning_rate": 1e38})
 
 
-def test_history_has_the_rate_of_each_epoch(blobs):
+def test_history_has_the_learning_rate_of_each_epoch(blobs):
     rows = fit(blobs, World(), **{"train.epoch": 4, "train.lr_scheduler.type": "cosine"})["rows"]
 
     assert [row["learning_rate"] for row in rows] == pytest.approx(
@@ -145,7 +146,7 @@ def test_history_has_the_rate_of_each_epoch(blobs):
     )
 
 
-def test_a_warm_up_of_the_file_reaches_the_rates(blobs):
+def test_a_configured_warm_up_raises_the_rate(blobs):
     rising = {"type": "constant", "warmup": 2, "warmup_lr": 0.01}
     rows = fit(blobs, World(), **{"train.epoch": 3, "train.lr_scheduler": rising})["rows"]
 
@@ -153,93 +154,99 @@ def test_a_warm_up_of_the_file_reaches_the_rates(blobs):
     assert 0.01 <= rates[0] < rates[1] <= rates[2] == 0.1
 
 
-def test_an_evaluation_has_the_precision_of_training_and_changes_nothing(blobs):
-    engine = built(blobs, **{"train.scaler.compute_type": "bfloat16", "model.name": "convnet"})
-    before = {name: tensor.clone() for name, tensor in engine.model.state_dict().items()}
+def test_evaluation_uses_training_precision_and_keeps_weights(blobs):
+    trainer = build_trainer(blobs, **{"train.scaler.compute_type": "bfloat16", "model.name": "convnet"})
+    before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
     seen = []
-    engine.model.register_forward_hook(lambda model, given, outputs: seen.append((outputs.dtype, model.training)))
+    trainer.model.register_forward_hook(lambda model, given, outputs: seen.append((outputs.dtype, model.training)))
 
-    engine.set_training()
-    engine.evaluate(engine.model, engine.valid)
+    trainer.set_train_mode()
+    trainer.evaluator.evaluate(trainer.model, trainer.evaluator.valid)
 
     assert set(seen) == {(torch.bfloat16, False)}
-    assert all(torch.equal(tensor, before[name]) for name, tensor in engine.model.state_dict().items())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in trainer.model.state_dict().items())
 
 
 def test_the_loss_of_a_split_is_the_mean_over_its_samples(blobs):
-    engine = built(blobs, **{"valid.batch_size": 4, "dataset.split": {"train": 34 / 40, "valid": 6 / 40}})
-    images, targets = engine.valid.sample(6)
+    trainer = build_trainer(blobs, **{"valid.batch_size": 4, "dataset.split": {"train": 34 / 40, "valid": 6 / 40}})
+    images, targets = trainer.evaluator.valid.sample(6)
     with torch.no_grad():
-        each = torch.nn.functional.cross_entropy(engine.model.eval()(images).double(), targets, reduction="none")
+        each = torch.nn.functional.cross_entropy(trainer.model.eval()(images).double(), targets, reduction="none")
 
-    assert engine.evaluate(engine.model, engine.valid)["loss"] == pytest.approx(each.mean().item(), rel=1e-5)
+    assert trainer.evaluator.evaluate(trainer.model, trainer.evaluator.valid).values["loss"] == pytest.approx(
+        each.mean().item(), rel=1e-5
+    )
     assert abs((each[:4].mean() + each[4:].mean()).item() / 2 - each.mean().item()) > 1e-4  # else this test shows nothing
 
 
-def test_a_metric_is_of_the_whole_split_not_a_mean_over_its_micro_batches(blobs):
+def test_a_metric_is_computed_over_the_whole_split(blobs):
     split = {"valid.batch_size": 4, "dataset.split": {"train": 0.5, "valid": 0.5}, "dataset.config.n": 60}
-    engine = built(blobs, metrics=[{"type": "f1", "config": {"average": "macro"}}, "auc"], **split)
-    images, targets = engine.valid.sample(30)
+    trainer = build_trainer(blobs, metrics=[{"type": "f1", "config": {"average": "macro"}}, "auc"], **split)
+    images, targets = trainer.evaluator.valid.sample(30)
     with torch.no_grad():
-        right = engine.model.eval()(images).softmax(dim=1)[:, 1]
+        right = trainer.model.eval()(images).softmax(dim=1)[:, 1]
 
-    found = engine.evaluate(engine.model, engine.valid)
+    found = trainer.evaluator.evaluate(trainer.model, trainer.evaluator.valid)
 
-    assert found["f1"] == pytest.approx(multiclass_f1_score(right > 0.5, targets, 2, "macro").item(), abs=1e-6)
+    assert found.values["f1"] == pytest.approx(multiclass_f1_score(right > 0.5, targets, 2, "macro").item(), abs=1e-6)
     of_each = multiclass_f1_score(right > 0.5, targets, 2, "none").tolist()
-    assert found["f1"].per_class == pytest.approx(of_each, abs=1e-6)
-    assert found["auc"] == pytest.approx(binary_auroc(right, targets).item(), abs=1e-6)
+    assert found.metrics["f1"].per_class == pytest.approx(of_each, abs=1e-6)
+    assert found.values["auc"] == pytest.approx(binary_auroc(right, targets).item(), abs=1e-6)
     means = [
         multiclass_f1_score(mine > 0.5, theirs, 2, "macro") for mine, theirs in zip(right.split(4), targets.split(4), strict=True)
     ]
-    assert abs(torch.stack(means).mean().item() - found["f1"]) > 1e-3  # else this test shows nothing
-    assert abs(binary_auroc((right > 0.5).float(), targets).item() - found["auc"]) > 1e-3  # of labels it is another
+    assert abs(torch.stack(means).mean().item() - found.values["f1"]) > 1e-3  # else this test shows nothing
+    assert abs(binary_auroc((right > 0.5).float(), targets).item() - found.values["auc"]) > 1e-3  # the AUC of hard labels differs
 
 
-def test_the_test_part_never_chooses_the_weights(blobs):
-    engine = built(blobs, **{"dataset.split": {"train": 1.0, "valid": 0.0}})
+def test_the_test_split_never_selects_the_weights(blobs):
+    trainer = build_trainer(blobs, **{"dataset.split": {"train": 1.0, "valid": 0.0}})
 
-    assert (engine.valid, len(engine.test.sampler.indices)) == (None, 7)
-    assert [each.best.column for each in engine.candidates] == ["train/loss"]
+    assert (trainer.evaluator.valid, len(trainer.evaluator.test.sampler.indices)) == (None, 7)
+    assert [each.best.column for each in trainer.evaluator.models] == ["train/loss"]
 
 
-def test_the_best_weights_are_tested_not_the_last(blobs):
+def test_the_best_weights_are_tested(blobs):
     wild = {"train.optimizer.learning_rate": 3.0, "train.epoch": 3}
-    engine = builder.engine(config.load(blobs, config.named_overrides(wild)), manager.load().registry, World())
+    trainer = builder.build_trainer(config.load(blobs, config.named_overrides(wild)), manager.load().registry, World())
     weights = WeightsFolder(blobs.parent)
-    engine.fit(weights, [rows := Rows()])
+    trainer.fit(weights, [rows := RowRecorder()])
     losses = [row["valid/loss"] for row in rows.seen]
     assert min(losses) < losses[-1]  # else this test shows nothing
 
-    of_last = engine.evaluate(engine.model, engine.test)
-    tested = engine.test_best(weights)
-    load_weights(engine.model, blobs.parent / "best.safetensors")
+    of_last = trainer.evaluator.evaluate(trainer.model, trainer.evaluator.test).values
+    tested = evaluate_best(trainer, weights)
+    load_weights(trainer.model, blobs.parent / "best.safetensors")
 
-    assert tested == {key: engine.evaluate(engine.model, engine.test)[key] for key in ("loss", "accuracy")}
+    assert tested == {
+        key: trainer.evaluator.evaluate(trainer.model, trainer.evaluator.test).values[key] for key in ("loss", "accuracy")
+    }
     assert tested["loss"] != of_last["loss"]
-    assert engine.evaluate(engine.model, engine.valid)["loss"] == min(losses)
+    assert trainer.evaluator.evaluate(trainer.model, trainer.evaluator.valid).values["loss"] == min(losses)
 
 
-def test_the_average_of_the_weights_is_evaluated_saved_and_tested_beside_them(blobs):
-    engine = built(blobs, **{"train.ema_decay": 0.75, "train.epoch": 3, "train.optimizer.learning_rate": 1.0})
-    engine.fit(WeightsFolder(blobs.parent, save_interval=3), [rows := Rows()])
-    tested = engine.test_best(WeightsFolder(blobs.parent))
+def test_ema_weights_are_evaluated_saved_and_tested(blobs):
+    trainer = build_trainer(blobs, **{"train.ema_decay": 0.75, "train.epoch": 3, "train.optimizer.learning_rate": 1.0})
+    trainer.fit(WeightsFolder(blobs.parent, save_interval=3), [rows := RowRecorder()])
+    tested = evaluate_best(trainer, WeightsFolder(blobs.parent))
 
     of_average = [row["ema/loss"] for row in rows.seen]
     assert of_average != [row["valid/loss"] for row in rows.seen]
     assert set(tested) == {"loss", "accuracy", "ema/loss", "ema/accuracy"}
-    assert engine.evaluate(engine.average.model, engine.valid)["loss"] == min(of_average)  # the test put the best back
+    assert trainer.evaluator.evaluate(trainer.ema.model, trainer.evaluator.valid).values["loss"] == min(
+        of_average
+    )  # the test loaded the best weights
     assert {file.name for file in blobs.parent.glob("ema-*")} == {
         "ema-best.safetensors", "ema-last.safetensors", "ema-epoch-0003.safetensors"
     }  # fmt: skip
 
 
-def test_the_average_follows_its_formula(blobs):
-    engine = built(blobs, **{"train.ema_decay": 0.25})
-    weight, averaged = (next(model.parameters()) for model in (engine.model, engine.average.model))
+def test_ema_follows_its_formula(blobs):
+    trainer = build_trainer(blobs, **{"train.ema_decay": 0.25})
+    weight, averaged = (next(model.parameters()) for model in (trainer.model, trainer.ema.model))
     expected = weight.detach().clone()
-    for decay, micro_batches in zip([2 / 11, 0.25, 0.25, 0.25], engine.steps(), strict=True):  # 3/12 in the second step
-        engine.train_step(micro_batches)
+    for decay, micro_batches in zip([2 / 11, 0.25, 0.25, 0.25], trainer.steps(), strict=True):  # 3/12 in the second step
+        trainer.train_step(micro_batches)
         expected = decay * expected + (1 - decay) * weight.detach()
 
     torch.testing.assert_close(averaged.detach(), expected)
@@ -247,114 +254,114 @@ def test_the_average_follows_its_formula(blobs):
 
 
 @pytest.mark.slow
-def test_a_compiled_model_gives_the_same(blobs):
+def test_a_compiled_model_gives_the_same_result(blobs):
     plain, compiled = (fit(blobs, World(), **{"train.epoch": 1, "train.compile": on}) for on in (False, True))
 
     assert compiled["rows"][0] == pytest.approx(plain["rows"][0], rel=1e-5)
     assert set(compiled["weights"]) == set(plain["weights"])
 
 
-def test_optimizers_take_the_fused_way_unless_the_config_chooses(blobs):
+def test_optimizers_are_fused_unless_configured(blobs):
     plain = {"train.optimizer.momentum": 0.0}
-    of_torch = built(blobs, **plain).optimizer.defaults
-    chosen = built(blobs, **plain, **{"train.optimizer.foreach": True}).optimizer.defaults
+    of_torch = build_trainer(blobs, **plain).optimizer.defaults
+    chosen = build_trainer(blobs, **plain, **{"train.optimizer.foreach": True}).optimizer.defaults
 
     assert (of_torch["fused"], of_torch["foreach"]) == (True, None)
     assert (chosen["fused"], chosen["foreach"]) == (None, True)
 
 
-def test_a_layer_whose_first_gradient_comes_late_may_have_momentum(blobs):
+def test_a_late_first_gradient_works_with_momentum(blobs):
     for seed in range(4):
         assert fit(blobs, World(), **{"model.name": "forgetful", "model.config.remembers": True, "seed": seed})["steps"] == 8
 
 
-def test_a_loss_that_is_not_finite_ends_a_long_epoch_early(blobs):
-    engine = built(blobs, **{"dataset.config.n": 1000, "train.batch_size": 2})
-    engine.train.samples.dataset.images[engine.train.sampler.batches(0)[1][0]] = math.nan
+def test_a_non_finite_loss_ends_a_long_epoch_early(blobs):
+    trainer = build_trainer(blobs, **{"dataset.config.n": 1000, "train.batch_size": 2})
+    trainer.loader.samples.dataset.images[trainer.loader.sampler.batches(0)[1][0]] = math.nan
 
     with pytest.raises(NonFiniteError, match="at step 100;"):
-        engine.train_epoch([])
+        trainer.train_epoch([])
 
 
-def test_steps_that_are_left_out_are_told(blobs, caplog):
-    engine = built(blobs, **{"train.on_nonfinite": "skip"})
-    engine.train.samples.dataset.images[engine.train.sampler.batches(0)[1][0]] = math.nan
+def test_skipped_steps_are_logged(blobs, caplog):
+    trainer = build_trainer(blobs, **{"train.on_nonfinite": "skip"})
+    trainer.loader.samples.dataset.images[trainer.loader.sampler.batches(0)[1][0]] = math.nan
 
-    losses = engine.train_epoch([])
+    losses = trainer.train_epoch([])
 
     assert math.isfinite(losses["loss"])
     assert caplog.messages == ["epoch 1: 1 steps were left out, their gradients were not finite"]
 
 
-def test_parameters_without_a_gradient_are_told(blobs, caplog):
-    built(blobs, **{"model.name": "forgetful"})
+def test_unused_parameters_are_logged(blobs, caplog):
+    build_trainer(blobs, **{"model.name": "forgetful"})
 
     (message,) = caplog.messages
     assert message.startswith("no gradient reaches 2 trained parameters (spare.weight, spare.bias); several ranks would need")
 
 
-def test_a_loss_that_depends_on_no_weight_is_refused_before_training(blobs):
-    with pytest.raises(ConfigError, match="criterion: the loss depends on no trained parameter"):
-        built(blobs, criterion=[{"type": "acme/deaf"}])
+def test_a_loss_without_trained_parameters_is_rejected(blobs):
+    with pytest.raises(ConfigError, match="criterion: the loss does not depend on any trained parameter"):
+        build_trainer(blobs, criterion=[{"type": "acme/deaf"}])
 
 
-def test_balanced_sampling_sees_the_classes_of_the_training_split(blobs):
-    sampler = built(blobs, **{"dataloader.sampler": "balanced"}).train.sampler
+def test_balanced_sampling_uses_the_labels_of_the_train_split(blobs):
+    sampler = build_trainer(blobs, **{"dataloader.sampler": "balanced"}).loader.sampler
 
     assert sampler.labels == [index % 2 for index in sampler.indices]
     assert len(sampler.order(0)) == 32
 
 
-def test_balanced_sampling_needs_classes(blobs):
+def test_balanced_sampling_requires_class_labels(blobs):
     with pytest.raises(
         ConfigError, match=r"dataloader.sampler: 'balanced' needs a dataset whose 'targets' are one class a sample"
     ):
-        built(blobs, **{"dataloader.sampler": "balanced", "dataset.config": {"n": 40, "labelled": False}})
+        build_trainer(blobs, **{"dataloader.sampler": "balanced", "dataset.config": {"n": 40, "labelled": False}})
 
 
-def built(file, **overrides):
-    return builder.engine(config.load(file, config.named_overrides(overrides)), manager.load().registry, World())
+def build_trainer(file, **overrides):
+    return builder.build_trainer(config.load(file, config.named_overrides(overrides)), manager.load().registry, World())
 
 
-def test_a_step_is_no_longer_than_the_clipped_gradient(blobs):
-    engine = built(blobs, **{"train.grad_clip_norm": 0.01, "train.optimizer": {"type": "sgd", "learning_rate": 1.0}})
-    before = [parameter.detach().clone() for parameter in engine.model.parameters()]
+def test_gradient_clipping_limits_a_step(blobs):
+    trainer = build_trainer(blobs, **{"train.grad_clip_norm": 0.01, "train.optimizer": {"type": "sgd", "learning_rate": 1.0}})
+    before = [parameter.detach().clone() for parameter in trainer.model.parameters()]
 
-    engine.train_step(next(engine.steps()))
+    trainer.train_step(next(trainer.steps()))
 
-    moved = torch.cat([(new - old).flatten() for new, old in zip(engine.model.parameters(), before, strict=True)])
+    moved = torch.cat([(new - old).flatten() for new, old in zip(trainer.model.parameters(), before, strict=True)])
     assert moved.norm().item() == pytest.approx(0.01, rel=1e-4)
 
 
-def test_what_is_frozen_keeps_its_weights_and_statistics(blobs):
+def test_frozen_layers_keep_weights_and_statistics(blobs):
     blobs.write_text(BLOBS.replace("tinynet", "normnet"))
-    engine = built(blobs, **{"model.freeze": ["2.*", "1.weight"]})
-    before = {name: tensor.clone() for name, tensor in engine.model.state_dict().items()}
+    trainer = build_trainer(blobs, **{"model.freeze": ["2.*", "1.weight"]})
+    before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
 
-    engine.train_epoch([])
+    trainer.train_epoch([])
 
-    moved = {name for name, tensor in engine.model.state_dict().items() if not torch.equal(tensor, before[name])}
+    moved = {name for name, tensor in trainer.model.state_dict().items() if not torch.equal(tensor, before[name])}
     assert moved == {"1.bias", "4.weight", "4.bias"}
 
 
-def test_the_first_group_that_matches_gives_a_parameter_its_options(blobs):
+def test_the_first_matching_group_sets_the_options(blobs):
     groups = [{"match": "4.weight", "learning_rate": 0.5}, {"match": "4.*", "momentum": 0.1}]
-    engine = built(blobs, **{"train.optimizer.groups": groups})
-    names = {id(parameter): name for name, parameter in engine.model.named_parameters()}
+    trainer = build_trainer(blobs, **{"train.optimizer.groups": groups})
+    names = {id(parameter): name for name, parameter in trainer.model.named_parameters()}
 
     seen = [
         (sorted(names[id(each)] for each in group["params"]), group["lr"], group["momentum"])
-        for group in engine.optimizer.param_groups
+        for group in trainer.optimizer.param_groups
     ]
 
     assert seen == [(["1.bias", "1.weight"], 0.1, 0.9), (["4.weight"], 0.5, 0.9), (["4.bias"], 0.1, 0.1)]
 
 
-def test_norms_and_biases_may_go_without_weight_decay(blobs):
+def test_norms_and_biases_can_skip_weight_decay(blobs):
     blobs.write_text(BLOBS.replace("tinynet", "normnet"))
-    engine = built(blobs, **{"train.optimizer.weight_decay": 0.1, "train.optimizer.decay_norm_and_bias": False})
+    trainer = build_trainer(blobs, **{"train.optimizer.weight_decay": 0.1, "train.optimizer.decay_norm_and_bias": False})
 
-    assert [(len(group["params"]), group["weight_decay"]) for group in engine.optimizer.param_groups] == [(2, 0.1), (4, 0.0)]
+    assert [(len(group["params"]), group["weight_decay"]) for group in trainer.optimizer.param_groups] == [(2, 0.1), (4, 0.0)]
 
 
 @pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "nadam", "radam", "rmsprop", "adagrad", "adadelta", "lion"])
@@ -367,14 +374,14 @@ def test_each_optimizer_learns(blobs, name):
     assert rows[-1]["train/loss"] < rows[0]["train/loss"]
 
 
-def test_evaluation_may_be_rarer_and_the_last_epoch_always_is(blobs):
+def test_evaluation_can_be_rarer_but_covers_the_last_epoch(blobs):
     rows = fit(blobs, World(), **{"valid.every": 2, "train.epoch": 5})["rows"]
 
     assert [not math.isnan(row["valid/loss"]) for row in rows] == [False, True, False, True, True]
     assert len({tuple(row) for row in rows}) == 1
 
 
-def test_a_run_ends_when_nothing_improves(blobs):
+def test_early_stopping_ends_a_run_without_improvement(blobs):
     still = {"train.optimizer": {"type": "sgd", "learning_rate": 0.0}, "train.epoch": 9}
     rows = fit(blobs, World(), **still, **{"train.early_stopping": {"patience": 3}})["rows"]
 
@@ -388,18 +395,18 @@ def test_a_run_ends_when_nothing_improves(blobs):
 
 
 @pytest.mark.parametrize(("monitor", "lower"), [("accuracy", False), ("loss", True), ("cross_entropy", True)])
-def test_best_is_what_the_monitor_says(blobs, monitor, lower):
+def test_best_follows_the_monitor(blobs, monitor, lower):
     wild = {"train.optimizer.learning_rate": 3.0, "train.epoch": 4, "output.monitor": monitor}
-    engine = built(blobs, **wild)
-    engine.fit(WeightsFolder(blobs.parent), [rows := Rows()])
+    trainer = build_trainer(blobs, **wild)
+    trainer.fit(WeightsFolder(blobs.parent), [rows := RowRecorder()])
 
     values = [row[f"valid/{monitor}"] for row in rows.seen]
-    assert engine.candidates[0].best.value == (min if lower else max)(values)
-    assert engine.candidates[0].best.epoch == values.index(engine.candidates[0].best.value) + 1
+    assert trainer.evaluator.models[0].best.value == (min if lower else max)(values)
+    assert trainer.evaluator.models[0].best.epoch == values.index(trainer.evaluator.models[0].best.value) + 1
 
 
 @pytest.mark.parametrize("compute_type", ["bfloat16", "float16"])
-def test_mixed_precision_learns_as_float32_does(blobs, compute_type):
+def test_mixed_precision_matches_float32_training(blobs, compute_type):
     options = {"train.epoch": 4, "train.grad_clip_norm": 1.0, "train.lr_scheduler.type": "cosine"}
     whole = fit(blobs, World(), **options)["rows"][-1]
     mixed = fit(blobs, World(), **options, **{"train.scaler.compute_type": compute_type})["rows"][-1]
@@ -408,22 +415,22 @@ def test_mixed_precision_learns_as_float32_does(blobs, compute_type):
     assert mixed["valid/loss"] != whole["valid/loss"]
 
 
-def test_channels_last_is_a_format_not_another_result(digits):
+def test_channels_last_does_not_change_the_result(digits):
     model = {"model.name": "unet", "model.config": {"n_channels": 1, "n_classes": 10, "depth": 1, "width": 2}}
     as_masks = {**model, "criterion": [{"type": "acme/first_pixel"}], "metrics": [], "postprocess": "segmentation"}
     as_masks |= {"train.scaler.compute_type": "float64"}
-    plain = built(digits, **as_masks)
-    last = built(digits, **as_masks, **{"train.channels_last": True})
+    plain = build_trainer(digits, **as_masks)
+    last = build_trainer(digits, **as_masks, **{"train.channels_last": True})
 
     kernels_of = [parameter for parameter in last.model.parameters() if parameter.ndim == 4 and parameter.shape[2] > 1]
     assert all(kernel.is_contiguous(memory_format=torch.channels_last) for kernel in kernels_of)
     assert last.train_epoch([])["loss"] == pytest.approx(plain.train_epoch([])["loss"], rel=1e-9)
 
 
-def test_kernels_are_chosen_for_a_run_and_put_back(blobs):
+def test_kernel_settings_are_restored(blobs):
     before = (torch.get_float32_matmul_precision(), torch.are_deterministic_algorithms_enabled())
 
-    with kernels("high", deterministic=True):
+    with select_kernels("high", deterministic=True):
         assert (torch.get_float32_matmul_precision(), torch.are_deterministic_algorithms_enabled()) == ("high", True)
 
     assert (torch.get_float32_matmul_precision(), torch.are_deterministic_algorithms_enabled()) == before

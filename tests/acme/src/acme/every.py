@@ -1,4 +1,4 @@
-"""One component of every kind, as small as it can be."""
+"""One minimal component of every kind."""
 
 import json
 
@@ -32,7 +32,7 @@ def sharpened(power: float = 2.0):
 
 
 class Wrong(Metric):
-    """Share of samples whose class was not found; takes the class itself."""
+    """Fraction of misclassified samples; takes predicted labels."""
 
     full_state_update = False
 
@@ -95,7 +95,7 @@ class Notes:
     def __init__(self, folder, config, name: str = "notes.jsonl", fail_at: int = 0):
         self.file, self.task, self.fail_at = folder / name, config["task"], fail_at
 
-    def epoch_ended(self, row):
+    def on_epoch_end(self, row):
         if row["epoch"] == self.fail_at:
             raise RuntimeError("out of ink")
         with self.file.open("a") as file:

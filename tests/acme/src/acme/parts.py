@@ -21,15 +21,15 @@ class NormNet(nn.Sequential):
 
 
 class ConvNet(nn.Sequential):
-    """A convolution with BatchNorm, and several values a channel even for one sample."""
+    """A convolution with BatchNorm; even one sample gives several values per channel."""
 
     def __init__(self, n_classes: int = 2):
-        conv = nn.Conv2d(1, 4, 3, bias=False)  # its gradient would be rounding alone, which AdamW makes into steps
+        conv = nn.Conv2d(1, 4, 3, bias=False)  # its gradient would be only rounding, which AdamW turns into steps
         super().__init__(conv, nn.BatchNorm2d(4), nn.Tanh(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(16, n_classes))
 
 
 class Forgetful(TinyNet):
-    """Has a layer that it never calls, or for some images alone."""
+    """Has a layer that it never calls, or only for some images."""
 
     def __init__(self, n_pixels: int = 64, *, remembers: bool = False):
         super().__init__(n_pixels)
@@ -49,7 +49,7 @@ class LazyNet(nn.Sequential):
 
 
 class Sovereign(TinyNet):
-    """Makes its loss itself, which is what `fragile` makes, and a second one, which may be no mean over samples."""
+    """Computes its own losses: that of `fragile`, and a second one; if `lopsided`, that is not a mean over samples."""
 
     def __init__(self, n_pixels: int = 64, *, lopsided: bool = False):
         super().__init__(n_pixels)
@@ -63,7 +63,7 @@ class Sovereign(TinyNet):
 
 
 class Mute(TinyNet):
-    """Takes targets and makes no losses of them."""
+    """Takes targets but returns no losses."""
 
     def forward(self, images, _targets):
         return super().forward(images)
@@ -82,7 +82,7 @@ def tiny_detector(n_classes: int = 3, width: int = 8, *, norm: bool = False):
 
 
 class Willful(TinyNet):
-    """Has initial weights from a generator of its own."""
+    """Draws its initial weights from its own unseeded generator."""
 
     def __init__(self, n_pixels: int = 64):
         super().__init__(n_pixels)
@@ -90,7 +90,7 @@ class Willful(TinyNet):
 
 
 class Tired(TinyNet):
-    """Does less with each call, which it counts in no buffer."""
+    """Scales its outputs by a count of its calls that is in no state_dict."""
 
     def __init__(self, n_pixels: int = 64):
         super().__init__(n_pixels)
@@ -102,7 +102,7 @@ class Tired(TinyNet):
 
 
 class Moody(nn.Module):
-    """Cross-entropy that grows with each call in training, which no state_dict tells."""
+    """Cross-entropy that grows with each training call; the count is in no state_dict."""
 
     def __init__(self):
         super().__init__()
@@ -114,7 +114,7 @@ class Moody(nn.Module):
 
 
 class Troubled(TinyNet):
-    """Raises, or sleeps, in the training forward number `at` of rank 1; notes the time of it in the file `note`."""
+    """Raises, or sleeps, in the training forward number `at` of rank 1; writes the time to the file `note`."""
 
     def __init__(self, note: str, n_pixels: int = 64, at: int = 3, how: str = "raise"):
         super().__init__(n_pixels)
@@ -138,12 +138,12 @@ def fragile(outputs, targets):
 
 
 def lopsided():
-    """Cross-entropy over the batch's sum of something: no mean over samples."""
+    """Cross-entropy divided by a sum over the batch, which is not a mean over samples."""
     return lambda outputs, targets: nn.functional.cross_entropy(outputs, targets) / (1 + targets.sum())
 
 
 def deaf():
-    """A loss that does not hear the model."""
+    """A loss that is detached from the model."""
     return lambda outputs, targets: nn.functional.cross_entropy(outputs.detach(), targets)
 
 
@@ -187,7 +187,7 @@ class Confidence(Metric):
 
 
 class Restless:
-    """Blobs with noise from a generator of its own."""
+    """Blobs with noise from its own generator, which is not seeded per sample."""
 
     def __init__(self, n: int = 40):
         self.blobs, self.generator = Blobs(n), torch.Generator().manual_seed(1)
@@ -215,7 +215,7 @@ class Loose:
 
 
 class Blobs:
-    """Images [1, 8, 8] of two classes, the same for an index at any time; `noise` is drawn anew at each reading.
+    """Images [1, 8, 8] of two classes, deterministic for an index; `noise` is drawn at each access.
 
     `ragged`: images lack up to four rows.
     """
@@ -229,7 +229,7 @@ class Blobs:
         self.images[1::2, :, :4] += 0.3
         self.noise = noise
         self.ragged = ragged
-        self.parts = {"test": range(n, n + n_test)} if n_test else {}
+        self.splits = {"test": range(n, n + n_test)} if n_test else {}
 
     def __len__(self):
         return self.n

@@ -7,19 +7,19 @@ def ddpkit_models():
     yield Component("normnet", "acme.parts:NormNet", doc="one hidden layer with BatchNorm")
     yield Component("convnet", "acme.parts:ConvNet", doc="a convolution with BatchNorm")
     yield Component("forgetful", "acme.parts:Forgetful", doc="one hidden layer, and one that is never called")
-    yield Component("lazynet", "acme.parts:LazyNet", doc="layers that learn their shapes from the first images")
-    yield Component("sovereign", "acme.parts:Sovereign", doc="makes its losses itself")
-    yield Component("mute", "acme.parts:Mute", doc="takes targets and makes no losses")
+    yield Component("lazynet", "acme.parts:LazyNet", doc="lazy layers")
+    yield Component("sovereign", "acme.parts:Sovereign", doc="computes its own losses")
+    yield Component("mute", "acme.parts:Mute", doc="takes targets but returns no losses")
     yield Component("tiny_detector", "acme.parts:tiny_detector", doc="torchvision's RetinaNet on two convolutions")
-    yield Component("willful", "acme.parts:Willful", doc="draws its weights from a generator of its own")
+    yield Component("willful", "acme.parts:Willful", doc="draws its weights from its own generator")
     yield Component("tired", "acme.parts:Tired", doc="counts its calls")
-    yield Component("troubled", "acme.parts:Troubled", doc="fails or dawdles when told to")
+    yield Component("troubled", "acme.parts:Troubled", doc="fails or sleeps in a training step")
 
 
 @hookimpl
 def ddpkit_criteria():
     yield Component("fragile", "acme.parts:fragile_criterion", doc="cross-entropy that breaks on rank 1")
-    yield Component("lopsided", "acme.parts:lopsided", doc="cross-entropy that is no mean over samples")
+    yield Component("lopsided", "acme.parts:lopsided", doc="cross-entropy that is not a mean over samples")
     yield Component("deaf", "acme.parts:deaf", doc="cross-entropy without a gradient")
     yield Component("moody", "acme.parts:Moody", doc="cross-entropy that counts its calls")
     yield Component("first_pixel", "acme.parts:first_pixel", doc="cross-entropy of one pixel")
@@ -33,6 +33,6 @@ def ddpkit_metrics():
 
 @hookimpl
 def ddpkit_datasets():
-    yield Component("restless", "acme.parts:Restless", doc="blobs with noise that nobody seeds")
-    yield Component("loose", "acme.parts:Loose", doc="mappings that nobody puts together")
+    yield Component("restless", "acme.parts:Restless", doc="blobs with unseeded noise")
+    yield Component("loose", "acme.parts:Loose", doc="targets that are mappings, without a collate function")
     yield Component("blobs", "acme.parts:Blobs", doc="generated images of two classes")

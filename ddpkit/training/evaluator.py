@@ -1,0 +1,130 @@
+"""Evaluation of a run: losses and metrics of a split, with each sample counted once, and the choice of the best epoch."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import attrs
+import torch
+from torch import nn
+
+from ddpkit.data import seeding
+from ddpkit.data.loader import SplitLoader
+from ddpkit.distributed.world import World
+from ddpkit.training.callbacks import Row
+from ddpkit.training.early_stopping import BestTracker, EarlyStopping
+from ddpkit.training.loss_sums import add_means, mean_losses, zero_sums
+from ddpkit.training.losses import Losses
+from ddpkit.training.metric_result import EvaluationResult, MetricResult
+from ddpkit.training.metrics import MetricAdapter
+from ddpkit.training.precision import Precision
+
+
+@attrs.frozen
+class EvaluatedModel:
+    """A model that is evaluated each epoch, and whose best weights are kept: the trained one, or its EMA."""
+
+    name: str
+    """Prefix of its columns in history: `valid`, `ema`."""
+    model: nn.Module
+    best: BestTracker
+    prefix: str = ""
+    """Prefix of its weights files, and of its values in the test: empty, or `ema/`."""
+
+
+@attrs.define(kw_only=True)
+class Evaluator:
+    """Evaluates models on the validation and the test split."""
+
+    world: World
+    models: Sequence[EvaluatedModel]
+    losses: Losses
+    """Loss terms; none for a model that computes its losses itself, because it has no loss in evaluation."""
+    metrics: Mapping[str, MetricAdapter]
+    postprocess: Callable[[Any], Any]
+    precision: Precision
+    seed: int
+    epochs: int
+    valid: SplitLoader | None = None
+    test: SplitLoader | None = None
+    early_stopping: EarlyStopping | None = None
+    valid_every: int = 1
+    """Epochs from one validation to the next; the last epoch is validated in any case."""
+
+    def is_due(self, epoch: int) -> bool:
+        """Return whether best weights and early stopping are decided after this epoch (from 1)."""
+        return self.valid is None or epoch % self.valid_every == 0 or epoch == self.epochs
+
+    def evaluate_epoch(self, *, is_due: bool, after_batch: Callable[[], None]) -> dict[str, float]:
+        """Evaluate each model on the validation split. Every rank must call it.
+
+        Returns:
+            History columns of all models: NaN in an epoch that is not validated, {} without a validation split.
+        """
+        if self.valid is None:
+            return {}
+        values: dict[str, float] = {}
+        for each in self.models:
+            found = self.evaluate(each.model, self.valid, after_batch).values if is_due else dict.fromkeys(self.columns, math.nan)
+            values |= prefix_keys(each.name, found)
+        return values
+
+    @torch.no_grad()
+    def evaluate(self, model: nn.Module, loader: SplitLoader, after_batch: Callable[[], None] | None = None) -> EvaluationResult:
+        """Return losses, if evaluation has them, and metrics over a split. Every rank must call it.
+
+        Args:
+            model: Put into evaluation mode; its buffers become those of rank 0.
+            loader: Loader of the split.
+            after_batch: Called after each micro-batch of which every rank has a shard.
+        """
+        self.world.broadcast(model.buffers())  # BatchNorm's statistics, which each rank gathered from its own samples
+        model.eval()
+        sums = zero_sums(self.losses, len(loader.sampler.shards), self.world.device)
+        with loader.guard_workers():
+            for number, (images, targets, shard) in enumerate(loader.epoch(0), start=1):
+                seeding.seed_generators("evaluate", self.seed, shard.indices[0], device=self.world.device)
+                outputs = self.precision(model, images)
+                add_means(sums[shard.number // self.world.size], self.losses(outputs, targets), shard.n_valid)
+                predictions = self.postprocess(outputs)
+                for metric in self.metrics.values():
+                    metric.update(outputs, predictions, targets)
+                if after_batch and number <= loader.sampler.n_common():
+                    after_batch()
+        losses = mean_losses(self.losses, sums, loader.sampler.n_samples(), self.world)
+        results = {key: metric.compute() for key, metric in self.metrics.items()}
+        return EvaluationResult(losses | {key: result.value for key, result in results.items()}, results)
+
+    def test_models(self, load_weights: Callable[[EvaluatedModel], bool]) -> EvaluationResult:
+        """Return `loss`, if evaluation has it, and metrics on the test split, with each model's prefix. Every rank must call it.
+
+        Args:
+            load_weights: Loads the weights to test into a model, on every rank; returns whether there are any.
+
+        Raises:
+            ValueError: There is no test split.
+        """
+        if self.test is None:
+            raise ValueError("there is no test split")
+        values: dict[str, float] = {}
+        results: dict[str, MetricResult] = {}
+        for each in self.models:
+            if load_weights(each):
+                tested = self.evaluate(each.model, self.test)
+                values |= {each.prefix + key: tested.values[key] for key in ("loss", *self.metrics) if key in tested.values}
+                results |= {each.prefix + key: result for key, result in tested.metrics.items()}
+        return EvaluationResult(values, results)
+
+    def should_stop(self, values: Row, epoch: int) -> bool:
+        """Return whether early stopping ends the run after this epoch (from 1), for which `is_due` is true."""
+        return self.early_stopping is not None and self.early_stopping.should_stop(values, epoch)
+
+    @property
+    def columns(self) -> list[str]:
+        """History columns of a model, without its name."""
+        return [*self.losses.columns, *self.metrics]
+
+
+def prefix_keys(split: str, values: Mapping[str, float]) -> dict[str, float]:
+    """Prefix each key: `loss` -> `valid/loss`."""
+    return {f"{split}/{key}": value for key, value in values.items()}

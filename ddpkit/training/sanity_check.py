@@ -1,0 +1,63 @@
+"""Try model, losses, postprocess and metrics on a few samples before training, and leave no trace."""
+
+import warnings
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+from torch.autograd import backward
+
+from ddpkit.data.loader import N_SANITY_SAMPLES, SplitLoader
+from ddpkit.distributed.sync_batchnorm import valid_samples
+from ddpkit.errors import component_errors
+from ddpkit.training.evaluator import Evaluator
+from ddpkit.training.losses import Losses
+from ddpkit.training.trainer import set_train_mode
+
+
+def sanity_check(
+    model: nn.Module, losses: Losses, loader: SplitLoader, evaluator: Evaluator, frozen_norms: Sequence[nn.Module]
+) -> tuple[Losses, list[str]]:
+    """Run a training step without the optimizer, and an evaluation. Every rank must call it.
+
+    Raises what the components raise, before anything is written. Buffers and gradients are as before.
+
+    Returns:
+        The losses, which now know the names of a model's own losses, and the names of trained parameters without a gradient.
+    """
+    before = [buffer.clone() for buffer in model.buffers()]
+    set_train_mode(model, frozen_norms)
+    losses = check_training(model, losses, loader, evaluator)
+    unused = [name for name, each in model.named_parameters() if each.requires_grad and each.grad is None]
+    for parameter in model.parameters():
+        parameter.grad = None
+    with torch.no_grad():
+        for buffer, old in zip(model.buffers(), before, strict=True):
+            buffer.copy_(old)
+        check_evaluation(model, loader, evaluator)
+    return losses, unused
+
+
+def check_training(model: nn.Module, losses: Losses, loader: SplitLoader, evaluator: Evaluator) -> Losses:
+    """Run forward and backward with as few samples as the smallest micro-batch has: BatchNorm refuses a single value."""
+    smallest, n_shards = loader.sampler.smallest_shard(), loader.sampler.n_shards
+    images, targets = loader.sample(min(max(smallest.n_total // n_shards, 1), 2))
+    n_valid = min(smallest.n_valid, len(images))
+    with valid_samples(n_valid, all_ranks_nonempty=smallest.n_total >= n_shards):
+        outputs = evaluator.precision(model, *losses.inputs(images, targets))
+    losses = losses.found_in(outputs)
+    backward(losses.loss(losses.sanity_check(outputs, targets)))
+    return losses
+
+
+def check_evaluation(model: nn.Module, loader: SplitLoader, evaluator: Evaluator) -> None:
+    """Run forward, postprocess and metrics in evaluation mode."""
+    images, targets = loader.sample(N_SANITY_SAMPLES)
+    model.eval()
+    outputs = evaluator.precision(model, images)
+    with component_errors("the postprocess"):
+        predictions = evaluator.postprocess(outputs)
+    with warnings.catch_warnings(action="ignore"):  # torchmetrics warns about classes that are absent from these few samples
+        for name, metric in evaluator.metrics.items():
+            metric.sanity_check(name, outputs, predictions, targets)
+            metric.compute()
