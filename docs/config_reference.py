@@ -7,7 +7,7 @@ from typing import Any, get_args
 import attrs
 
 from ddpkit.config import schema, toml
-from ddpkit.config.converter import describe, is_union
+from ddpkit.config.converter import describe_type, is_union
 
 HERE = Path(__file__).parent
 INTRODUCTION = """\
@@ -60,7 +60,7 @@ def row(field: "attrs.Attribute[Any]") -> str:
     name = "*(all other keys)*" if is_rest else f"`{field.name}`"
     limits = f", {field.validator.words}" if field.validator else ""  # type: ignore[attr-defined]
     unit = f" ({field.metadata['unit']})" if field.metadata["unit"] else ""
-    kind = (describe(field.type) + limits + unit).replace("|", "\\|")
+    kind = (describe_type(field.type) + limits + unit).replace("|", "\\|")
     return f"| {name} | {kind} | {default(field)} | {english} | {chinese} |\n"
 
 
@@ -69,7 +69,7 @@ def default(field: "attrs.Attribute[Any]") -> str:
     if field.default is attrs.NOTHING:
         return "**required**"
     value = field.default.factory() if hasattr(field.default, "factory") else field.default
-    return "" if value is None or field.metadata.get("rest") else f"`{toml.inline(value)}`"
+    return "" if value is None or field.metadata.get("rest") else f"`{toml.format_inline(value)}`"
 
 
 if __name__ == "__main__":
