@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Any, TypeVar, cast
 
-import attrs
 import torch
 import torch.distributed
 from torch import Tensor, nn
@@ -15,27 +14,21 @@ from torch.nn.modules.batchnorm import _BatchNorm
 Layer = TypeVar("Layer", bound=_BatchNorm)
 
 
-@attrs.frozen
-class ValidSamples:
-    """The samples of a micro-batch that the statistics use."""
-
-    n_valid: int | None = None
-    """Number of this rank's samples, from the first; None: all. 0: this rank has only a padding sample."""
-    all_ranks_nonempty: bool = True
-
-
-ALL_VALID = ValidSamples()
-_VALID_SAMPLES = ContextVar("valid_samples", default=ALL_VALID)
+_N_VALID: ContextVar[int | None] = ContextVar("n_valid", default=None)
+"""Samples of this rank that the statistics see, from the first; None: all. 0: this rank has only a padding sample."""
 
 
 @contextlib.contextmanager
-def valid_samples(n_valid: int, *, all_ranks_nonempty: bool) -> Iterator[None]:
-    """Mark the samples that count in a forward inside the context: padding samples do not count."""
-    token = _VALID_SAMPLES.set(ValidSamples(n_valid, all_ranks_nonempty))
+def valid_samples(n_valid: int) -> Iterator[None]:
+    """Tell the layers how many of this rank's samples count in a forward inside the context.
+
+    It is needed on all ranks if one of them has only a padding sample.
+    """
+    token = _N_VALID.set(n_valid)
     try:
         yield
     finally:
-        _VALID_SAMPLES.reset(token)
+        _N_VALID.reset(token)
 
 
 def convert_to_sync_batchnorm(model: nn.Module, device: torch.device) -> nn.Module:
@@ -65,8 +58,9 @@ class SyncBatchNormCuda(nn.SyncBatchNorm):
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
         """Normalise [B, C, ...]; return the same shape."""
-        if self.training and not _VALID_SAMPLES.get().all_ranks_nonempty:
-            return normalise(self, input, _VALID_SAMPLES.get().n_valid)
+        n_valid = _N_VALID.get()
+        if self.training and n_valid is not None:
+            return normalise(self, input, n_valid)
         return super().forward(input)
 
 
@@ -78,7 +72,7 @@ class SyncBatchNormCpu(_BatchNorm):
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
         """Normalise [B, C, ...]; return the same shape."""
-        return normalise(self, input, _VALID_SAMPLES.get().n_valid) if self.training else super().forward(input)
+        return normalise(self, input, _N_VALID.get()) if self.training else super().forward(input)
 
 
 def normalise(layer: _BatchNorm, images: Tensor, n_valid: int | None) -> Tensor:

@@ -1,5 +1,6 @@
 """Try model, losses, postprocess and metrics on a few samples before training, and leave no trace."""
 
+import contextlib
 import warnings
 from collections.abc import Sequence
 
@@ -42,8 +43,8 @@ def check_training(model: nn.Module, losses: Losses, loader: SplitLoader, evalua
     """Run forward and backward with as few samples as the smallest micro-batch has: BatchNorm refuses a single value."""
     smallest, n_shards = loader.sampler.smallest_shard(), loader.sampler.n_shards
     images, targets = loader.sample(min(max(smallest.n_total // n_shards, 1), 2))
-    n_valid = min(smallest.n_valid, len(images))
-    with valid_samples(n_valid, all_ranks_nonempty=smallest.n_total >= n_shards):
+    has_padding = smallest.n_total < n_shards
+    with valid_samples(smallest.n_valid) if has_padding else contextlib.nullcontext():
         outputs = evaluator.precision(model, *losses.inputs(images, targets))
     losses = losses.found_in(outputs)
     backward(losses.loss(losses.sanity_check(outputs, targets)))

@@ -129,9 +129,9 @@ class Trainer:
     def train_step(self, micro_batches: Sequence[Batch]) -> StepResult:
         """Make one optimizer step. Every rank must call it; a step that is skipped counts no samples."""
         self.optimizer.zero_grad()
-        n_total = sum(shard.n_total for _, _, shard in micro_batches) // self.n_shards
-        in_turn = self.n_shards > 1
-        losses = self.backward_in_turn(micro_batches, n_total) if in_turn else [self.backward(micro_batches, n_total)]
+        n_shards = self.n_shards
+        n_total = sum(shard.n_total for _, _, shard in micro_batches) // n_shards
+        losses = [self.backward(micro_batches, n_total)] if n_shards == 1 else self.backward_in_turn(micro_batches, n_total)
         self.checkpointer.on_step_begin()
         clip, skips = self.options.clip_norm, self.options.skip_nonfinite
         counts = self.precision.step(self.optimizer, self.model.parameters(), clip, skip_nonfinite=skips)
@@ -151,7 +151,8 @@ class Trainer:
             seeding.seed_generators(
                 "forward", self.options.seed, self.progress.step, number, shard.number, device=self.world.device
             )
-            counted = valid_samples(shard.n_valid, all_ranks_nonempty=shard.n_total >= n_shards)
+            has_padding = shard.n_total < n_shards  # on some rank, as all ranks know
+            counted = valid_samples(shard.n_valid) if has_padding else NO_CONTEXT
             with self.gradients_reduced(now=number == len(micro_batches)), counted:
                 outputs = self.precision(self.ddp_model, *self.losses.inputs(images, targets))
                 if shard.n_valid:
