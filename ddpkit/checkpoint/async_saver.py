@@ -18,7 +18,7 @@ from ddpkit.runs.files import Chunk
 
 LOGGER = logging.getLogger(__name__)
 CHUNK = 1 << 22
-Files = Mapping[str, Sequence[Chunk]]
+FileChunks = Mapping[str, Sequence[Chunk]]
 
 
 @attrs.define
@@ -57,7 +57,7 @@ class Saver:
         self.staged.clear()
         self._writing = self._thread.submit(self.write, step, stage, opened, is_permanent=is_permanent)
 
-    def write(self, step: int, stage: Callable[[], Files], opened: Mapping[str, BinaryIO], *, is_permanent: bool) -> None:
+    def write(self, step: int, stage: Callable[[], FileChunks], opened: Mapping[str, BinaryIO], *, is_permanent: bool) -> None:
         """Copy the state and write the checkpoint; runs in the thread."""
         try:
             parts = stage()

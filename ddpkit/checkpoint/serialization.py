@@ -75,15 +75,15 @@ def encode_table(table: dict[Any, Any], path: tuple[str, ...], tensors: dict[str
     return {"$pairs": [[encode(key, path, tensors), value] for key, value in items.items()]}
 
 
-def decode(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+def decode_state(value: Any, tensors: Mapping[str, Tensor]) -> Any:
     """Return the value that `encode` received."""
     if isinstance(value, list):
-        return [decode(item, tensors) for item in value]
+        return [decode_state(item, tensors) for item in value]
     if not isinstance(value, dict):
         return value
     if len(value) == 1 and (mark := next(iter(value))).startswith(MARK):
         return decode_mark(mark, value[mark], tensors)
-    return {key: decode(item, tensors) for key, item in value.items()}
+    return {key: decode_state(item, tensors) for key, item in value.items()}
 
 
 def decode_mark(mark: str, content: Any, tensors: Mapping[str, Tensor]) -> Any:
@@ -94,11 +94,11 @@ def decode_mark(mark: str, content: Any, tensors: Mapping[str, Tensor]) -> Any:
         case "$float":
             return float(content)
         case "$tuple":
-            return tuple(decode(item, tensors) for item in content)
+            return tuple(decode_state(item, tensors) for item in content)
         case "$counter":
             return collections.Counter(dict(content))
         case "$pairs":
-            return {decode(key, tensors): decode(item, tensors) for key, item in content}
+            return {decode_state(key, tensors): decode_state(item, tensors) for key, item in content}
     raise ValueError(f"what is {mark!r}?")
 
 
@@ -107,11 +107,10 @@ def load_checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
     from safetensors import SafetensorError  # noqa: PLC0415 - needed only for tensors
     from safetensors.torch import load as load_tensors  # noqa: PLC0415
 
+    files = {key: checkpoint.files.get(f"{key}.safetensors") for key in checkpoint.plain}
     try:
-        return {
-            key: decode(value, load_tensors(checkpoint.files[file]) if (file := f"{key}.safetensors") in checkpoint.files else {})
-            for key, value in checkpoint.plain.items()
-        }
+        tensors = {key: {} if data is None else load_tensors(data) for key, data in files.items()}
+        return {key: decode_state(value, tensors[key]) for key, value in checkpoint.plain.items()}
     except (ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
         raise CheckpointError(f"{checkpoint.folder} was written by another version: {type(error).__name__}: {error}") from error
 

@@ -30,7 +30,7 @@ def save_weights(model: nn.Module, file: Path) -> None:
     files.sync_folder(file.parent)
 
 
-def load_weights(model: nn.Module, file: Path) -> None:
+def load_saved_weights(model: nn.Module, file: Path) -> None:
     """Load a file from `save_weights` into a model of the same shapes."""
     load_model(model, file)
 
@@ -72,7 +72,7 @@ class WeightsFolder:
 
     def load_best(self, model: nn.Module, prefix: str = "") -> None:
         """Load the best weights into the model."""
-        load_weights(model, self.file(prefix, BEST_FILE))
+        load_saved_weights(model, self.file(prefix, BEST_FILE))
 
     def file(self, prefix: str, name: str) -> Path:
         """Return the path of a file, e.g. `ema-best.safetensors` for the prefix `ema/`."""

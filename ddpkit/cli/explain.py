@@ -68,7 +68,7 @@ def select_lines(lines: list[Line], key: str | None) -> list[Line]:
     return found
 
 
-def format_value(value: Any) -> str:
+def format_toml_value(value: Any) -> str:
     """Return a value in TOML syntax; `-` if it is absent, `?` for a default that the source does not tell."""
     return "?" if value is UNREAD else "-" if value is None else toml.format_inline(value)
 
@@ -79,7 +79,7 @@ def line_as_json(line: Line) -> dict[str, Any]:
 
 
 def print_lines(lines: list[Line]) -> None:
-    rows = [(format_key_path(line.path), format_value(line.value), line.origin, line.meaning) for line in lines]
+    rows = [(format_key_path(line.path), format_toml_value(line.value), line.origin, line.meaning) for line in lines]
     table.print_table(("KEY", "VALUE", "FROM", "MEANS"), rows)
 
 

@@ -50,14 +50,14 @@ def collect_facts(found: Inspection) -> dict[str, Any]:
 def print_facts(found: Inspection) -> None:
     sys.stdout.write(f"checkpoint: {found.folder}\n")
     sys.stdout.write(
-        "".join(f"{name}: {format_value(value)}\n" for name, value in collect_facts(found).items() if value not in ([], {}))
+        "".join(f"{name}: {format_fact(value)}\n" for name, value in collect_facts(found).items() if value not in ([], {}))
     )
     sys.stdout.write("\n")
     rows = [(each.name, f"{each.size / 1e6:.1f}", str(each.n_tensors), str(each.n_numbers)) for each in found.files]
     table.print_table(("FILE", "MB", "TENSORS", "NUMBERS"), rows)
 
 
-def format_value(value: Any) -> str:
+def format_fact(value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{key} {format_value(each)}" for key, each in value.items())
-    return "; ".join(map(format_value, value)) if isinstance(value, list) else str(value)
+        return ", ".join(f"{key} {format_fact(each)}" for key, each in value.items())
+    return "; ".join(map(format_fact, value)) if isinstance(value, list) else str(value)

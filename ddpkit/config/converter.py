@@ -132,7 +132,7 @@ def structure_array(value: object, kind: Any, path: KeyPath) -> Structured:
     kinds = get_args(kind)
     fixed_length = get_origin(kind) is tuple and kinds and Ellipsis not in kinds
     if not isinstance(value, list | tuple) or (fixed_length and len(value) != len(kinds)):
-        raise TypeError(f"expected an array{f' of {len(kinds)}' if fixed_length else ''}, got {format_value(value)}")
+        raise TypeError(f"expected an array{f' of {len(kinds)}' if fixed_length else ''}, got {quote_value(value)}")
     wanted = kinds if fixed_length else (*kinds, Any)[:1] * len(value)
     parts = {index: structure_value(item, wanted[index], (*path, index), required=True) for index, item in enumerate(value)}
     values, issues = join_parts(parts)
@@ -178,7 +178,7 @@ def as_table(value: object, kind: Any) -> Mapping[str, Any]:
     if shorthand and isinstance(value, str):
         return {shorthand: value}
     if not isinstance(value, Mapping):
-        raise TypeError(f"expected {f'{NAMES[str]} or ' if shorthand else ''}a table, got {format_value(value)}")
+        raise TypeError(f"expected {f'{NAMES[str]} or ' if shorthand else ''}a table, got {quote_value(value)}")
     return value
 
 
@@ -247,7 +247,7 @@ def structure_literal(value: object, kind: Any) -> object:
     """One of the values, of the same type."""
     if not any(type(value) is type(choice) and value == choice for choice in get_args(kind)):
         hint = f", {suggest(value, get_args(kind))}" if isinstance(value, str) else f": {describe_type(kind)}"
-        raise TypeError(f"{format_value(value)} is not allowed{hint}")
+        raise TypeError(f"{quote_value(value)} is not allowed{hint}")
     return value
 
 
@@ -312,7 +312,7 @@ def describe_type(kind: Any) -> str:
     return f"an array of {PLURALS[items[0]]}" if len(items) == 1 and items[0] in PLURALS else "an array"
 
 
-def format_value(value: object) -> str:
+def quote_value(value: object) -> str:
     """A wrong value, for messages."""
     text = repr(value) if not isinstance(value, bool) else str(value).lower()
     return text if len(text) <= LONGEST else text[:LONGEST] + "..."
@@ -320,7 +320,7 @@ def format_value(value: object) -> str:
 
 def type_error(kind: Any, value: object) -> TypeError:
     """The error for a value of the wrong type."""
-    return TypeError(f"expected {describe_type(kind)}, got {format_value(value)}")
+    return TypeError(f"expected {describe_type(kind)}, got {quote_value(value)}")
 
 
 def is_array(kind: Any) -> bool:

@@ -53,7 +53,7 @@ class Change:
         return format_key_path(self.path)
 
     def __str__(self) -> str:
-        return f"{self.key} is {format_value(self.now)}, and was {format_value(self.was)}"
+        return f"{self.key} is {format_change(self.now)}, and was {format_change(self.was)}"
 
 
 def find_changes(saved: Mapping[str, Any], config: Config) -> list[Change]:
@@ -82,7 +82,7 @@ def check_changes(found: Sequence[Change], allowed: Sequence[str], config: Confi
     ]
     for change in found:
         if not is_adjustable(change) and not any(is_below(change.key, name) for name in allowed):
-            message = f"is {format_value(change.now)}, and was {format_value(change.was)} in the run that goes on"
+            message = f"is {format_change(change.now)}, and was {format_change(change.was)} in the run that goes on"
             remedy = f"take that, or begin a run of another 'run_id', or add '--allow-drift {change.key}'"
             problems.append(config.problem(change.path, f"{message}; {remedy}"))
     if problems:
@@ -110,6 +110,6 @@ def matches_key(key: str, patterns: Sequence[str]) -> bool:
     return any(fnmatch.fnmatchcase(key, pattern) for pattern in patterns)
 
 
-def format_value(value: Any) -> str:
+def format_change(value: Any) -> str:
     """Return a value as it is written in a file; "not there" for None."""
     return "not there" if value is None else json.dumps(value, ensure_ascii=False)

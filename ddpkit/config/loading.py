@@ -119,7 +119,7 @@ def read(file: Path, overrides: Iterable[Override] = ()) -> Config:
     layers = [*load_reference(data, origins, file), *layers]
     data, origins = merge_layers(layers)
     run, issues = structure_partial(data, schema.Run)
-    return with_plugin_files(Config(normalise(run), tuple(layers), data, origins, tuple(issues)))
+    return with_plugin_files(Config(unify_spellings(run), tuple(layers), data, origins, tuple(issues)))
 
 
 def with_plugin_files(config: Config) -> Config:
@@ -273,7 +273,7 @@ def parse_key(text: str, name: str) -> KeyPath:
     return path
 
 
-def normalise(run: schema.Run) -> schema.Run:
+def unify_spellings(run: schema.Run) -> schema.Run:
     """Replace synonyms: `dataset.base_dir` becomes `root_dir`, and `postprocess = ""` becomes None."""
     folders = {run.dataset.root_dir, run.dataset.base_dir} - {""}
     with attrs.validators.disabled():  # placeholders may be out of range

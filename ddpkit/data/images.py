@@ -25,7 +25,7 @@ def open_image(file: Path, mode: Mode | None = None) -> Image.Image:
             more pixels than Pillow's safety limit (`PIL.Image.MAX_IMAGE_PIXELS`, checked before decoding). The message names
             the file.
     """
-    image = decode(file)
+    image = decode_image(file)
     if mode is None:
         return image
     try:
@@ -34,7 +34,7 @@ def open_image(file: Path, mode: Mode | None = None) -> Image.Image:
         raise ValueError(f"{format_file(file)} {error}") from error
 
 
-def decode(file: Path) -> Image.Image:
+def decode_image(file: Path) -> Image.Image:
     if not file.is_file():  # opening a named pipe would block forever
         raise ValueError(f"{format_file(file)} cannot be read as an image: it is no file")
     try:

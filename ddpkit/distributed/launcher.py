@@ -25,7 +25,7 @@ AGENT_VARIABLE = "TORCHELASTIC_SIGNALS_TO_HANDLE"
 """Environment variable that torch's agent sets, since torch 2.10, and does not remove."""
 
 
-def launch_ranks(n: int, arguments: Sequence[str], max_restarts: int = 0) -> None:
+def run_ranks(n: int, arguments: Sequence[str], max_restarts: int = 0) -> None:
     """Run `python -m ddpkit ARGUMENTS` in `n` ranks, and wait for their end.
 
     When one rank fails, all are ended, and started again at most `max_restarts` times. On SIGTERM and SIGINT, ranks that

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.nn.modules.batchnorm import _BatchNorm
 
-Layer = TypeVar("Layer", bound=_BatchNorm)
+LayerT = TypeVar("LayerT", bound=_BatchNorm)
 
 
 _N_VALID: ContextVar[int | None] = ContextVar("n_valid", default=None)
@@ -45,7 +45,7 @@ def convert_to_sync_batchnorm(model: nn.Module, device: torch.device) -> nn.Modu
     return model
 
 
-def replace_layer(layer: _BatchNorm, kind: type[Layer]) -> Layer:
+def replace_layer(layer: _BatchNorm, kind: type[LayerT]) -> LayerT:
     """Return a layer of another class with the parameters and buffers of `layer`."""
     made = kind(layer.num_features, layer.eps, layer.momentum, layer.affine, layer.track_running_stats)
     for name in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked"):

@@ -128,7 +128,7 @@ def to_plain(values: Any) -> Any:
     return [to_plain(each) for each in values] if isinstance(values, list) else round_values(values)
 
 
-def class_labels(classes: Sequence[str], gives: Gives | None) -> Sequence[str]:
+def prediction_labels(classes: Sequence[str], gives: Gives | None) -> Sequence[str]:
     """Return the class names from the first label on.
 
     The classes of a detection dataset may begin with the background, which is not a label; it is removed.

@@ -20,7 +20,7 @@ from ddpkit.data.images import Mode, convert_mode, format_file, open_image
 from ddpkit.distributed.world import World, choose_device
 from ddpkit.errors import ConfigError, Diagnostic
 from ddpkit.inference.input_geometry import InputGeometry, preprocess
-from ddpkit.inference.prediction import Prediction, PredictionDecoder, class_labels
+from ddpkit.inference.prediction import Prediction, PredictionDecoder, prediction_labels
 from ddpkit.plugins import manager, signatures
 from ddpkit.plugins.registry import Registry
 from ddpkit.runs import lookup, plugin_manifest
@@ -142,7 +142,7 @@ class Predictor:
         model = load_trained_model(builder, precision, weights)
         named = builder.refs_of("postprocess")
         gives = builder.component_of(named[0]).gives if named else None
-        wanted, classes = run.predict.config, class_labels(class_names(run), gives)
+        wanted, classes = run.predict.config, prediction_labels(class_names(run), gives)
         return cls(
             model=model,
             reader=reader,
@@ -177,7 +177,7 @@ class Predictor:
         for start in range(0, len(given), self.batch_size):
             some = given[start : start + self.batch_size]
             outcomes = self.outcomes([self.reader(each) for each in some])
-            found += [to_plain(each, outcome) for each, outcome in zip(some, outcomes, strict=True)]
+            found += [prediction_to_plain(each, outcome) for each, outcome in zip(some, outcomes, strict=True)]
         return found
 
     def outcomes(self, inputs: Sequence[Input | str]) -> list[Prediction | str]:
@@ -217,7 +217,7 @@ class Predictor:
             return list(self.postprocess(self.precision(self.model, images)))
 
 
-def to_plain(given: ImageInput, outcome: Prediction | str) -> dict[str, Any]:
+def prediction_to_plain(given: ImageInput, outcome: Prediction | str) -> dict[str, Any]:
     """Return a prediction in the form of `predictions.json`, with the mask as an array.
 
     Raises ValueError if there is no prediction.

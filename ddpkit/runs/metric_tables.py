@@ -23,12 +23,12 @@ def per_class_table(columns: Mapping[str, Sequence[float]], classes: Sequence[st
     """Return a header, then one row per class with one column per metric; a NaN becomes an empty cell."""
     rows = itertools.zip_longest(*columns.values(), fillvalue=math.nan)
     cells = [["" if math.isnan(value) else value for value in row] for row in rows]
-    return [["class", *columns], *([name, *row] for name, row in zip(class_labels(classes, len(cells)), cells, strict=True))]
+    return [["class", *columns], *([name, *row] for name, row in zip(row_labels(classes, len(cells)), cells, strict=True))]
 
 
 def confusion_table(result: MetricResult, classes: Sequence[str]) -> list[list[Any]]:
     """Return a header, then one row per true class with one column per predicted class."""
-    known = class_labels(classes, len(result.confusion))
+    known = row_labels(classes, len(result.confusion))
     return [["true", *known], *([name, *row] for name, row in zip(known, result.confusion, strict=True))]
 
 
@@ -38,6 +38,6 @@ def confusion_file(key: str) -> str:
     return f"{name}.csv" if name.endswith(CONFUSION) else f"{CONFUSION}-{name}.csv"
 
 
-def class_labels(classes: Sequence[str], n: int) -> list[str]:
+def row_labels(classes: Sequence[str], n: int) -> list[str]:
     """Return the names of `n` classes, or their numbers if the config has no names."""
     return [*classes[:n], *map(str, range(len(classes), n))]

@@ -172,5 +172,5 @@ def launch_ranks(plan: RunPlan) -> RunResult | None:
     """Start the same command once per rank, with run id and seed filled in, and wait for all ranks."""
     options, resolved = plan.options, run_folder.resolve_seed_and_id(plan.config.run)
     with loading.rename_overrides(options.overrides):
-        launcher.launch_ranks(plan.n_ranks, ["run", str(plan.file), *plan.rank_options(resolved).to_argv()], options.max_restarts)
+        launcher.run_ranks(plan.n_ranks, ["run", str(plan.file), *plan.rank_options(resolved).to_argv()], options.max_restarts)
     return None if options.dry_run else run_folder.read_result(resolved, predicted="predict" in plan.tasks)

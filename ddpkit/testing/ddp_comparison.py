@@ -23,7 +23,7 @@ NEGLIGIBLE = 1e-6
 
 
 @attrs.frozen
-class Row:
+class ComparisonRow:
     """Row for the tensors of one kind at one time. Differences are relative to the largest value of a tensor."""
 
     when: str
@@ -42,10 +42,10 @@ class Row:
 class Comparison:
     """Comparison of two recordings; its rows are in the order of computation."""
 
-    rows: Sequence[Row]
+    rows: Sequence[ComparisonRow]
 
     @property
-    def first(self) -> Row | None:
+    def first(self) -> ComparisonRow | None:
         """First row that differs; None if all rows are equal."""
         return next((row for row in self.rows if not row.is_equal), None)
 
@@ -56,10 +56,10 @@ def compare(alone: Mapping[str, Recording], ranks: Mapping[str, Recording]) -> C
     return Comparison([create_row(group, names, single.get(group, {})) for group, names in double.items()])
 
 
-def create_row(group: Group, double: Mapping[str, float], single: Mapping[str, float]) -> Row:
+def create_row(group: Group, double: Mapping[str, float], single: Mapping[str, float]) -> ComparisonRow:
     other = next((name for name, value in double.items() if not is_rounding(value, single.get(name, 0.0))), None)
     worst = other or max(double, key=lambda name: double[name])
-    return Row(*group, worst, max(double.values()), max(single.values(), default=math.inf), is_equal=other is None)
+    return ComparisonRow(*group, worst, max(double.values()), max(single.values(), default=math.inf), is_equal=other is None)
 
 
 def is_rounding(float64: float, float32: float) -> bool:

@@ -51,7 +51,7 @@ def verify_ddp(file: Path, options: RunOptions, n_steps: int) -> DdpReport:
     with tempfile.TemporaryDirectory(prefix="ddpkit-") as folder:
         seed = run_folder.resolve_seed_and_id(config.run).seed
         try:
-            launcher.launch_ranks(ranks, rank_command(file, options, seed, n_steps, folder))
+            launcher.run_ranks(ranks, rank_command(file, options, seed, n_steps, folder))
         except ConfigError as error:
             if [problem.path for problem in error.problems] != [UNUSED_PARAMETERS]:
                 raise

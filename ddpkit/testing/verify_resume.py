@@ -63,7 +63,7 @@ def verify_resume(file: Path, options: RunOptions, n_kills: int, n_batches: int,
         ConfigError: The config has an error that `run` would report.
         RankError: The run failed without a kill.
     """
-    config, found, n_ranks = prepare(file, options)
+    config, found, n_ranks = prepare_run(file, options)
     with tempfile.TemporaryDirectory(prefix="ddpkit-") as folder:
         command = run_command(file, options, config, n_ranks, n_batches, Path(folder))
         finish_run(command, "alone")
@@ -77,7 +77,7 @@ def verify_resume(file: Path, options: RunOptions, n_kills: int, n_batches: int,
     )
 
 
-def prepare(file: Path, options: RunOptions) -> tuple[Config, Plugins, int]:
+def prepare_run(file: Path, options: RunOptions) -> tuple[Config, Plugins, int]:
     """Read and check the config as `run` does; return it with a seed, the plugins and the number of ranks."""
     config, plugins = read_config(file, options)
     n_ranks = resources.count_ranks(config, options.nproc)

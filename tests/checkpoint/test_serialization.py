@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from ddpkit.checkpoint.weights import WeightsFolder, load_weights, save_weights
+from ddpkit.checkpoint.weights import WeightsFolder, load_saved_weights, save_weights
 
 
 def model(value):
@@ -17,7 +17,7 @@ def test_saved_weights_load_bit_identical(tmp_path):
     first[1].running_mean.fill_(0.3)
 
     save_weights(first, tmp_path / "w.safetensors")
-    load_weights(second, tmp_path / "w.safetensors")
+    load_saved_weights(second, tmp_path / "w.safetensors")
 
     assert all(torch.equal(tensor, second.state_dict()[name]) for name, tensor in first.state_dict().items())
     assert [file.name for file in tmp_path.iterdir()] == ["w.safetensors"]
@@ -26,7 +26,7 @@ def test_saved_weights_load_bit_identical(tmp_path):
 def test_equal_weights_give_identical_files(tmp_path):
     save_weights(model(1.0).double(), tmp_path / "a")
     made = model(1.0).double()
-    load_weights(made, tmp_path / "a")
+    load_saved_weights(made, tmp_path / "a")
     save_weights(made, tmp_path / "b")
 
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()

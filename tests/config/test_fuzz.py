@@ -98,7 +98,7 @@ def validate_text(text):
     document = toml.parse(text, "x.toml")
     data, origins = loading.merge_layers([document])
     run, issues = converter.structure_partial(data, schema.Run)
-    read = loading.Config(loading.normalise(run), (document,), data, origins, tuple(issues))
+    read = loading.Config(loading.unify_spellings(run), (document,), data, origins, tuple(issues))
     return validate(read, FOUND, ranks_in_file(read.run))
 
 

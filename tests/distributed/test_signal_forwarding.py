@@ -9,7 +9,7 @@ import pytest
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException, start_processes
 
 from ddpkit.distributed import launcher, signal_forwarding
-from ddpkit.distributed.launcher import AGENT_LOGGERS, AGENT_SIGNALS, AGENT_VARIABLE, launch_ranks, restore_signal_handlers
+from ddpkit.distributed.launcher import AGENT_LOGGERS, AGENT_SIGNALS, AGENT_VARIABLE, restore_signal_handlers, run_ranks
 from ddpkit.distributed.rank_process import LAUNCHER, REPORTS
 from ddpkit.distributed.signal_forwarding import FORWARDED, SignalForwarder, TerminatedError, patch_agent_handler
 from ddpkit.errors import STOPS, ExitCode, RunStopped
@@ -81,7 +81,7 @@ def test_an_error_of_the_agent_leaves_handlers_variables_and_loggers_as_they_wer
     states = [process_state()]
 
     with pytest.raises(expected, match=message):
-        launch_ranks(2, ["run"])
+        run_ranks(2, ["run"])
 
     (handlers, variables, disabled), (handlers_inside, variables_inside, disabled_inside) = states
     assert process_state() == (handlers, variables, disabled)

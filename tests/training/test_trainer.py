@@ -6,7 +6,7 @@ import pytest
 import torch
 from torchmetrics.functional.classification import binary_auroc, multiclass_f1_score
 
-from ddpkit.checkpoint.weights import WeightsFolder, load_weights
+from ddpkit.checkpoint.weights import WeightsFolder, load_saved_weights
 from ddpkit.config import loading as config
 from ddpkit.distributed.world import World
 from ddpkit.errors import ConfigError, NonFiniteError
@@ -216,7 +216,7 @@ def test_the_best_weights_are_tested(blobs):
 
     of_last = trainer.evaluator.evaluate(trainer.model, trainer.evaluator.test).values
     tested = evaluate_best(trainer, weights)
-    load_weights(trainer.model, blobs.parent / "best.safetensors")
+    load_saved_weights(trainer.model, blobs.parent / "best.safetensors")
 
     assert tested == {
         key: trainer.evaluator.evaluate(trainer.model, trainer.evaluator.test).values[key] for key in ("loss", "accuracy")
