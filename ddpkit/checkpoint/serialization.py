@@ -107,10 +107,12 @@ def load_checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
     from safetensors import SafetensorError  # noqa: PLC0415 - needed only for tensors
     from safetensors.torch import load as load_tensors  # noqa: PLC0415
 
-    files = {key: checkpoint.files.get(f"{key}.safetensors") for key in checkpoint.plain}
+    def tensors_of(key: str) -> dict[str, Tensor]:
+        data = checkpoint.files.get(f"{key}.safetensors")
+        return {} if data is None else load_tensors(data)
+
     try:
-        tensors = {key: {} if data is None else load_tensors(data) for key, data in files.items()}
-        return {key: decode_state(value, tensors[key]) for key, value in checkpoint.plain.items()}
+        return {key: decode_state(value, tensors_of(key)) for key, value in checkpoint.plain.items()}
     except (ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
         raise CheckpointError(f"{checkpoint.folder} was written by another version: {type(error).__name__}: {error}") from error
 

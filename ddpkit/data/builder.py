@@ -70,12 +70,13 @@ class DataBuilder(ComponentFactory):
         split gets samples from both.
         """
         info, own = DatasetInfo(dataset), self.own_splits(dataset)
+        targets = info.targets  # once: a dataset may compute it at each access
         taken = {index for indices in own.values() for index in indices}
         free = [index for index in range(len(dataset)) if index not in taken]
         divided = self.create_only(
             "split",
             n_samples=len(free),
-            targets=None if info.targets is None else [info.targets[index] for index in free],
+            targets=None if targets is None else [targets[index] for index in free],
             groups=info.select_groups(free),
             own_groups={split: info.select_groups(indices) for split, indices in own.items()},
             root_dir=self.root_dir,

@@ -35,7 +35,8 @@ def train(plan: RunPlan, world: "World") -> RunPlan:
     Return the plan with the class names of its data.
     """
     plugins, resume_point = plan.plugins, plan.resume_point
-    check_loggers(plan.config, plugins.registry)
+    if world.is_main:  # no other rank imports the loggers
+        check_loggers(plan.config, plugins.registry)
     trainer = builder.build_trainer(
         without_pretrained(plan.config, resume_point), plugins.registry, world, plan.options.limit_batches
     )

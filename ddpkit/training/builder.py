@@ -2,7 +2,6 @@
 
 import inspect
 import logging
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -56,8 +55,7 @@ def build_trainer(config: Config, registry: Registry, world: World, limit_batche
         model.compile()
     options = train_options(run)
     losses = builder.losses(model)
-    steps_per_epoch = math.ceil(loaders["train"].sampler.n_batches() / options.grad_accumulation_steps)
-    lr_schedule = builder.lr_schedule(optimizer, steps_per_epoch, has_valid="valid" in loaders)
+    lr_schedule = builder.lr_schedule(optimizer, options.steps_per_epoch(loaders["train"]), has_valid="valid" in loaders)
     evaluator = builder.evaluator(model, ema, losses, metrics, precision, loaders)
     frozen_norms = find_frozen_norms(model)
 

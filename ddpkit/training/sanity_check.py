@@ -1,6 +1,5 @@
 """Try model, losses, postprocess and metrics on a few samples before training, and leave no trace."""
 
-import contextlib
 import warnings
 from collections.abc import Sequence
 
@@ -9,11 +8,10 @@ from torch import nn
 from torch.autograd import backward
 
 from ddpkit.data.loader import N_SANITY_SAMPLES, SplitLoader
-from ddpkit.distributed.sync_batchnorm import valid_samples
 from ddpkit.errors import component_errors
 from ddpkit.training.evaluator import Evaluator
 from ddpkit.training.losses import Losses
-from ddpkit.training.trainer import set_train_mode
+from ddpkit.training.trainer import set_train_mode, without_padding
 
 
 def sanity_check(
@@ -43,8 +41,7 @@ def check_training(model: nn.Module, losses: Losses, loader: SplitLoader, evalua
     """Run forward and backward with as few samples as the smallest micro-batch has: BatchNorm refuses a single value."""
     smallest, n_shards = loader.sampler.smallest_shard(), loader.sampler.n_shards
     images, targets = loader.sample(min(max(smallest.n_total // n_shards, 1), 2))
-    has_padding = smallest.n_total < n_shards
-    with valid_samples(smallest.n_valid) if has_padding else contextlib.nullcontext():
+    with without_padding(smallest, n_shards):
         outputs = evaluator.precision(model, *losses.inputs(images, targets))
     losses = losses.found_in(outputs)
     backward(losses.loss(losses.sanity_check(outputs, targets)))

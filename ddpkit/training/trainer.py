@@ -21,6 +21,7 @@ from torch.optim import Optimizer
 
 from ddpkit.data import seeding
 from ddpkit.data.loader import Batch, SplitLoader
+from ddpkit.data.sampler import Shard
 from ddpkit.distributed.sync_batchnorm import valid_samples
 from ddpkit.distributed.world import World
 from ddpkit.errors import NonFiniteError
@@ -53,6 +54,10 @@ class TrainOptions:
     """Largest norm of the whole gradient of a step; 0: no clipping."""
     skip_nonfinite: bool = False
     """Skip a step whose gradient is not finite, and its losses; otherwise a loss that is not finite ends the run."""
+
+    def steps_per_epoch(self, loader: SplitLoader) -> int:
+        """Return the number of optimizer steps that the loader's micro-batches make; the last step may have fewer."""
+        return math.ceil(loader.sampler.n_batches() / self.grad_accumulation_steps)
 
 
 @attrs.define(kw_only=True)
@@ -151,9 +156,7 @@ class Trainer:
             seeding.seed_generators(
                 "forward", self.options.seed, self.progress.step, number, shard.number, device=self.world.device
             )
-            has_padding = shard.n_total < n_shards  # on some rank, as all ranks know
-            counted = valid_samples(shard.n_valid) if has_padding else NO_CONTEXT
-            with self.gradients_reduced(now=number == len(micro_batches)), counted:
+            with self.gradients_reduced(now=number == len(micro_batches)), without_padding(shard, n_shards):
                 outputs = self.precision(self.ddp_model, *self.losses.inputs(images, targets))
                 if shard.n_valid:
                     terms = self.losses(outputs, targets)
@@ -230,7 +233,7 @@ class Trainer:
     @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps of an epoch."""
-        return math.ceil(self.loader.sampler.n_batches() / self.options.grad_accumulation_steps)
+        return self.options.steps_per_epoch(self.loader)
 
     @property
     def n_shards(self) -> int:
@@ -243,6 +246,11 @@ def set_train_mode(model: nn.Module, frozen_norms: Iterable[nn.Module]) -> None:
     model.train()
     for layer in frozen_norms:
         layer.eval()
+
+
+def without_padding(shard: Shard, n_shards: int) -> contextlib.AbstractContextManager[None]:
+    """Exclude padding samples from BatchNorm statistics in a forward; no effect if every shard has a sample of its own."""
+    return valid_samples(shard.n_valid) if shard.n_total < n_shards else NO_CONTEXT
 
 
 def group_items(items: Iterable[T], size: int) -> Iterator[list[T]]:
