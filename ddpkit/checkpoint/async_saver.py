@@ -68,7 +68,7 @@ class Saver:
                 files = {name: split_chunks(stack.enter_context(stream)) for name, stream in opened.items()}
                 self.store.save(step, {**parts, **files}, is_permanent=is_permanent)
         except OSError as error:  # a full disk must not stop the training
-            LOGGER.warning("step %d is not saved: %s; the checkpoint before it stays, and training goes on", step, error)
+            LOGGER.warning("step %d is not saved: %s; the checkpoint before it stays, and training continues", step, error)
         else:
             self.saved = step
             LOGGER.debug("saved step %d", step)

@@ -72,7 +72,7 @@ class RunMetadata:
         if not different or diff.DATA in allowed:
             return
         now, then = (", ".join(describe_data(part, data.get(part)) for part in different) for data in (self.data, before))
-        message = f"has other samples than in the run that goes on: {now} now, {then} then"
+        message = f"has other samples than in the resumed run: {now} now, {then} then"
         remedy = f"bring them back, or begin a run of another 'run_id', or add '--allow-drift {diff.DATA}'"
         raise ConfigError([self.config.problem((diff.DATA,), f"{message}; {remedy}")])
 

@@ -54,7 +54,7 @@ def main(arguments: argparse.Namespace) -> int:
 def format_verdict(report: ResumeReport) -> list[str]:
     kills = f"killed after the steps {', '.join(map(str, report.kills)) or '-'} on {report.n_ranks} ranks"
     if report.is_equal:
-        return [f"equal: {kills}, the run that goes on has the bits of the one left alone, at each of {report.n_steps} steps"]
+        return [f"equal: {kills}, the resumed run has the bits of the uninterrupted one at each of {report.n_steps} steps"]
     if report.first is None:
         return ["nothing is shown: the run was over before a kill; give it more steps by --batches or 'train.epoch'"]
     return [

@@ -82,7 +82,7 @@ def check_changes(found: Sequence[Change], allowed: Sequence[str], config: Confi
     ]
     for change in found:
         if not is_adjustable(change) and not any(is_below(change.key, name) for name in allowed):
-            message = f"is {format_change(change.now)}, and was {format_change(change.was)} in the run that goes on"
+            message = f"is {format_change(change.now)}, and was {format_change(change.was)} in the resumed run"
             remedy = f"take that, or begin a run of another 'run_id', or add '--allow-drift {change.key}'"
             problems.append(config.problem(change.path, f"{message}; {remedy}"))
     if problems:

@@ -326,7 +326,7 @@ class Train:
         "Largest norm of the whole gradient; 0 = off.", "整体梯度的最大范数；0 表示关闭。", 0.0, limits=Range(0)
     )
     ema_decay: float = key(
-        "Moving average of the weights, evaluated and saved beside them (`ema/...`, `ema-best.safetensors`); smaller in the"
+        "Moving average of the weights, also evaluated and saved (`ema/...`, `ema-best.safetensors`); smaller in the"
         " first steps; 0 = off.",
         "权重的滑动平均，与权重一同评估和保存（`ema/...`、`ema-best.safetensors`）；最初几步衰减较小；0 表示关闭。",
         0.0,

@@ -115,7 +115,7 @@ def criterion_causes(trainer: Trainer) -> Iterator[str]:
             yield (
                 f"{'own loss' if are_own else 'criterion'} {key!r} is no mean over samples: for {len(images)} of them it is"
                 f" {gap:.1e} (relative) off the mean of its parts, as with class weights, 'ignore_index' and sums over a"
-                " batch; ranks weigh their samples anew"
+                " batch; each rank weights its own samples"
             )
 
 

@@ -66,7 +66,7 @@ def resume_step_causes(first: Trainer, second: Trainer) -> Iterator[str]:
     names = first_different(first.model, second.model)
     if names:
         yield (
-            f"the step after a snapshot is another in a run that goes on from it (first in {names[0]}): model, criterion or"
+            f"the step after a snapshot is another in a run that is resumed from it (first in {names[0]}): model, criterion or"
             " optimizer keeps something that is in no state_dict; a model keeps it in a buffer"
         )
 

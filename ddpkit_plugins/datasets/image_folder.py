@@ -85,7 +85,7 @@ def find_split_folders(root: Path) -> list[str]:
     own = [split for split in SPLITS if split in names and list_folders(root / split)]
     odd = [name for name in names if name not in own]
     if own and odd:
-        raise ValueError(f"{root} has the splits {own} and beside them {odd}; splits are {list(SPLITS)} with folders of classes")
+        raise ValueError(f"{root} has the splits {own} and also {odd}; splits are {list(SPLITS)} with folders of classes")
     return own
 
 

@@ -421,7 +421,7 @@ def test_resume_rejects_a_changed_dataset_before_writing(acme, tmp_path, monkeyp
 
     more = ["run", "digits.toml", "--set", "run_id=mine", "--set", "train.epoch=3", "--resume"]
     assert main(more) == 2
-    assert "dataset: has other samples than in the run that goes on: " in capsys.readouterr().err
+    assert "dataset: has other samples than in the resumed run: " in capsys.readouterr().err
     assert {file: file.read_bytes() for file in before} == before
 
     assert main([*more, "--allow-drift", "dataset"]) == 0
@@ -485,7 +485,7 @@ def test_a_full_disk_fails_the_run_only_at_the_last_save(uninterrupted, capsys):
     mine = run_in_subprocess(
         "mine", *rolling, at_1_1=limit.format(60_000), at_1_4=limit.format("resource.RLIM_INFINITY")
     ).assert_done()
-    assert "step 1 is not saved: [Errno 27] File too large; the checkpoint before it stays, and training goes on" in mine.stderr
+    assert "step 1 is not saved: [Errno 27] File too large; the checkpoint before it stays, and training continues" in mine.stderr
     assert end_of("mine") == uninterrupted
 
     for size, said in (

@@ -190,4 +190,4 @@ def test_resume_rejects_renamed_and_missing_samples(toml, capsys):
 
     assert main(["run", str(toml), *options, "--set", "train.epoch=2", "--resume"]) == 2
 
-    assert "dataset: has other samples than in the run that goes on: train " in capsys.readouterr().err
+    assert "dataset: has other samples than in the resumed run: train " in capsys.readouterr().err

@@ -179,7 +179,7 @@ def test_an_extra_folder_next_to_the_splits_is_rejected(tmp_path, beside):
     make_class_folders(tmp_path / "train", cat=1)
     draw(tmp_path / beside / "x.png")
 
-    with pytest.raises(ValueError, match=rf"beside them \['{beside[:3]}"):
+    with pytest.raises(ValueError, match=rf"and also \['{beside[:3]}"):
         CustomDataset(str(tmp_path), [], 0)
 
 

@@ -146,7 +146,7 @@ FOLDERS = {
     "a link to itself": (link("link.png"), "called like images, and no files: {data}/cat/link.png"),
     "a link that leads out": (outside, "links lead out of {data}: {data}/cat/link.png; config.follow_links = true"),
     "a class without an image": (lambda data: (data / "eel").mkdir(), "the class folders ['eel'] in {data} hold no images"),
-    "parts beside classes": (lambda data: save(data / "train/cat/a.png"), "has the splits ['train'] and beside them ['cat', 'dog']"),
+    "parts beside classes": (lambda data: save(data / "train/cat/a.png"), "has the splits ['train'] and also ['cat', 'dog']"),
     "no folder": (lambda data: data.rename(data.with_name("date")), "dataset.root_dir {data} is no folder; expected one with a folder"),
 }  # fmt: skip
 

@@ -42,7 +42,7 @@ class OldBlobs(Blobs):
 
 @pytest.fixture
 def old(blobs, request):
-    """A config with the plugin file beside it, which has a module name of its own in each test."""
+    """A config and a plugin file next to it, which has a module name of its own in each test."""
     module = f"old_{request.node.name}"
     blobs.with_name(f"{module}.py").write_text(PLUGIN.format(module))
     blobs.write_text(BLOBS + f'[plugins]\nfiles = ["{module}.py"]\n')
