@@ -7,8 +7,7 @@ from typing import Any
 
 from ddpkit.cli.options import add_plugin_arguments, positive
 from ddpkit.config.loading import named_overrides, parse_overrides
-from ddpkit.errors import ConfigError, Diagnostic
-from ddpkit.runs.lookup import BEST, run_of_config
+from ddpkit.runs.lookup import BEST, config_of_run
 from ddpkit.tasks.plan import RunOptions, Task
 
 
@@ -28,9 +27,7 @@ def parse_run_options(arguments: argparse.Namespace, task: Task, values: Mapping
     The options select the devices of this machine, and merge `values` over the config. Raises ConfigError for a folder that is
     not a run folder.
     """
-    file = arguments.run / "config.toml"
-    if run_of_config(file) is None:
-        raise ConfigError([Diagnostic("RUN", (), f"{arguments.run} is not a run folder: it has no config.toml and plugins.json")])
+    file = config_of_run(arguments.run, "RUN")
     here = {"device": "auto", "ddp.enabled": True, "ddp.nproc": arguments.nproc or "auto"}
     options = RunOptions(
         overrides=(*named_overrides({**here, **values}), *parse_overrides(arguments.set)),

@@ -57,9 +57,7 @@ def open_run(run: str | os.PathLike[str], weights: str, values: Mapping[str, Any
 
     Raises the same errors as `load`.
     """
-    file = Path(run).absolute() / "config.toml"
-    if lookup.run_of_config(file) is None:
-        raise ConfigError([Diagnostic("run", (), f"{run} is not a run folder: it has no config.toml and plugins.json")])
+    file = lookup.config_of_run(Path(run), "run").absolute()
     config = lookup.without_initial_weights(loading.load(file, loading.named_overrides(values)))
     found = manager.load(combine_policy(config.run.plugins))
     plugin_manifest.check_plugins_present(lookup.read_recorded_plugins(file), found)

@@ -45,6 +45,14 @@ def find_run(config: Config, weights: str) -> tuple[Config, Path]:
     )
 
 
+def config_of_run(folder: Path, where: str) -> Path:
+    """Return the resolved config in a run folder. Raise ConfigError, shown at `where`, for a folder that is not one."""
+    file = folder / "config.toml"
+    if run_of_config(file) is None:
+        raise ConfigError([Diagnostic(where, (), f"{folder} is not a run folder: it has no config.toml and plugins.json")])
+    return file
+
+
 def run_of_config(file: Path) -> Path | None:
     """Return the run folder if `file` is the resolved config in it; None otherwise."""
     is_recorded = file.name == "config.toml" and file.with_name("plugins.json").is_file()
