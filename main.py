@@ -1,4 +1,4 @@
-"""`torchrun --nproc_per_node=2 main.py --config x.toml --task train`: the same run as `ddpkit run x.toml`."""
+"""Entry point for torchrun; `torchrun --nproc_per_node=2 main.py --config x.toml --task train` starts the run of `ddpkit run`."""
 
 import sys
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Train. Without a config: the quick test on bundled digits. All arguments go to `ddpkit run`.
+# Train a config; without one, run the quick test on the bundled digits. All arguments are passed to `ddpkit run`.
 #
 #   ./run_ddp.sh
 #   ./run_ddp.sh --set train.epoch=1

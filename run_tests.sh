@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Lint, types, layers and tests. Arguments go to pytest, and then only it runs: `./run_tests.sh -k sampler`.
+# Run the linter, the type checker, the import checks and the tests. With arguments, run only pytest with them:
+# `./run_tests.sh -k sampler`.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 . .ci/venv.sh

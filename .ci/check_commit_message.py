@@ -9,17 +9,17 @@ LONGEST = 72
 
 
 def find_problems(message: str) -> list[str]:
-    """Return what is wrong with the subject, the first line; merges and reverts keep git's own subjects."""
+    """Return descriptions of all mistakes in the subject (the first line). The subjects of merges and reverts are accepted."""
     subject, _, rest = message.partition("\n")
     if subject.startswith(("Merge ", "Revert ", "fixup! ", "squash! ")):
         return []
     problems = []
     if not SUBJECT.fullmatch(subject):
-        problems.append(f"{subject!r} is not 'scope: imperative', as in 'config: check the fractions of a split'")
+        problems.append(f"{subject!r} must have the form 'scope: imperative', for example 'config: check the split'")
     if len(subject) > LONGEST:
-        problems.append(f"the subject has {len(subject)} characters; {LONGEST} are allowed")
+        problems.append(f"the subject has {len(subject)} characters; shorten it to at most {LONGEST}")
     if rest and not rest.startswith("\n"):
-        problems.append("the second line must be empty; the body starts in the third")
+        problems.append("the second line must be empty; start the body in the third line")
     return problems
 
 

@@ -1,6 +1,6 @@
-"""What a checkpoint of ResNet-50 with AdamW (about 307 MB) costs, beside other ways: how long the loop waits, until it is safe.
+"""Compare methods to save a checkpoint of ResNet-50 with AdamW (about 307 MB): blocking time, and time until it is on disk.
 
-Every way ends with fsync. Lightning's writer takes part where it is installed.
+Every method ends with fsync. Lightning's method is included if Lightning is installed.
 """
 
 import argparse
@@ -30,12 +30,12 @@ from ddpkit.checkpoint.store import Store
 from ddpkit.checkpoint.trainer_state import load_named_state, named_state
 
 Seconds = tuple[float, float]
-"""Until the loop may go on, and until the file is safe."""
+"""Seconds until the loop can continue, and seconds until the file is on disk."""
 
 
 @attrs.define
 class Run:
-    """A model and an optimizer that made a step, and a folder."""
+    """Model, optimizer with state after one step, and folder for the checkpoints."""
 
     folder: Path
     step: int = 0
@@ -55,11 +55,11 @@ class Run:
 
     @property
     def state(self) -> dict[str, Any]:
-        """As torch has it."""
+        """Return the state dicts of model and optimizer."""
         return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
 
     def ours(self) -> Seconds:
-        """The trainer's: a copy, then a thread that hashes, writes and syncs."""
+        """Save as the trainer does: copy the state; a thread hashes, writes and syncs it."""
         self.step += 1
         started = time.perf_counter()
         self.saver.save(self.step, {"model": self.model.state_dict(), "optimizer": named_state(self.optimizer, self.model)}, {})
@@ -68,7 +68,7 @@ class Run:
         return waited, time.perf_counter() - started
 
     def dcp_async(self) -> Seconds:
-        """Torch's distributed checkpoint, beside the training."""
+        """Save with torch's asynchronous distributed checkpoint."""
         started = time.perf_counter()
         writer = dcp.FileSystemWriter(self.folder / "dcp", overwrite=True)
         saving = dcp.async_save(self.state, storage_writer=writer, no_dist=True)
@@ -78,17 +78,17 @@ class Run:
         return waited, time.perf_counter() - started
 
     def torch_save(self) -> Seconds:
-        """One file."""
-        return whole(lambda: torch.save(self.state, self.folder / "torch.pt"), self.folder / "torch.pt")
+        """Save one file with `torch.save`."""
+        return timed_write(lambda: torch.save(self.state, self.folder / "torch.pt"), self.folder / "torch.pt")
 
     def lightning(self) -> Seconds:
-        """Lightning's writer of one file."""
+        """Save one file as Lightning does."""
         from lightning.fabric.utilities.cloud_io import _atomic_save  # noqa: PLC0415 - optional
 
-        return whole(lambda: _atomic_save(self.state, self.folder / "lightning.ckpt"), self.folder / "lightning.ckpt")
+        return timed_write(lambda: _atomic_save(self.state, self.folder / "lightning.ckpt"), self.folder / "lightning.ckpt")
 
-    def copied(self) -> Seconds:
-        """The floor: tensors into buffers that are there."""
+    def copy_only(self) -> Seconds:
+        """Copy the tensors into existing buffers: the lower limit of the blocking time."""
         tensors = [each for each in leaves(self.state) if each.ndim]
         for number, tensor in enumerate(tensors):
             self.buffers.setdefault(number, torch.empty_like(tensor))
@@ -99,7 +99,7 @@ class Run:
         return seconds, seconds
 
     def resume_ours(self) -> Seconds:
-        """Read, verify, put into model and optimizer."""
+        """Read and verify our newest checkpoint, and load it into model and optimizer."""
 
         def resume() -> None:
             checkpoint = Store(self.folder / "ours").newest()
@@ -110,7 +110,7 @@ class Run:
         return timed(resume)
 
     def resume_torch(self) -> Seconds:
-        """The same of torch's file, which nobody verifies."""
+        """Load torch's file, which has no checksums, into model and optimizer."""
 
         def resume() -> None:
             state = torch.load(self.folder / "torch.pt", weights_only=True)
@@ -120,13 +120,13 @@ class Run:
         return timed(resume)
 
     def read_and_hash(self) -> Seconds:
-        """The floor: every byte of our newest checkpoint, and its SHA-256."""
+        """Read our newest checkpoint and compute its SHA-256: the lower limit of a verified resume."""
         files = list(Store(self.folder / "ours").folders()[0].iterdir())
         return timed(lambda: [hashlib.sha256(file.read_bytes()) for file in files])
 
 
 def leaves(value: Any) -> list[Tensor]:
-    """Every tensor in it."""
+    """Return all tensors in nested dicts and lists."""
     if isinstance(value, Tensor):
         return [value]
     each = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
@@ -134,20 +134,20 @@ def leaves(value: Any) -> list[Tensor]:
 
 
 def timed(call: Callable[[], object]) -> Seconds:
-    """The loop waits for all of it."""
+    """Measure a call that blocks the loop until its end."""
     started = time.perf_counter()
     call()
     seconds = time.perf_counter() - started
     return seconds, seconds
 
 
-def whole(write: Callable[[], object], file: Path) -> Seconds:
-    """Written, and down to the disk."""
+def timed_write(write: Callable[[], object], file: Path) -> Seconds:
+    """Measure the writing and syncing of a file."""
     return timed(lambda: (write(), sync(file)))
 
 
 def sync(place: Path) -> None:
-    """A file, or all in a folder, and its name."""
+    """Sync a file, or all files of a folder, and the parent folder to disk."""
     for each in [place.parent, *([place] if place.is_file() else place.rglob("*"))]:
         opened = os.open(each, os.O_RDONLY)
         os.fsync(opened)
@@ -155,45 +155,46 @@ def sync(place: Path) -> None:
 
 
 def main() -> None:
-    """Print a table: milliseconds, and ratios of each round to DCP's waiting or to torch's file."""
+    """Run the benchmark and print a table: milliseconds, and ratios to other methods within each round."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--dir", default=None, help="on the disk to measure")
-    given = parser.parse_args()
+    parser.add_argument("--rounds", type=int, default=7, help="number of rounds (default: %(default)s)")
+    parser.add_argument("--dir", default=None, help="folder on the disk to measure (default: the folder for temporary files)")
+    options = parser.parse_args()
     warnings.simplefilter("ignore")
-    folder = Path(tempfile.mkdtemp(dir=given.dir))
+    folder = Path(tempfile.mkdtemp(dir=options.dir))
     try:
-        measure(Run(folder), given.rounds)
+        measure(Run(folder), options.rounds)
     finally:
         shutil.rmtree(folder)
 
 
 def measure(run: Run, n_rounds: int) -> None:
-    """Interleaved rounds, odd ones backwards; the first warms up."""
-    ways = {
+    """Measure all methods in interleaved rounds, in reverse order in odd rounds; the first round is a warm-up."""
+    methods = {
         "ours": run.ours,
         "DCP async": run.dcp_async,
         "torch.save": run.torch_save,
         "Lightning": run.lightning,
-        "copy": run.copied,
+        "copy": run.copy_only,
     }
-    ways |= {"resume ours": run.resume_ours, "resume torch": run.resume_torch, "read and hash": run.read_and_hash}
+    methods |= {"resume ours": run.resume_ours, "resume torch": run.resume_torch, "read and hash": run.read_and_hash}
     try:
         import lightning  # noqa: F401, PLC0415 - optional
     except ImportError:
-        del ways["Lightning"]
-    seen: dict[str, list[Seconds]] = {name: [] for name in ways}
+        del methods["Lightning"]
+    measured: dict[str, list[Seconds]] = {name: [] for name in methods}
     for number in range(n_rounds + 1):
-        for name in reversed(ways) if number % 2 and number else ways:
-            seconds = ways[name]()
+        for name in reversed(methods) if number % 2 and number else methods:
+            seconds = methods[name]()
             if number:
-                seen[name].append(seconds)
-    sys.stdout.write("\t".join(["WAY", "WAITS MS", "TO DCP ASYNC", "SAFE MS", "TO TORCH.SAVE", "TO READ AND HASH"]) + "\n")
-    for name, rows in seen.items():
-        waited, safe = ([row[place] for row in rows] for place in (0, 1))
-        cells = [spread([1000 * each for each in waited], ".0f"), ratios(waited, [row[0] for row in seen["DCP async"]])]
-        cells += [spread([1000 * each for each in safe], ".0f"), ratios(safe, [row[1] for row in seen["torch.save"]])]
-        sys.stdout.write("\t".join([name, *cells, ratios(safe, [row[1] for row in seen["read and hash"]])]) + "\n")
+                measured[name].append(seconds)
+    header = ["METHOD", "BLOCKED MS", "VS DCP ASYNC", "ON DISK MS", "VS TORCH.SAVE", "VS READ AND HASH"]
+    sys.stdout.write("\t".join(header) + "\n")
+    for name, rows in measured.items():
+        blocked, on_disk = ([row[column] for row in rows] for column in (0, 1))
+        cells = [spread([1000 * each for each in blocked], ".0f"), ratios(blocked, [row[0] for row in measured["DCP async"]])]
+        cells += [spread([1000 * each for each in on_disk], ".0f"), ratios(on_disk, [row[1] for row in measured["torch.save"]])]
+        sys.stdout.write("\t".join([name, *cells, ratios(on_disk, [row[1] for row in measured["read and hash"]])]) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""What the trainer costs beside a hand-written DDP loop: two gloo ranks on the CPU, both in the same two processes.
+"""Compare the trainer with a hand-written DDP loop on two gloo ranks on the CPU; both run in the same two processes.
 
-Ratios of means, since with accumulation the steps are unlike. CPU seconds are of both ranks together.
+The ratios are ratios of means, because with gradient accumulation the steps differ. CPU seconds are sums over both ranks.
 """
 
 import argparse
@@ -18,7 +18,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import attrs
 import torch
 import torch.multiprocessing
-from ready import Ready, train_epoch
+from ready import CachedLoader, train_epoch
 from rounds import Cost, interleaved
 from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
@@ -35,7 +35,7 @@ from ddpkit.training.trainer import Trainer
 
 N_RANKS = 2
 BATCH = 32
-"""Of a rank."""
+"""Number of samples per rank and micro-batch."""
 TOML = """\
 output_dir = "{folder}"
 task = "bench"
@@ -57,14 +57,14 @@ optimizer = {{ type = "sgd", learning_rate = 0.01, momentum = 0.9 }}
 
 @attrs.frozen
 class Case:
-    """What is trained."""
+    """Model and settings of one comparison."""
 
     name: str
     model: str
     shape: list[int]
     accumulation: int
     micro_batches: int
-    """Of an epoch, which is one measurement."""
+    """Number of micro-batches per epoch; one epoch is one measurement."""
 
 
 CASES = [Case("MLP, accumulation 4", "bench_mlp", [32], 4, 900), Case("CNN", "bench_cnn", [3, 16, 16], 1, 100)]
@@ -72,7 +72,7 @@ CASES = [Case("MLP, accumulation 4", "bench_mlp", [32], 4, 900), Case("CNN", "be
 
 @attrs.frozen
 class Loop:
-    """What a careful user writes."""
+    """Hand-written DDP training loop, used as the baseline."""
 
     network: DistributedDataParallel
     optimizer: SGD
@@ -80,13 +80,13 @@ class Loop:
 
     @classmethod
     def like(cls, trainer: Trainer, **options: bool) -> "Loop":
-        """With a copy of the trainer's model; `options` are DDP's."""
+        """Create a loop with a copy of the trainer's model; `options` are passed to DDP."""
         model = copy.deepcopy(trainer.model)
         network = DistributedDataParallel(model, **options)
         return cls(network, SGD(model.parameters(), lr=0.01, momentum=0.9), trainer.options.grad_accumulation_steps)
 
     def train(self, batches: Sequence[Batch]) -> None:
-        """An epoch, nothing watched."""
+        """Train one epoch without computing a mean loss."""
         self.ddp_model.train()
         for number, (images, targets, _) in enumerate(batches, start=1):
             is_last = number % self.accumulation == 0
@@ -98,49 +98,49 @@ class Loop:
 
 
 def make(case: Case, folder: Path, world: World) -> Trainer:
-    """The trainer of this rank, with its micro-batches ready."""
+    """Build the trainer of this rank, with its micro-batches in memory."""
     file, parts = folder / f"{case.model}-{world.rank}.toml", Path(__file__).with_name("parts.py")
     n, batch = case.micro_batches * BATCH * N_RANKS, BATCH * N_RANKS
     values = {"n": n, "batch": batch, "shape": case.shape, "model": case.model, "accumulation": case.accumulation}
     file.write_text(TOML.format(folder=folder, parts=parts, **values))
     config = loading.load(file)
     trainer = builder.build_trainer(config, manager.load(combine_policy(config.run.plugins)).registry, world)
-    trainer.loader = Ready.of(trainer.loader)
+    trainer.loader = CachedLoader.from_loader(trainer.loader)
     return trainer
 
 
 def together(costs: list[Cost], world: World) -> tuple[float, float]:
-    """Mean CPU seconds of all ranks, mean wall seconds of one."""
+    """Return the sum over ranks of the mean CPU seconds, and the mean wall-clock seconds. All ranks must call it."""
     sums = world.sum(torch.tensor([mean(cost.cpu for cost in costs), mean(cost.wall for cost in costs)]))
     return float(sums[0]), float(sums[1]) / world.size
 
 
 def n_reductions(call: Callable[[], object]) -> int:
-    """All-reduces of a call, those that DDP starts by itself included."""
+    """Count the all-reduces of a call, including those that DDP starts."""
     with profile() as profiler:
         call()
     return sum(event.name == "gloo:all_reduce" for event in profiler.events())
 
 
 def lines(case: Case, folder: Path, world: World, n_rounds: int) -> Iterator[str]:
-    """The rows of a case; all ranks must take them all."""
+    """Yield the table rows of a case. All ranks must iterate over all of them."""
     trainer = make(case, folder, world)
-    batches, loop = trainer.loader.kept, Loop.like(trainer)
+    batches, loop = trainer.loader.batches, Loop.like(trainer)
     view = Loop.like(trainer, gradient_as_bucket_view=True)
     rows: dict[str, Callable[[], object]] = {
         "loop": lambda: loop.train(batches),
         "trainer": lambda: train_epoch(trainer),
         "loop, gradients as bucket views": lambda: view.train(batches),
     }
-    seen = {name: together(costs, world) for name, costs in interleaved(rows, n_rounds, world.barrier).items()}
-    for name, (cpu, wall) in seen.items():
-        base = seen["loop"]
+    measured = {name: together(costs, world) for name, costs in interleaved(rows, n_rounds, world.barrier).items()}
+    for name, (cpu, wall) in measured.items():
+        base = measured["loop"]
         figures = f"{1e6 * cpu / world.size / case.micro_batches:8.0f} {cpu / base[0]:10.2f} {wall / base[1]:10.2f}"
         yield f"{case.name:20} {name:32} {figures} {n_reductions(rows[name]):8} in {case.micro_batches}\n"
 
 
 def rank(number: int, folder: str, n_rounds: int) -> None:
-    """One of the two processes."""
+    """Run the benchmark in one of the two processes; rank 0 prints the rows."""
     os.environ |= {"RANK": str(number), "WORLD_SIZE": str(N_RANKS)}
     with init_distributed(device="cpu", init_method=f"file://{folder}/meet") as world:
         for case in CASES:
@@ -150,9 +150,9 @@ def rank(number: int, folder: str, n_rounds: int) -> None:
 
 
 def main() -> None:
-    """Print a table."""
+    """Run the benchmark and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=15, help="number of rounds (default: %(default)s)")
     n_rounds = parser.parse_args().rounds
     sys.stdout.write(f"{'':53} {'CPU us':>8} {'CPU ratio':>10} {'wall ratio':>10} {'all-reduces':>8}\n")
     with tempfile.TemporaryDirectory() as folder:

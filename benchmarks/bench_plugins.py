@@ -1,4 +1,4 @@
-"""What installed distributions cost: CPU milliseconds of `ddpkit list-plugins` beside 0 and 600 that have entry points."""
+"""Measure the cost of installed distributions: CPU milliseconds of `ddpkit list-plugins` with 0 and with 600 of them."""
 
 import argparse
 import os
@@ -12,7 +12,7 @@ N = 600
 
 
 def install(folder: Path) -> None:
-    """Distributions as pip leaves them, with entry points of another tool."""
+    """Create metadata of distributions, as pip installs them, with entry points for other tools."""
     for number in range(N):
         info = folder / f"filler_{number}-1.0.dist-info"
         info.mkdir()
@@ -21,7 +21,7 @@ def install(folder: Path) -> None:
 
 
 def measure(path: str) -> float:
-    """CPU milliseconds of one command."""
+    """Return the CPU milliseconds of one command."""
     before = os.times()
     subprocess.run(
         [sys.executable, "-m", "ddpkit", "list-plugins"], env={**os.environ, "PYTHONPATH": path}, capture_output=True, check=True
@@ -31,16 +31,18 @@ def measure(path: str) -> float:
 
 
 def main() -> None:
-    """Print the medians of interleaved rounds."""
+    """Run the benchmark and print the medians of interleaved rounds."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=15, help="number of rounds (default: %(default)s)")
     rounds = parser.parse_args().rounds
     with tempfile.TemporaryDirectory() as folder:
         install(Path(folder))
         pairs = [(measure(""), measure(folder)) for _ in range(rounds)]
-    without, beside = (statistics.median(column) for column in zip(*pairs, strict=True))
+    without, with_fillers = (statistics.median(column) for column in zip(*pairs, strict=True))
     more = statistics.median(each[1] - each[0] for each in pairs)
-    sys.stdout.write(f"without {without:.0f} ms, beside {N} {beside:.0f} ms; median of the differences {more:.0f} ms\n")
+    sys.stdout.write(
+        f"0 distributions: {without:.0f} ms; {N} distributions: {with_fillers:.0f} ms; median difference: {more:.0f} ms\n"
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How long a user waits: seconds of whole commands, the median and the range of interleaved rounds."""
+"""Measure the time of complete commands in seconds: median and range of interleaved rounds."""
 
 import argparse
 import os
@@ -21,7 +21,7 @@ COMMANDS = {
 
 
 def measure(arguments: list[str]) -> tuple[float, float]:
-    """Wall and CPU seconds of one command and its children."""
+    """Return the wall-clock and CPU seconds of one command, including its child processes."""
     before, started = os.times(), time.perf_counter()
     subprocess.run([sys.executable, "-m", "ddpkit", *arguments], capture_output=True, check=False)
     wall, after = time.perf_counter() - started, os.times()
@@ -29,14 +29,14 @@ def measure(arguments: list[str]) -> tuple[float, float]:
 
 
 def main() -> None:
-    """Print a table."""
+    """Run the benchmark and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=5, help="number of rounds (default: %(default)s)")
     rounds = parser.parse_args().rounds
-    seen = [{name: measure(arguments) for name, arguments in COMMANDS.items()} for _ in range(rounds)]
+    measured = [{name: measure(arguments) for name, arguments in COMMANDS.items()} for _ in range(rounds)]
     sys.stdout.write(f"{'command':26} {'wall s':>22} {'CPU s':>22}\n")
     for name in COMMANDS:
-        columns = [sorted(one[name][kind] for one in seen) for kind in (0, 1)]
+        columns = [sorted(one[name][kind] for one in measured) for kind in (0, 1)]
         cells = [f"{statistics.median(each):6.2f} [{each[0]:5.2f} - {each[-1]:5.2f}]" for each in columns]
         sys.stdout.write(f"{name:26} {cells[0]:>22} {cells[1]:>22}\n")
 

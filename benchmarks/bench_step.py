@@ -1,7 +1,7 @@
-"""What the trainer costs beside a hand-written loop: CPU time of the same steps, the ratio inside each round.
+"""Compare the CPU time of the trainer with that of a hand-written loop, as ratios within each round.
 
-The trainer is built from a TOML, as `ddpkit run` builds it, and trains a 32-64-10 MLP in batches of 32; the loop does the same
-with a copy of the model. Both get the same micro-batches, ready in memory, but for the rows that name a loader.
+The trainer is built from a TOML as by `ddpkit run` and trains a 32-64-10 MLP in batches of 32. The loop does the same with a copy
+of the model. Both get the same micro-batches from memory, except in the rows with a loader.
 """
 
 import argparse
@@ -16,11 +16,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-os.environ |= {"OMP_NUM_THREADS": "1", "FORCE_COLOR": "1"}  # one thread; the moving line is drawn, though nobody looks
+os.environ |= {"OMP_NUM_THREADS": "1", "FORCE_COLOR": "1"}  # one thread; the progress line is printed as on a terminal
 
 import attrs
 import torch
-from ready import Ready, train_epoch
+from ready import CachedLoader, train_epoch
 from rounds import interleaved, ratios, spread
 from torch import nn
 from torch.nn import functional
@@ -45,7 +45,7 @@ from ddpkit.training.trainer import Trainer
 
 BATCH = 32
 VALID = 0.1
-"""Of the training samples."""
+"""Number of validation samples relative to the training samples."""
 TOML = """\
 output_dir = "{folder}"
 task = "bench"
@@ -70,19 +70,19 @@ optimizer = {{ type = "sgd", learning_rate = 0.01, momentum = 0.9 }}
 
 @attrs.frozen
 class Loop:
-    """What a careful user writes."""
+    """Hand-written training loop, used as the baseline."""
 
     model: nn.Module
     optimizer: SGD
 
     @classmethod
     def like(cls, trainer: Trainer) -> "Loop":
-        """With a copy of the trainer's model."""
+        """Create a loop with a copy of the trainer's model and the same optimizer."""
         model = copy.deepcopy(trainer.model)
         return cls(model, SGD(model.parameters(), lr=0.01, momentum=0.9))
 
     def train(self, batches: Iterable[Sequence[Any]]) -> None:
-        """An epoch, nothing watched."""
+        """Train one epoch without computing a mean loss."""
         self.model.train()
         for images, targets, *_ in batches:
             self.optimizer.zero_grad()
@@ -91,19 +91,19 @@ class Loop:
 
     @torch.no_grad()
     def evaluate(self, batches: list[Batch]) -> tuple[float, float]:
-        """Loss and accuracy."""
+        """Return the mean loss and the accuracy over all samples."""
         self.model.eval()
-        loss, right, n = torch.zeros(()), torch.zeros((), dtype=torch.long), 0
+        loss, correct, n = torch.zeros(()), torch.zeros((), dtype=torch.long), 0
         for images, targets, _ in batches:
             outputs = self.model(images)
             loss += functional.cross_entropy(outputs, targets, reduction="sum")
-            right += (outputs.argmax(1) == targets).sum()
+            correct += (outputs.argmax(1) == targets).sum()
             n += len(targets)
-        return loss.item() / n, right.item() / n
+        return loss.item() / n, correct.item() / n
 
 
 def read(folder: Path, steps: int) -> tuple[Config, manager.Plugins]:
-    """The config of so many steps an epoch."""
+    """Return a config with the given number of steps per epoch, and its plugins."""
     n = round(steps * BATCH * (1 + VALID))
     share = 1 / (1 + VALID)
     parts = Path(__file__).with_name("parts.py")
@@ -113,8 +113,8 @@ def read(folder: Path, steps: int) -> tuple[Config, manager.Plugins]:
 
 
 @contextlib.contextmanager
-def watched(config: Config, found: manager.Plugins, trainer: Trainer) -> Iterator[list[Callback]]:
-    """The callbacks of `ddpkit run`: history and the moving line, drawn on nothing."""
+def run_callbacks(config: Config, found: manager.Plugins, trainer: Trainer) -> Iterator[list[Callback]]:
+    """Yield the callbacks of `ddpkit run`: history and the progress line, which is written to the null device."""
     plan = RunPlan(file=Path(config.file.name), config=config, plugins=found, options=RunOptions(), tasks=("train",), n_ranks=1)
     folder = RunFolder.create(config, found, environment.device_environment(trainer.world, None))
     with contextlib.ExitStack() as stack:
@@ -123,23 +123,23 @@ def watched(config: Config, found: manager.Plugins, trainer: Trainer) -> Iterato
 
 
 def fit(trainer: Trainer, weights: WeightsFolder, callbacks: list[Callback]) -> None:
-    """One epoch more."""
+    """Train one more epoch with `Trainer.fit`."""
     trainer.options = attrs.evolve(trainer.options, epochs=trainer.progress.epoch + 1)
     trainer.fit(weights, callbacks)
 
 
-def contestants(trainer: Trainer, callbacks: list[Callback], folder: Path) -> dict[str, Callable[[], object]]:
-    """By name, as the rows of the table have them."""
+def candidates(trainer: Trainer, callbacks: list[Callback], folder: Path) -> dict[str, Callable[[], object]]:
+    """Return the functions to measure, by the name of their row in the table."""
     loop, with_loader = Loop.like(trainer), trainer.loader
-    train, valid = Ready.of(trainer.loader), Ready.of(trainer.evaluator.valid)
+    train, valid = CachedLoader.from_loader(trainer.loader), CachedLoader.from_loader(trainer.evaluator.valid)
     trainer.evaluator.valid = valid
     weights = WeightsFolder(folder)
-    kept = TensorDataset(*(torch.cat(column) for column in list(zip(*train.kept, strict=True))[:2]))
-    loader = DataLoader(kept, BATCH, shuffle=True)
+    samples = TensorDataset(*(torch.cat(column) for column in list(zip(*train.batches, strict=True))[:2]))
+    loader = DataLoader(samples, BATCH, shuffle=True)
 
     def raw_full() -> None:
-        loop.train(train.kept)
-        loop.evaluate(valid.kept)
+        loop.train(train.batches)
+        loop.evaluate(valid.batches)
 
     def trainer_on(batches: SplitLoader, call: Callable[[], object]) -> Callable[[], object]:
         def measured() -> None:
@@ -149,9 +149,9 @@ def contestants(trainer: Trainer, callbacks: list[Callback], folder: Path) -> di
         return measured
 
     return {
-        "loop": lambda: loop.train(train.kept),
+        "loop": lambda: loop.train(train.batches),
         "trainer, bare": trainer_on(train, lambda: train_epoch(trainer)),
-        "trainer, watched": trainer_on(train, lambda: train_epoch(trainer, callbacks)),
+        "trainer + callbacks": trainer_on(train, lambda: train_epoch(trainer, callbacks)),
         "loop + evaluation": raw_full,
         "trainer, full": trainer_on(train, lambda: fit(trainer, weights, callbacks)),
         "loop + loader": lambda: loop.train(loader),
@@ -160,41 +160,43 @@ def contestants(trainer: Trainer, callbacks: list[Callback], folder: Path) -> di
 
 
 BASES = {"trainer, full": "loop + evaluation", "trainer, bare + loader": "loop + loader"}
-"""What a row is compared with, where it is not the loop."""
+"""Baselines of the rows that are not compared with the loop."""
 
 
 def main() -> None:
-    """Print a table."""
+    """Run the benchmark and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--steps", type=int, default=1000, help="of an epoch, which is one measurement")
-    parser.add_argument("--only", default="", help="rows whose name holds this text, and the loop")
-    parser.add_argument("--profile", action="store_true", help="where the time of the bare trainer goes, too")
+    parser.add_argument("--rounds", type=int, default=15, help="number of rounds (default: %(default)s)")
+    parser.add_argument(
+        "--steps", type=int, default=1000, help="steps per epoch, which is one measurement (default: %(default)s)"
+    )
+    parser.add_argument("--only", default="", help="measure only the loop and the rows whose name contains this text")
+    parser.add_argument("--profile", action="store_true", help="also print a profile of the bare trainer")
     options = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         config, found = read(folder, options.steps)
         trainer = builder.build_trainer(config, found.registry, World())
-        with watched(config, found, trainer) as callbacks:
-            rows = contestants(trainer, callbacks, run_folder.run_path(config.run) / "weights")
+        with run_callbacks(config, found, trainer) as callbacks:
+            rows = candidates(trainer, callbacks, run_folder.run_path(config.run) / "weights")
             profiler = profiled(rows["trainer, bare"]) if options.profile else None
             wanted = {"loop"} | {row for row in rows if options.only in row}
             wanted |= {BASES.get(row, "loop") for row in wanted}
-            seen = interleaved({row: rows[row] for row in rows if row in wanted}, options.rounds)
+            measured = interleaved({row: rows[row] for row in rows if row in wanted}, options.rounds)
     if profiler:
         pstats.Stats(profiler, stream=sys.stdout).strip_dirs().sort_stats("tottime").print_stats(30)
-    sys.stdout.write(f"{'':22} {'CPU us a step':>22} {'CPU ratio':>20} {'wall ratio':>20}  to\n")
-    for row, costs in seen.items():
+    sys.stdout.write(f"{'':22} {'CPU us per step':>22} {'CPU ratio':>20} {'wall ratio':>20}  baseline\n")
+    for row, costs in measured.items():
         base = BASES.get(row, "loop")
         cpu = spread([1e6 * cost.cpu / options.steps for cost in costs], ".0f")
-        cpu_ratio = ratios([cost.cpu for cost in costs], [cost.cpu for cost in seen[base]])
-        wall_ratio = ratios([cost.wall for cost in costs], [cost.wall for cost in seen[base]])
+        cpu_ratio = ratios([cost.cpu for cost in costs], [cost.cpu for cost in measured[base]])
+        wall_ratio = ratios([cost.wall for cost in costs], [cost.wall for cost in measured[base]])
         sys.stdout.write(f"{row:22} {cpu:>22} {cpu_ratio:>20} {wall_ratio:>20}  {base}\n")
 
 
 def profiled(call: Callable[[], object]) -> cProfile.Profile:
-    """A second call; cProfile makes functions that are called often look larger than they are."""
+    """Profile the second of two calls. cProfile overestimates functions that are called often."""
     call()
     with cProfile.Profile() as profiler:
         call()

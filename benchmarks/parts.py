@@ -1,4 +1,4 @@
-"""Parts of the measured runs, as a plugin of one file: two nets that cost little, so that the loop around them shows."""
+"""Plugin file with two small models and a dataset, whose cost is low enough that the cost of the training loop is visible."""
 
 from collections.abc import Iterator
 
@@ -12,26 +12,26 @@ N_CLASSES = 10
 
 @hookimpl
 def ddpkit_models() -> Iterator[Component]:
-    """The nets."""
+    """Yield the models."""
     yield Component("bench_mlp", "parts:Mlp")
     yield Component("bench_cnn", "parts:Cnn")
 
 
 @hookimpl
 def ddpkit_datasets() -> Iterator[Component]:
-    """The data."""
+    """Yield the dataset."""
     yield Component("bench_noise", "parts:Noise")
 
 
 class Mlp(nn.Sequential):
-    """32-64-10."""
+    """MLP with 32 inputs, 64 hidden units and 10 outputs."""
 
     def __init__(self) -> None:
         super().__init__(nn.Linear(32, 64), nn.ReLU(), nn.Linear(64, N_CLASSES))
 
 
 class Cnn(nn.Sequential):
-    """Two convolutions and a linear layer, for images of 3 x 16 x 16."""
+    """CNN with two convolutions and a linear layer, for images [3, 16, 16]."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -42,7 +42,7 @@ class Cnn(nn.Sequential):
 
 
 class Noise:
-    """Normal noise in memory, with a class for each sample."""
+    """Dataset of normal noise in memory, with a random class for each sample."""
 
     def __init__(self, n: int, shape: list[int]) -> None:
         generator = torch.Generator().manual_seed(0)

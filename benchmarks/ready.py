@@ -1,4 +1,4 @@
-"""Micro-batches without a loader, to measure what stands behind it."""
+"""Loader with micro-batches in memory, to measure a training without the cost of loading."""
 
 from collections.abc import Iterator, Sequence
 
@@ -10,23 +10,23 @@ from ddpkit.training.trainer import Trainer
 
 
 @attrs.define(kw_only=True)
-class Ready(SplitLoader):
-    """A part with all that its loader does done: the micro-batches of one epoch, again and again."""
+class CachedLoader(SplitLoader):
+    """Loader that returns the same micro-batches from memory in every epoch."""
 
-    kept: list[Batch]
+    batches: list[Batch]
 
     @classmethod
-    def of(cls, batches: SplitLoader) -> "Ready":
-        """What the loader gives in its first epoch."""
-        parts = {field.name: getattr(batches, field.name) for field in attrs.fields(SplitLoader)}
-        return cls(kept=list(batches.epoch(0)), **parts)
+    def from_loader(cls, loader: SplitLoader) -> "CachedLoader":
+        """Read the first epoch of a loader."""
+        fields = {field.name: getattr(loader, field.name) for field in attrs.fields(SplitLoader)}
+        return cls(batches=list(loader.epoch(0)), **fields)
 
     def epoch(self, _epoch: int, start: int = 0) -> Iterator[Batch]:
-        """Those of an epoch, from the micro-batch `start`."""
-        return iter(self.kept[start:])
+        """Return the micro-batches, from number `start` on."""
+        return iter(self.batches[start:])
 
 
 def train_epoch(trainer: Trainer, callbacks: Sequence[Callback] = ()) -> None:
-    """One epoch of training alone, and the next can begin."""
+    """Train one epoch without evaluation, and advance to the next epoch."""
     trainer.train_epoch(callbacks)
     trainer.progress.end_epoch()

@@ -1,4 +1,4 @@
-"""Contestants in turn, round after round: a machine's speed drifts, so only what stands in one round is compared."""
+"""Interleaved measurements: the speed of a machine changes over time, so only values of the same round are compared."""
 
 import statistics
 import time
@@ -9,45 +9,45 @@ import attrs
 
 @attrs.frozen
 class Cost:
-    """Seconds of one call."""
+    """CPU and wall-clock seconds of one call."""
 
     cpu: float
     wall: float
 
 
 def cost_of(call: Callable[[], object]) -> Cost:
-    """Of this process."""
+    """Measure a call in this process."""
     wall, cpu = time.perf_counter(), time.process_time()
     call()
     return Cost(time.process_time() - cpu, time.perf_counter() - wall)
 
 
 def nothing() -> None:
-    """Before a measurement."""
+    """Do nothing before a measurement; default of `interleaved`."""
 
 
 def interleaved(
-    contestants: Mapping[str, Callable[[], object]], n_rounds: int, before: Callable[[], object] = nothing
+    candidates: Mapping[str, Callable[[], object]], n_rounds: int, before: Callable[[], object] = nothing
 ) -> dict[str, list[Cost]]:
-    """Each contestant once a round, odd rounds backwards; a round before the first warms up and is dropped.
+    """Measure each candidate once per round, in reverse order in odd rounds; the first round is a warm-up and is dropped.
 
-    `before` each measurement ranks may meet.
+    `before` is called before each measurement, for example to synchronise the ranks.
     """
-    seen: dict[str, list[Cost]] = {name: [] for name in contestants}
+    costs: dict[str, list[Cost]] = {name: [] for name in candidates}
     for number in range(n_rounds + 1):
-        for name in reversed(contestants) if number % 2 else contestants:
+        for name in reversed(candidates) if number % 2 else candidates:
             before()
-            cost = cost_of(contestants[name])
+            cost = cost_of(candidates[name])
             if number:
-                seen[name].append(cost)
-    return seen
+                costs[name].append(cost)
+    return costs
 
 
 def spread(values: Sequence[float], form: str = ".2f") -> str:
-    """`median [min-max]`."""
+    """Format values as `median [min-max]`."""
     return f"{statistics.median(values):{form}} [{min(values):{form}}-{max(values):{form}}]"
 
 
 def ratios(costs: Sequence[float], bases: Sequence[float]) -> str:
-    """Of each round."""
+    """Format the ratios of costs to base costs, one per round."""
     return spread([cost / base for cost, base in zip(costs, bases, strict=True)])

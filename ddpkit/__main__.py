@@ -1,4 +1,4 @@
-"""Entry point of `python -m ddpkit`, with which ranks are started."""
+"""Entry point of `python -m ddpkit`, the command that starts a rank."""
 
 import sys
 

@@ -138,7 +138,7 @@ def component_errors(who: str) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise ValueError(f"{who} refuses this: {error}") from error
+        raise ValueError(f"{who} does not accept these values: {error}") from error
 
 
 def format_key_path(path: KeyPath) -> str:
@@ -150,19 +150,19 @@ def format_key_path(path: KeyPath) -> str:
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """Return the hint for an unknown name: the known name that was probably meant, else all known names."""
+    """Return the hint for an unknown name: the similar known name or, if there is none, all known names."""
     names = sorted(known)
     meant = closest(name, names)
     if meant:
         return f"did you mean {meant!r}?"
-    return f"there are: {', '.join(names)}" if names else "there are none"
+    return f"choose from: {', '.join(names)}" if names else "none is available"
 
 
 def closest(name: str, known: Iterable[str]) -> str:
-    """Return the known name that was probably meant; empty if none is similar."""
+    """Return the known name that is similar to `name`, and was probably meant; empty if none is similar."""
     lowered = {other.lower(): other for other in sorted(known)}
     if len(name) > LONGEST:
         return ""
-    exchanged = [other for other in lowered if sorted(other) == sorted(name.lower())]  # `1l` for `l1` is too short for difflib
+    exchanged = [other for other in lowered if sorted(other) == sorted(name.lower())]  # difflib finds no `l1` for `1l`
     close = difflib.get_close_matches(name.lower(), lowered, 1) or exchanged
     return lowered[close[0]] if close else ""

@@ -1,1 +1,1 @@
-"""Built-in components. Each module is a plugin like any other: found by its entry point, written against `ddpkit`."""
+"""Built-in components. Each module is a plugin like any other, with an entry point, and imports only public names of `ddpkit`."""

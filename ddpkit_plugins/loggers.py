@@ -18,14 +18,14 @@ def ddpkit_loggers() -> Iterator[Component]:
     """
     here = "ddpkit_plugins.loggers"
     yield Component("tensorboard", f"{here}:TensorBoard", doc="event files for TensorBoard", requires=("tensorboard>=2.15",))
-    yield Component("wandb", f"{here}:WeightsAndBiases", doc="a run at Weights & Biases, or offline; never fatal")
+    yield Component("wandb", f"{here}:WeightsAndBiases", doc="runs at Weights & Biases, online or offline; never fatal")
 
 
 class TensorBoard:
     """Logger that writes the scalars of each epoch to the folder `tensorboard` of the run.
 
-    Every process of a run writes its own event file. The file hides what earlier files hold from its first epoch on, so a resumed
-    run shows each epoch once.
+    Every process of a run writes its own event file. TensorBoard ignores the values of earlier files from the first epoch of the
+    new file, so a resumed run shows each epoch once.
 
     Args:
         folder: The run folder; passed by the run.
@@ -78,7 +78,7 @@ class WeightsAndBiases:
         try:
             import wandb  # noqa: PLC0415
         except ModuleNotFoundError as error:
-            raise ModuleNotFoundError(f"{error}; pip install 'ddpkit[wandb]'") from error
+            raise ModuleNotFoundError(f"{error}; install it with: pip install 'ddpkit[wandb]'") from error
         settings = {name: value for name, value in SETTINGS.items() if f"WANDB_{name.upper()}" not in os.environ}
         try:
             self._run = wandb.init(
@@ -109,7 +109,7 @@ def finite_numbers(row: Mapping[str, float]) -> dict[str, float]:
 
 
 def stored_run_id(folder: Path) -> str:
-    """Return W&B's id of the run whose files are in `folder`. A new id is stored there."""
+    """Return the W&B run id that is stored in `folder`; if there is none, create one and store it."""
     file = folder / "id"
     if not file.exists():
         folder.mkdir(exist_ok=True)

@@ -1,8 +1,8 @@
 """Learning-rate schedules. The core adds the warm-up.
 
-An update is an epoch or an optimizer step, as `update_policy` selects. Updates are counted from the end of the warm-up. `t` is
-the number of updates done. `T` (`total_steps`) is the number of updates from there to the end of the run. The run passes
-`total_steps` and `optimizer`. `rate` is the learning rate of the config.
+An update is an epoch or an optimizer step, as `update_policy` selects. Updates are counted from the end of the warm-up. In the
+formulas, `t` is the number of updates done, `T` (`total_steps`) is the number of updates from there to the end of the run, and
+`lr` is the learning rate of the config. The run passes `total_steps` and `optimizer`.
 """
 
 from collections.abc import Iterator
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 def ddpkit_lr_schedulers() -> Iterator[Component]:
     """Yield the built-in learning-rate schedules."""
     here = "ddpkit_plugins.lr_schedulers"
-    yield Component("cosine", f"{here}:cosine", doc="half a cosine from the rate to min_lr")
-    yield Component("linear", f"{here}:linear", doc="a line from the rate to min_lr")
-    yield Component("step", f"{here}:step", doc="times gamma every so many updates")
-    yield Component("multistep", f"{here}:multistep", doc="times gamma at each milestone")
-    yield Component("exponential", f"{here}:exponential", doc="times gamma at each update")
-    yield Component("constant", f"{here}:constant", doc="the rate stays")
-    yield Component("plateau", f"{here}:plateau", doc="times factor when the validation loss no longer falls")
-    yield Component("one_cycle", f"{here}:one_cycle", doc="up to the rate and down to nearly nothing, in one run")
+    yield Component("cosine", f"{here}:cosine", doc="decay along half a cosine to min_lr")
+    yield Component("linear", f"{here}:linear", doc="linear decay to min_lr")
+    yield Component("step", f"{here}:step", doc="multiply by gamma every step_size updates")
+    yield Component("multistep", f"{here}:multistep", doc="multiply by gamma at each milestone")
+    yield Component("exponential", f"{here}:exponential", doc="multiply by gamma at each update")
+    yield Component("constant", f"{here}:constant", doc="constant learning rate")
+    yield Component("plateau", f"{here}:plateau", doc="multiply by factor when the validation loss stops falling")
+    yield Component("one_cycle", f"{here}:one_cycle", doc="rise to the learning rate, then decay to nearly 0, in one run")
 
 
 def cosine(optimizer: Any, total_steps: int, min_lr: float = 0.0) -> "LRScheduler":
-    """Decay the rate along half a cosine: `min_lr + (rate - min_lr) (1 + cos(pi t / T)) / 2`.
+    """Decay the learning rate along half a cosine: `min_lr + (lr - min_lr) (1 + cos(pi t / T)) / 2`.
 
     `t` is the number of updates done, `T` is `total_steps`. Source: Loshchilov and Hutter 2017, "SGDR", without restarts.
 
@@ -45,7 +45,7 @@ def cosine(optimizer: Any, total_steps: int, min_lr: float = 0.0) -> "LRSchedule
 
 
 def linear(optimizer: Any, total_steps: int, min_lr: float = 0.0) -> "LRScheduler":
-    """Change the rate linearly to `min_lr`: `rate + (min_lr - rate) t / T`.
+    """Change the learning rate linearly to `min_lr`: `lr + (min_lr - lr) t / T`.
 
     `t` is the number of updates done, `T` is `total_steps`.
 
@@ -61,12 +61,12 @@ def linear(optimizer: Any, total_steps: int, min_lr: float = 0.0) -> "LRSchedule
 
 
 def linear_factor(total_steps: int, end: float, t: int) -> float:
-    """Return the factor of the rate after `t` updates, from 1 to `end`."""
+    """Return the factor of the learning rate after `t` updates, from 1 to `end`."""
     return 1 + (end - 1) * min(t / total_steps, 1)
 
 
 def step(optimizer: Any, total_steps: int, step_size: int | None = None, gamma: float = 0.1) -> "LRScheduler":
-    """Multiply the rate by `gamma` every `step_size` updates: `rate gamma^floor(t / step_size)`.
+    """Multiply the learning rate by `gamma` every `step_size` updates: `lr gamma^floor(t / step_size)`.
 
     `t` is the number of updates done. Raises ValueError for values out of range.
 
@@ -74,50 +74,52 @@ def step(optimizer: Any, total_steps: int, step_size: int | None = None, gamma: 
         optimizer: Optimizer; passed by the run.
         total_steps: Number of updates from the end of the warm-up to the end of the run; passed by the run.
         step_size: Number of updates, at least 1. Absent: a third of the run.
-        gamma: Factor, above 0.
+        gamma: Factor, greater than 0.
     """
     from torch.optim.lr_scheduler import StepLR  # noqa: PLC0415
 
     if (step_size is not None and step_size < 1) or gamma <= 0:
-        raise ValueError(f"step_size is at least 1 and gamma above 0, got {step_size} and {gamma}")
+        raise ValueError(f"step_size must be at least 1 and gamma must be greater than 0; got {step_size} and {gamma}")
     return StepLR(optimizer, step_size or max(total_steps // 3, 1), gamma)
 
 
 def multistep(optimizer: Any, milestones: list[int], gamma: float = 0.1) -> "LRScheduler":
-    """Multiply the rate by `gamma` at each milestone: `rate gamma^n` after `n` milestones.
+    """Multiply the learning rate by `gamma` at each milestone: `lr gamma^n` after `n` milestones.
 
     Raises ValueError for values out of range.
 
     Args:
         optimizer: Optimizer; passed by the run.
-        milestones: Numbers of updates, from 1, each larger than the one before.
-        gamma: Factor, above 0.
+        milestones: Numbers of updates, each at least 1 and larger than the one before.
+        gamma: Factor, greater than 0.
     """
     from torch.optim.lr_scheduler import MultiStepLR  # noqa: PLC0415
 
     if not milestones or sorted(set(milestones)) != milestones or milestones[0] < 1 or gamma <= 0:
-        raise ValueError(f"milestones rise from 1 or more and gamma is above 0, got {milestones} and {gamma}")
+        raise ValueError(
+            f"milestones must be at least 1 and increasing, and gamma must be greater than 0; got {milestones} and {gamma}"
+        )
     return MultiStepLR(optimizer, milestones, gamma)
 
 
 def exponential(optimizer: Any, gamma: float = 0.95) -> "LRScheduler":
-    """Multiply the rate by `gamma` at each update: `rate gamma^t` after `t` updates.
+    """Multiply the learning rate by `gamma` at each update: `lr gamma^t` after `t` updates.
 
     Raises ValueError for values out of range.
 
     Args:
         optimizer: Optimizer; passed by the run.
-        gamma: Factor, above 0.
+        gamma: Factor, greater than 0.
     """
     from torch.optim.lr_scheduler import ExponentialLR  # noqa: PLC0415
 
     if gamma <= 0:
-        raise ValueError(f"gamma is above 0, got {gamma}")
+        raise ValueError(f"gamma must be greater than 0; got {gamma}")
     return ExponentialLR(optimizer, gamma)
 
 
 def constant(optimizer: Any) -> "LRScheduler":
-    """Keep the rate unchanged. Use it to have a warm-up without a decay.
+    """Keep the learning rate constant. Use this schedule for a warm-up without a decay.
 
     Args:
         optimizer: Optimizer; passed by the run.
@@ -134,45 +136,49 @@ def constant_factor(_t: int) -> float:
 def plateau(
     optimizer: Any, factor: float = 0.1, patience: int = 10, threshold: float = 1e-4, min_lr: float = 0.0
 ) -> "LRScheduler":
-    """Multiply the rate by `factor` when the validation loss no longer falls.
+    """Multiply the learning rate by `factor` when the validation loss stops falling.
 
-    This happens after more than `patience` epochs without an improvement. An improvement is a loss that is below the best one by
-    at least the share `threshold`. The schedule requires `update_policy = "epoch"`. Without a validation split, the training loss
-    is used. Raises ValueError for values out of range.
+    This happens after more than `patience` epochs without an improvement. An improvement is a loss that is lower than the best
+    loss by more than the fraction `threshold` of it. The schedule requires `update_policy = "epoch"`. Without a validation split,
+    the training loss is used. Raises ValueError for values out of range.
 
     Args:
         optimizer: Optimizer; passed by the run.
-        factor: Factor, between 0 and 1.
+        factor: Factor, greater than 0 and less than 1.
         patience: Number of epochs, at least 0.
-        threshold: Required improvement, as a share of the best loss.
+        threshold: Required improvement, as a fraction of the best loss.
         min_lr: Lower limit of the learning rate.
     """
     from torch.optim.lr_scheduler import ReduceLROnPlateau  # noqa: PLC0415
 
     if not 0 < factor < 1 or patience < 0:
-        raise ValueError(f"factor is between 0 and 1 and patience at least 0, got {factor} and {patience}")
+        raise ValueError(
+            f"factor must be greater than 0 and less than 1, and patience must be at least 0; got {factor} and {patience}"
+        )
     return ReduceLROnPlateau(optimizer, factor=factor, patience=patience, threshold=threshold, min_lr=min_lr)
 
 
 def one_cycle(
     optimizer: Any, total_steps: int, rise: float = 0.3, div_factor: float = 25.0, final_div_factor: float = 1e4
 ) -> "LRScheduler":
-    """Raise the rate along a cosine from `rate / div_factor` to `rate`, then lower it along a cosine.
+    """Raise the learning rate along a cosine from `lr / div_factor` to `lr`, then lower it along a cosine.
 
-    The final rate is the initial one divided by `final_div_factor`. The schedule rises by itself, so it needs no warm-up. Source:
-    Smith and Topin 2018. Raises ValueError for values out of range.
+    The final learning rate is the initial one divided by `final_div_factor`. The schedule contains its own rise, so it needs no
+    warm-up. Source: Smith and Topin 2018. Raises ValueError for values out of range.
 
     Args:
         optimizer: Optimizer; passed by the run.
         total_steps: Number of updates from the end of the warm-up to the end of the run; passed by the run.
-        rise: Share of the run in which the rate rises, between 0 and 1.
-        div_factor: Ratio of the highest to the initial rate, above 0.
-        final_div_factor: Ratio of the initial to the final rate, above 0.
+        rise: Fraction of the run in which the learning rate rises, greater than 0 and less than 1.
+        div_factor: Ratio of the highest to the initial learning rate, greater than 0.
+        final_div_factor: Ratio of the initial to the final learning rate, greater than 0.
     """
     from torch.optim.lr_scheduler import OneCycleLR  # noqa: PLC0415
 
     if not 0 < rise < 1 or min(div_factor, final_div_factor) <= 0:
-        raise ValueError(f"rise is between 0 and 1, the factors above 0; got {rise}, {div_factor} and {final_div_factor}")
+        given = f"{rise}, {div_factor} and {final_div_factor}"
+        limits = "rise must be greater than 0 and less than 1, and div_factor and final_div_factor must be greater than 0"
+        raise ValueError(f"{limits}; got {given}")
     rates = [group["lr"] for group in optimizer.param_groups]
     return OneCycleLR(
         optimizer,

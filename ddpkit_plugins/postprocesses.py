@@ -20,11 +20,11 @@ def ddpkit_postprocesses() -> Iterator[Component]:
     here = "ddpkit_plugins.postprocesses"
     yield Component("classification", f"{here}:classification", doc="logits to probabilities", gives="class")
     yield Component(
-        "binary_segmentation", f"{here}:binary_segmentation", doc="one or two logits a pixel to probabilities", gives="mask"
+        "binary_segmentation", f"{here}:binary_segmentation", doc="one or two logits per pixel to probabilities", gives="mask"
     )
-    yield Component("segmentation", f"{here}:segmentation", doc="logits of each class a pixel to probabilities", gives="mask")
-    yield Component("multilabel", f"{here}:multilabel", doc="logits to a probability of each label by itself", gives="labels")
-    yield Component("detection", f"{here}:detection", doc="boxes, of which the best are kept", gives="boxes")
+    yield Component("segmentation", f"{here}:segmentation", doc="one logit per class and pixel to probabilities", gives="mask")
+    yield Component("multilabel", f"{here}:multilabel", doc="logits to an independent probability per label", gives="labels")
+    yield Component("detection", f"{here}:detection", doc="the best boxes of each image", gives="boxes")
 
 
 def classification() -> "Callable[[Tensor], Tensor]":
@@ -83,14 +83,14 @@ def detection(
     Raises:
         ValueError: A parameter is out of range.
     """
-    shares = {"score_threshold": score_threshold, "nms_threshold": nms_threshold}
-    for name, value in shares.items():
+    thresholds = {"score_threshold": score_threshold, "nms_threshold": nms_threshold}
+    for name, value in thresholds.items():
         if value is not None and not 0 <= value <= 1:
-            raise ValueError(f"{name} is from 0 to 1, got {value}")
+            raise ValueError(f"{name} must be between 0 and 1; got {value}")
     if max_detections < 1:
-        raise ValueError(f"max_detections is at least 1, got {max_detections}")
+        raise ValueError(f"max_detections must be at least 1; got {max_detections}")
     if image_size is not None and (len(image_size) != 2 or min(image_size) < 1):  # noqa: PLR2004 - height and width
-        raise ValueError(f"image_size is [height, width], got {image_size}")
+        raise ValueError(f"image_size must be [height, width] in pixels, each at least 1; got {image_size}")
     best = partial(select_best_boxes, least=score_threshold, n=max_detections, overlap=nms_threshold, size=image_size)
     return lambda outputs: [best(found) for found in select_detections(outputs)]
 
@@ -98,7 +98,7 @@ def detection(
 def select_detections(outputs: "Images") -> "Images":
     """Return the outputs. Raises ValueError if they are not boxes with scores and labels."""
     if not all(isinstance(found, Mapping) and {"boxes", "scores", "labels"} <= found.keys() for found in outputs):
-        raise ValueError("it takes a detector's outputs, boxes with scores and labels, which the model does not give")
+        raise ValueError("expected the outputs of a detector: boxes, scores and labels for each image")
     return outputs
 
 
@@ -120,11 +120,12 @@ def select_best_boxes(
 
 def sample_probabilities(outputs: "Tensor") -> "Tensor":
     """Return class probabilities per sample. Raises ValueError for other outputs, such as logits per pixel."""
-    return probabilities(check_logits(outputs, lambda shape: len(shape) == 2, "logits [B, C]; pixels want 'segmentation'"))  # noqa: PLR2004
+    wanted = "logits [B, C] (for logits per pixel, use 'segmentation')"
+    return probabilities(check_logits(outputs, lambda shape: len(shape) == 2, wanted))  # noqa: PLR2004
 
 
 def probabilities(outputs: "Tensor") -> "Tensor":
-    """Return class probabilities, float [B, C, ...] in 0..1. A single logit is that of the second of two classes."""
+    """Return class probabilities, float [B, C, ...] in 0..1. A single logit is the logit of the second of two classes."""
     import torch  # noqa: PLC0415
 
     if outputs.shape[1] > 1:
@@ -135,24 +136,24 @@ def probabilities(outputs: "Tensor") -> "Tensor":
 
 def binary_probabilities(outputs: "Tensor") -> "Tensor":
     """Return the probabilities of two classes. Raises ValueError for more logits."""
-    wanted = "one or two logits a pixel [B, C, H, W]; 'segmentation' takes more"
+    wanted = "one or two logits per pixel [B, C, H, W] (for more logits, use 'segmentation')"
     return probabilities(check_logits(outputs, lambda shape: len(shape) > BINARY >= shape[1], wanted))
 
 
 def class_probabilities(outputs: "Tensor") -> "Tensor":
     """Return class probabilities. Raises ValueError for a single logit, whose softmax is always 1."""
-    wanted = "logits of two classes or more a pixel [B, C, H, W]; 'binary_segmentation' takes one"
+    wanted = "two or more logits per pixel [B, C, H, W] (for a single logit, use 'binary_segmentation')"
     return check_logits(outputs, lambda shape: len(shape) > BINARY <= shape[1], wanted).softmax(dim=1)
 
 
 def label_probabilities(outputs: "Tensor") -> "Tensor":
     """Return independent label probabilities. Raises ValueError for outputs that are not logits."""
-    return check_logits(outputs, lambda shape: len(shape) > 1, "logits [B, C] or of each pixel").sigmoid()
+    return check_logits(outputs, lambda shape: len(shape) > 1, "logits [B, C], or logits per pixel [B, C, H, W]").sigmoid()
 
 
 def check_logits(outputs: "Tensor", fits: "Callable[[Sequence[int]], bool]", wanted: str) -> "Tensor":
     """Return the outputs. Raises ValueError if their shape does not fit, or if they are not a tensor."""
     shape = getattr(outputs, "shape", None)
     if shape is None or not fits(shape):
-        raise ValueError(f"it takes {wanted}; got {type(outputs).__name__ if shape is None else list(shape)}")
+        raise ValueError(f"expected {wanted}; got {type(outputs).__name__ if shape is None else list(shape)}")
     return outputs

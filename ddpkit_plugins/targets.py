@@ -14,13 +14,14 @@ def class_indices(outputs: Tensor, targets: Tensor) -> Tensor:
         return targets
     if targets.is_floating_point() or targets.shape not in (shape, add_channel(shape)):
         raise ValueError(
-            f"outputs {list(outputs.shape)} want class indices, integers {list(shape)}; got {targets.dtype} {list(targets.shape)}"
+            f"outputs {list(outputs.shape)} require class indices, integers of shape {list(shape)};"
+            f" got {targets.dtype} {list(targets.shape)}"
         )
     return targets.reshape(shape).long()
 
 
 def are_labels(outputs: Tensor, targets: Tensor) -> bool:
-    """Whether targets hold one label per class: they have the shape of the outputs, with two or more classes."""
+    """Return whether targets contain one label per class: they have the shape of the outputs, with two or more classes."""
     return targets.shape == outputs.shape and outputs.shape[1] > 1
 
 
@@ -29,12 +30,12 @@ def class_labels(targets: Tensor, ignore_index: int | None) -> Tensor:
 
     Targets may have any dtype. Raises ValueError for values other than 0, 1 and `ignore_index`.
     """
-    known = targets if ignore_index is None else targets.masked_fill(targets == ignore_index, -1)
-    whole = known.long()
-    if (whole != known).any():
-        raise ValueError(f"labels are 0 or 1 each, got numbers between: {known[whole != known][0]}")
-    check_below(1, whole if ignore_index is None else whole[whole != -1])
-    return whole
+    values = targets if ignore_index is None else targets.masked_fill(targets == ignore_index, -1)
+    labels = values.long()
+    if (labels != values).any():
+        raise ValueError(f"labels must be 0 or 1; got {values[labels != values][0]}")
+    check_below(1, labels if ignore_index is None else labels[labels != -1])
+    return labels
 
 
 def class_numbers(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -43,16 +44,16 @@ def class_numbers(outputs: Tensor, targets: Tensor) -> Tensor:
     A channel axis of size 1 may be missing on either side. Raises ValueError for other shapes.
     """
     # checked, because torch would broadcast [B] against [B, 1] to [B, B]
-    alike = outputs.shape in (targets.shape, add_channel(targets.shape)) or targets.shape == add_channel(outputs.shape)
-    if not alike:
-        raise ValueError(f"outputs and targets are of one shape; got {list(outputs.shape)} and {list(targets.shape)}")
+    same_shape = outputs.shape in (targets.shape, add_channel(targets.shape)) or targets.shape == add_channel(outputs.shape)
+    if not same_shape:
+        raise ValueError(f"outputs and targets must have the same shape; got {list(outputs.shape)} and {list(targets.shape)}")
     return targets.reshape(outputs.shape).to(outputs.dtype)
 
 
 def check_below(largest: int, targets: Tensor) -> None:
     """Raise ValueError for targets outside 0..largest, such as masks with the values 0 and 255."""
     if targets.numel() and not 0 <= targets.amin() <= targets.amax() <= largest:
-        raise ValueError(f"targets are 0 to {largest}, got {targets.amin()} to {targets.amax()}")
+        raise ValueError(f"targets must be between 0 and {largest}; got {targets.amin()} to {targets.amax()}")
 
 
 def add_channel(shape: tuple[int, ...]) -> tuple[int, ...]:

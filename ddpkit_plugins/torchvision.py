@@ -21,7 +21,7 @@ KINDS = (".", "segmentation", "detection")
 
 @hookimpl
 def ddpkit_find(kind: str, name: str) -> Component | None:
-    """Return the component of a model or a dataset of torchvision; None if there is none of this name.
+    """Return the component of a model or a dataset of torchvision; None if torchvision has none of this name.
 
     A model has the parameters of the model `torchvision` without `arch`.
     """
@@ -74,7 +74,7 @@ def model_target(name: str) -> Any:
 
         return torchvision_models.torchvision(name, n_channels, n_classes, pretrained, min_size, max_size)
 
-    target.__doc__ = f"Torchvision's {name}; parameters as of the model `torchvision`."
+    target.__doc__ = f"Build {name} of torchvision. Parameters: see the model `torchvision`."
     return target
 
 
@@ -85,5 +85,5 @@ def dataset_target(name: str) -> Any:
 
         return Published(name, root_dir, seed, download=download, max_samples=max_samples)
 
-    target.__doc__ = f"Torchvision's {name}; parameters as of the dataset `CIFAR10`."
+    target.__doc__ = f"Return the dataset {name} of torchvision. Parameters: see the dataset `CIFAR10`."
     return target

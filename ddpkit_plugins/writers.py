@@ -11,16 +11,16 @@ from typing import Any
 from ddpkit import Component, DdpkitError, hookimpl
 
 BOX = ("x1", "y1", "x2", "y2")
-OF_BOXES = ("file", *BOX, "label", "name", "score")
-"""Columns of a table of boxes."""
+BOX_COLUMNS = ("file", *BOX, "label", "name", "score")
+"""Columns of the table if the predictions are boxes."""
 
 
 @hookimpl
 def ddpkit_writers() -> Iterator[Component]:
     """Yield the built-in writers of predictions."""
     here = "ddpkit_plugins.writers"
-    yield Component("json", f"{here}:Json", doc="predictions.json: a list, an input each")
-    yield Component("csv", f"{here}:Csv", doc="predictions.csv: a row an input, or a box")
+    yield Component("json", f"{here}:Json", doc="predictions.json: a list with one entry per input")
+    yield Component("csv", f"{here}:Csv", doc="predictions.csv: one row per input, or one row per box")
     yield Component("numpy", f"{here}:Numpy", doc="predictions.npz: arrays NAME/mask, NAME/probabilities, ...")
 
 
@@ -36,13 +36,13 @@ class Json:
         self._scratch = scratch_path(self._file).open("w", encoding="utf-8")
         self._before = "[\n"
 
-    def write(self, name: str, prediction: Any) -> None:  # noqa: ARG002 - the values hold the file
+    def write(self, name: str, prediction: Any) -> None:  # noqa: ARG002 - the values contain the file name
         """Write the prediction of one input."""
         self._scratch.write(self._before + json.dumps(prediction.values, allow_nan=False))
         self._before = ",\n"
 
     def close(self) -> None:
-        """Complete the file, and rename it to its final name."""
+        """Finish the file, and rename it to its final name."""
         self._scratch.write("[]\n" if self._before == "[\n" else "\n]\n")
         self._scratch.close()
         scratch_path(self._file).replace(self._file)
@@ -64,16 +64,16 @@ class Csv:
         """Write the prediction of one input. Raises DdpkitError if it has a column that the first row does not have."""
         found = to_rows(prediction.values)
         if self._writer is None:
-            columns = list(found[0]) if found else OF_BOXES
+            columns = list(found[0]) if found else BOX_COLUMNS
             self._writer = csv.DictWriter(self._scratch, columns, lineterminator="\n")
             self._writer.writeheader()
         if other := next((key for row in found for key in row if key not in self._writer.fieldnames), None):
-            message = f"{name!r} has {other!r}, which the first input has not; take another 'output_format', as json"
-            raise DdpkitError(f"{self._file}: a table has the columns of its first row: {message}")
+            message = f"{name!r} has the column {other!r}, which the first input does not have"
+            raise DdpkitError(f"{self._file}: {message}; use another 'output_format', such as 'json'")
         self._writer.writerows(found)
 
     def close(self) -> None:
-        """Complete the file, and rename it to its final name."""
+        """Finish the file, and rename it to its final name."""
         self._scratch.close()
         scratch_path(self._file).replace(self._file)
 
@@ -98,7 +98,7 @@ class Numpy:
                 np.lib.format.write_array(entry, array, allow_pickle=False)
 
     def close(self) -> None:
-        """Complete the file, and rename it to its final name."""
+        """Finish the file, and rename it to its final name."""
         self._archive.close()
         scratch_path(self._file).replace(self._file)
 
@@ -122,7 +122,7 @@ def to_rows(values: Mapping[str, Any]) -> list[dict[str, Any]]:
 def to_cells(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Yield the cells of a row: column name and value.
 
-    The class of rank 2 is `name_2` with `probability_2`. Several labels are separated by semicolons.
+    The second most probable class is `name_2`, with `probability_2`. Several labels are separated by semicolons.
     """
     for key, value in values.items():
         if key == "top":

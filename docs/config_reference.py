@@ -1,4 +1,4 @@
-"""Writes docs/config.md from the classes of the format: `python docs/config_reference.py`."""
+"""Write docs/config.md from the classes of the TOML format. Run it with `python docs/config_reference.py`."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,26 +11,31 @@ from ddpkit.config.converter import describe_type, is_union
 
 HERE = Path(__file__).parent
 INTRODUCTION = """\
-# The config file, key by key
+# Keys of the config file
 
-Generated from `ddpkit/config/schema.py` by `python docs/config_reference.py`. Required keys have no default. What an optional
-key does when it is left out, its default says, or its text.
+This page is generated from `ddpkit/config/schema.py` by `python docs/config_reference.py`. A key marked as **required** has no
+default. If an optional key is left out, its default applies. If the default is empty, the text of the key describes the effect.
 
-The keys of a component (`[model.config]`, `[train.optimizer]`, ...) are its plugin's: `ddpkit explain x.toml` shows those of
-a file with their defaults, `ddpkit schema > ddpkit.schema.json` gives them to an editor (put `#:schema ./ddpkit.schema.json`
-into the first line of the TOML file).
+Each component has its own keys (in `[model.config]`, `[train.optimizer]`, ...), which its plugin defines. `ddpkit explain x.toml`
+shows them for a file, with their defaults. `ddpkit schema > ddpkit.schema.json` writes a JSON Schema with these keys for your
+editor; to use it, write `#:schema ./ddpkit.schema.json` in the first line of the TOML file.
 
-由 `ddpkit/config/schema.py` 生成。没有默认值的键必须给出。组件自己的键由其插件定义。
+本页由 `python docs/config_reference.py` 根据 `ddpkit/config/schema.py` 生成。标有 **required** 的键没有默认值，必须设置。
+可选键不写时使用默认值；默认值为空时，见该键的说明。
+
+各组件自己的键由其插件定义。`ddpkit explain x.toml` 显示某个文件中的这些键及其默认值。
+`ddpkit schema > ddpkit.schema.json` 生成供编辑器使用的 JSON Schema。使用方法：在 TOML 文件的第一行写
+`#:schema ./ddpkit.schema.json`。
 """
 
 
 def reference() -> str:
-    """The whole page."""
+    """Return the text of the page."""
     return INTRODUCTION + "".join(f"\n{section}" for section in sections(schema.Run, "", is_list=False))
 
 
 def sections(kind: type, path: str, *, is_list: bool) -> Iterator[str]:
-    """A table, then the tables inside it."""
+    """Yield the section of a table, then those of the tables inside it."""
     english, _, chinese = (kind.__doc__ or "").strip().partition("\n")
     title = f"`[[{path}]]`" if is_list else f"`[{path}]`" if path else "Top level"
     fields = attrs.fields(kind)
@@ -44,7 +49,7 @@ def sections(kind: type, path: str, *, is_list: bool) -> Iterator[str]:
 
 
 def table_in(kind: Any) -> tuple[type, bool] | None:
-    """The attrs class that a key's table is, and whether it is a list of them."""
+    """Return the attrs class of a key whose value is a table, and whether it is a list of tables; None for other keys."""
     arms = get_args(kind) if is_union(kind) else [kind]
     for arm in arms:
         items = [item for item in get_args(arm) if attrs.has(item)]
@@ -54,7 +59,7 @@ def table_in(kind: Any) -> tuple[type, bool] | None:
 
 
 def row(field: "attrs.Attribute[Any]") -> str:
-    """One key."""
+    """Return the row of one key in the Markdown table of its section."""
     english, chinese = field.metadata["help"]
     is_rest = field.metadata.get("rest")
     name = "*(all other keys)*" if is_rest else f"`{field.name}`"
@@ -65,7 +70,7 @@ def row(field: "attrs.Attribute[Any]") -> str:
 
 
 def default(field: "attrs.Attribute[Any]") -> str:
-    """As TOML has it."""
+    """Return the default of a key in TOML syntax, as Markdown."""
     if field.default is attrs.NOTHING:
         return "**required**"
     value = field.default.factory() if hasattr(field.default, "factory") else field.default

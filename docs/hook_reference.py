@@ -1,4 +1,4 @@
-"""Writes docs/hooks.md from the hook specifications: `python docs/hook_reference.py`."""
+"""Write docs/hooks.md from the hook specifications. Run it with `python docs/hook_reference.py`."""
 
 import inspect
 import textwrap
@@ -9,18 +9,19 @@ from ddpkit.plugins.hookspecs import FAMILY_HOOKS, HOOKS, RUN_HOOKS, Component
 
 HERE = Path(__file__).parent
 INTRODUCTION = """\
-# The hooks
+# Hooks for plugins
 
-Generated from `ddpkit/plugins/hookspecs.py` by `python docs/hook_reference.py`. How to use them: [plugins.md](plugins.md).
+This page is generated from `ddpkit/plugins/hookspecs.py` by `python docs/hook_reference.py`. [plugins.md](plugins.md) shows how
+to write a plugin with these hooks.
 
-A hook of a component's kind takes no arguments and yields `Component` records, which hold strings: nothing heavy is imported
-to list, describe or check a component. Its target is called with the keys of its TOML table, and with those of the run-time
-values below that its signature names.
+There is one hook for each kind of component. It has no arguments and yields `Component` records. A record contains the import
+path of its target as a string, so that ddpkit can list, describe and check components without importing heavy libraries. The
+target is called with the keys of its TOML table. It also gets each run-time value listed below that its signature names.
 """
 
 
 def reference() -> str:
-    """The whole page."""
+    """Return the text of the page."""
     kinds = "".join(section(hook, f"`{hook}`: {kind}") for kind, hook in HOOKS.items())
     families = "".join(section(hook, f"`{hook}`") for hook in FAMILY_HOOKS)
     run = "".join(section(hook, f"`{hook}`") for hook in RUN_HOOKS)
@@ -28,13 +29,13 @@ def reference() -> str:
 
 
 def component() -> str:
-    """The record."""
+    """Return the section about the record `Component`."""
     fields = ", ".join(str(each) for each in inspect.signature(Component).parameters.values())
     return f"## `Component`\n\n```python\nComponent({fields})\n```\n\n{inspect.cleandoc(Component.__doc__ or '')}\n"
 
 
 def section(hook: str, title: str) -> str:
-    """One hook."""
+    """Return the section about one hook."""
     function = getattr(hookspecs, hook)
     names = list(inspect.signature(function).parameters)
     takes = f"Arguments: {', '.join(f'`{name}`' for name in names)}.\n\n" if names else ""

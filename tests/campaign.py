@@ -1,4 +1,4 @@
-"""Kills runs at random times: no save may be lost, and the result must be bit-identical to an uninterrupted run.
+"""Kill runs at random times; no save may be lost, and the result must be bit-identical to an uninterrupted run.
 
     python -m tests.campaign --kills 1000
     python -m tests.campaign --minutes 30 --kills 1000000
@@ -77,7 +77,7 @@ HANG_SECONDS = 30
 
 @attrs.define
 class Campaign:
-    """The state and the results of a campaign."""
+    """State and results of a campaign."""
 
     folder: Path
     rng: random.Random
@@ -115,7 +115,7 @@ class Campaign:
             self.references[seed] = end_of(f"reference-{seed}")
 
     def killed_run(self, more):
-        """One run from start to end, with random kills while `more()` is true."""
+        """Execute one run from start to end, with random kills while `more()` is true."""
         name, seed, newest = f"killed-{self.runs}", self.runs % SEEDS, None
         while not (run_folder(name) / "finished.json").exists():
             processes = ranks(self.rng.choice((1, 2)), name, seed)
@@ -131,7 +131,7 @@ class Campaign:
         self.compare(name, seed)
 
     def signalled_run(self):
-        """One run that gets a signal and is then resumed until its end."""
+        """Execute one run that gets a signal and is then resumed until its end."""
         name, seed, number = f"signalled-{self.runs}", self.runs % SEEDS, self.rng.choice(list(STOPS))
         launched = self.rng.random() < 0.25
         process = launch(name, seed) if launched else ranks(1, name, seed)[0]
@@ -144,13 +144,13 @@ class Campaign:
         saved, done = newest_of(name), steps_of(name)
         if code in STOPS.values() and done and saved != done:
             self.lost += 1
-            self.wrong.append(f"{name}: {done} steps were done, {saved} are saved")
+            self.wrong.append(f"{name}: {done} steps were executed, but only {saved} are saved")
         if any(wait(ranks(1, name, seed), self.wrong)):
             self.wrong.append(f"{name} could not be resumed")
         self.compare(name, seed)
 
     def not_before(self, newest, name):
-        """The step of the newest checkpoint; counts a loss if it is older than before, or all are corrupt."""
+        """Return the step of the newest checkpoint; count a loss if it is older than before, or all are corrupt."""
         try:
             now = newest_of(name)
         except CheckpointError as error:
@@ -158,7 +158,7 @@ class Campaign:
             self.wrong.append(str(error))
         if newest and (now or 0) < newest:
             self.lost += 1
-            self.wrong.append(f"{name}: step {newest} was saved, and the newest is {now}")
+            self.wrong.append(f"{name}: step {newest} was saved, but the newest checkpoint is step {now}")
         return now
 
     def compare(self, name, seed):
@@ -169,7 +169,7 @@ class Campaign:
         self.wrong += [f"{name}: {part} differs" for part in reference if end[part] != reference[part]]
 
     def summary(self):
-        """The summary, which is the last line."""
+        """Return the summary, which is printed as the last line."""
         return f"kills={self.kills} signals={self.signals} runs={self.runs} lost={self.lost} equal={self.equal}/{self.runs}"
 
 
@@ -251,18 +251,18 @@ def newest_of(name):
 
 
 def steps_of(name):
-    """The number of different steps that were executed."""
+    """Return the number of different steps that were executed."""
     log = run_folder(name) / "steps.txt"
     return len(set(log.read_text().splitlines())) if log.exists() else 0
 
 
 def is_trained(name):
-    """Whether the run is between its first and last step, where signals must be handled."""
+    """Return whether the run is between its first and last step, where signals must be handled."""
     return 0 < steps_of(name) < 12
 
 
 def end_of(name):
-    """Everything that must be bit-identical."""
+    """Return everything that must be bit-identical."""
     newest = Store(run_folder(name) / "checkpoints").newest()
     state, history = newest.plain, (run_folder(name) / "history.jsonl").read_text().splitlines()
     state.pop("run")
@@ -276,10 +276,10 @@ def end_of(name):
 def main(arguments=None):
     """Run a campaign; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--kills", type=int, default=0)
-    parser.add_argument("--signals", type=int, default=0)
-    parser.add_argument("--minutes", type=float, default=1e9, help="time limit")
-    parser.add_argument("--seed", type=int, default=0, help="of the random choices")
+    parser.add_argument("--kills", type=int, default=0, help="number of kills (default: 0)")
+    parser.add_argument("--signals", type=int, default=0, help="number of signals (default: 0)")
+    parser.add_argument("--minutes", type=float, default=1e9, help="time limit in minutes (default: none)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random choices (default: 0)")
     given = parser.parse_args(arguments)
     here, end = Path.cwd(), time.monotonic() + given.minutes * 60
     with tempfile.TemporaryDirectory(prefix="campaign-") as folder:

@@ -43,7 +43,7 @@ def pytest_collection_modifyitems(items):
 
 
 class Scheduler(LoadScopeScheduling):
-    """Assigns each file as a whole to one worker."""
+    """Scheduler that assigns all tests of a file to one worker."""
 
     def _split_scope(self, nodeid):
         file = file_of(nodeid)
@@ -56,7 +56,7 @@ def pytest_xdist_make_scheduler(config, log):
 
 @pytest.fixture(scope="session")
 def acme(tmp_path_factory):
-    """The folder where pip installed the package `tests/acme`; on `sys.path` of this process and its children."""
+    """Folder where pip installed the package `tests/acme`. It is on `sys.path` of this process and its children."""
     site = tmp_path_factory.mktemp("site")
     install = ["install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--target", str(site)]
     subprocess.run([sys.executable, "-m", "pip", *install, str(HERE / "acme")], check=True)
@@ -70,7 +70,7 @@ def acme(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def in_world(acme):
-    """`in_world(size, folder, function, *arguments)`: see RankPool. Files that use it belong in IN_WORLDS."""
+    """Function `in_world(size, folder, function, *arguments)`, see RankPool. Add each file that uses it to IN_WORLDS."""
     from tests.helpers.ranks import RankPool
 
     pool = RankPool()
@@ -80,7 +80,7 @@ def in_world(acme):
 
 @pytest.fixture
 def blobs(acme, tmp_path, monkeypatch):
-    """The small config as a file in the current folder, a temporary one."""
+    """Small config as a file in the current folder, which is temporary."""
     monkeypatch.chdir(tmp_path)
     file = tmp_path / "blobs.toml"
     file.write_text(BLOBS)
@@ -89,7 +89,7 @@ def blobs(acme, tmp_path, monkeypatch):
 
 @pytest.fixture
 def digits(acme, tmp_path):
-    """The config of digits as a file."""
+    """Config of digits as a file."""
     file = tmp_path / "digits.toml"
     file.write_text(DIGITS)
     return file

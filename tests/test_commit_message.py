@@ -1,4 +1,4 @@
-"""The commit-msg hook."""
+"""The commit-msg hook checks the subject."""
 
 import subprocess
 import sys
@@ -14,9 +14,9 @@ HOOK = Path(__file__).parents[1] / ".ci/check_commit_message.py"
     [
         ("config: check the fractions of a split\n\nWhy.\n", ""),
         ("Merge branch 'x'\n", ""),
-        ("Check the fractions\n", "is not 'scope: imperative'"),
-        ("config: check the fractions.\n", "is not 'scope: imperative'"),
-        ("config: " + "check " * 20 + "it\n", "72 are allowed"),
+        ("Check the fractions\n", "must have the form 'scope: imperative'"),
+        ("config: check the fractions.\n", "must have the form 'scope: imperative'"),
+        ("config: " + "check " * 20 + "it\n", "at most 72"),
         ("config: check\nthe fractions\n", "the second line must be empty"),
     ],
 )

@@ -23,7 +23,7 @@ FileChunks = Mapping[str, Sequence[Chunk]]
 
 @attrs.define
 class Saver:
-    """Writer of checkpoints in a thread, one checkpoint at a time."""
+    """Writes checkpoints in a thread, one at a time."""
 
     store: Store
     staging: Staging = attrs.field(factory=Staging)
@@ -39,9 +39,9 @@ class Saver:
         self.staged.set()
 
     def save(self, step: int, state: Mapping[str, Any], files: Mapping[str, Path], *, is_permanent: bool = False) -> None:
-        """Start to save a state, after the save before it is done. CPU tensors must not change until `staged` is set.
+        """Wait for the previous save, then start to save a state. CPU tensors must not change until `staged` is set.
 
-        Raise TypeError if the state holds a value that a checkpoint cannot store.
+        Raise TypeError if the state contains a value that a checkpoint cannot store.
 
         Args:
             step: Number of optimizer steps done.
@@ -50,10 +50,10 @@ class Saver:
             is_permanent: The retention policy never deletes this checkpoint.
         """
         self.wait()
-        opened = {name: file.open("rb") for name, file in files.items()}  # keeps the content if another file gets the name
+        opened = {name: file.open("rb") for name, file in files.items()}  # an open file keeps its content when it is replaced
         stage = functools.partial(self.staging.stage, *split_tensors(state))
         if self.staging.pinned:
-            stage = functools.partial(dict, stage())  # a copy from CUDA is fast, and needs the stream of this thread
+            stage = functools.partial(dict, stage())  # a copy from CUDA is fast and must use the stream of this thread
         self.staged.clear()
         self._writing = self._thread.submit(self.write, step, stage, opened, is_permanent=is_permanent)
 
@@ -68,7 +68,7 @@ class Saver:
                 files = {name: split_chunks(stack.enter_context(stream)) for name, stream in opened.items()}
                 self.store.save(step, {**parts, **files}, is_permanent=is_permanent)
         except OSError as error:  # a full disk must not stop the training
-            LOGGER.warning("step %d is not saved: %s; the checkpoint before it stays, and training continues", step, error)
+            LOGGER.warning("step %d could not be saved: %s; the previous checkpoint is kept and training continues", step, error)
         else:
             self.saved = step
             LOGGER.debug("saved step %d", step)
@@ -85,10 +85,11 @@ class Saver:
             self._writing = None
 
     def finish(self, step: int) -> None:
-        """Wait for the last save, that of `step`. Raise CheckpointError if it is not safe on disk."""
+        """Wait for the save of `step`, the last one. Raise CheckpointError if it is not safe on disk."""
         self.wait()
         if self.saved != step:
-            raise CheckpointError(f"{self.store.folder}: step {step} is not saved, see above; the newest there is {self.saved}")
+            message = f"step {step} could not be saved (see the warning above); the last step that was saved is {self.saved}"
+            raise CheckpointError(f"{self.store.folder}: {message}")
 
     def close(self) -> None:
         """Wait for the current save, then end the thread."""

@@ -1,4 +1,4 @@
-"""Saves and early stops of a run, at steps that all ranks agree on, and the restore of a checkpoint."""
+"""Save, stop and restore a run. All ranks save and stop at the same step."""
 
 import contextlib
 import logging
@@ -34,7 +34,7 @@ from ddpkit.training.trainer import Trainer
 LOGGER = logging.getLogger(__name__)
 STOP = "STOP"
 STATES = 4
-"""Approximate size of a checkpoint in model sizes: the weights, two optimizer values per weight, the best weights."""
+"""Approximate size of a checkpoint in multiples of the model size: weights, two optimizer values per weight, best weights."""
 
 
 @attrs.define(kw_only=True)
@@ -50,9 +50,9 @@ class Checkpointer(CheckpointCallback):
     policy: SavePolicy
     signals: SignalState
     collect_metadata: Callable[[], Mapping[str, Any]]
-    """Function that returns the state outside the trainer, as tensors and plain data; only rank 0 calls it."""
+    """Function that returns the state outside of the trainer, as tensors and plain data; only rank 0 calls it."""
     save_is_due: bool = False
-    """Pending save at the end of the current epoch."""
+    """Whether a save is pending for the end of the current epoch."""
     stop_sync: StopSync = attrs.field(init=False)
     polled_at: float = attrs.field(factory=time.monotonic)
     saved_at: float = attrs.field(factory=time.monotonic)
@@ -61,12 +61,12 @@ class Checkpointer(CheckpointCallback):
         self.stop_sync = StopSync(self.world)
 
     def on_step_begin(self) -> None:
-        """Wait until the state of the current save is copied: the step changes its tensors."""
+        """Wait until the save in progress has copied the state, because the step changes its tensors."""
         if self.saver:
             self.saver.staged.wait()
 
     def on_step_end(self, trainer: Trainer) -> None:
-        """Save if it is due or requested. Raise RunStopped, on every rank at the same step, if a stop is requested."""
+        """Save if a save is due or requested. If a stop is requested, raise RunStopped on all ranks at the same step."""
         self.poll_requests()
         stop, requested = self.stop_sync.poll(self.signals.stop, self.signals.save)
         save = bool(requested) or self.policy.saves_step(trainer.progress.step)
@@ -75,13 +75,13 @@ class Checkpointer(CheckpointCallback):
         self.save_or_stop(trainer, stop, save=save)
 
     def on_eval_batch_end(self, trainer: Trainer) -> None:
-        """Save, or raise RunStopped, if requested. The state is that after the last step: a resumed run evaluates again."""
+        """Save or raise RunStopped if requested. The state is that of the last step: a resumed run repeats the evaluation."""
         self.poll_requests()
         stop, save = self.stop_sync.poll(self.signals.stop, self.signals.save)
         self.save_or_stop(trainer, stop, save=bool(save))
 
     def on_epoch_end(self, trainer: Trainer) -> None:
-        """Save if it is due or requested. Raise RunStopped, on every rank, if a stop is requested, but not at the end of the run.
+        """Save if a save is due or requested. Raise RunStopped on all ranks if a stop is requested, except at the end of the run.
 
         At the end of the run, wait for the last save; raise CheckpointError if it failed.
         """
@@ -98,7 +98,7 @@ class Checkpointer(CheckpointCallback):
             self.saver.finish(trainer.progress.step)
 
     def poll_requests(self) -> None:
-        """Check for the file STOP, a save that is due by the clock, and an error of the last save. Only rank 0 does it."""
+        """Check for the file STOP, for a save that is due by time, and for an error of the last save; only on rank 0."""
         now = time.monotonic()
         if self.saver is None or now - self.polled_at < SYNC_INTERVAL_SECONDS:
             return
@@ -183,10 +183,12 @@ def handle_signals() -> Iterator[SignalState]:
     with signals.handling(), signal_forwarding.announce_listener():
         try:
             yield signals
-        except (RuntimeError, OSError, SampleError) as error:  # another rank ended, or a loader worker got the signal too
+        except (RuntimeError, OSError, SampleError) as error:  # another rank or a loader worker got the signal first
             if not signals.stop:
                 raise
-            raise RunStopped(f"ended by a signal, as others were before: {error}", ExitCode(signals.stop)) from error
+            message = f"stopped by a signal, after another process of the run had ended: {error}"
+            remedy = "use '--resume' to continue from the newest checkpoint"
+            raise RunStopped(f"{message}; {remedy}", ExitCode(signals.stop)) from error
 
 
 @contextlib.contextmanager
@@ -213,17 +215,17 @@ def restore_checkpoint(
     Every rank must call it. Raise CheckpointError if the checkpoint does not fit the model.
     """
     state = load_checkpoint(checkpoint)
-    before, kept = state.pop("run"), state.pop("plugins")
+    before, plugin_state = state.pop("run"), state.pop("plugins")
     losses = [row.get("valid/loss", row["train/loss"]) for row in before["history"]]
     losses = [math.nan if loss is None else loss for loss in losses]
     try:
         trainer_state.restore_state(trainer, state, losses if metadata.is_rescheduled(before) else None)
     except (RuntimeError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{checkpoint.folder} does not fit the model that is built now: {error}") from error
-    run_hooks.restore_plugin_state(plugins, info, kept)
+        raise CheckpointError(f"{checkpoint.folder} does not fit the current model or optimizer: {error}") from error
+    run_hooks.restore_plugin_state(plugins, info, plugin_state)
     where = f"step {trainer.progress.step}, epoch {trainer.progress.epoch + 1}"
     LOGGER.info("resumed from %s, %s", checkpoint.folder.name, where)
-    said = metadata.differences(before)
-    for text in said:
+    differences = metadata.differences(before)
+    for text in differences:
         LOGGER.warning("%s", text)
-    return attrs.evolve(metadata, changes=[*before["changes"], *(f"{where}: {text}" for text in said)])
+    return attrs.evolve(metadata, changes=[*before["changes"], *(f"{where}: {text}" for text in differences)])

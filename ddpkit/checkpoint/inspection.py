@@ -39,10 +39,10 @@ class Inspection:
 
 
 def find_store(path: Path) -> Store:
-    """Return the store of a run folder or of its `checkpoints/`. Raise ConfigError if it holds no checkpoint."""
+    """Return the store of a run folder or of its `checkpoints/`. Raise ConfigError if it contains no checkpoint."""
     folder = next((each for each in (path / CHECKPOINTS_FOLDER, path) if Store(each).folders()), None)
     if folder is None:
-        message = f"{path} holds no checkpoint; name the folder of a run, or a '{CHECKPOINTS_FOLDER}/step-...' in it"
+        message = f"{path} contains no checkpoint; pass a run folder, or one of its folders '{CHECKPOINTS_FOLDER}/step-...'"
         raise ConfigError([Diagnostic("PATH", (), message)])
     return Store(folder)
 
@@ -57,12 +57,12 @@ def inspect(path: Path) -> Inspection:
         content = manifest.read_manifest(folder)
         state = json.loads(manifest.read_verified_file(folder, STATE, content))
     except (CorruptError, KeyError) as error:
-        raise CheckpointError(f"{folder} is damaged: {error}") from error
+        raise CheckpointError(f"{folder} is corrupt: {error}") from error
     return Inspection(folder, state, [describe_file(folder / name, listed["size"]) for name, listed in content["files"].items()])
 
 
 def describe_file(file: Path, size: int) -> CheckpointFile:
-    """Count the tensors of a file, which its header lists."""
+    """Describe a file; its tensors are counted by reading only its header."""
     if file.suffix != ".safetensors":
         return CheckpointFile(file.name, size, 0, 0)
     with safe_open(file, framework="numpy") as tensors:
@@ -71,13 +71,13 @@ def describe_file(file: Path, size: int) -> CheckpointFile:
 
 
 def verify_checkpoints(path: Path) -> Iterator[tuple[Path, str]]:
-    """Yield each checkpoint of a run, newest first, and its error, `""` if it is valid. Raise ConfigError if there is none."""
+    """Yield each checkpoint of a run, newest first, and its error (`""` if it is valid). Raise ConfigError if there is none."""
     store = find_store(path)
     for folder in store.folders():
         try:
             store.open(folder)
         except CorruptError as error:
-            if folder.exists():  # otherwise the run, still in progress, has deleted it
+            if folder.exists():  # otherwise the run is still in progress and has deleted it
                 yield folder, str(error)
         else:
             yield folder, ""

@@ -1,6 +1,6 @@
 """Manifest of a checkpoint: the size and SHA-256 of each file, and the SHA-256 of the manifest itself.
 
-It detects damage, not forgery: any process that can write to the folder can also write a manifest.
+It detects corruption, not forgery: any process that can write to the folder can also write a manifest.
 """
 
 import hashlib
@@ -45,31 +45,31 @@ def read_manifest(folder: Path) -> Mapping[str, Any]:
         content = json.loads(data)
         content.pop("sha256")
         if canonical_json(content) != data:
-            raise CorruptError(f"{NAME} was changed")
+            raise CorruptError(f"{NAME} was modified")
     except (ValueError, RecursionError, AttributeError, KeyError, TypeError) as error:
-        raise CorruptError(f"{NAME} is no manifest") from error
+        raise CorruptError(f"{NAME} is not a manifest") from error
     if content.get("format") != FORMAT:
-        raise CorruptError(f"it is of format {content.get('format')!r}, this version reads {FORMAT}")
+        raise CorruptError(f"it has format {content.get('format')!r}, but this version of ddpkit reads format {FORMAT}")
     return dict(content)
 
 
 def verify_checkpoint(folder: Path) -> dict[str, bytes]:
-    """Return the content of every file in the manifest. Raise CorruptError if a file is not what was written."""
+    """Return the content of every file in the manifest. Raise CorruptError if a file differs from what was written."""
     content = read_manifest(folder)
     if folder.name != f"step-{content['step']:012d}":
-        raise CorruptError(f"it holds step {content['step']}")
+        raise CorruptError(f"it contains step {content['step']}, not the step in the name of its folder")
     return {name: read_verified_file(folder, name, content) for name in content["files"]}
 
 
 def read_verified_file(folder: Path, name: str, content: Mapping[str, Any]) -> bytes:
-    """Return the content of a file in the manifest. Raise CorruptError if it is not what was written."""
+    """Return the content of a file in the manifest. Raise CorruptError if it differs from what was written."""
     if not PLAIN_NAME.fullmatch(name):
-        raise CorruptError(f"{name!r} is no name of a file in it")
+        raise CorruptError(f"{NAME} contains {name!r}, which is not a valid file name")
     data, wanted = read_file(folder / name), FileDigest(**content["files"][name])
     if len(data) != wanted.size:
-        raise CorruptError(f"{name} has {len(data)} bytes, {wanted.size} were written")
+        raise CorruptError(f"{name} has {len(data)} bytes, but {wanted.size} bytes were written")
     if hashlib.sha256(data).hexdigest() != wanted.sha256:
-        raise CorruptError(f"{name} is not what was written (SHA-256)")
+        raise CorruptError(f"{name} differs from what was written (SHA-256)")
     return data
 
 
@@ -79,7 +79,7 @@ def read_file(file: Path) -> bytes:
         with open(file, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW)) as stream:
             about = os.fstat(stream.fileno())
             if not stat.S_ISREG(about.st_mode) or about.st_size > LARGEST.get(file.name, about.st_size):
-                raise CorruptError(f"{file.name} is no file of a checkpoint")
+                raise CorruptError(f"{file.name} is not a regular file, or is too large")
             return stream.read()
     except OSError as error:
         raise CorruptError(f"{file.name}: {error.strerror}") from error

@@ -39,8 +39,8 @@ def requested_resume(config: Config, option: str | None) -> str | None:
 def find_resume_point(config: Config, option: str | None, allowed: Sequence[str] = ()) -> ResumePoint | None:
     """Return the point to resume from, with its checkpoint verified; None for a new run.
 
-    Raise ConfigError if the path holds no checkpoint, CheckpointError if all checkpoints are corrupt, RunLockedError if another
-    process holds the run.
+    Raise ConfigError if the path contains no checkpoint, CheckpointError if all checkpoints are corrupt, RunLockedError if
+    another process holds the lock of the run.
     """
     path = requested_resume(config, option)
     if path is None:
@@ -54,15 +54,15 @@ def find_resume_point(config: Config, option: str | None, allowed: Sequence[str]
 
 
 def locate_path(config: Config, path: Path, option: str | None) -> tuple[Path, Path | None]:
-    """Return the run folder and the checkpoint that a path names; None for the checkpoint if it names a run folder.
+    """Return the run folder and the checkpoint of a path; None for the checkpoint if the path is a run folder.
 
-    Raise ConfigError if it names neither.
+    Raise ConfigError if it is neither a checkpoint nor a run folder.
     """
     if STEP.fullmatch(path.name) and path.is_dir():
         return path.parent.parent, path
     if (path / CHECKPOINTS_FOLDER).is_dir() or (path / "config.toml").is_file():
         return path, None
-    message = f"{path} holds no checkpoint; name the folder of a run, or a 'checkpoints/step-...' in it"
+    message = f"{path} contains no checkpoint; use a run folder, or one of its folders '{CHECKPOINTS_FOLDER}/step-...'"
     key = ("model", "continue_checkpoint" if config.run.model.continue_checkpoint else "continue_ext_checkpoint")
     raise ConfigError([Diagnostic("--resume", (), message) if option else config.problem(key, message)])
 
@@ -72,9 +72,8 @@ def open_checkpoint(store: Store, folder: Path) -> Checkpoint:
     try:
         return store.open(folder)
     except CorruptError as error:
-        raise CheckpointError(
-            f"{folder} is damaged: {error}; '--resume {folder.parent.parent}' takes the newest good one"
-        ) from error
+        remedy = f"use '--resume {folder.parent.parent}' to resume from the newest valid checkpoint"
+        raise CheckpointError(f"{folder} is corrupt: {error}; {remedy}") from error
 
 
 def find_latest_run(config: Config) -> Path | None:
@@ -95,7 +94,7 @@ def resolve_config(config: Config, resume_point: ResumePoint) -> Config:
 
 
 def is_finished(config: Config, resume_point: ResumePoint) -> bool:
-    """Return whether nothing is left to do: the run finished, the checkpoint is its end, and no more epochs are requested."""
+    """Return whether nothing is left to do: the run has finished at this checkpoint, and no more epochs are requested."""
     marker = resume_point.folder / run_folder.FINISHED
     if not marker.exists():
         return False

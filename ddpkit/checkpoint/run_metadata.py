@@ -1,6 +1,6 @@
 """Run metadata in every checkpoint, and its comparison with the current run.
 
-It consists of config, plugins, environment and a digest of the data.
+The metadata consists of the config, the plugins, the environment and a digest of the data.
 """
 
 import hashlib
@@ -36,15 +36,15 @@ class RunMetadata:
     plugins: Sequence[Mapping[str, str]]
     """Name, version and digest of each plugin that the run uses."""
     environment: Mapping[str, Any]
-    """Facts that bit-identical results depend on, in addition to the config: torch version, device type, ranks, threads."""
+    """Conditions for bit-identical results, in addition to the config: torch version, device type, ranks, threads."""
     data: Mapping[str, Mapping[str, Any]]
     """Number of samples and digest of each split."""
     changes: Sequence[str] = ()
-    """Changes since the run began, each with its step and epoch."""
+    """Changes since the run was started, each with its step and epoch."""
 
     @classmethod
     def of(cls, config: Config, plugins: Plugins, trainer: Trainer, resume_point: ResumePoint | None = None) -> "RunMetadata":
-        """Collect the metadata of a trainer that was built. Raise ConfigError if its data is not that of the resumed run."""
+        """Collect the metadata of a trainer that was built. Raise ConfigError if its data differs from the resumed run."""
         made = cls(
             config=config,
             plugins=plugin_manifest.list_used_plugins(config, plugins),
@@ -61,19 +61,19 @@ class RunMetadata:
             "config": to_tables(self.config.run),
             "plugins": [dict(each) for each in self.plugins],
             "environment": dict(self.environment),
-            "data": {part: dict(each) for part, each in self.data.items()},
+            "data": {split: dict(each) for split, each in self.data.items()},
             "history": [dict(row) for row in history],
             "changes": list(self.changes),
         }
 
     def check_data(self, before: Mapping[str, Mapping[str, Any]], allowed: Sequence[str]) -> None:
         """Raise ConfigError if the train or valid split changed, unless `allowed` contains `diff.DATA`."""
-        different = [part for part in ("train", "valid") if self.data.get(part) != before.get(part)]
+        different = [split for split in ("train", "valid") if self.data.get(split) != before.get(split)]
         if not different or diff.DATA in allowed:
             return
-        now, then = (", ".join(describe_data(part, data.get(part)) for part in different) for data in (self.data, before))
-        message = f"has other samples than in the resumed run: {now} now, {then} then"
-        remedy = f"bring them back, or begin a run of another 'run_id', or add '--allow-drift {diff.DATA}'"
+        now, then = (", ".join(describe_data(split, data.get(split)) for split in different) for data in (self.data, before))
+        message = f"the samples differ from those of the resumed run: {now} now, {then} before"
+        remedy = f"restore the data, start a new run with another 'run_id', or add '--allow-drift {diff.DATA}'"
         raise ConfigError([self.config.problem((diff.DATA,), f"{message}; {remedy}")])
 
     def is_rescheduled(self, before: Mapping[str, Any]) -> bool:
@@ -87,12 +87,13 @@ class RunMetadata:
         return [
             *map(str, diff.find_changes(before["config"], self.config)),
             *(
-                f"{describe_data(part, self.data.get(part))}, and {describe_data(part, before['data'].get(part))} before"
-                for part in sorted({*self.data, *before["data"]})
-                if self.data.get(part) != before["data"].get(part)
+                f"{describe_data(split, self.data.get(split))} now, {describe_data(split, before['data'].get(split))} before"
+                for split in sorted({*self.data, *before["data"]})
+                if self.data.get(split) != before["data"].get(split)
             ),
             *(
-                f"{key} {now[key]}, and {was[key]} before: the same samples in the same order, but not the same bits from here on"
+                f"{key}: {now[key]} now, {was[key]} before; the order of the samples stays the same, "
+                "but from here on the results are not bit-identical"
                 for key in now
                 if now[key] != was[key] and key not in free
             ),
@@ -104,22 +105,22 @@ def numerics_environment(world: World) -> dict[str, Any]:
 
 
 def digest_data(loader: SplitLoader) -> dict[str, Any]:
-    """Return the number of samples of a split, and a digest of their positions and of known classes and file names."""
+    """Return the number of samples of a split, and a digest of their indices and of the classes and file names that are known."""
     indices = loader.sampler.indices
     digest = hashlib.sha256(np.asarray(indices, dtype=np.int64).tobytes())
-    for known in loader.samples.info.records():
-        if len(known) > max(indices, default=-1):
-            digest.update(json.dumps([sample_identity(known[index]) for index in indices]).encode())
+    for records in loader.samples.info.records():
+        if len(records) > max(indices, default=-1):
+            digest.update(json.dumps([sample_identity(records[index]) for index in indices]).encode())
     return {"samples": len(indices), "sha256": digest.hexdigest()}
 
 
 def sample_identity(value: Any) -> Any:
-    """Return a class, or a file name and its class. Only the name of a file counts: its folder may have moved."""
+    """Return a class, or a file name and its class, without the folder of the file: the data may have moved."""
     if isinstance(value, tuple | list):
         return [sample_identity(each) for each in value]
     return Path(value).name if isinstance(value, str | Path) else repr(value.item() if hasattr(value, "item") else value)
 
 
-def describe_data(part: str, data: Mapping[str, Any] | None) -> str:
+def describe_data(split: str, data: Mapping[str, Any] | None) -> str:
     """Return text such as `train 180 samples (ab12cd34)`."""
-    return f"{part} {data['samples']} samples ({data['sha256'][:8]})" if data else f"no {part} samples"
+    return f"{split} {data['samples']} samples ({data['sha256'][:8]})" if data else f"no {split} samples"

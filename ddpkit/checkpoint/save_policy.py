@@ -1,4 +1,4 @@
-"""Steps and epochs after which a run is saved automatically."""
+"""Decide after which steps and epochs a run is saved automatically."""
 
 import attrs
 
@@ -10,8 +10,11 @@ class SavePolicy:
     """Save policy of a run: `train.save_period`, `save_recovery_period` and `save_recovery_seconds`."""
 
     kept: float
+    """Period of permanent checkpoints, see `is_period_end`."""
     rolling: float
+    """Period of rolling checkpoints, see `is_period_end`."""
     seconds: float
+    """Time between two rolling checkpoints; 0: no limit."""
     epochs: int
     """Number of epochs of the run."""
     steps: int
@@ -45,9 +48,10 @@ class SavePolicy:
 
 
 def is_period_end(period: float, total: int, number: int) -> bool:
-    """Return whether a period ends at `number`.
+    """Return whether a period ends at `number`, an epoch or a step (1-based).
 
-    `period >= 1`: so many epochs or steps; between 0 and 1: that fraction of `total`, but at least 1; otherwise: never.
+    `period`: 1 or more is a number of epochs or steps. A value between 0 and 1 is a fraction of `total`, rounded to at least 1.
+    With 0, no period ever ends.
     """
     size = round(period) if period >= 1 else max(1, round(period * total))
     return period > 0 and number % size == 0

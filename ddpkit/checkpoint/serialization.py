@@ -16,7 +16,7 @@ from ddpkit.errors import CheckpointError
 from ddpkit.runs.files import Chunk
 
 MARK = "$"
-"""Prefix of keys that encode values that JSON lacks."""
+"""Prefix of the keys that mark a value which JSON cannot represent."""
 DTYPES = {
     torch.float64: "F64",
     torch.float32: "F32",
@@ -29,15 +29,16 @@ DTYPES = {
     torch.uint8: "U8",
     torch.bool: "BOOL",
 }
-"""Names of dtypes in the format, https://github.com/huggingface/safetensors."""
+"""Names of the dtypes in the safetensors format (https://github.com/huggingface/safetensors)."""
 ALIGNMENT = 8
-"""Alignment of the data in the format, in bytes."""
+"""Alignment of the data in the safetensors format, in bytes."""
 
 
 def split_tensors(state: Mapping[str, Any]) -> tuple[Any, dict[str, dict[str, Tensor]]]:
-    """Return plain data for JSON, and the tensors of each key that has any; those of `model` go to `model.safetensors`.
+    """Split a state into plain data for JSON and its tensors; return both.
 
-    Raise TypeError, naming the place, for a value that is neither a tensor nor plain data.
+    The tensors are grouped by top-level key: those of `model` are written to `model.safetensors`. Raise TypeError, with the path
+    of the value, for a value that is neither a tensor nor plain data.
     """
     tensors: dict[str, dict[str, Tensor]] = {}
     plain = {key: encode(value, (key,), tensors) for key, value in state.items()}
@@ -50,7 +51,7 @@ def encode(value: Any, path: tuple[str, ...], tensors: dict[str, dict[str, Tenso
         case Tensor() if value.dtype in DTYPES:
             name = "/".join(path[1:]) or path[0]
             if tensors.setdefault(path[0], {}).setdefault(name, value) is not value:
-                raise TypeError(f"{'.'.join(path)}: another value has this name in the file")
+                raise TypeError(f"{'.'.join(path)}: another tensor already has the name {name!r} in the file; rename a key")
             return {"$tensor": name}
         case None | bool() | str() | int():
             return value
@@ -61,12 +62,13 @@ def encode(value: Any, path: tuple[str, ...], tensors: dict[str, dict[str, Tenso
             return items if isinstance(value, list) else {"$tuple": items}
         case dict():
             return encode_table(value, path, tensors)
-    kind = value.dtype if isinstance(value, Tensor) else type(value).__name__
-    raise TypeError(f"{'.'.join(path)}: a checkpoint holds plain data and tensors of {len(DTYPES)} types, not {kind}")
+    kind = f"a tensor of dtype {value.dtype}" if isinstance(value, Tensor) else f"a value of type {type(value).__name__}"
+    accepted = f"None, bool, int, float, str, list, tuple, dict, or a tensor of dtype {', '.join(DTYPES.values())}"
+    raise TypeError(f"{'.'.join(path)}: a checkpoint cannot contain {kind}; use {accepted}")
 
 
 def encode_table(table: dict[Any, Any], path: tuple[str, ...], tensors: dict[str, dict[str, Tensor]]) -> Any:
-    """Return a dict as plain data; one with keys that are not strings, or start with MARK, becomes a list of pairs."""
+    """Return a dict as plain data: as a list of pairs if a key is not a string or starts with MARK."""
     items = {key: encode(value, (*path, str(key)), tensors) for key, value in table.items()}
     if isinstance(table, collections.Counter):
         return {"$counter": list(map(list, items.items()))}
@@ -76,7 +78,7 @@ def encode_table(table: dict[Any, Any], path: tuple[str, ...], tensors: dict[str
 
 
 def decode_state(value: Any, tensors: Mapping[str, Tensor]) -> Any:
-    """Return the value that `encode` received."""
+    """Decode what `encode` returned; `tensors` are the tensors by name."""
     if isinstance(value, list):
         return [decode_state(item, tensors) for item in value]
     if not isinstance(value, dict):
@@ -87,7 +89,7 @@ def decode_state(value: Any, tensors: Mapping[str, Tensor]) -> Any:
 
 
 def decode_mark(mark: str, content: Any, tensors: Mapping[str, Tensor]) -> Any:
-    """Return a value that JSON lacks. Raise ValueError for a mark that this version does not know."""
+    """Decode a value that JSON cannot represent. Raise ValueError for an unknown mark."""
     match mark:
         case "$tensor":
             return tensors[content]
@@ -99,7 +101,7 @@ def decode_mark(mark: str, content: Any, tensors: Mapping[str, Tensor]) -> Any:
             return collections.Counter(dict(content))
         case "$pairs":
             return {decode_state(key, tensors): decode_state(item, tensors) for key, item in content}
-    raise ValueError(f"what is {mark!r}?")
+    raise ValueError(f"unknown mark {mark!r}")
 
 
 def load_checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -114,12 +116,13 @@ def load_checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
     try:
         return {key: decode_state(value, tensors_of(key)) for key, value in checkpoint.plain.items()}
     except (ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
-        raise CheckpointError(f"{checkpoint.folder} was written by another version: {type(error).__name__}: {error}") from error
+        message = f"cannot be read by this version of ddpkit: {type(error).__name__}: {error}"
+        raise CheckpointError(f"{checkpoint.folder} {message}; resume with the version that wrote it") from error
 
 
 @attrs.frozen
 class StagingBuffer:
-    """Host memory for a safetensors file: its header, and a buffer with the tensors one after another."""
+    """Host memory for a safetensors file: its header, and one buffer with all tensors in sequence."""
 
     shapes: Mapping[str, tuple[torch.dtype, torch.Size]]
     header: bytes
@@ -130,7 +133,7 @@ class StagingBuffer:
     @classmethod
     def of(cls, named: Mapping[str, Tensor], *, pinned: bool) -> "StagingBuffer":
         """Allocate a buffer for tensors of these shapes and dtypes."""
-        # the widest dtypes first, as in the format: so every tensor is aligned
+        # widest dtypes first, as in the safetensors library, so that every tensor is aligned
         order = dict(sorted(named.items(), key=lambda item: (-item[1].element_size(), item[0])))
         buffer = torch.empty(sum(tensor.nbytes for tensor in order.values()), dtype=torch.uint8, pin_memory=pinned)
         header, places, end = {}, {}, 0
@@ -143,7 +146,7 @@ class StagingBuffer:
         return cls(tensor_shapes(named), len(text).to_bytes(8, "little") + text, buffer, places)
 
     def filled(self, named: Mapping[str, Tensor]) -> list[Chunk]:
-        """Copy the tensors; return the chunks of the file, valid until the next call."""
+        """Copy the tensors into the buffer; return the chunks of the file, which are valid until the next call."""
         for name, place in self.places.items():
             place.copy_(named[name], non_blocking=True)
         return [self.header, self.buffer.numpy().data if self.places else b""]
@@ -155,23 +158,23 @@ def tensor_shapes(named: Mapping[str, Tensor]) -> dict[str, tuple[torch.dtype, t
 
 @attrs.define
 class Staging:
-    """Buffers for the tensors of one save, allocated once: new memory pages cost more time than the copy."""
+    """Buffers for the tensors of a save. They are reused, because allocating memory takes longer than the copy."""
 
     pinned: bool = False
-    """Pinned memory, for copies from CUDA that do not block."""
-    rooms: dict[str, StagingBuffer] = attrs.field(factory=dict)
+    """Whether the buffers use pinned memory, so that copies from CUDA do not block."""
+    buffers: dict[str, StagingBuffer] = attrs.field(factory=dict)
 
     def stage(self, plain: Any, tensors: Mapping[str, Mapping[str, Tensor]]) -> dict[str, list[Chunk]]:
-        """Copy a state from `split_tensors`; return its files, valid until the next call."""
+        """Copy a state from `split_tensors`; return its files by name, which are valid until the next call."""
         files = {f"{key}.safetensors": self.staged(key, named) for key, named in tensors.items()}
         if self.pinned:
             torch.cuda.current_stream().synchronize()
         return {STATE: [json.dumps(plain, allow_nan=False).encode()], **files}
 
     def staged(self, key: str, named: Mapping[str, Tensor]) -> list[Chunk]:
-        if key not in self.rooms or self.rooms[key].shapes != tensor_shapes(named):
-            self.rooms[key] = StagingBuffer.of(named, pinned=self.pinned)
-        return self.rooms[key].filled(named)
+        if key not in self.buffers or self.buffers[key].shapes != tensor_shapes(named):
+            self.buffers[key] = StagingBuffer.of(named, pinned=self.pinned)
+        return self.buffers[key].filled(named)
 
 
 def count_bytes(state: Any) -> int:

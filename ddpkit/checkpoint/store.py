@@ -1,4 +1,4 @@
-"""Store of a run's checkpoints: one folder per step, either complete or absent, and verified before use.
+"""Store of a run's checkpoints: one folder per step, which is either complete or absent and is verified before use.
 
 A save writes to a temporary folder, flushes every file to the disk, renames the folder, and flushes the name too. Only then
 does it return, and only then may older checkpoints be deleted. A read uses the newest checkpoint that passes verification;
@@ -24,7 +24,7 @@ from ddpkit.runs.files import Chunk, Files, os_errors_as, remove_all, write_file
 LOGGER = logging.getLogger(__name__)
 STEP = re.compile(r"step-(\d{12})")
 SCRATCH, OLD, TRASH, BAD, LEFT = ".tmp-", ".old-", ".trash-", ".bad-", ".left-"
-"""Prefixes of folders: half written, being replaced, half deleted, corrupt, newer than the checkpoint that was resumed."""
+"""Prefixes of folders: partly written, being replaced, partly deleted, corrupt, newer than the checkpoint that was resumed."""
 KEPT = "kept"
 """File that marks a permanent checkpoint."""
 ROLLING = 2
@@ -69,10 +69,11 @@ class Store:
     """Number of newest checkpoints that are kept even if they are not permanent."""
 
     def save(self, step: int, parts: Mapping[str, Iterable[Chunk]], *, is_permanent: bool = False) -> Path:
-        """Save a checkpoint that consists of `parts`, its files by name; return its folder. It then survives a power failure.
+        """Save a checkpoint that consists of `parts`, its files by name; return its folder.
 
-        An existing checkpoint of the same step is replaced; if that one is permanent, the new one is too. `is_permanent`: the
-        retention policy never deletes it. Raise OSError if it cannot be written; the other checkpoints are not affected.
+        A saved checkpoint survives a power failure. An existing checkpoint of the same step is replaced; if that one is
+        permanent, the new one is too. `is_permanent`: the retention policy never deletes it. Raise OSError if it cannot be
+        written; the other checkpoints are not affected.
         """
         final = self.folder / f"step-{step:012d}"
         scratch = self.folder / f"{SCRATCH}{final.name}"
@@ -105,7 +106,7 @@ class Store:
         for old in self.folder.glob(f"{OLD}*"):
             final = old.with_name(old.name.removeprefix(OLD))
             if not final.exists():
-                with contextlib.suppress(OSError):  # another rank did it; otherwise the checkpoint before it is used
+                with contextlib.suppress(OSError):  # another rank did it; after any other error, the previous checkpoint is used
                     self.files.rename(old, final)
 
     def write(self, scratch: Path, step: int, parts: Mapping[str, Iterable[Chunk]], *, is_permanent: bool) -> None:
@@ -128,11 +129,11 @@ class Store:
                 if not (folder / KEPT).exists():
                     self.remove(folder)
         except OSError as error:
-            LOGGER.warning("an old checkpoint stays where it is: %s", error)
+            LOGGER.warning("an old checkpoint could not be deleted: %s", error)
 
     def remove(self, folder: Path) -> None:
         trash = folder.with_name(f"{TRASH}{folder.name}")
-        # rename first, which is atomic: a half-deleted folder never has the name of a checkpoint
+        # rename first, which is atomic: a partly deleted folder never has the name of a checkpoint
         self.files.rename(folder, trash)
         self.files.sync_folder(self.folder)
         remove_all(self.files, trash)
@@ -143,7 +144,7 @@ class Store:
         return sorted((each for each in found if STEP.fullmatch(each.name)), reverse=True)
 
     def newest(self) -> Checkpoint | None:
-        """Return the newest valid checkpoint, None if there are none; log and quarantine newer ones that are corrupt.
+        """Return the newest valid checkpoint, None without checkpoints; log and quarantine newer ones that are corrupt.
 
         Raise CheckpointError if all checkpoints are corrupt; then none of them is quarantined.
         """
@@ -156,17 +157,18 @@ class Store:
                 damaged[folder] = error
                 continue
             for bad, why in damaged.items():
-                LOGGER.warning("%s is damaged, and set aside: %s", bad, why)
+                LOGGER.warning("%s is corrupt; it is renamed to '%s...' and not used: %s", bad, BAD, why)
                 with contextlib.suppress(FileNotFoundError):  # another rank did it
                     self.quarantine(bad, BAD)
             return found
         if damaged:
             listed = "\n".join(f"{folder}: {error}" for folder, error in damaged.items())
-            raise CheckpointError(f"{listed}\nno checkpoint is good; bring one back from a backup, or begin a run of another id")
+            remedy = "restore one from a backup, or start a new run with another 'run_id'"
+            raise CheckpointError(f"{listed}\nno checkpoint is valid; {remedy}")
         return None
 
     def open(self, folder: Path) -> Checkpoint:
-        """Read and verify a checkpoint. Raise CorruptError if it is not what was written."""
+        """Read and verify a checkpoint. Raise CorruptError if it differs from what was written."""
         files = manifest.verify_checkpoint(folder)
         return Checkpoint(folder, parse_step(folder), files)
 
@@ -181,7 +183,8 @@ class Store:
                 shutil.rmtree(leftover)
         for folder in self.folders():
             if newest is None or parse_step(folder) > newest:
-                LOGGER.warning("%s is not of this run any more, and set aside: it went on from %s", folder, newest)
+                start = "the beginning" if newest is None else f"step {newest}"
+                LOGGER.warning("%s is renamed to '%s...' and not used: the run continues from %s", folder, LEFT, start)
                 self.quarantine(folder, LEFT)
 
     def quarantine(self, folder: Path, prefix: str) -> None:
@@ -195,7 +198,7 @@ class Store:
 
         Call it before training.
         """
-        with os_errors_as(self.folder, "choose another 'output_dir'"):
+        with os_errors_as(self.folder, "set 'output_dir' to a folder that is writable"):
             self.folder.mkdir(parents=True, exist_ok=True)
             for leftover in self.folder.glob(".probe*"):
                 leftover.unlink()
@@ -206,4 +209,5 @@ class Store:
         free = shutil.disk_usage(self.folder).free
         if free < ROLLING * size:
             needed, there = (round(each / 1e6) for each in (ROLLING * size, free))
-            raise CheckpointError(f"{self.folder}: {ROLLING} checkpoints need {needed} MB, {there} MB are free; make room")
+            message = f"{ROLLING} checkpoints require {needed} MB, but only {there} MB are free"
+            raise CheckpointError(f"{self.folder}: {message}; free disk space, or set another 'output_dir'")

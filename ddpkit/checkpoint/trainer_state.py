@@ -1,6 +1,6 @@
-"""State of a run between two optimizer steps as tensors and plain data, and its restore into a newly built trainer.
+"""Capture the state of a run between two optimizer steps, and restore it into a newly built trainer.
 
-It contains no state of a random generator: random numbers depend only on seed, epoch, step and sample (`seeding`).
+The state contains no random generator: random numbers depend only on seed, epoch, step and sample (`seeding`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,9 +18,9 @@ from ddpkit.training.trainer import Trainer
 
 
 def capture_state(trainer: Trainer) -> dict[str, Any]:
-    """Return the state of a run by reference: the next optimizer step changes it. Every rank must call it; rank 0's is saved.
+    """Return the state of a run, whose tensors the next optimizer step changes. Every rank must call it; rank 0 saves its state.
 
-    Ranks differ only in BatchNorm's statistics, and those of rank 0 are used for evaluation.
+    The states of the ranks differ only in the statistics of BatchNorm; evaluation uses those of rank 0.
     """
     stopping = trainer.evaluator.early_stopping
     return {
@@ -46,21 +46,21 @@ def best_state(best: BestTracker) -> dict[str, Any]:
 
 def model_state(model: nn.Module) -> dict[str, Any]:
     """Return the state dict of a model, with copies of its buffers."""
-    buffers = {name for name, _ in model.named_buffers()}  # the next forward changes them, before the state is staged
+    buffers = {name for name, _ in model.named_buffers()}  # the next forward changes them before the state is staged
     return {name: value.clone() if name in buffers else value for name, value in model.state_dict().items()}
 
 
 def restore_state(trainer: Trainer, state: Mapping[str, Any], losses: Sequence[float] | None = None) -> None:
     """Restore a state into a newly built trainer. Every rank must call it.
 
-    `losses`: validation losses so far, for a schedule that depends on them; pass them if the options of the schedule or the
-    optimizer changed. The new options then apply from here on. Raise RuntimeError, ValueError or KeyError if the model, the
-    optimizer's parameters or the evaluated models are not those of the state.
+    `losses`: validation losses of all epochs so far. Pass them if the options of the schedule or the optimizer changed; the new
+    options then apply from here on. Raise RuntimeError, ValueError or KeyError if the model, the parameters of the optimizer or
+    the evaluated models differ from those of the state.
     """
-    tally, shards = state["tally"], trainer.loader.sampler.shards
-    sums = redistribute_sums(tally["sums"], trainer.loader.sampler.n_shards)[list(shards)].to(trainer.world.device, copy=True)
+    saved, shards = state["tally"], trainer.loader.sampler.shards
+    sums = redistribute_sums(saved["sums"], trainer.loader.sampler.n_shards)[list(shards)].to(trainer.world.device, copy=True)
     trainer.progress = Progress(**state["progress"])
-    trainer.loss_sums = LossSums([each.unbind() for each in sums], tally["n_samples"], tally["n_skipped"])
+    trainer.loss_sums = LossSums([each.unbind() for each in sums], saved["n_samples"], saved["n_skipped"])
     trainer.model.load_state_dict(state["model"])
     if losses is None:
         trainer.lr_schedule.load_state_dict(state["schedule"])
@@ -104,7 +104,8 @@ def load_named_state(optimizer: Optimizer, model: nn.Module, saved: dict[str, An
     now = named_state(optimizer, model)["groups"]
     for number, (mine, theirs) in enumerate(zip(now, saved["groups"], strict=True)):
         if different := set(mine["params"]) ^ set(theirs["params"]):
-            raise ValueError(f"group {number} of the optimizer had other parameters: {', '.join(sorted(different)[:3])}")
+            shown = ", ".join(sorted(different)[:3])
+            raise ValueError(f"group {number} of the optimizer has different parameters than in the checkpoint: {shown}")
     places = {name: place for place, name in enumerate(name for group in now for name in group["params"])}
     groups = [
         {**(theirs if options else mine), "params": [places[name] for name in mine["params"]]}

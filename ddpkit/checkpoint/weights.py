@@ -22,7 +22,7 @@ def save_weights(model: nn.Module, file: Path) -> None:
     scratch, files = file.with_name(f".{file.name}.tmp"), Files()
     try:
         save_model(model, str(scratch))
-    except SafetensorError as error:  # wraps an error of the disk
+    except SafetensorError as error:  # safetensors raises it for an OSError, such as a full disk
         raise OSError(str(error)) from error
     with scratch.open("rb") as written:
         files.sync(written.fileno())
@@ -37,7 +37,7 @@ def load_saved_weights(model: nn.Module, file: Path) -> None:
 
 @attrs.frozen
 class WeightsFolder:
-    """Folder of the weights that a run saves (`[output]`). Only rank 0 writes to it."""
+    """Folder of the weights files of a run (`[output]`). Only rank 0 writes to it."""
 
     folder: Path
     save_best: bool = True
@@ -49,8 +49,8 @@ class WeightsFolder:
 
         The best weights are always written: the run is tested with them. Raise CheckpointError if a file cannot be written.
         """
-        kept = self.save_interval and epoch % self.save_interval == 0
-        names = [BEST_FILE] * is_best + [LAST_FILE] * self.save_last + [f"epoch-{epoch:04d}.safetensors"] * bool(kept)
+        is_periodic = self.save_interval and epoch % self.save_interval == 0
+        names = [BEST_FILE] * is_best + [LAST_FILE] * self.save_last + [f"epoch-{epoch:04d}.safetensors"] * bool(is_periodic)
         with os_errors_as(self.folder, REMEDY):
             for name in names:
                 save_weights(model, self.file(prefix, name))

@@ -15,9 +15,9 @@ from ddpkit.plugins import manager
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, metavar="x.toml", help="the config file")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="replace a value of the file")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a value of the file")
     parser.add_argument(
-        "--deep", action="store_true", help="also import targets whose source does not show their parameters (takes seconds)"
+        "--deep", action="store_true", help="also import components whose source does not show their parameters (takes seconds)"
     )
     parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
     options.add_plugin_arguments(parser)
@@ -43,7 +43,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def check_file(arguments: argparse.Namespace) -> CheckReport:
-    """Validate by reading only; with `--deep`, also import the components whose source does not tell all parameters."""
+    """Validate without imports; with `--deep`, also import the components whose source does not show all parameters."""
     config = loading.read(arguments.file, loading.parse_overrides(arguments.set))
     found = manager.load(options.policy_from_options(arguments, config.run.plugins))
     report = validate(config, found, ranks_in_file(config.run))
@@ -52,12 +52,12 @@ def check_file(arguments: argparse.Namespace) -> CheckReport:
 
 def format_notes(report: CheckReport) -> list[str]:
     """Return one line for each warning and for each component that is not fully checked."""
-    deep = "its source does not tell all parameters; `ddpkit check --deep` imports it"
+    deep = "its source does not show all of them; use `ddpkit check --deep`, which imports the component"
     return [
         *(f"warning: {problem}" for problem in report.warnings),
         *(f"warning: {text}" for text in report.policy_warnings),
         *(
-            f"note: {format_key_path(each.path)}: {each.name!r} is not checked to the end here: {deep}"
+            f"note: {format_key_path(each.path)}: the parameters of {each.name!r} are not fully checked: {deep}"
             for each in report.unchecked
         ),
     ]

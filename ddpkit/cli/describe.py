@@ -42,7 +42,7 @@ class Parameter:
     kind: str
     """Type in the terms of TOML."""
     default: str
-    """Default in TOML syntax; or `required`, `-` if an absent key has its own meaning, `?` if the source does not tell."""
+    """Default in TOML syntax; `required` if there is none, `-` if it is None, `?` if the source does not show it."""
     written: str
     """Value for the example; empty if the example omits the parameter."""
 
@@ -68,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Show a component. It is imported only if its source does not tell its parameters."""
+    """Show a component. It is imported only if its source does not show its parameters."""
     found = manager.load(options.policy_from_options(arguments))
     try:
         entry = found.registry.get(arguments.kind, arguments.name)
@@ -101,7 +101,7 @@ def description_as_json(description: Description) -> dict[str, Any]:
 def print_description(description: Description) -> None:
     entry, component = description.entry, description.entry.component
     facts = {"from": entry.distribution, "source": description.source, "also called": ", ".join(component.aliases)}
-    facts |= {"needs": ", ".join(component.requires), "deprecated": component.deprecated or ""}
+    facts |= {"requires": ", ".join(component.requires), "deprecated": component.deprecated or ""}
     sys.stdout.write(f"{entry.kind} {entry.qualified_name}: {component.doc}\n")
     sys.stdout.write("".join(f"{name}: {text}\n" for name, text in facts.items() if text))
     if description.help:
@@ -112,7 +112,7 @@ def print_description(description: Description) -> None:
 
 
 def describe_component(entry: Entry) -> Description:
-    """Describe a component from its source; import its target only if the source does not tell the parameters."""
+    """Describe a component from its source; import its target only if the source does not show the parameters."""
     target = entry.component.target
     signature = signatures.read_from_source(target) or signatures.inspect_target(target)
     hidden = NEVER_IN_TOML | RUNTIME_VALUES[entry.kind] - {"root_dir"}

@@ -38,13 +38,13 @@ class Line:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, metavar="x.toml", help="the config file")
     parser.add_argument("key", nargs="?", metavar="KEY", help="show only this key or table, for example train.epoch")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="replace a value of the file")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a value of the file")
     parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
     options.add_plugin_arguments(parser)
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Show the values as a run would use them."""
+    """Show the values that a run would use."""
     config = loading.load(arguments.file, loading.parse_overrides(arguments.set))
     found = manager.load(options.policy_from_options(arguments, config.run.plugins))
     lines = select_lines(explain_config(config, found), arguments.key)
@@ -64,12 +64,12 @@ def select_lines(lines: list[Line], key: str | None) -> list[Line]:
     found = [line for line in lines if any(format_key_path(line.path[:length]) == key for length in range(1, len(line.path) + 1))]
     if not found:
         known = {format_key_path(line.path[:length]) for line in lines for length in range(1, len(line.path) + 1)}
-        raise ConfigError([Diagnostic("KEY", (), f"there is no {key!r}, {suggest(key, known)}")])
+        raise ConfigError([Diagnostic("KEY", (), f"key {key!r} was not found in the config; {suggest(key, known)}")])
     return found
 
 
 def format_toml_value(value: Any) -> str:
-    """Return a value in TOML syntax; `-` if it is absent, `?` for a default that the source does not tell."""
+    """Return a value in TOML syntax; `-` if it is absent, `?` for a default that the source does not show."""
     return "?" if value is UNREAD else "-" if value is None else toml.format_inline(value)
 
 
@@ -80,7 +80,7 @@ def line_as_json(line: Line) -> dict[str, Any]:
 
 def print_lines(lines: list[Line]) -> None:
     rows = [(format_key_path(line.path), format_toml_value(line.value), line.origin, line.meaning) for line in lines]
-    table.print_table(("KEY", "VALUE", "FROM", "MEANS"), rows)
+    table.print_table(("KEY", "VALUE", "FROM", "COMPONENT"), rows)
 
 
 def explain_config(config: Config, plugins: Plugins) -> list[Line]:
@@ -133,7 +133,7 @@ def describe_reference(reference: ComponentRef, plugins: Plugins) -> str:
 
 
 def list_defaults(reference: ComponentRef, plugins: Plugins) -> list[Line]:
-    """Return the parameters that the config leaves at their defaults, if the component's source tells them."""
+    """Return the parameters that the config leaves at their defaults, if the component's source shows them."""
     try:
         entry = find_entry(reference, plugins.registry)
     except UnknownNameError:

@@ -15,13 +15,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a run")
     parser.add_argument("--format", choices=FORMATS, required=True, help="format of the file")
     parser.add_argument(
-        "--weights", default=BEST, metavar="W", help="best, last, another name in the run's weights folder, or a file"
+        "--weights",
+        default=BEST,
+        metavar="W",
+        help="weights to export: best, last, another name in the run's weights folder, or a file",
     )
     parser.add_argument(
-        "--output", type=Path, metavar="FILE", help="output file (default: RUN/exports/FORMAT with the suffix of the format)"
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="output file (default: RUN/exports/FORMAT, with the file extension of the format)",
     )
     parser.add_argument(
-        "--size", type=size, metavar="CxHxW", help="shape of an input image, for example 3x64x64 (default: as in the run)"
+        "--size", type=size, metavar="CxHxW", help="shape of an input image, for example 3x64x64 (default: the shape in the run)"
     )
     parser.add_argument("--batch", type=positive, metavar="N", help="fix the batch size to N images (default: any number)")
     parser.add_argument("--force", action="store_true", help="overwrite an existing file")
@@ -31,7 +37,7 @@ def size(text: str) -> list[int]:
     """Parse the shape of an image, such as `3x64x64`."""
     numbers = text.split("x")
     if not all(each.isdecimal() and int(each) for each in numbers):
-        raise argparse.ArgumentTypeError(f"expected a shape as in 3x64x64, got {text!r}")
+        raise argparse.ArgumentTypeError(f"must be a shape such as 3x64x64; got {text!r}")
     return [int(each) for each in numbers]
 
 

@@ -13,7 +13,13 @@ from ddpkit.plugins.registry import Entry, Registry
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("kind", choices=HOOKS, metavar="KIND", help=", ".join(HOOKS))
-    parser.add_argument("pattern", nargs="?", default="*", metavar="GLOB", help="for example '*net*' or 'torchvision/*'")
+    parser.add_argument(
+        "pattern",
+        nargs="?",
+        default="*",
+        metavar="GLOB",
+        help="show only names that match this pattern, for example '*net*' or 'torchvision/*'",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
     options.add_plugin_arguments(parser)
 
@@ -27,10 +33,10 @@ def main(arguments: argparse.Namespace) -> int:
         sys.stdout.write(json.dumps(found, indent=2, ensure_ascii=False) + "\n")
         return ExitCode.DONE
     rows = [(each.qualified_name, each.distribution, describe_entry(each, registry)) for each in entries]
-    table.print_table(("NAME", "DISTRIBUTION", "WHAT"), rows)
+    table.print_table(("NAME", "DISTRIBUTION", "DESCRIPTION"), rows)
     return ExitCode.DONE
 
 
 def describe_entry(entry: Entry, registry: Registry) -> str:
-    note = " (shadowed: write the qualified name)" if registry.is_shadowed(entry) else ""
+    note = " (shadowed: use the qualified name)" if registry.is_shadowed(entry) else ""
     return entry.component.doc + note

@@ -17,7 +17,7 @@ SLOW = 0.1
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-v", "--verbose", action="store_true", help="also show load time and digest of each plugin")
     parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
-    parser.add_argument("--no-import", action="store_true", help="show only names and versions; no code of plugins runs")
+    parser.add_argument("--no-import", action="store_true", help="show only names and versions, without importing any plugin")
     options.add_plugin_arguments(parser)
 
 
@@ -38,7 +38,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def print_sources(sources: list[PluginSource], *, as_json: bool) -> None:
-    """Print what the package metadata tells; no plugin is imported."""
+    """Print the package metadata of the plugins; no plugin is imported."""
     rows = [(each.name, each.distribution, each.version, each.entry_point.value) for each in sources]
     columns = ("plugin", "distribution", "version", "module")
     if as_json:
@@ -74,6 +74,6 @@ def describe_components(plugin: Plugin) -> str:
     kinds = Counter(entry.kind for entry in plugin.provides)
     names = {kind: [entry.component.name for entry in plugin.provides if entry.kind == kind] for kind in kinds}
     parts = [f"{kind}: {', '.join(found)}" for kind, found in names.items()]
-    parts += [f"imports {', '.join(plugin.heavy)} when it is loaded, which every command waits for"] if plugin.heavy else []
+    parts += [f"imports {', '.join(plugin.heavy)} when it is loaded, which slows down every command"] if plugin.heavy else []
     parts += [f"takes {plugin.seconds:.1f} s to load"] if plugin.seconds > SLOW and not plugin.heavy else []
     return "; ".join(parts)

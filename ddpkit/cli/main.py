@@ -13,7 +13,7 @@ COMMANDS = {
     "predict": "run inference on images with a trained model",
     "export": "export the model of a run as one file that works without ddpkit",
     "check": "find all mistakes in a TOML file without starting a run",
-    "verify-ddp": "compare several ranks with one, on the model and data of a TOML file",
+    "verify-ddp": "compare several ranks with one rank, with the model and data of a TOML file",
     "verify-resume": "kill a short run, resume it, and compare it bit by bit with an uninterrupted run",
     "inspect": "show the contents of a checkpoint",
     "verify": "read all checkpoints of a run and report corrupt ones",
@@ -22,7 +22,7 @@ COMMANDS = {
     "list-plugins": "list installed plugins and the components that they provide",
     "list": "list the components of one kind",
     "describe": "show a component: documentation, parameters, example",
-    "which": "show which component a name refers to, and which others have the same name",
+    "which": "show which component a name selects, and which other components have the same name",
 }
 
 
@@ -48,11 +48,11 @@ def format_error(error: DdpkitError) -> str:
 def build_parser(given: Sequence[str]) -> argparse.ArgumentParser:
     """Build the parser. Only the module of the requested command is imported."""
     top = argparse.ArgumentParser(prog="ddpkit", description="One TOML file, one command, a correct distributed run.")
-    verbs = top.add_subparsers(metavar="COMMAND", required=True)
+    subparsers = top.add_subparsers(metavar="COMMAND", required=True)
     for name, summary in COMMANDS.items():
-        verb = verbs.add_parser(name, help=summary, description=summary.capitalize() + ".")
+        parser = subparsers.add_parser(name, help=summary, description=summary.capitalize() + ".")
         if name in given[:1]:
             command = importlib.import_module(f"ddpkit.cli.{name.replace('-', '_')}")
-            command.add_arguments(verb)
-            verb.set_defaults(main=command.main)
+            command.add_arguments(parser)
+            parser.set_defaults(main=command.main)
     return top

@@ -1,4 +1,4 @@
-"""Options that several commands share: the plugin policy, and parsers of whole numbers."""
+"""Options that several commands share: the plugin policy, and parsers of integers."""
 
 import argparse
 
@@ -11,7 +11,7 @@ def add_plugin_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options `--no-plugins` and `-p no:NAME`."""
     parser.add_argument("--no-plugins", action="store_true", help="use only ddpkit's own plugins")
     parser.add_argument(
-        "-p", action="append", default=[], type=parse_block, metavar="no:NAME", help="block this plugin before its import"
+        "-p", action="append", default=[], type=parse_block, metavar="no:NAME", help="do not import the plugin NAME (repeatable)"
     )
 
 
@@ -19,7 +19,7 @@ def parse_block(text: str) -> str:
     """Return the plugin name after `no:`."""
     word, colon, name = text.partition(":")
     if word != "no" or not colon or not name:
-        raise argparse.ArgumentTypeError(f"expected no:NAME, got {text!r}")
+        raise argparse.ArgumentTypeError(f"must have the form no:NAME; got {text!r}")
     return name
 
 
@@ -29,14 +29,14 @@ def policy_from_options(arguments: argparse.Namespace, table: schema.Plugins | N
 
 
 def positive(text: str) -> int:
-    """Parse a whole number of at least 1."""
+    """Parse an integer of at least 1."""
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text!r}")
+        raise argparse.ArgumentTypeError(f"must be an integer of at least 1; got {text!r}")
     return int(text)
 
 
-def whole(text: str) -> int:
-    """Parse a whole number of at least 0."""
+def non_negative(text: str) -> int:
+    """Parse an integer of at least 0."""
     if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"expected a whole number from 0, got {text!r}")
+        raise argparse.ArgumentTypeError(f"must be an integer of at least 0; got {text!r}")
     return int(text)

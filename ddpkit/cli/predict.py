@@ -9,9 +9,12 @@ from ddpkit.cli import run, run_folder_options
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     run_folder_options.add_run_folder_arguments(parser)
     parser.add_argument(
-        "input", nargs="?", metavar="IMAGES", help="a file, a folder or a glob (default: 'predict.input' of the run)"
+        "input",
+        nargs="?",
+        metavar="IMAGES",
+        help="an image file, a folder or a glob pattern (default: 'predict.input' of the run)",
     )
-    parser.add_argument("--format", metavar="F", help="json, csv, numpy, or the writer of a plugin")
+    parser.add_argument("--format", metavar="F", help="output format: json, csv, numpy, or the name of a writer of a plugin")
     parser.add_argument("--save-images", action="store_true", help="also save images with the predictions drawn on them")
 
 

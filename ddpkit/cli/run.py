@@ -5,7 +5,7 @@ import math
 import sys
 from pathlib import Path
 
-from ddpkit.cli.options import add_plugin_arguments, positive, whole
+from ddpkit.cli.options import add_plugin_arguments, non_negative, positive
 from ddpkit.config.loading import parse_overrides
 from ddpkit.distributed import rank_process, rank_report, signal_forwarding
 from ddpkit.errors import ExitCode
@@ -19,21 +19,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", nargs="?", type=Path, metavar="x.toml", help="the config file")
     parser.add_argument("--config", type=Path, metavar="x.toml", help="the config file, as an option (used by main.py)")
     parser.add_argument(
-        "--task", choices=["train", "test", "predict"], help="what to do (default: as 'private.mode' says); train includes a test"
+        "--task",
+        choices=["train", "test", "predict"],
+        help="task to run; train includes a test (default: the tasks in 'private.mode')",
     )
     parser.add_argument(
         "--weights", default=BEST, metavar="W", help="weights for test and predict: best, last, a file or a run folder"
     )
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="replace a value of the file")
-    parser.add_argument("--nproc", type=positive, metavar="N", help="number of ranks")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a value of the file")
+    parser.add_argument("--nproc", type=positive, metavar="N", help="number of ranks (default: as in the config)")
     parser.add_argument("--limit-batches", type=positive, metavar="N", help="use at most N micro-batches of each split")
-    parser.add_argument("--dry-run", action="store_true", help="build everything and try one step; no run folder is created")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="build everything and run one training step, without creating a run folder"
+    )
     parser.add_argument(
         "--resume", nargs="?", const="", metavar="PATH", help="resume the newest unfinished run, or the run or checkpoint PATH"
     )
     parser.add_argument("--allow-drift", action="append", default=[], metavar="KEY", help="resume although KEY has changed")
     parser.add_argument(
-        "--max-restarts", type=whole, default=0, metavar="N", help="restart the ranks at most N times after a rank failed"
+        "--max-restarts", type=non_negative, default=0, metavar="N", help="restart the ranks at most N times after a rank failed"
     )
     add_plugin_arguments(parser)
     parser.set_defaults(error=parser.error)
@@ -42,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """Run the config. The results are written to stdout once, for any number of ranks."""
     if (arguments.file is None) == (arguments.config is None):
-        arguments.error("one config is needed, as in: ddpkit run x.toml")
+        arguments.error("exactly one config file is required, for example: ddpkit run x.toml")
     return run_and_report(arguments.file or arguments.config, parse_options(arguments))
 
 
@@ -74,9 +78,9 @@ def run_and_report(file: Path, options: RunOptions) -> int:
 def format_result(result: RunResult | None, options: RunOptions) -> str:
     """Return the text to print after a run; empty on ranks that have no result."""
     if result is None:
-        return "the config builds and trains one step\n" if options.dry_run else ""
+        return "dry run passed: everything was built, and one training step was run\n" if options.dry_run else ""
     tested = {} if options.task == "predict" else result.test_metrics
     lines = [f"test {name} {math.nan if value is None else value:.4f}" for name, value in tested.items()]
     if result.skipped:
-        lines += [f"skipped {len(result.skipped)} of the inputs, see {result.folder / PREDICTIONS / SKIPPED}"]
+        lines += [f"skipped inputs: {len(result.skipped)}; the reasons are in {result.folder / PREDICTIONS / SKIPPED}"]
     return "\n".join([*lines, str(result.folder)]) + "\n"

@@ -1,4 +1,4 @@
-"""Options of the commands that take a run folder instead of a TOML file."""
+"""Options of the commands that read a run folder instead of a TOML file."""
 
 import argparse
 from collections.abc import Mapping
@@ -14,9 +14,12 @@ from ddpkit.tasks.plan import RunOptions, Task
 def add_run_folder_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a run")
     parser.add_argument(
-        "--weights", default=BEST, metavar="W", help="best, last, another name in the run's weights folder, or a file"
+        "--weights",
+        default=BEST,
+        metavar="W",
+        help="weights to use: best, last, another name in the run's weights folder, or a file",
     )
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="replace a value of the run's config")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a value of the run's config")
     parser.add_argument("--nproc", type=positive, metavar="N", help="number of ranks (default: one per GPU)")
     add_plugin_arguments(parser)
 
@@ -24,8 +27,8 @@ def add_run_folder_arguments(parser: argparse.ArgumentParser) -> None:
 def parse_run_options(arguments: argparse.Namespace, task: Task, values: Mapping[str, Any]) -> tuple[Path, RunOptions]:
     """Return the run's resolved config file, and the options of the command.
 
-    The options select the devices of this machine, and merge `values` over the config. Raises ConfigError for a folder that is
-    not a run folder.
+    The options select the devices of this machine, and `values` override the config. Raises ConfigError for a folder that is not
+    a run folder.
     """
     file = config_of_run(arguments.run, "RUN")
     here = {"device": "auto", "ddp.enabled": True, "ddp.nproc": arguments.nproc or "auto"}

@@ -47,7 +47,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def json_schema(plugins: Plugins) -> Json:
-    """Return the schema of the whole format."""
+    """Return the schema of the complete format."""
     entries: dict[str, list[Entry]] = {}
     for entry in plugins.registry:
         entries.setdefault(entry.kind, []).append(entry)
@@ -69,7 +69,7 @@ def type_schema(kind: Any, entries: Mapping[str, list[Entry]]) -> Json:
     if is_array(kind):
         items = [item for item in get_args(kind) if item is not Ellipsis]
         return {"type": "array"} | ({"items": type_schema(items[0], entries)} if len(items) == 1 else {})
-    name = "object" if is_mapping(kind) else NAMES.get(kind)  # no type for Any, and for types that the source does not tell
+    name = "object" if is_mapping(kind) else NAMES.get(kind)  # no type for Any, and for types that the source does not show
     return {"type": name} if name else {}
 
 
@@ -120,7 +120,7 @@ def parameter_schema(entry: Entry, core: Iterable[str], named: Json | None = Non
 
 
 def transform_schema(entry: Entry) -> Json:
-    """Return the schema of a transform: parameters in a list, in a table, or a single one by itself."""
+    """Return the schema of a transform: parameters in a list, in a table, or as a single value."""
     taken = settable_parameters(entry)
     if taken is None:
         return {"description": entry.component.doc}
@@ -133,7 +133,7 @@ def transform_schema(entry: Entry) -> Json:
 def settable_parameters(entry: Entry) -> Mapping[str, Any] | None:
     """Return the parameters that the TOML may set.
 
-    Returns None if the source does not tell them, or if the component accepts any.
+    Returns None if the source does not show them, or if the component accepts any parameter.
     """
     signature = signatures.read_from_source(entry.component.target)
     if signature is None or signature.takes_any:

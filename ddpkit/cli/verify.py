@@ -22,6 +22,6 @@ def main(arguments: argparse.Namespace) -> int:
         sys.stdout.write(json.dumps({folder.name: wrong or None for folder, wrong in found}, indent=2) + "\n")
     else:
         table.print_table(
-            ("CHECKPOINT", "IS"), [(str(folder), f"damaged: {wrong}" if wrong else "good") for folder, wrong in found]
+            ("CHECKPOINT", "STATUS"), [(str(folder), f"corrupt: {wrong}" if wrong else "good") for folder, wrong in found]
         )
     return ExitCode.CHECKPOINT if any(wrong for _, wrong in found) else ExitCode.DONE

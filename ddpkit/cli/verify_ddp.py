@@ -1,4 +1,4 @@
-"""Command `ddpkit verify-ddp x.toml`: compare several ranks with one."""
+"""Command `ddpkit verify-ddp x.toml`: compare several ranks with one rank."""
 
 import argparse
 import json
@@ -20,16 +20,19 @@ from ddpkit.testing.verify_ddp import DdpReport
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, metavar="x.toml", help="the config file")
     parser.add_argument(
-        "--nproc", type=positive, metavar="N", help="number of ranks to compare with one (default: as in the config, at least 2)"
+        "--nproc",
+        type=positive,
+        metavar="N",
+        help="number of ranks to compare with one rank (default: as in the config, at least 2)",
     )
     parser.add_argument(
         "--steps",
         type=positive,
         default=4,
         metavar="K",
-        help="optimizer steps to compare: the first ones, and the last of an epoch (default: 4)",
+        help="number of optimizer steps to compare: the first K-1 steps and the last step of an epoch (default: 4)",
     )
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="replace a value of the file")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a value of the file")
     parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
     parser.add_argument("--record", type=Path, help=argparse.SUPPRESS)  # internal: this command starts its ranks with it
     add_plugin_arguments(parser)
@@ -37,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Compare several ranks with one. The exit code is 0 if they are equal in float64, else 1."""
+    """Compare several ranks with one rank. The exit code is 0 if the results are equal in float64, else 1."""
     options = RunOptions(
         overrides=parse_overrides(arguments.set),
         nproc=arguments.nproc,
@@ -49,7 +52,7 @@ def main(arguments: argparse.Namespace) -> int:
             verify_ddp.record_rank(arguments.file, options, arguments.steps, arguments.record)
         return ExitCode.DONE
     if arguments.nproc == 1 or rank_process.is_rank():
-        arguments.error("it starts its ranks itself, two or more")
+        arguments.error("cannot run with '--nproc 1', or under torchrun or srun: this command starts at least 2 ranks itself")
     report = verify_ddp.verify_ddp(arguments.file, options, arguments.steps)
     if arguments.json:
         sys.stdout.write(json.dumps(report_as_json(report), indent=2) + "\n")
@@ -61,17 +64,17 @@ def main(arguments: argparse.Namespace) -> int:
 def print_report(report: DdpReport) -> None:
     rows = report.comparison.rows
     lines = [(f"{row.when} {row.kind}", f"{row.float64:.1e}", f"{row.float32:.1e}", row.worst) for row in rows]
-    table.print_table(["WHAT", "FLOAT64", "FLOAT32", "MOST DIFFERENT"], lines)
+    table.print_table(["VALUES", "FLOAT64", "FLOAT32", "MOST DIFFERENT"], lines)
     sys.stdout.write("".join(f"{line}\n" for line in format_verdict(report)))
 
 
 def format_verdict(report: DdpReport) -> list[str]:
     first = report.comparison.first
     if report.is_equal:
-        return [f"equal: {report.n_ranks} ranks give what one gives, but for rounding"]
-    where = f" from {first.when} on: {first.kind} {first.worst}" if first else " before the first step"
+        return [f"equal: {report.n_ranks} ranks produce the same results as one rank, except for rounding"]
+    where = f", first at {first.when}: {first.kind} {first.worst}" if first else " before the first step"
     return [
-        f"different: {report.n_ranks} ranks give something else than one{where}",
+        f"different: the results of {report.n_ranks} ranks and of one rank differ{where}",
         *(f"cause: {each}" for each in report.causes),
     ]
 

@@ -18,13 +18,15 @@ from ddpkit.testing.verify_resume import ResumeReport
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, metavar="x.toml", help="the config file")
-    parser.add_argument("--nproc", type=positive, metavar="N", help="number of ranks")
+    parser.add_argument("--nproc", type=positive, metavar="N", help="number of ranks (default: as in the config)")
     parser.add_argument("--kills", type=positive, default=3, metavar="K", help="number of kills (default: 3)")
     parser.add_argument(
         "--batches", type=positive, default=6, metavar="N", help="micro-batches of each split per epoch (default: 6)"
     )
-    parser.add_argument("--instants", type=int, default=0, metavar="SEED", help="seed of the instants at which the run is killed")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="replace a value of the file")
+    parser.add_argument(
+        "--instants", type=int, default=0, metavar="SEED", help="seed of the random times at which the run is killed (default: 0)"
+    )
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a value of the file")
     parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
     add_plugin_arguments(parser)
     parser.set_defaults(error=parser.error)
@@ -36,7 +38,7 @@ def main(arguments: argparse.Namespace) -> int:
     The exit code is 0 if both are bit-identical, 1 if they differ or if the run ended before a kill.
     """
     if rank_process.is_rank():
-        arguments.error("it starts its runs itself")
+        arguments.error("cannot run under torchrun or srun: this command starts its runs itself")
     options = RunOptions(
         overrides=parse_overrides(arguments.set),
         nproc=arguments.nproc,
@@ -52,12 +54,12 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def format_verdict(report: ResumeReport) -> list[str]:
-    kills = f"killed after the steps {', '.join(map(str, report.kills)) or '-'} on {report.n_ranks} ranks"
+    kills = f"killed after steps {', '.join(map(str, report.kills)) or '-'} on {report.n_ranks} ranks"
     if report.is_equal:
-        return [f"equal: {kills}, the resumed run has the bits of the uninterrupted one at each of {report.n_steps} steps"]
+        return [f"equal: {kills}; the resumed run is bit-identical to the uninterrupted run at each of {report.n_steps} steps"]
     if report.first is None:
-        return ["nothing is shown: the run was over before a kill; give it more steps by --batches or 'train.epoch'"]
+        return ["no result: the run ended before the first kill; increase '--batches' or 'train.epoch' to get more steps"]
     return [
-        f"different: {kills}, step {report.first.step} is another: {report.first.what} ({report.first.by})",
+        f"different: {kills}; first difference at step {report.first.step}: {report.first.what} ({report.first.by})",
         *(f"cause: {each}" for each in report.causes),
     ]

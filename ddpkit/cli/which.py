@@ -19,18 +19,18 @@ def main(arguments: argparse.Namespace) -> int:
     """Show the selected component first, then the others with the same bare name."""
     registry = manager.load(options.policy_from_options(arguments)).registry
     try:
-        meant = registry.get(arguments.kind, arguments.name)
+        selected = registry.get(arguments.kind, arguments.name)
     except UnknownNameError as error:
         raise ConfigError([Diagnostic("NAME", (), str(error))]) from error
     bare = arguments.name.rpartition("/")[2]
-    others = [entry for entry in registry.candidates(arguments.kind, bare) if entry != meant]
+    others = [entry for entry in registry.candidates(arguments.kind, bare) if entry != selected]
     rows = [
-        format_row(meant, "meant"),
-        *(format_row(entry, "not meant" if "/" in arguments.name else "shadowed") for entry in others),
+        format_row(selected, "selected"),
+        *(format_row(entry, "not selected" if "/" in arguments.name else "shadowed") for entry in others),
     ]
-    table.print_table(("NAME", "IS", "DISTRIBUTION", "SOURCE"), rows)
+    table.print_table(("NAME", "STATUS", "DISTRIBUTION", "SOURCE"), rows)
     return ExitCode.DONE
 
 
-def format_row(entry: Entry, is_what: str) -> tuple[str, ...]:
-    return entry.qualified_name, is_what, entry.distribution, signatures.find_definition(entry.component.target)
+def format_row(entry: Entry, status: str) -> tuple[str, ...]:
+    return entry.qualified_name, status, entry.distribution, signatures.find_definition(entry.component.target)

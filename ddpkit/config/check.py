@@ -53,7 +53,7 @@ def check(config: Config, plugins: Plugins, n_ranks: int | None) -> CheckReport:
 
 
 def validate(config: Config, plugins: Plugins, n_ranks: int | None) -> CheckReport:
-    """Return everything that can be found without an import. `n_ranks`: None if it is not known yet."""
+    """Return a report of all mistakes that can be found without an import. `n_ranks`: None if it is not known yet."""
     wrong, references_, unchecked = list(config.issues), references(config.run), []
     for reference in references_:
         if not is_covered(reference.path, config.issues):
@@ -99,14 +99,14 @@ def validate_with_imports(report: CheckReport, config: Config, plugins: Plugins)
 def reference_issues(
     run: schema.Run, plugins: Plugins, reference: ComponentRef, *, deep: bool = False
 ) -> tuple[list[Issue], bool]:
-    """Check the name of a component, then its parameters. Return the issues, and whether all given parameters were checked."""
+    """Check the name of a component, then its parameters. Return the issues, and whether all parameters were checked."""
     try:
         entry = find_entry(reference, plugins.registry)
     except UnknownNameError as error:
         message, blames = str(error) + failed_plugin_note(plugins), is_plugin_failed(reference.name, plugins)
         return [Issue(reference.path, message, at_key=reference.is_key, caused_by_plugin=blames)], True
     if missing := missing_library_message(entry):
-        message = f"{entry.qualified_name} needs a library: pip install {missing}"
+        message = f"{entry.qualified_name} requires a library that is not installed; run: pip install {missing}"
         return [Issue(reference.path, message, at_key=reference.is_key, caused_by_plugin=True)], True
     try:
         signature = read_signature(entry, deep=deep)
@@ -146,8 +146,8 @@ def is_plugin_failed(name: str, plugins: Plugins) -> bool:
 
 
 def failed_plugin_note(plugins: Plugins) -> str:
-    """Return a note on the plugins that did not load: one of them may define the unknown name."""
-    notes = [f"plugin {each.name} ({each.distribution}) is {each.status}: {each.error}" for each in plugins.failed]
+    """Return a note that lists the plugins that did not load: one of them may define the unknown name."""
+    notes = [f"plugin {each.name} ({each.distribution}) has the status {each.status!r}: {each.error}" for each in plugins.failed]
     return "".join(f"; note: {note}" for note in notes)
 
 
@@ -170,7 +170,8 @@ def prefer_issues(run: schema.Run, registry: Registry) -> Iterator[Issue]:
         entries = [entry for entry in registry if not dot or entry.kind == kind]
         owners = {entry.namespace for entry in entries if (bare or name) in entry.bare_names}
         if namespace not in owners:
-            yield Issue(("plugins", "prefer", name), f"{namespace!r} has no component {name!r}, {suggest(namespace, owners)}")
+            message = f"plugin {namespace!r} has no component {name!r}, {suggest(namespace, owners)}"
+            yield Issue(("plugins", "prefer", name), message)
 
 
 def parameter_issues(run: schema.Run, reference: ComponentRef, signature: Signature) -> Iterator[Issue]:
@@ -179,7 +180,7 @@ def parameter_issues(run: schema.Run, reference: ComponentRef, signature: Signat
     never = NEVER_IN_TOML | RUNTIME_VALUES[reference.kind]
     known = [name for name in signature.parameters if name not in never]
     if isinstance(reference.params, list) and len(reference.params) > len(named):
-        yield Issue(reference.params_path, f"takes at most {len(named)} values: {', '.join(known) or 'none'}")
+        yield Issue(reference.params_path, f"must have at most {len(named)} values: {', '.join(known) or 'none'}")
         return
     for number, (name, value) in enumerate(named.items()):
         path = (*reference.params_path, name if isinstance(reference.params, Mapping) else number)
@@ -194,10 +195,12 @@ def parameter_issues(run: schema.Run, reference: ComponentRef, signature: Signat
 
 
 def arch_issues(reference: ComponentRef, signature: Signature) -> Iterator[Issue]:
-    """Yield an issue if a model without the parameter `arch` gets an `arch` that is not its own name."""
+    """Yield an issue if the table of a model without the parameter `arch` sets `arch` to another name than the model's."""
     given = reference.params.get("arch") if reference.kind == "model" and isinstance(reference.params, Mapping) else None
     if given is not None and "arch" not in signature.parameters and given != reference.name.rpartition("/")[2]:
-        yield Issue((*reference.params_path, "arch"), f"the model is {reference.name!r}; give that name, or leave this out")
+        yield Issue(
+            (*reference.params_path, "arch"), f"must be {reference.name!r}, the name of the model; correct or remove this key"
+        )
 
 
 def group_issues(run: schema.Run, reference: ComponentRef, signature: Signature) -> Iterator[Issue]:
@@ -206,14 +209,14 @@ def group_issues(run: schema.Run, reference: ComponentRef, signature: Signature)
     for number, group in enumerate(run.train.optimizer.groups):
         path = (*reference.params_path, "groups", number)
         if not isinstance(group.get("match"), str):
-            yield Issue(path, "a group needs 'match', a pattern of parameter names as in \"backbone.*\"")
+            yield Issue(path, "'match' is missing; set it to a pattern of parameter names, such as match = \"backbone.*\"")
         for name, value in group.items():
             if name in known:
                 yield from value_issues(value, known[name], (*path, name))
             elif name != "match" and not signature.takes_any:
                 yield Issue((*path, name), unknown_parameter_message(reference, name, list(known)), at_key=True)
     if not run.train.optimizer.decay_norm_and_bias and not {"weight_decay"} & known.keys():
-        message = f"optimizer {reference.name!r} knows no weight decay"
+        message = f"optimizer {reference.name!r} has no weight decay; remove this key"
         yield Issue((*reference.params_path, "decay_norm_and_bias"), message)
 
 
@@ -227,10 +230,10 @@ def missing_issues(run: schema.Run, reference: ComponentRef, missing: Iterable[s
     for name in sorted(missing):
         if name == "n_classes" and reference.kind != "model":
             if n_classes(run) is None:
-                message = f"{reference.name!r} needs to know the classes: set 'classes' or 'model.config.n_classes'"
+                message = f"{reference.name!r} requires the number of classes; set 'classes' or 'model.config.n_classes'"
                 yield Issue(reference.path, message)
         elif name not in RUNTIME_VALUES[reference.kind]:
-            yield Issue(reference.params_path, f"{reference.kind} {reference.name!r} needs {name!r}", at_key=True)
+            yield Issue(reference.params_path, f"{reference.kind} {reference.name!r} requires the key {name!r}", at_key=True)
 
 
 def unknown_parameter_message(reference: ComponentRef, name: str, known: list[str]) -> str:

@@ -22,7 +22,7 @@ NEVER_IN_TOML = frozenset({"params", "optimizer", "lr"})
 
 @attrs.frozen
 class ComponentRef:
-    """Place in a config that names a component."""
+    """Reference to a component: its name, its parameters, and their place in the config."""
 
     kind: str
     name: str
@@ -106,7 +106,7 @@ def transform_reference(name: str, params: Any) -> ComponentRef:
 
 
 def n_classes(run: schema.Run) -> int | None:
-    """Return the larger of the number of class names and `model.config.n_classes`; None if both are missing."""
+    """Return the number of class names or `model.config.n_classes`, whichever is larger; None if both are missing."""
     asked = run.model.config.params.get("n_classes")
     return max(len(run.classes), asked if isinstance(asked, int) else 0) or None
 

@@ -1,4 +1,4 @@
-"""Plain data to typed values: strict, and every problem at once.
+"""Strict conversion of plain data to typed values; it reports all problems at once.
 
 Nothing is coerced: `"false"` is not a bool, 3.7 is not an int, a string is not a list. Only an int is accepted as a float.
 Tables, arrays and unions are structured here, so that each problem has the path of its own key; cattrs structures all other
@@ -23,28 +23,28 @@ PLURALS = {int: "integers", float: "numbers", bool: "true or false", str: "strin
 
 @attrs.frozen
 class Issue:
-    """A problem in plain data; the caller knows which file it came from."""
+    """Problem in plain data. The caller knows which file the data came from."""
 
     path: KeyPath
     message: str
     at_key: bool = False
-    """The key is wrong, not its value."""
+    """Whether the key is wrong, not its value."""
     suggestion: str = ""
-    """Of an unknown key: the one that was probably meant."""
+    """Key that was probably meant, if the key is unknown."""
     caused_by_plugin: bool = False
-    """The config may be right; a plugin that it needs cannot be used."""
+    """Whether a plugin that cannot be used is the cause; the config may be right."""
 
 
 Structured = tuple[Any, list[Issue]]
-"""A value, and the issues in the data that it was made from. The value is `attrs.NOTHING` if all of the data is wrong."""
+"""Value, and the issues in its data. The value is `attrs.NOTHING` if all of the data is wrong."""
 
 
 class NestedError(TypeError):
-    """Its argument: the issues inside a type that cattrs takes apart."""
+    """Error for issues inside a type that cattrs structures itself; its argument is the list of issues."""
 
 
 def structure(data: object, kind: type[T], path: KeyPath = ()) -> tuple[T | None, list[Issue]]:
-    """`data` as a `kind`, or None and all that is wrong with it, at paths below `path`."""
+    """Return `data` as a `kind` and an empty list, or None and all issues, with paths below `path`."""
     with attrs.validators.disabled():
         value, issues = structure_value(data, kind, path)
     issues = issues or list(run_validators(value, path))
@@ -52,9 +52,9 @@ def structure(data: object, kind: type[T], path: KeyPath = ()) -> tuple[T | None
 
 
 def structure_partial(data: Mapping[str, Any], kind: type[T]) -> tuple[T, list[Issue]]:
-    """`data` as a `kind`, and all that is wrong with it.
+    """Return `data` as a `kind`, and all issues.
 
-    What is wrong is left out, or replaced by a placeholder where a value is required, so that the rest can be checked too.
+    Wrong values are left out or, if they are required, replaced by placeholders, so that the rest can be checked too.
     """
     with attrs.validators.disabled():
         value, issues = structure_value(data, kind, (), required=True)
@@ -64,19 +64,19 @@ def structure_partial(data: Mapping[str, Any], kind: type[T]) -> tuple[T, list[I
 
 
 def is_covered(path: KeyPath, issues: Iterable[Issue]) -> bool:
-    """Whether something at or above a path is wrong, or its key is misspelt."""
+    """Return whether an issue is at or above a path, or suggests it as the correct spelling of a key."""
     issues = list(issues)
     wrong = {issue.path for issue in issues} | suggested_paths(issues)
     return any(path[:length] in wrong for length in range(len(path) + 1))
 
 
 def suggested_paths(issues: Iterable[Issue]) -> set[KeyPath]:
-    """The paths that misspelt keys were probably meant to have."""
+    """Return the paths that were probably meant by misspelt keys."""
     return {(*issue.path[:-1], issue.suggestion) for issue in issues if issue.suggestion}
 
 
 def run_validators(value: object, path: KeyPath) -> Iterator[Issue]:
-    """What the validators say, at the path of the field."""
+    """Run the validators of all fields; yield their errors at the paths of the fields."""
     if isinstance(value, list | tuple):
         for index, item in enumerate(value):
             yield from run_validators(item, (*path, index))
@@ -91,7 +91,7 @@ def run_validators(value: object, path: KeyPath) -> Iterator[Issue]:
             yield from run_validators(item, (*path, field.name))
 
 
-# --- structuring: each function takes plain data, its type and its path; it raises TypeError where all of the data is wrong
+# --- structuring: each function takes plain data, its type and its path; it raises TypeError if all of the data is wrong ---
 
 
 def structure_value(value: object, kind: Any, path: KeyPath, *, required: bool = False) -> Structured:
@@ -107,7 +107,7 @@ def structure_value(value: object, kind: Any, path: KeyPath, *, required: bool =
 
 
 def error_issues(error: Exception, path: KeyPath) -> Iterator[Issue]:
-    """What an error says; cattrs raises groups of errors for types that it takes apart itself, such as a dataclass."""
+    """Yield the issues of an error. For types that cattrs structures itself, such as a dataclass, it raises groups of errors."""
     if isinstance(error, NestedError):
         yield from (attrs.evolve(issue, path=(*path, *issue.path)) for issue in error.args[0])
     elif isinstance(error, cattrs.ClassValidationError | cattrs.IterableValidationError):
@@ -122,17 +122,17 @@ def error_issues(error: Exception, path: KeyPath) -> Iterator[Issue]:
 
 
 def join_parts(parts: Mapping[Any, Structured]) -> tuple[dict[Any, Any], list[Issue]]:
-    """The values of the parts of a table or an array, without those that are all wrong, and the issues of all."""
+    """Return the usable values in the parts of a table or an array, and the issues of all parts."""
     values = {key: value for key, (value, _) in parts.items() if value is not attrs.NOTHING}
     return values, [issue for _, issues in parts.values() for issue in issues]
 
 
 def structure_array(value: object, kind: Any, path: KeyPath) -> Structured:
-    """Structure list, tuple and the abstract sequences, from TOML arrays only."""
+    """Structure a list, a tuple or an abstract sequence; the data must be a TOML array."""
     kinds = get_args(kind)
     fixed_length = get_origin(kind) is tuple and kinds and Ellipsis not in kinds
     if not isinstance(value, list | tuple) or (fixed_length and len(value) != len(kinds)):
-        raise TypeError(f"expected an array{f' of {len(kinds)}' if fixed_length else ''}, got {quote_value(value)}")
+        raise TypeError(f"expected an array{f' of {len(kinds)} values' if fixed_length else ''}, got {quote_value(value)}")
     wanted = kinds if fixed_length else (*kinds, Any)[:1] * len(value)
     parts = {index: structure_value(item, wanted[index], (*path, index), required=True) for index, item in enumerate(value)}
     values, issues = join_parts(parts)
@@ -140,7 +140,7 @@ def structure_array(value: object, kind: Any, path: KeyPath) -> Structured:
 
 
 def structure_mapping(value: object, kind: Any, path: KeyPath) -> Structured:
-    """Structure a free table, or one whose values are of one type."""
+    """Structure a table with any keys, whose values have one type or any type."""
     if not isinstance(value, Mapping):
         raise type_error(kind, value)
     item_kind = (*get_args(kind), Any, Any)[1]
@@ -148,7 +148,6 @@ def structure_mapping(value: object, kind: Any, path: KeyPath) -> Structured:
 
 
 def structure_table(value: object, kind: Any, path: KeyPath) -> Structured:
-    """Structure an attrs class."""
     table, unknown = separate_unknown(as_table(value, kind), kind)
     fields = [field for field in table_fields(kind) if field.name in table or is_required(field)]
     parts = {field.alias: structure_field(field, table, path) for field in fields}
@@ -157,13 +156,12 @@ def structure_table(value: object, kind: Any, path: KeyPath) -> Structured:
 
 
 def structure_field(field: "attrs.Attribute[Any]", table: Mapping[str, Any], path: KeyPath) -> Structured:
-    """Structure the value that a table has for a field."""
     value = table.get(field.name, attrs.NOTHING)
     return structure_value(value, field.type, (*path, field.name), required=is_required(field))
 
 
 def create_instance(kind: Any, arguments: Mapping[Any, Any], issues: list[Issue]) -> Structured:
-    """Call an attrs class; what it raises counts only if the arguments have no issues."""
+    """Call an attrs class. Its exception is raised only if the arguments have no issues."""
     try:
         return kind(**arguments), issues
     except Exception:
@@ -173,7 +171,7 @@ def create_instance(kind: Any, arguments: Mapping[Any, Any], issues: list[Issue]
 
 
 def as_table(value: object, kind: Any) -> Mapping[str, Any]:
-    """The table itself, or the one that a string is short for if a field is marked `shorthand`."""
+    """Return the table. A string becomes a table with that value if a field is marked `shorthand`."""
     shorthand = find_marked(kind, "shorthand")
     if shorthand and isinstance(value, str):
         return {shorthand: value}
@@ -183,10 +181,10 @@ def as_table(value: object, kind: Any) -> Mapping[str, Any]:
 
 
 def separate_unknown(table: Mapping[str, Any], kind: Any) -> tuple[Mapping[str, Any], list[str]]:
-    """The table for the fields, and the keys that are unknown.
+    """Return the table for the fields, and the unknown keys.
 
-    Keys without a field go into the field that is marked `rest`, if there is one; but one that is similar to a missing
-    required key is a misspelling of it.
+    Keys without a field go into the field that is marked `rest`, if there is one. A key that is similar to a missing required
+    key counts as a misspelling, and is unknown.
     """
     known, rest = table_keys(kind), find_marked(kind, "rest")
     extra = {key: item for key, item in table.items() if key not in known}
@@ -198,17 +196,16 @@ def separate_unknown(table: Mapping[str, Any], kind: Any) -> tuple[Mapping[str, 
 
 
 def unknown_key_issues(keys: Iterable[str], kind: Any, path: KeyPath) -> Iterator[Issue]:
-    """An issue for each key."""
     known = table_keys(kind)
     for key in keys:
         yield Issue((*path, key), f"unknown key, {suggest(key, known)}", at_key=True, suggestion=closest(key, known))
 
 
 def structure_union(value: object, kind: Any, path: KeyPath) -> Structured:
-    """Structure as the first arm that takes the value; arms that no TOML value can be (a Tensor, None) are skipped."""
+    """Structure as the first arm that accepts the value. Arms that cannot come from TOML (a Tensor, None) are skipped."""
     arms = plain_arms(kind)
     tables = [arm for arm in arms if attrs.has(arm)] if isinstance(value, Mapping) else []
-    if len(arms) == 1 or len(tables) == 1:  # its own issues say more than that no arm fits
+    if len(arms) == 1 or len(tables) == 1:  # its own issues are more precise than "no arm fits"
         only = (tables or arms)[0]
         return find_function(only)(value, only, path)
     attempts = (structure_value(value, arm, path) for arm in arms)
@@ -219,12 +216,11 @@ def structure_union(value: object, kind: Any, path: KeyPath) -> Structured:
 
 
 def structure_other(value: object, kind: Any, _path: KeyPath) -> Structured:
-    """Structure a single value."""
     return CONVERTER.structure(value, kind), []
 
 
 def placeholder(kind: Any) -> Any:
-    """Plain data of a type: the emptiest there is."""
+    """Return minimal plain data of a type, such as 0 or an empty table."""
     if attrs.has(kind):
         return {field.name: placeholder(field.type) for field in table_fields(kind) if is_required(field)}
     if is_literal(kind) or is_union(kind):
@@ -236,7 +232,7 @@ def placeholder(kind: Any) -> Any:
 
 
 def structure_scalar(value: object, kind: type) -> object:
-    """int, float, bool and str by exact type; an int is a float too."""
+    """Accept int, float, bool and str by exact type; an int is also accepted as a float."""
     accepted = (int, float) if kind is float else (kind,)
     if type(value) not in accepted:
         raise type_error(kind, value)
@@ -244,7 +240,7 @@ def structure_scalar(value: object, kind: type) -> object:
 
 
 def structure_literal(value: object, kind: Any) -> object:
-    """One of the values, of the same type."""
+    """Accept one of the values of a Literal, of the same type."""
     if not any(type(value) is type(choice) and value == choice for choice in get_args(kind)):
         hint = f", {suggest(value, get_args(kind))}" if isinstance(value, str) else f": {describe_type(kind)}"
         raise TypeError(f"{quote_value(value)} is not allowed{hint}")
@@ -252,7 +248,7 @@ def structure_literal(value: object, kind: Any) -> object:
 
 
 def structure_nested(value: object, kind: Any) -> object:
-    """A table, an array or a union inside a type that cattrs takes apart."""
+    """Structure a table, an array or a union inside a type that cattrs structures itself."""
     structured, issues = structure_value(value, kind, ())
     if issues:
         raise NestedError(issues)
@@ -260,7 +256,7 @@ def structure_nested(value: object, kind: Any) -> object:
 
 
 def strict_converter() -> cattrs.Converter:
-    """The hook that was registered last is asked first."""
+    """Return a converter with strict hooks. cattrs tries the hook that was registered last first."""
     converter = cattrs.Converter()
     converter.register_structure_hook_func(lambda kind: find_function(kind) is not structure_other, structure_nested)
     converter.register_structure_hook_func(is_literal, structure_literal)
@@ -273,33 +269,31 @@ def strict_converter() -> cattrs.Converter:
 
 
 def find_function(kind: Any) -> Callable[[Any, Any, KeyPath], Structured]:
-    """The function that structures a type."""
     functions = {structure_union: is_union, structure_table: attrs.has, structure_mapping: is_mapping, structure_array: is_array}
     return next((function for function, accepts in functions.items() if accepts(kind)), structure_other)
 
 
 def table_fields(kind: type) -> list["attrs.Attribute[Any]"]:
-    """The fields of an attrs class that a table can fill."""
+    """Return the fields of an attrs class that a table can set."""
     return [field for field in attrs.fields(attrs.resolve_types(kind)) if field.init]
 
 
 def is_required(field: "attrs.Attribute[Any]") -> bool:
-    """Whether a table must have the key of a field."""
     return field.default is attrs.NOTHING
 
 
 def find_marked(kind: type, mark: str) -> str | None:
-    """The name of the field of an attrs class that has a mark."""
+    """Return the name of the field with a mark in its metadata; None if no field has it."""
     return next((field.name for field in table_fields(kind) if mark in field.metadata), None)
 
 
 def table_keys(kind: type) -> list[str]:
-    """The keys that a table of class `kind` may have."""
+    """Return the keys that a table of class `kind` may have, without those of a `rest` field."""
     return [field.name for field in table_fields(kind) if "rest" not in field.metadata]
 
 
 def describe_type(kind: Any) -> str:
-    """A type in the words of TOML, for messages."""
+    """Return the description of a type in TOML terms, for messages."""
     if is_literal(kind):
         return " or ".join(repr(choice) for choice in get_args(kind))
     if is_union(kind):
@@ -313,49 +307,47 @@ def describe_type(kind: Any) -> str:
 
 
 def quote_value(value: object) -> str:
-    """A wrong value, for messages."""
+    """Return a wrong value as text for messages; a long text is cut."""
     text = repr(value) if not isinstance(value, bool) else str(value).lower()
     return text if len(text) <= LONGEST else text[:LONGEST] + "..."
 
 
 def type_error(kind: Any, value: object) -> TypeError:
-    """The error for a value of the wrong type."""
     return TypeError(f"expected {describe_type(kind)}, got {quote_value(value)}")
 
 
 def is_array(kind: Any) -> bool:
-    """Whether a type is filled from a TOML array."""
+    """Return whether a type is structured from a TOML array."""
     origin = get_origin(kind) or kind
     if not isinstance(origin, type) or origin is object:
         return False
-    return issubclass(list, origin) or issubclass(origin, tuple | set | frozenset)  # a Tensor can be iterated, and is none
+    return issubclass(list, origin) or issubclass(origin, tuple | set | frozenset)  # excludes a Tensor, which is only iterable
 
 
 def is_mapping(kind: Any) -> bool:
-    """Whether a type is filled from a free TOML table."""
+    """Return whether a type is structured from a TOML table with any keys."""
     origin = get_origin(kind) or kind
     return isinstance(origin, type) and issubclass(origin, Mapping)
 
 
 def is_union(kind: Any) -> bool:
-    """`A | B` in both spellings."""
+    """Return whether a type is `A | B` or `Union[A, B]`."""
     return get_origin(kind) in (Union, types.UnionType)
 
 
 def is_literal(kind: Any) -> bool:
-    """One of some values."""
     return get_origin(kind) is Literal
 
 
 def is_plain(kind: Any) -> bool:
-    """Whether a TOML value can be of this type."""
+    """Return whether a TOML value can have this type."""
     if is_union(kind):
         return bool(plain_arms(kind))
     return is_literal(kind) or kind in SCALARS or kind is Any or attrs.has(kind) or is_array(kind) or is_mapping(kind)
 
 
 def plain_arms(kind: Any) -> list[Any]:
-    """The arms of a union that a TOML value can be."""
+    """Return the arms of a union that a TOML value can have."""
     return [arm for arm in get_args(kind) if is_plain(arm)]
 
 

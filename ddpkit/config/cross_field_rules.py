@@ -15,12 +15,12 @@ def collect_warnings(run: schema.Run) -> Iterator[Issue]:
     """Yield warnings about settings that are allowed but probably unintended."""
     n_named, n_outputs = len(run.classes), run.model.config.params.get("n_classes", len(run.classes))
     if n_named and isinstance(n_outputs, int) and not names_fit(n_named, n_outputs):
-        rest = "missing names are numbered" if n_named < n_outputs else "the last names are of none"
-        message = f"{n_named} classes are named, the model has {n_outputs} outputs; {rest}"
+        rest = "outputs without a name are numbered" if n_named < n_outputs else "the last names are not used"
+        message = f"the number of class names is {n_named}, but the model has {n_outputs} outputs; {rest}"
         yield Issue(("classes",), message, at_key=True)
     table = run.train.lr_scheduler
     if table and table.warmup > run.train.epoch:
-        message = f"the warm-up of {table.warmup:g} epochs is longer than the run of {run.train.epoch}"
+        message = f"the warm-up ({table.warmup:g} epochs) is longer than the training ({run.train.epoch} epochs)"
         yield Issue(("train", "lr_scheduler", "warmup"), message)
 
 
@@ -28,32 +28,37 @@ def rank_issues(run: schema.Run, n_ranks: int) -> Iterator[Issue]:
     """Check the settings that depend on the number of ranks: batch size, virtual shards, device."""
     size, n_shards = run.train.batch_size, max(n_ranks, run.ddp.virtual_shards)
     if size % n_shards:  # the batch size counts over all ranks, and each rank gets an equal share
-        nearest = [whole for whole in (size - size % n_shards, size - size % n_shards + n_shards) if whole]
+        nearest = [each for each in (size - size % n_shards, size - size % n_shards + n_shards) if each]
         sizes = " or ".join(map(str, nearest))
         worlds = " or ".join(str(n) for n in range(1, n_shards) if size % n == 0)
         kind, more = ("ranks", f", or --nproc {worlds}") if n_shards == n_ranks else ("virtual shards", "")
-        yield Issue(("train", "batch_size"), f"{size} samples cannot be shared by {n_shards} {kind}; use {sizes}{more}")
+        yield Issue(
+            ("train", "batch_size"), f"{size} samples cannot be divided equally among {n_shards} {kind}; use {sizes}{more}"
+        )
     if run.ddp.virtual_shards > 1 and n_ranks > run.ddp.virtual_shards:
-        yield Issue(("ddp", "virtual_shards"), f"goes with 1 or 2 ranks, and these are {n_ranks}; leave it out")
+        yield Issue(("ddp", "virtual_shards"), f"requires at most 2 ranks; got {n_ranks}; remove this key")
     if run.ddp.virtual_shards > 1 and run.ddp.sync_batchnorm:
-        yield Issue(("ddp", "virtual_shards"), "takes shards in turn, and 'sync_batchnorm' wants them at once; keep one")
+        yield Issue(
+            ("ddp", "virtual_shards"),
+            "cannot be used with 'sync_batchnorm', which requires all shards at the same time; set only one of them",
+        )
     if ":" in run.device and n_ranks > 1:
-        yield Issue(("device",), f"{run.device!r} is one GPU for {n_ranks} ranks; write 'cuda'")
+        yield Issue(("device",), f"{run.device!r} is a single GPU, but there are {n_ranks} ranks; write 'cuda'")
 
 
 def backend_issues(run: schema.Run) -> Iterator[Issue]:
     if run.device == "cpu" and run.ddp.backend == "nccl":
-        yield Issue(("ddp", "backend"), "'nccl' needs CUDA, and 'device' is cpu; leave it out")
+        yield Issue(("ddp", "backend"), "'nccl' requires CUDA, but 'device' is 'cpu'; remove this key")
 
 
 def start_issues(run: schema.Run) -> Iterator[Issue]:
     """Check that initial weights exist, and that a run is not initialised and resumed at the same time."""
     file = run.model.pretrained
     if file and not Path(file).is_file():
-        yield Issue(("model", "pretrained"), f"there is no file {file}")
+        yield Issue(("model", "pretrained"), f"file {file} was not found")
     if file and run.model.continue_checkpoint:
         yield Issue(
-            ("model", "pretrained"), "initialises a new run, 'model.continue_checkpoint' resumes one; set only one of them"
+            ("model", "pretrained"), "cannot be used with 'model.continue_checkpoint', which resumes a run; set only one of them"
         )
 
 
@@ -61,35 +66,35 @@ def input_issues(run: schema.Run) -> Iterator[Issue]:
     """Check `model.config.input_sizes` and `dtypes`: one dtype per shape, all sizes at least 1."""
     sizes, dtypes = run.model.config.input_sizes, run.model.config.dtypes
     if dtypes and len(dtypes) != len(sizes):
-        message = f"{len(dtypes)} dtypes for {len(sizes)} input_sizes; give one each"
+        message = f"must have one dtype per entry of 'input_sizes' ({len(sizes)}); got {len(dtypes)}"
         yield Issue(("model", "config", "dtypes"), message)
     for number, size in enumerate(sizes):
         if not size or min(size) < 1:
-            yield Issue(("model", "config", "input_sizes", number), f"a shape has numbers from 1, got {size}")
+            yield Issue(("model", "config", "input_sizes", number), f"must be a list of integers that are at least 1; got {size}")
 
 
 def class_issues(run: schema.Run) -> Iterator[Issue]:
     """Check that class names are unique: tables and predictions identify classes by name."""
     if doubles := [name for name, count in Counter(run.classes).items() if count > 1]:
-        yield Issue(("classes",), f"each class has a name of its own; twice there are {', '.join(map(repr, doubles))}")
+        yield Issue(("classes",), f"class names must be unique; repeated: {', '.join(map(repr, doubles))}")
 
 
 def folder_issues(run: schema.Run) -> Iterator[Issue]:
-    if run.dataset.base_dir:  # `loading.normalise` left it, so `root_dir` is another folder
-        yield Issue(("dataset", "base_dir"), "'root_dir' is another folder; keep one of the two")
+    if run.dataset.base_dir:  # `loading.unify_spellings` did not merge it, so `root_dir` is another folder
+        yield Issue(("dataset", "base_dir"), "differs from 'root_dir'; set only one of them")
 
 
 def fraction_issues(run: schema.Run) -> Iterator[Issue]:
-    """Check split sizes that are fractions: each is from 0 to 1, and their sum is at most 1."""
+    """Check split sizes that are fractions: each must be between 0 and 1, and their sum must be at most 1."""
     given = {part: run.dataset.split.params.get(part) for part in SPLITS}
     fractions = {part: value for part, value in given.items() if isinstance(value, float)}
     total = sum(value for value in given.values() if isinstance(value, int | float))
     outside = [part for part, value in fractions.items() if not 0 <= value <= 1]
     for part in outside:
-        yield Issue(("dataset", "split", part), f"a fraction is from 0 to 1, not {fractions[part]:g}")
+        yield Issue(("dataset", "split", part), f"must be between 0 and 1; got {fractions[part]:g}")
     if fractions and not outside and total > 1 + 1e-9:
         part = list(fractions)[-1]
-        yield Issue(("dataset", "split", part), f"the fractions add up to {total:g}; lower one, so that they are 1 at most")
+        yield Issue(("dataset", "split", part), f"the sum of the fractions must be at most 1; got {total:g}")
 
 
 def key_issues(run: schema.Run) -> Iterator[Issue]:
@@ -98,7 +103,7 @@ def key_issues(run: schema.Run) -> Iterator[Issue]:
     counts = Counter(reference.key for reference in columns)
     for reference in columns:
         if counts[reference.key] > 1 or reference.key == "loss":
-            yield Issue(reference.path, f"{reference.key!r} is taken in history; give this entry a 'name'")
+            yield Issue(reference.path, f"the history already has a column {reference.key!r}; set another 'name' for this entry")
 
 
 def monitor_issues(run: schema.Run) -> Iterator[Issue]:
@@ -108,37 +113,43 @@ def monitor_issues(run: schema.Run) -> Iterator[Issue]:
     monitors = {("output", "monitor"): run.output.monitor, ("train", "early_stopping", "monitor"): stopping and stopping.monitor}
     for path, monitor in monitors.items():
         if monitor and monitor not in known:
-            yield Issue(path, f"nothing is measured as {monitor!r}, {suggest(monitor, known)}")
+            yield Issue(path, f"no loss or metric is called {monitor!r}, {suggest(monitor, known)}")
 
 
 def metric_issues(run: schema.Run) -> Iterator[Issue]:
     if run.metrics and not run.postprocess:
-        yield Issue(("metrics",), "metrics need a 'postprocess' that makes predictions of the model's outputs", at_key=True)
+        yield Issue(
+            ("metrics",),
+            "metrics require predictions; set 'postprocess', which computes them from the model's outputs",
+            at_key=True,
+        )
 
 
 def logger_issues(run: schema.Run) -> Iterator[Issue]:
-    """Check that the logger `wandb` is requested once only: two would create two runs at W&B."""
+    """Check that the logger `wandb` is configured only once: two loggers would create two runs at W&B."""
     if run.private.wandb and any(logger.type.rpartition("/")[2] == WANDB for logger in run.private.loggers):
-        yield Issue(("private", "wandb"), f"is the logger {WANDB!r}, which 'loggers' names too; keep one")
+        yield Issue(
+            ("private", "wandb"), f"adds the logger {WANDB!r}, which 'private.loggers' already contains; set only one of them"
+        )
 
 
 def warmup_issues(run: schema.Run) -> Iterator[Issue]:
-    """Check a warm-up whose rate changes once per epoch."""
+    """Check a warm-up whose learning rate changes once per epoch."""
     table = run.train.lr_scheduler
     if table is None or not table.warmup or table.update_policy == "step":
         return
     if table.warmup % 1:  # it cannot end within an epoch
-        message = f"{table.warmup:g} epochs are not whole, which needs update_policy = 'step'"
+        message = f"must be a whole number of epochs; got {table.warmup:g}; for a fraction, set update_policy = 'step'"
         yield Issue(("train", "lr_scheduler", "warmup"), message)
-    if not table.warmup_lr:  # the whole first epoch trains at this rate
-        message = "the first epoch would train at rate 0; set it above, or use update_policy = 'step'"
+    if not table.warmup_lr:  # the complete first epoch trains with this learning rate
+        message = "the learning rate of the first epoch would be 0; set a larger value, or set update_policy = 'step'"
         yield Issue(("train", "lr_scheduler", "warmup_lr"), message)
 
 
 def sampler_issues(run: schema.Run) -> Iterator[Issue]:
     if run.dataloader.sampler and not run.dataloader.shuffle:  # samples are drawn at random, so no order can be kept
         yield Issue(
-            ("dataloader", "sampler"), f"{run.dataloader.sampler!r} draws samples in a new order; leave 'shuffle = false' out"
+            ("dataloader", "sampler"), f"{run.dataloader.sampler!r} draws samples in random order; remove 'shuffle = false'"
         )
 
 
@@ -164,4 +175,4 @@ RULES: tuple[tuple[tuple[KeyPath, ...], Callable[[schema.Run], Iterable[Issue]]]
     ((("dataloader",),), sampler_issues),
     ((("plugins", "files"),), file_issues),
 )
-"""Rules, each with the key paths that it reads. A rule is skipped if there is an issue at one of them."""
+"""Rules, each with the key paths that it reads. A rule is skipped if one of these paths already has an issue."""

@@ -29,7 +29,7 @@ ADJUSTABLE = (
     *("train.compile", "valid.batch_size", "valid.every"),
 )
 DATA = "dataset"
-"""Name with which `--allow-drift` permits other samples; the samples are compared later, in `checkpoint.run_metadata`."""
+"""Name with which `--allow-drift` permits other samples. The samples are compared later, in `checkpoint.run_metadata`."""
 NOT_ADJUSTABLE = (
     "train.optimizer.type",
     "train.optimizer.groups*",
@@ -41,7 +41,7 @@ NOT_ADJUSTABLE = (
 
 @attrs.frozen
 class Change:
-    """Key whose value differs from the saved one."""
+    """Key whose value differs from the one in the checkpoint."""
 
     path: KeyPath
     was: Any
@@ -53,11 +53,11 @@ class Change:
         return format_key_path(self.path)
 
     def __str__(self) -> str:
-        return f"{self.key} is {format_change(self.now)}, and was {format_change(self.was)}"
+        return f"{self.key} is {format_change(self.now)}, but was {format_change(self.was)}"
 
 
 def find_changes(saved: Mapping[str, Any], config: Config) -> list[Change]:
-    """Return the changes since `saved` (plain tables), sorted by key, without those of ignored keys."""
+    """Return the changes since `saved` (plain tables), sorted by key. Ignored keys are left out."""
     before, now = dict(iterate_leaves(saved)), dict(iterate_leaves(to_tables(config.run)))
     different = [path for path in {**before, **now} if before.get(path) != now.get(path)]
     return [
@@ -69,21 +69,21 @@ def find_changes(saved: Mapping[str, Any], config: Config) -> list[Change]:
 
 def is_adjustable(change: Change) -> bool:
     """Return whether the new value may simply apply from the resumed step on."""
-    if change.key == "train.ema_decay":  # to turn the EMA on or off is another experiment; another decay is not
+    if change.key == "train.ema_decay":  # switching the EMA on or off makes another experiment; changing its decay does not
         return bool(change.was) and bool(change.now)
     return matches_key(change.key, ADJUSTABLE) and not matches_key(change.key, NOT_ADJUSTABLE)
 
 
 def check_changes(found: Sequence[Change], allowed: Sequence[str], config: Config) -> None:
-    """Raise ConfigError for identity changes that `allowed` does not name, and for allowed names that did not change."""
-    strange = [name for name in allowed if name != DATA and not any(is_below(change.key, name) for change in found)]
+    """Raise ConfigError for identity changes that `allowed` does not list, and for listed keys that did not change."""
+    unchanged = [name for name in allowed if name != DATA and not any(is_below(change.key, name) for change in found)]
     problems = [
-        Diagnostic("--allow-drift", (), f"{name!r} did not change since the checkpoint; leave it out") for name in strange
+        Diagnostic("--allow-drift", (), f"{name!r} did not change since the checkpoint; remove this option") for name in unchanged
     ]
     for change in found:
         if not is_adjustable(change) and not any(is_below(change.key, name) for name in allowed):
-            message = f"is {format_change(change.now)}, and was {format_change(change.was)} in the resumed run"
-            remedy = f"take that, or begin a run of another 'run_id', or add '--allow-drift {change.key}'"
+            message = f"is {format_change(change.now)}, but was {format_change(change.was)} in the resumed run"
+            remedy = f"restore that value, start a new run with another 'run_id', or add '--allow-drift {change.key}'"
             problems.append(config.problem(change.path, f"{message}; {remedy}"))
     if problems:
         raise ConfigError(problems)
@@ -111,5 +111,5 @@ def matches_key(key: str, patterns: Sequence[str]) -> bool:
 
 
 def format_change(value: Any) -> str:
-    """Return a value as it is written in a file; "not there" for None."""
-    return "not there" if value is None else json.dumps(value, ensure_ascii=False)
+    """Return a value as it is written in a file; "not set" for None."""
+    return "not set" if value is None else json.dumps(value, ensure_ascii=False)

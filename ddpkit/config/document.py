@@ -13,7 +13,7 @@ from ddpkit.errors import ConfigError, Diagnostic, KeyPath
 WIDTH = 100
 """Maximum number of characters of a line in an excerpt."""
 LARGEST = 1_000_000
-"""Maximum size of a file in bytes; a usual config has a few thousand."""
+"""Maximum size of a file in bytes; a typical config has a few thousand bytes."""
 DEEPEST = 30
 """Maximum nesting depth of tables and arrays."""
 MOST = 100_000
@@ -22,7 +22,7 @@ MOST = 100_000
 
 @attrs.frozen
 class Span:
-    """Offsets of a key and of its value, in characters; they are equal for the header of a table."""
+    """Offsets of a key and of its value, in characters. Both are equal for the header of a table."""
 
     key: int
     value: int
@@ -51,7 +51,7 @@ class Document:
     """Key path in the run config of this file's top level: `("dataset",)` for a file of `dataset.ref`."""
 
     def place(self, path: KeyPath, *, at_key: bool = False) -> Location:
-        """Return the location of the value at `path` (or of its key). If it is missing: of the nearest table above it."""
+        """Return the location of the value at `path` (or of its key); if it is missing, of the nearest table above it."""
         inner = path[len(self.root) :] if path[: len(self.root)] == self.root else path
         while inner and inner not in self.spans:
             # An index without a span belongs to a single value that is written in place of a list: point at the value.
@@ -86,12 +86,12 @@ def read_text(file: Path) -> str:
         with file.open("rb") as opened:
             raw = opened.read(LARGEST + 1)
         if len(raw) > LARGEST:
-            raise ConfigError([Diagnostic(str(file), (), f"is larger than {LARGEST // 1_000_000} MB, which no config is")])
+            raise ConfigError([Diagnostic(str(file), (), f"is too large for a config; the limit is {LARGEST // 1_000_000} MB")])
         return raw.decode("utf-8-sig")
     except OSError as error:
         raise ConfigError([Diagnostic(str(file), (), f"cannot be read: {error.strerror}")]) from error
     except UnicodeDecodeError as error:
-        raise ConfigError([Diagnostic(str(file), (), f"is not UTF-8: {error.reason} at byte {error.start}")]) from error
+        raise ConfigError([Diagnostic(str(file), (), f"is not UTF-8 text: {error.reason} at byte {error.start}")]) from error
 
 
 def check_limits(document: Document) -> Document:
@@ -104,9 +104,9 @@ def check_limits(document: Document) -> Document:
 
 
 def check_size(data: Mapping[str, Any], name: str) -> None:
-    """Raise ConfigError for too many values: to locate each of them would take seconds."""
+    """Raise ConfigError if there are too many values: locating them all would take seconds."""
     if next(itertools.islice(walk(data), MOST, None), None) is not None:
-        raise ConfigError([Diagnostic(name, (), f"has more than {MOST:,} values, which no config has")])
+        raise ConfigError([Diagnostic(name, (), f"has too many values for a config; the limit is {MOST:,}")])
 
 
 def walk(data: Mapping[str, Any]) -> Iterator[tuple[KeyPath, Any]]:
@@ -122,11 +122,11 @@ def walk(data: Mapping[str, Any]) -> Iterator[tuple[KeyPath, Any]]:
 def find_unfit(path: KeyPath, value: object) -> str:
     """Return the reason why a value is not allowed in a config; empty if it is allowed."""
     if len(path) > DEEPEST:
-        return "is nested too deeply"
+        return f"is nested too deeply; the limit is {DEEPEST} levels"
     if isinstance(value, Mapping) and not all(isinstance(key, str) for key in value):
-        return "has a key that is no text"
+        return "has a key that is not a string; put it in quotes"
     if isinstance(value, int) and abs(value) >= 2**63:
-        return "is a number of more than 64 bits"
+        return "is an integer of more than 64 bits"
     if isinstance(value, float) and not math.isfinite(value):
-        return f"{value} is no finite number"
+        return f"must be a finite number; got {value}"
     return ""

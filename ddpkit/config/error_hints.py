@@ -1,4 +1,4 @@
-"""Hints for errors of torch that a mistake in the config can cause; the check with the first samples finds them."""
+"""Hints for torch errors that are caused by mistakes in the config. They occur in the check with the first samples."""
 
 import contextlib
 import re
@@ -19,21 +19,25 @@ def translate_first_errors(config: Config) -> Iterator[None]:
     except DdpkitError:
         raise
     except Exception as error:
-        for words, path, advice in HINTS:
-            if re.search(words, str(error)):
+        for pattern, path, advice in HINTS:
+            if re.search(pattern, str(error)):
                 raise ConfigError([config.problem(path, f"{advice} ({error})")]) from error
-        error.add_note("This happened when the model was tried with the first samples, before training.")
+        error.add_note("This happened in the check of the model with the first samples, before training.")
         raise
 
 
 CHANNELS = """\
 the images do not have the number of channels that the model expects; 'dataset.config.mode = "L"' reads files as grayscale, \
-"RGB" with three channels (NORMALIZE with three means also makes three channels of one)"""
+"RGB" reads them with three channels (NORMALIZE with three means also expands one channel to three)"""
 SINGLE_SAMPLE = """\
 a rank would get a single sample, which BatchNorm cannot normalise; increase 'train.batch_size' or set \
 'dataloader.drop_last = true'"""
 HINTS: Sequence[tuple[str, KeyPath, str]] = (
-    ("default_collate|collate takes tensors", ("transform",), "samples are not tensors; add 'PIL_TO_TENSOR = []' to [transform]"),
+    (
+        "default_collate|collate expects image tensors",
+        ("transform",),
+        "samples are not tensors; add 'PIL_TO_TENSOR = []' to [transform]",
+    ),
     (
         "expected scalar type Byte",
         ("transform",),
@@ -46,25 +50,37 @@ HINTS: Sequence[tuple[str, KeyPath, str]] = (
     ),
     ("Given groups=", ("model", "config", "n_channels"), CHANNELS),
     (r"size of tensor a \([134]\) must match .* at non-singleton dimension 0$", ("model", "config", "n_channels"), CHANNELS),
-    ("shapes cannot be multiplied", ("model", "config"), "the images do not have the size that the model expects"),
+    (
+        "shapes cannot be multiplied",
+        ("model", "config"),
+        "the images do not have the size that the model expects; set 'RESIZE = [H, W]' in [transform] to that size",
+    ),
     (
         r"Target -?\d+ is out of bounds",
         ("model", "config", "n_classes"),
-        "a target is larger than the number of the model's outputs",
+        "a target is not a valid class index of the model; increase 'n_classes' or correct the labels",
     ),
     (
         "more than 1 value per channel",
         ("train", "batch_size"),
         SINGLE_SAMPLE,
     ),
-    ("targets should not be none", ("criterion",), "is not allowed: the model computes its losses itself in training; remove it"),
-    ("the model gave no losses", ("criterion",), "is required, unless the model returns its losses in training"),
+    (
+        "targets should not be none",
+        ("criterion",),
+        "is not allowed, because the model computes its losses itself in training; remove it",
+    ),
+    (
+        "must return a mapping of scalar losses",
+        ("criterion",),
+        "is required, because the model does not return its losses in training",
+    ),
     ("must not contain the key 'loss'", ("model", "name"), "the losses of this model cannot be used"),
     ("does not require grad", ("criterion",), "the loss does not depend on any trained parameter"),
-    ("compiler|g\\+\\+|Inductor", ("train", "compile"), "torch.compile does not work on this machine; remove it"),
-    ("^criterion '.*' refuses", ("criterion",), "a criterion does not fit the outputs of the model or the targets"),
-    ("^the postprocess refuses", ("postprocess",), "does not fit the outputs of the model"),
-    ("^metric '.*' refuses", ("metrics",), "a metric does not fit the predictions or the targets"),
-    ("one element tensors can be converted", ("metrics",), "a metric returns several numbers; one number is expected"),
+    ("compiler|g\\+\\+|Inductor", ("train", "compile"), "torch.compile does not work on this machine; remove this key"),
+    ("^criterion '.*' does not accept", ("criterion",), "a criterion does not fit the outputs of the model or the targets"),
+    ("^the postprocess does not accept", ("postprocess",), "does not fit the outputs of the model"),
+    ("^metric '.*' does not accept", ("metrics",), "a metric does not fit the predictions or the targets"),
+    ("one element tensors can be converted", ("metrics",), "a metric must return one number, but returns several"),
 )
-"""Regular expression for an error message, key path to look at, and advice for the user."""
+"""Regular expression for an error message, key path to change, and advice for the user."""

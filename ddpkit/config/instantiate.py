@@ -56,7 +56,7 @@ class ComponentFactory:
         return find_entry(reference, self.registry).component
 
     def create_only(self, kind: str, **runtime: Any) -> Any:
-        """Create the only component of a kind, such as the model. The config must name one."""
+        """Create the component of a kind that the config names once, such as the model."""
         return self.create(self.refs_of(kind)[0], **runtime)
 
     def create(self, reference: ComponentRef, **runtime: Any) -> Any:
@@ -75,13 +75,13 @@ class ComponentFactory:
         try:
             return signatures.import_target(target)(**(wanted | params))
         except PARAMETER_ERRORS.get(reference.kind, (ValueError, TypeError)) as error:
-            LOGGER.debug("%s %s refuses its parameters", reference.kind, reference.name, exc_info=True)
+            LOGGER.debug("%s %s does not accept its parameters", reference.kind, reference.name, exc_info=True)
             raise ConfigError([self.config.problem(reference.params_path, format_refusal(reference, error))]) from error
 
 
 PARAMETER_ERRORS: Mapping[str, tuple[type[Exception], ...]] = {"optimizer": (ValueError, TypeError, RuntimeError)}
-"""Kind -> errors of a constructor that mean wrong parameters, if more than ValueError and TypeError, as in torch's optimizers."""
+"""Kind -> exceptions of a target that mean wrong parameters; the default is ValueError and TypeError."""
 
 
 def format_refusal(reference: ComponentRef, error: Exception) -> str:
-    return f"{reference.kind} {reference.name!r} refuses this: {error}"
+    return f"{reference.kind} {reference.name!r} does not accept these parameters: {error}"

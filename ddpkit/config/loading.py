@@ -1,7 +1,7 @@
 """Reading of TOML files and overrides: the result is a `schema.Run` and the origin of each of its values.
 
 A config consists of layers, and each layer overrides those before it: the file that `dataset.ref` names, the files that
-`extends` names, the file itself, the `--set` options. Tables are merged; lists and `[transform]` are replaced as a whole.
+`extends` names, the file itself, the `--set` options. Tables are merged; lists and `[transform]` are replaced completely.
 """
 
 import contextlib
@@ -20,15 +20,15 @@ from ddpkit.config.document import Document, Location
 from ddpkit.errors import ConfigError, Diagnostic, KeyPath, format_key_path
 
 WHOLE: frozenset[KeyPath] = frozenset({("transform",)})
-"""Tables that are replaced and not merged, because the order of their keys has a meaning."""
+"""Tables that are replaced, not merged, because the order of their keys matters."""
 
 
 @attrs.frozen
 class Override:
-    """Value with which the user overrides the files; a layer of its own."""
+    """Layer with one value, with which the user overrides the files."""
 
     name: str
-    """Name of the option for messages, as in `--set 1`."""
+    """Name of the option for messages, such as `--set 1`."""
     path: KeyPath
     value: Any
 
@@ -37,7 +37,7 @@ class Override:
         return f"{toml.format_key(self.path)}={toml.format_inline(self.value)}"
 
     def place(self, _path: KeyPath, *, at_key: bool = False) -> Location:  # noqa: ARG002 - same signature as Document.place
-        """Return the option as the location, for any path."""
+        """Return the option as the location of any path."""
         return Location(self.name)
 
 
@@ -49,7 +49,7 @@ class Config:
     """Config of a run, with the layers that it was merged from."""
 
     run: schema.Run
-    """Typed tables. A wrong value (see `issues`) is left out, or replaced by a placeholder if it is required."""
+    """Typed tables. A wrong value (see `issues`) is left out or, if it is required, replaced by a placeholder."""
     layers: tuple[ConfigLayer, ...]
     data: Mapping[str, Any]
     """Merged layers as plain tables."""
@@ -69,7 +69,7 @@ class Config:
         return [layer for layer in self.layers if isinstance(layer, Document)][-1]
 
     def written(self, path: KeyPath) -> KeyPath | None:
-        """Return the path at which the user wrote the value of `path`; None if the user wrote none.
+        """Return the path at which the user wrote the value of `path`; None if the value is a default.
 
         It is `path`, or the path above it if a bare string is written in place of the table and sets its `type`.
         """
@@ -83,7 +83,7 @@ class Config:
         return path
 
     def origin(self, path: KeyPath) -> ConfigLayer | None:
-        """Return the layer that set a value or, if none did, the nearest table above it; None for a default."""
+        """Return the layer that set a value or the nearest table above it; None for a default."""
         above = (path[:length] for length in range(len(path), 0, -1))
         return next((self.origins[each] for each in above if each in self.origins), None)
 
@@ -137,7 +137,7 @@ def load_extended(found: Document, above: tuple[Path, ...]) -> list[Document]:
         return [found]
     base, chain = file.parent / wanted, (*above, file.resolve())
     if base.resolve() in chain:
-        raise error_at(found, ("extends",), f"{base} extends itself")
+        raise error_at(found, ("extends",), f"{base} extends itself; remove one 'extends' of the cycle")
     return [*load_extended(load_relative(found, ("extends",), base), chain), found]
 
 
@@ -151,7 +151,7 @@ def load_reference(data: Mapping[str, Any], origins: Mapping[KeyPath, ConfigLaye
     folder = Path(origin.name if isinstance(origin, Document) else file).parent
     found = load_relative(origin, ("dataset", "ref"), folder / wanted)
     if "ref" in found.data:
-        raise error_at(found, ("ref",), "a file that is referred to cannot refer to another")
+        raise error_at(found, ("ref",), "is not allowed in a file that 'dataset.ref' refers to; remove it")
     classes = {"classes": found.data["classes"]} if "classes" in found.data else {}
     table = {key: value for key, value in found.data.items() if key != "classes"}
     return [attrs.evolve(found, data={**classes, "dataset": table}, root=("dataset",))]
@@ -160,7 +160,7 @@ def load_reference(data: Mapping[str, Any], origins: Mapping[KeyPath, ConfigLaye
 def load_relative(origin: ConfigLayer, path: KeyPath, file: Path) -> Document:
     """Read the file that the value at `path` names: YAML if it has that suffix, else TOML. Raises ConfigError."""
     if not file.is_file():
-        raise error_at(origin, path, f"there is no file {file}")
+        raise error_at(origin, path, f"file {file} was not found")
     if file.suffix in (".yaml", ".yml"):
         return yaml.parse(document.read_text(file), file)
     return toml.read(file)
@@ -206,7 +206,7 @@ def apply_override(data: dict[str, Any], origins: dict[KeyPath, ConfigLayer], la
         if not isinstance(inner, dict):
             whole = format_key_path(layer.path[:depth])
             is_list = isinstance(inner, list)
-            message = f"{whole!r} is a list; give it whole: {whole}=[...]" if is_list else f"{whole!r} is not a table"
+            message = f"{whole!r} is a list; set the complete list: {whole}=[...]" if is_list else f"{whole!r} is not a table"
             raise ConfigError([Diagnostic(layer.name, layer.path, message)])
         table = inner
     table.pop(str(layer.path[-1]), None)
@@ -221,10 +221,10 @@ def parse_overrides(texts: Iterable[str]) -> tuple[Override, ...]:
 def parse_override(text: str, name: str) -> Override:
     key, equals, value = text.partition("=")
     if not equals:
-        raise ConfigError([Diagnostic(name, (), f"expected KEY=VALUE, as in train.epoch=3, got {text!r}")])
+        raise ConfigError([Diagnostic(name, (), f"expected KEY=VALUE, for example train.epoch=3, got {text!r}")])
     path = parse_key(key, name)
     if path == ("extends",):
-        raise ConfigError([Diagnostic(name, path, "only a file extends another; give that file to the command")])
+        raise ConfigError([Diagnostic(name, path, "can be set only in a file; pass a file with this key to the command")])
     return Override(name, path, parse_value(value, name))
 
 
@@ -233,9 +233,9 @@ def parse_value(text: str, name: str) -> Any:
     try:
         return toml.parse(f"value = {text}", name).data["value"]
     except ConfigError as error:
-        if "is not TOML: " in str(error):
+        if "is not valid TOML: " in str(error):
             return text.strip()
-        raise ConfigError([Diagnostic(name, (), f"the value cannot be read: {error.problems[0].message}")]) from error
+        raise ConfigError([Diagnostic(name, (), f"invalid value: {error.problems[0].message}")]) from error
 
 
 def named_overrides(values: Mapping[str, Any]) -> tuple[Override, ...]:
@@ -245,11 +245,11 @@ def named_overrides(values: Mapping[str, Any]) -> tuple[Override, ...]:
 
 @contextlib.contextmanager
 def rename_overrides(overrides: Sequence[Override]) -> Iterator[None]:
-    """Rename `--set N` in problems that ranks report to the name of the N-th override in this process."""
-    called = {f"--set {number}": override.name for number, override in enumerate(overrides, start=1)}
+    """Replace `--set N` in problems reported by ranks with the name of the N-th override in this process."""
+    names = {f"--set {number}": override.name for number, override in enumerate(overrides, start=1)}
 
     def renamed(text: str) -> str:
-        return re.sub(r"--set \d+", lambda found: called.get(found[0], found[0]), text)
+        return re.sub(r"--set \d+", lambda found: names.get(found[0], found[0]), text)
 
     try:
         yield
@@ -269,7 +269,7 @@ def parse_key(text: str, name: str) -> KeyPath:
         name_of, nested = next(iter(nested.items()))
         path = (*path, name_of)
     if not path:
-        raise ConfigError([Diagnostic(name, (), f"{text!r} is no key; one looks like train.epoch")])
+        raise ConfigError([Diagnostic(name, (), f"{text!r} is not a valid key; write it like train.epoch")])
     return path
 
 
@@ -311,7 +311,7 @@ def dump(run: schema.Run) -> str:
 
 
 def absolute_path(path: str) -> str:
-    """Return a path as absolute; an empty one stays empty."""
+    """Return the absolute path; an empty path stays empty."""
     return path and str(Path(path).absolute())
 
 

@@ -9,11 +9,11 @@ from ddpkit.errors import ConfigError, Diagnostic
 from ddpkit.plugins.policy import Policy, normalise_name
 
 VARIABLE = "DDPKIT_PLUGINS"
-"""Environment variable with the allowed third-party plugins, separated by commas; an empty one allows none."""
+"""Environment variable with the allowed third-party plugins, separated by commas. An empty value allows none."""
 
 
 def combine_policy(table: schema.Plugins | None = None, block: Sequence[str] = (), *, no_plugins: bool = False) -> Policy:
-    """Combine the TOML, the environment and the command line to one policy; the strictest source wins.
+    """Combine the TOML, the environment and the command line to one policy. A plugin must be allowed by all of them.
 
     Args:
         table: `[plugins]` with absolute paths in `files`; None without a TOML file.
@@ -25,7 +25,9 @@ def combine_policy(table: schema.Plugins | None = None, block: Sequence[str] = (
     """
     table = table or schema.Plugins()
     if no_plugins and table.files:
-        raise ConfigError([Diagnostic("--no-plugins", ("plugins", "files"), "are plugins too; leave one of the two out")])
+        raise ConfigError(
+            [Diagnostic("--no-plugins", ("plugins", "files"), "cannot be used with '--no-plugins'; remove one of them")]
+        )
     lists = list(iterate_allow_lists(table, no_plugins=no_plugins))
     common = (
         [name for name in lists[0][1] if all(normalise_name(name) in set(map(normalise_name, names)) for _, names in lists)]

@@ -1,6 +1,6 @@
-"""TOML format of a run: one class per table, in the order of the file, and one `key` per key.
+"""TOML format of a run: one class per table in the order of the file, and one `key` per key.
 
-Paths are relative to the folder where the command runs, unless their help says otherwise.
+Paths are relative to the current folder, unless their help says otherwise.
 """
 
 from typing import Any, Literal
@@ -9,7 +9,7 @@ import attrs
 
 from ddpkit.config.validators import LogFormat, Pattern, Range
 
-A_NAME = Pattern(r"(?!\.{1,2}$)[A-Za-z0-9._-]*", "letters, digits, '.', '_' and '-' alone")
+A_NAME = Pattern(r"(?!\.{1,2}$)[A-Za-z0-9._-]*", "a name of letters, digits, '.', '_' and '-', but not '.' or '..'")
 Device = Pattern(r"auto|cpu|cuda(:\d+)?", "auto, cpu, cuda or cuda:N")
 
 
@@ -19,80 +19,89 @@ def key(english: str, chinese: str, default: Any = attrs.NOTHING, *, limits: Any
     Args:
         english: Help text in English, one line.
         chinese: Help text in Chinese, one line.
-        default: Default value; a key without one is required. None may mean "as the help says".
-        limits: Validator of the value, in addition to its type.
+        default: Default value; a key without one is required. The help says what None means.
+        limits: Validator that is applied in addition to the type check.
         unit: Unit of a number.
-        marks: `rest=True`: the field receives all keys of the table that have no field of their own; they belong to the
+        marks: `rest=True`: the field receives all keys of the table that have no field; they are the parameters of the
             component. `shorthand=True`: a bare string in place of the table sets this field.
     """
     return attrs.field(default=default, validator=limits, metadata={"help": (english, chinese), "unit": unit, **marks})
 
 
 def a_list() -> Any:
-    """Return the default of a key that is an empty list if it is left out."""
+    """Return the default of an optional key whose value is a list: the empty list."""
     return attrs.Factory(list)
 
 
 def a_table() -> Any:
-    """Return the default of a key that is an empty table if it is left out."""
+    """Return the default of an optional key whose value is a table: the empty table."""
     return attrs.Factory(dict)
 
 
 @attrs.frozen(kw_only=True)
 class Metric:
-    """Entry of `metrics`: a name, or a table.
+    """Entry of `metrics`: a name or a table.
 
-    `metrics` 的一项：名称，或一个表。
+    `metrics` 中的一项：名称或表。
     """
 
     type: str = key("Name of the metric.", "指标名称。", shorthand=True)
-    name: str = key("Its key in history, when two entries have one type.", "两项类型相同时，在历史记录中的键名。", "")
-    config: dict[str, Any] = key("Its own parameters.", "指标自己的参数。", a_table())
+    name: str = key(
+        "Name of its column in the history; required if two entries have the same type.",
+        "在历史记录中的列名；两项类型相同时必须设置。",
+        "",
+    )
+    config: dict[str, Any] = key("Parameters of the metric.", "指标的参数。", a_table())
 
 
 @attrs.frozen(kw_only=True)
 class Postprocess:
-    """Conversion of the model's outputs to predictions: a name, or a table.
+    """Conversion of the model's outputs to predictions: a name or a table.
 
-    从模型输出到预测结果：名称，或一个表。
+    将模型输出转换为预测结果：名称或表。
     """
 
     type: str = key("Name of the postprocess.", "后处理名称。", shorthand=True)
-    config: dict[str, Any] = key("Its own parameters.", "后处理自己的参数。", a_table())
+    config: dict[str, Any] = key("Parameters of the postprocess.", "后处理的参数。", a_table())
 
 
 @attrs.frozen(kw_only=True)
 class Ddp:
     """Processes (ranks) of a run.
 
-    一次运行的进程。
+    一次运行的进程（rank）。
     """
 
-    enabled: bool = key("false = one process.", "false 表示单进程。", default=True)
+    enabled: bool = key("Train with several processes; false = one process.", "使用多进程训练；false 表示单进程。", default=True)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = key(
-        "Of rank 0; the other ranks speak at ERROR.", "0 号进程的日志级别；其他进程只报错误。", "INFO"
+        "Log level of rank 0; the other ranks log only errors.", "0 号进程的日志级别；其他进程只记录错误。", "INFO"
     )
     nproc: int | Literal["auto"] = key(
-        "Ranks on this machine; auto = one a visible GPU, or 1 on the CPU. Under torchrun the environment decides.",
-        "本机进程数；auto = 每个可见 GPU 一个，CPU 上为 1。用 torchrun 启动时由环境决定。",
+        "Number of ranks on this machine; auto = one per visible GPU, or 1 on the CPU. Under torchrun the environment decides.",
+        "本机的进程数；auto 表示每个可见 GPU 一个进程，CPU 上为 1。用 torchrun 启动时由环境变量决定。",
         "auto",
         limits=Range(1),
     )
     backend: Literal["auto", "gloo", "nccl"] = key(
-        "auto = nccl on CUDA, gloo on the CPU.", "auto：CUDA 上用 nccl，CPU 上用 gloo。", "auto"
+        "Communication backend; auto = nccl on CUDA, gloo on the CPU.",
+        "通信后端；auto 表示 CUDA 上用 nccl，CPU 上用 gloo。",
+        "auto",
     )
     find_unused_parameters: bool = key(
-        "Look for parameters that a step leaves without a gradient (slower).", "查找某一步没有梯度的参数（较慢）。", default=False
+        "Allow parameters that get no gradient in some steps (slower).", "允许部分参数在某些步中没有梯度（较慢）。", default=False
     )
-    sync_batchnorm: bool = key("BatchNorm statistics over all ranks.", "BatchNorm 统计量跨所有进程同步。", default=False)
+    sync_batchnorm: bool = key(
+        "Compute BatchNorm statistics over all ranks.", "跨所有进程同步计算 BatchNorm 统计量。", default=False
+    )
     virtual_shards: Literal[1, 2] = key(
-        "2 = one rank and two give the same bits, without BatchNorm: one takes the parts of two in turn (slower).",
-        "2 表示单进程与双进程结果逐位相同（无 BatchNorm）：单进程依次计算两份（较慢）。",
+        "2 = a run on one rank is bit-identical to a run on two ranks, except with BatchNorm; the single rank computes two shards"
+        " one after the other (slower).",
+        "2 表示单进程与双进程的结果逐位一致（使用 BatchNorm 时除外）；单进程会依次计算两个分片（较慢）。",
         1,
     )
     timeout: float = key(
-        "Until a collective that hangs ends the run, or a loader worker that gives nothing.",
-        "通信挂起（或数据加载进程无响应）多久后结束运行。",
+        "Longest time to wait for a collective operation or for a loader worker; after that the run ends with an error.",
+        "等待集合通信或数据加载子进程的最长时间；超时后运行报错并结束。",
         1800.0,
         limits=Range(0, above=True),
         unit="seconds",
@@ -101,20 +110,24 @@ class Ddp:
 
 @attrs.frozen(kw_only=True)
 class ModelConfig:
-    """Parameters of the model; two keys belong to ddpkit itself.
+    """Parameters of the model, and two keys that belong to ddpkit itself.
 
-    模型参数；其中两个键属于核心。
+    模型的参数，以及属于 ddpkit 本身的两个键。
     """
 
     input_sizes: list[list[int]] = key(
-        "Shapes [B, C, H, W] with which the model is tried before training.", "训练前用这些形状 [B, C, H, W] 试跑模型。", a_list()
+        "Input shapes [B, C, H, W] for a trial forward pass before training, and for the model summary.",
+        "输入形状 [B, C, H, W]，用于训练前的试运行和模型摘要。",
+        a_list(),
     )
     dtypes: list[Literal["float32", "float64", "float16", "bfloat16", "uint8", "int64"]] = key(
-        "Dtypes of these inputs, one each.", "这些输入的数据类型，逐一对应。", a_list()
+        "Dtypes of the `input_sizes`, one per shape; empty = float32.",
+        "`input_sizes` 中各输入的数据类型，逐一对应；空表示 float32。",
+        a_list(),
     )
     params: dict[str, Any] = key(
-        "The model's own, as in `n_channels`, `n_classes`.",
-        "模型自己的参数，如 `n_channels`、`n_classes`。",
+        "Parameters of the model, such as `n_channels`, `n_classes`.",
+        "模型的参数，如 `n_channels`、`n_classes`。",
         a_table(),
         rest=True,
     )
@@ -124,92 +137,111 @@ class ModelConfig:
 class Model:
     """Model and its initial weights.
 
-    模型。
+    模型及其初始权重。
     """
 
-    name: str = key("Name of the model, bare or `plugin/name`.", "模型名称，可写作 `插件/名称`。")
+    name: str = key("Name of the model: `name` or `plugin/name`.", "模型名称：`名称` 或 `插件/名称`。")
     continue_checkpoint: str = key(
-        "Go on from this checkpoint with everything it holds.", "从该检查点恢复全部状态并继续训练。", ""
-    )
-    continue_ext_checkpoint: str = key("Deprecated: state is one checkpoint.", "已弃用：状态只有一个检查点。", "")
-    pretrained: str = key(
-        "File of weights to start a new run from: safetensors, or tensors alone as torch saves them. A head with another number"
-        " of outputs begins anew, a first convolution of another number of channels is summed or repeated, what else does not fit"
-        " is refused.",
-        "新运行起始所用的权重文件：safetensors，或 torch 保存的纯张量文件。输出数不同的头重新初始化，通道数不同的首个卷积"
-        "按通道求和或重复，其余不匹配则报错。",
+        "Path of the checkpoint to resume from; the complete state is restored.",
+        "要恢复的检查点的路径；恢复其全部状态并继续训练。",
         "",
     )
-    freeze: list[str] = key("Patterns of parameter names that are not trained.", "不参与训练的参数名模式。", a_list())
-    config: ModelConfig = key("The model's parameters.", "模型参数。", attrs.Factory(ModelConfig))
+    continue_ext_checkpoint: str = key(
+        "Deprecated: use `continue_checkpoint`; one checkpoint contains the complete state.",
+        "已弃用，请改用 `continue_checkpoint`；一个检查点即包含全部状态。",
+        "",
+    )
+    pretrained: str = key(
+        "Weights file that initialises a new run: safetensors, or a torch file that contains only tensors. A head with another"
+        " number of outputs is re-initialised. The weights of a first convolution with another number of channels are summed or"
+        " repeated over the channels. Any other mismatch is an error.",
+        "用于初始化新运行的权重文件：safetensors 文件，或只含张量的 torch 文件。输出数不同的分类头会重新初始化。输入通道数不同的"
+        "首个卷积层，其权重按通道求和或重复。其他任何不匹配都会报错。",
+        "",
+    )
+    freeze: list[str] = key(
+        "Name patterns of the parameters that are not trained, such as `layer1.*`.",
+        "不参与训练的参数的名称模式，如 `layer1.*`。",
+        a_list(),
+    )
+    config: ModelConfig = key("Parameters of the model.", "模型参数。", attrs.Factory(ModelConfig))
 
 
 @attrs.frozen(kw_only=True)
 class Criterion:
-    """Term of the loss, which is a weighted sum. Terms are logged unweighted (as `dice_loss` if a metric is called `dice`).
+    """Term of the loss, which is the weighted sum of all terms. Logged unweighted, as `dice_loss` if a metric is called `dice`.
 
-    损失的一项；总损失为加权和，各项不加权单独记录（与同名指标并存时记为 `dice_loss`）。
+    损失的一项；总损失为各项的加权和。各项以未加权的值单独记录（若有名为 `dice` 的指标，则记为 `dice_loss`）。
     """
 
     type: str = key("Name of the criterion.", "损失函数名称。")
-    name: str = key("Its key in history, when two entries have one type.", "两项类型相同时，在历史记录中的键名。", "")
-    weight: float = key("Its weight in the sum.", "在总损失中的权重。", 1.0)
-    config: dict[str, Any] = key("Its own parameters.", "损失函数自己的参数。", a_table())
+    name: str = key(
+        "Name of its column in the history; required if two entries have the same type.",
+        "在历史记录中的列名；两项类型相同时必须设置。",
+        "",
+    )
+    weight: float = key("Weight in the sum.", "在加权和中的权重。", 1.0)
+    config: dict[str, Any] = key("Parameters of the criterion.", "损失函数的参数。", a_table())
 
 
 @attrs.frozen(kw_only=True)
 class Split:
-    """Division of the samples into train, valid and test.
+    """Division of the samples into the splits train, valid and test.
 
-    如何把样本划分为训练、验证和测试。
+    将样本划分为训练集、验证集和测试集。
     """
 
     type: str = key("Name of the split.", "划分方式名称。", "train_valid_test_split")
-    params: dict[str, Any] = key("The split's own keys.", "该划分方式自己的键。", a_table(), rest=True)
+    params: dict[str, Any] = key("Parameters of the split.", "划分方式的参数。", a_table(), rest=True)
 
 
 @attrs.frozen(kw_only=True)
 class Dataset:
     """Dataset and its splits.
 
-    样本。
+    数据集及其划分。
     """
 
     name: str = key("Name of the dataset.", "数据集名称。")
     root_dir: str = key("Folder of the data.", "数据根目录。", "")
-    base_dir: str = key("Another name of `root_dir`.", "`root_dir` 的别名。", "")
+    base_dir: str = key("Synonym of `root_dir`; set only one of them.", "`root_dir` 的别名；二者只设其一。", "")
     ref: str = key(
-        "TOML or YAML file with defaults for this table, and maybe `classes`; beside the file that names it.",
-        "为本表提供默认值（也可含 `classes`）的 TOML 或 YAML 文件；相对于引用它的文件。",
+        "TOML or YAML file with defaults for this table and, optionally, `classes`; path relative to the file with this key.",
+        "为本表提供默认值的 TOML 或 YAML 文件，也可包含 `classes`；路径相对于写有此键的文件。",
         "",
     )
-    config: dict[str, Any] = key("The dataset's own parameters.", "数据集自己的参数。", a_table())
-    split: Split = key("How it is divided.", "如何划分。", attrs.Factory(Split))
+    config: dict[str, Any] = key("Parameters of the dataset.", "数据集的参数。", a_table())
+    split: Split = key("Division into splits.", "数据集的划分。", attrs.Factory(Split))
 
 
 @attrs.frozen(kw_only=True)
 class Dataloader:
-    """Loading of samples. `shuffle`, `drop_last`, `sampler`: training only; evaluation reads every sample once, in order.
+    """Loading of samples. `shuffle`, `drop_last` and `sampler` affect only training; evaluation reads each sample once, in order.
 
-    读取样本；`shuffle`、`drop_last`、`sampler` 只作用于训练，评估按顺序且每个样本恰好一次。
+    样本的加载。`shuffle`、`drop_last` 和 `sampler` 只影响训练；评估时按顺序读取每个样本恰好一次。
     """
 
     num_workers: int = key(
-        "Loader processes a rank; 0 = the rank loads.", "每个进程的加载子进程数；0 表示进程自己加载。", 0, limits=Range(0)
+        "Number of loader processes per rank; 0 = the rank itself loads the samples.",
+        "每个进程的数据加载子进程数；0 表示由进程自己加载。",
+        0,
+        limits=Range(0),
     )
-    persistent_workers: bool = key("Keep the workers between epochs.", "各轮之间保留加载子进程。", default=True)
-    shuffle: bool = key("A new order each epoch.", "每轮使用新的顺序。", default=True)
+    persistent_workers: bool = key("Keep the loader processes between epochs.", "各轮之间保留数据加载子进程。", default=True)
+    shuffle: bool = key("Use a new sample order in each epoch.", "每轮使用新的样本顺序。", default=True)
     pin_memory: bool = key(
-        "Page-locked memory for faster copies; with CUDA only.", "使用锁页内存加快拷贝；仅 CUDA。", default=True
+        "Use page-locked memory for faster copies to the GPU; CUDA only.",
+        "使用锁页内存以加快向 GPU 的拷贝；仅用于 CUDA。",
+        default=True,
     )
     drop_last: bool = key(
-        "false = the short last batch is dealt evenly and weighted by its samples.",
-        "false 表示最后不足一批的样本均匀分配并按样本数加权。",
+        "Leave out a short last batch; false = it is shared evenly by the ranks, and weighted by its number of samples.",
+        "丢弃最后不足一批的样本；false 表示将其均匀分配给各进程，并按样本数加权。",
         default=False,
     )
     sampler: Literal["", "balanced"] = key(
-        "balanced = every class as often; an epoch stays as long as it is.",
-        "balanced 表示各类别出现次数相同；每轮长度不变。",
+        "balanced = each class is drawn equally often; the number of samples per epoch does not change.",
+        "balanced 表示每个类别被抽取的次数相同；每轮的样本数不变。",
         "",
     )
 
@@ -218,24 +250,24 @@ class Dataloader:
 class Optimizer:
     """Optimizer and its parameters.
 
-    优化器。
+    优化器及其参数。
     """
 
-    type: str = key("Name of the optimizer.", "优化器类型。")
+    type: str = key("Name of the optimizer.", "优化器名称。")
     learning_rate: float | None = key(
-        "The rate; left out = the optimizer's own.", "学习率；不写则用优化器自己的默认值。", None, limits=Range(0)
+        "Learning rate; left out = the default of the optimizer.", "学习率；不写则使用优化器的默认值。", None, limits=Range(0)
     )
     groups: list[dict[str, Any]] = key(
-        'Rates and decay by parameter name: `{match = "backbone.*", learning_rate = 1e-5}`; the first match wins.',
-        '按参数名设置：`{match = "backbone.*", learning_rate = 1e-5}`；先匹配者生效。',
+        'Settings by parameter name, such as `{match = "backbone.*", learning_rate = 1e-5}`; the first matching group is used.',
+        '按参数名设置，如 `{match = "backbone.*", learning_rate = 1e-5}`；使用第一个匹配的组。',
         a_list(),
     )
     decay_norm_and_bias: bool = key(
-        "false = no weight decay on norms and biases.", "false 表示归一化层与偏置不做权重衰减。", default=True
+        "Apply weight decay to normalisation layers and biases too.", "对归一化层和偏置也使用权重衰减。", default=True
     )
     params: dict[str, Any] = key(
-        "The optimizer's own keys, as in `weight_decay`, `betas`.",
-        "优化器自己的键，如 `weight_decay`、`betas`。",
+        "Parameters of the optimizer, such as `weight_decay`, `betas`.",
+        "优化器的参数，如 `weight_decay`、`betas`。",
         a_table(),
         rest=True,
     )
@@ -245,15 +277,19 @@ class Optimizer:
 class LrScheduler:
     """Learning-rate schedule with optional warm-up.
 
-    学习率如何变化。
+    学习率调度，可带预热。
     """
 
-    type: str = key("Name of the schedule.", "调度器类型。")
-    warmup: float = key("How long the rate rises to its own.", "学习率升至设定值的时长。", 0.0, limits=Range(0), unit="epochs")
-    warmup_lr: float = key("The rate at which the warm-up begins.", "预热的起始学习率。", 0.0, limits=Range(0))
-    update_policy: Literal["epoch", "step"] = key("What the schedule counts.", "按轮还是按步更新。", "epoch")
+    type: str = key("Name of the learning-rate schedule.", "学习率调度器名称。")
+    warmup: float = key(
+        "Length of the linear learning-rate warm-up.", "学习率线性预热的长度。", 0.0, limits=Range(0), unit="epochs"
+    )
+    warmup_lr: float = key("Learning rate at the start of the warm-up.", "预热开始时的学习率。", 0.0, limits=Range(0))
+    update_policy: Literal["epoch", "step"] = key(
+        "Update the learning rate after each epoch, or after each optimizer step.", "每轮或每个优化步之后更新学习率。", "epoch"
+    )
     params: dict[str, Any] = key(
-        "The schedule's own keys, as in `min_lr`.", "调度器自己的键，如 `min_lr`。", a_table(), rest=True
+        "Parameters of the schedule, such as `min_lr`.", "调度器的参数，如 `min_lr`。", a_table(), rest=True
     )
 
 
@@ -261,12 +297,12 @@ class LrScheduler:
 class Scaler:
     """Number format of the computation.
 
-    计算精度。
+    计算所用的数值格式。
     """
 
     compute_type: Literal["float32", "bfloat16", "float16", "float64"] = key(
-        "float64 = model and images in double precision, for proofs; the 16-bit ones are mixed precision.",
-        "float64 表示模型与图像均用双精度，用于验证；16 位为混合精度。",
+        "Number format; bfloat16 and float16 = mixed precision; float64 = model and images in double precision, for checks.",
+        "数值格式；bfloat16 和 float16 表示混合精度；float64 表示模型与图像均用双精度，用于验证正确性。",
         "float32",
     )
 
@@ -275,14 +311,19 @@ class Scaler:
 class EarlyStopping:
     """Conditions for stopping before the last epoch.
 
-    何时提前停止。
+    提前停止的条件。
     """
 
-    patience: int = key("How long without an improvement.", "多久没有改善就停止。", limits=Range(1), unit="epochs")
-    min_delta: float = key("What counts as an improvement is more than this.", "改善超过该值才算数。", 0.0, limits=Range(0))
+    patience: int = key(
+        "Stop after this number of epochs without an improvement.", "连续多少轮没有改善则停止。", limits=Range(1), unit="epochs"
+    )
+    min_delta: float = key(
+        "An improvement counts only if it is larger than this value.", "改善幅度大于该值才算改善。", 0.0, limits=Range(0)
+    )
     monitor: str = key(
-        "`loss` or a metric of the validation split; empty = the loss, or the first metric if the model makes its losses itself.",
-        "`loss` 或验证集上的某个指标；空为损失，模型自己计算损失时为第一个指标。",
+        "Value to observe: `loss` or a metric of the validation split; empty = the loss, or the first metric if the model"
+        " computes its losses itself.",
+        "监控的值：`loss` 或验证集上的某个指标；空表示损失，模型自己计算损失时为第一个指标。",
         "",
     )
 
@@ -291,95 +332,109 @@ class EarlyStopping:
 class Train:
     """Settings of the training.
 
-    训练。
+    训练设置。
     """
 
     batch_size: int = key(
-        "Of one micro-step over all ranks; each takes an equal part.",
-        "一次微步在所有进程上的样本总数；每个进程取相等的一份。",
+        "Number of samples of a micro-batch over all ranks; each rank gets an equal share.",
+        "一个微批次在所有进程上的样本总数；各进程平均分配。",
         limits=Range(1),
         unit="samples",
     )
     epoch: int = key("Passes over the training split.", "训练轮数。", limits=Range(1), unit="epochs")
     save_period: float = key(
-        "Resumable checkpoints that are kept: every that many epochs; below 1 that fraction of all epochs; 0 = at the end only.",
-        "保留的可恢复检查点：每隔多少轮；小于 1 为总轮数的比例；0 表示仅在结束时。",
+        "Interval between permanent checkpoints; a value between 0 and 1 is a fraction of all epochs; 0 = only at the end.",
+        "永久检查点的保存间隔；0 到 1 之间的值表示总轮数的比例；0 表示仅在结束时保存。",
         0.0,
         unit="epochs",
     )
     save_recovery_period: float = key(
-        "The rolling recovery point: every that many epochs; below 1 that fraction of all steps; 0 = at signals and the end.",
-        "滚动的恢复点：每隔多少轮；小于 1 为总优化步数的比例；0 表示仅在收到信号和结束时。",
+        "Interval between rolling checkpoints; a value between 0 and 1 is a fraction of all optimizer steps; 0 = only at signals"
+        " and at the end.",
+        "滚动检查点的保存间隔；0 到 1 之间的值表示总优化步数的比例；0 表示仅在收到信号和结束时保存。",
         0.0,
         unit="epochs",
     )
     save_recovery_seconds: float = key(
-        "The same by the clock; 0 = off.", "同上，按时间；0 表示关闭。", 600.0, unit="seconds", limits=Range(0)
+        "Time between rolling checkpoints; 0 = off.",
+        "滚动检查点的保存时间间隔；0 表示关闭。",
+        600.0,
+        unit="seconds",
+        limits=Range(0),
     )
     save_recovery_keep: int = key(
-        "The newest recovery points that stay.", "保留最近的多少个恢复点。", 2, unit="checkpoints", limits=Range(2)
+        "Number of newest rolling checkpoints to keep.", "保留最新的多少个滚动检查点。", 2, unit="checkpoints", limits=Range(2)
     )
     grad_accumulation_steps: int = key(
-        "Micro-steps of an optimizer step; 0 and less mean 1.", "每个优化步的微步数；小于等于 0 视为 1。", 1
+        "Number of micro-batches per optimizer step; 0 or less means 1.", "每个优化步的微批次数；小于等于 0 视为 1。", 1
     )
     grad_clip_norm: float = key(
-        "Largest norm of the whole gradient; 0 = off.", "整体梯度的最大范数；0 表示关闭。", 0.0, limits=Range(0)
+        "Maximum norm of the gradient over all parameters; 0 = no clipping.",
+        "所有参数梯度的最大范数；0 表示不裁剪。",
+        0.0,
+        limits=Range(0),
     )
     ema_decay: float = key(
-        "Moving average of the weights, also evaluated and saved (`ema/...`, `ema-best.safetensors`); smaller in the"
-        " first steps; 0 = off.",
-        "权重的滑动平均，与权重一同评估和保存（`ema/...`、`ema-best.safetensors`）；最初几步衰减较小；0 表示关闭。",
+        "Decay of the exponential moving average (EMA) of the weights; smaller in the first steps; 0 = no EMA. The EMA is also"
+        " evaluated (`ema/...`) and saved (`ema-best.safetensors`).",
+        "权重的指数滑动平均（EMA）的衰减系数；最初几步较小；0 表示不使用。EMA 也会被评估（`ema/...`）和保存"
+        "（`ema-best.safetensors`）。",
         0.0,
         limits=Range(0, 1),
     )
-    channels_last: bool = key("Memory format of images and model.", "图像与模型使用 channels_last 内存格式。", default=False)
+    channels_last: bool = key(
+        "Use the memory format channels_last for images and model.", "图像与模型使用 channels_last 内存格式。", default=False
+    )
     compile: bool = key("Compile the model with torch.compile.", "用 torch.compile 编译模型。", default=False)
     deterministic: bool = key(
-        "Only kernels that repeat to the bit (slower on CUDA; the CPU's do in any case).",
-        "只使用可逐位复现的内核（CUDA 上较慢；CPU 上本就如此）。",
+        "Use only deterministic kernels, so that repeated runs are bit-identical (slower on CUDA; always the case on the CPU).",
+        "只使用确定性算子，使重复运行的结果逐位一致（CUDA 上较慢；CPU 上总是如此）。",
         default=False,
     )
     matmul_precision: Literal["highest", "high", "medium"] = key(
-        "Torch's precision of float32 products.", "torch 的 float32 矩阵乘精度。", "highest"
+        "Precision of float32 matrix products in torch.", "torch 的 float32 矩阵乘法精度。", "highest"
     )
     on_nonfinite: Literal["stop", "skip"] = key(
-        "stop = a loss that is not finite ends the run within 100 steps; skip = such a step is left out.",
-        "stop：非有限的损失使运行在 100 步之内结束；skip：跳过这一步。",
+        "stop = a loss that is infinite or NaN ends the run within 100 steps; skip = a step whose gradient is infinite or NaN is"
+        " skipped.",
+        "stop 表示损失为无穷或 NaN 时，运行在 100 步之内结束；skip 表示跳过梯度为无穷或 NaN 的步。",
         "stop",
     )
-    optimizer: Optimizer = key("The optimizer.", "优化器。")
-    lr_scheduler: LrScheduler | None = key("The schedule; left out = the rate stays.", "学习率调度器；不写则学习率不变。", None)
-    scaler: Scaler = key("The number format.", "计算精度。", attrs.Factory(Scaler))
-    early_stopping: EarlyStopping | None = key("Ending early; left out = never.", "提前停止；不写则从不。", None)
+    optimizer: Optimizer = key("Optimizer of the training.", "优化器。")
+    lr_scheduler: LrScheduler | None = key(
+        "Learning-rate schedule; left out = constant learning rate.", "学习率调度器；不写则学习率不变。", None
+    )
+    scaler: Scaler = key("Number format of the computation.", "计算所用的数值格式。", attrs.Factory(Scaler))
+    early_stopping: EarlyStopping | None = key("Early stopping; left out = off.", "提前停止；不写则不提前停止。", None)
 
 
 @attrs.frozen(kw_only=True)
 class Valid:
     """Settings of the validation during training.
 
-    训练中的验证。
+    训练期间的验证设置。
     """
 
     batch_size: int | None = key(
-        "Over all ranks; left out = that of `[test]`, else of `[train]`.",
-        "所有进程上的总数；不写则用 `[test]` 的，再则用 `[train]` 的。",
+        "Number of samples of a batch over all ranks; left out = the value of `[test]` or, if also left out there, of `[train]`.",
+        "一批在所有进程上的样本总数；不写则使用 `[test]` 的值；若也未写，则使用 `[train]` 的值。",
         None,
         limits=Range(1),
         unit="samples",
     )
-    every: int = key("How often.", "多久一次。", 1, limits=Range(1), unit="epochs")
+    every: int = key("Interval between validations.", "验证的间隔。", 1, limits=Range(1), unit="epochs")
 
 
 @attrs.frozen(kw_only=True)
 class Test:
     """Settings of the test of the best weights.
 
-    用最佳权重测试。
+    用最佳权重进行测试的设置。
     """
 
     batch_size: int | None = key(
-        "Over all ranks; left out = that of `[train]`.",
-        "所有进程上的总数；不写则用 `[train]` 的。",
+        "Number of samples of a batch over all ranks; left out = the value of `[train]`.",
+        "一批在所有进程上的样本总数；不写则使用 `[train]` 的值。",
         None,
         limits=Range(1),
         unit="samples",
@@ -395,23 +450,24 @@ class PredictConfig:
 
     output_format: str = key("Name of the writer: json, csv, numpy.", "输出格式（写出器名称）：json、csv、numpy。", "json")
     save_images: bool = key(
-        "Pictures too, in the input's size: with its mask over it, its boxes, its labels.",
-        "同时保存与输入同尺寸的图像：叠加掩码、边界框或标签。",
+        "Also save each image in its original size, with the predicted mask, boxes or labels drawn on it.",
+        "同时按原尺寸保存每张图像，并在其上绘制预测的掩码、边界框或标签。",
         default=False,
     )
     threshold: float = key(
-        "From which probability on: the second of two classes, a label, a box.",
-        "概率阈值：两类中的第二类、某个标签、某个框。",
+        "Minimum probability of a positive prediction: the second of two classes, a label (multi-label) or a box (detection).",
+        "判为正类的最小概率：用于两类中的第二类、标签（多标签）或边界框（检测）。",
         0.5,
         limits=Range(0, 1),
     )
-    top_k: int = key("The most probable classes that are listed.", "列出概率最高的多少个类别。", 1, limits=Range(1))
+    top_k: int = key("Number of most probable classes to list.", "列出概率最高的多少个类别。", 1, limits=Range(1))
     mode: Literal["", "RGB", "L"] = key(
-        "How images are read: in colour or grey; empty = as the dataset reads them, else by `model.config.n_channels`.",
-        "读取图像的方式：彩色或灰度；空则与数据集相同，否则由 `model.config.n_channels` 决定。",
+        "Mode for reading images: colour or grayscale; empty = the mode of the dataset or, if it has none, according to"
+        " `model.config.n_channels`.",
+        "读取图像的模式：彩色或灰度；空表示与数据集相同；若数据集未指定，则由 `model.config.n_channels` 决定。",
         "",
     )
-    params: dict[str, Any] = key("The writer's own keys.", "写出器自己的键。", a_table(), rest=True)
+    params: dict[str, Any] = key("Parameters of the writer.", "写出器的参数。", a_table(), rest=True)
 
 
 @attrs.frozen(kw_only=True)
@@ -421,39 +477,39 @@ class Predict:
     对新图像预测（`mode` 4 或 `--task predict`）。
     """
 
-    input: str = key("File, folder or glob.", "文件、文件夹或通配符。", "")
+    input: str = key("Images to predict: file, folder or glob pattern.", "要预测的图像：文件、文件夹或通配符。", "")
     batch_size: int | None = key(
-        "Over all ranks; left out = that of `[test]`, else of `[train]`.",
-        "所有进程上的总数；不写则用 `[test]` 的，再则用 `[train]` 的。",
+        "Number of samples of a batch over all ranks; left out = the value of `[test]` or, if also left out there, of `[train]`.",
+        "一批在所有进程上的样本总数；不写则使用 `[test]` 的值；若也未写，则使用 `[train]` 的值。",
         None,
         limits=Range(1),
         unit="samples",
     )
-    config: PredictConfig = key("What it writes.", "输出内容。", attrs.Factory(PredictConfig))
+    config: PredictConfig = key("Output of the prediction.", "预测的输出。", attrs.Factory(PredictConfig))
 
 
 @attrs.frozen(kw_only=True)
 class Log:
     """Log file of rank 0, and messages on the terminal.
 
-    0 号进程的日志文件与终端显示。
+    0 号进程的日志文件与终端消息。
     """
 
     verbose: bool = key(
-        "false = the terminal shows warnings and errors alone; the file has it all.",
-        "false 表示终端只显示警告与错误；文件包含全部。",
+        "Show all messages on the terminal; false = only warnings and errors. The log file contains all messages in both cases.",
+        "在终端显示全部消息；false 表示只显示警告与错误。两种情况下日志文件都包含全部消息。",
         default=True,
     )
-    debug: bool = key("DEBUG in place of `ddp.log_level`.", "用 DEBUG 代替 `ddp.log_level`。", default=False)
+    debug: bool = key("Use the log level DEBUG instead of `ddp.log_level`.", "用 DEBUG 级别代替 `ddp.log_level`。", default=False)
     log_file_format: str = key(
-        "strftime of the file's name.",
+        "Name of the log file, as a strftime format.",
         "日志文件名（strftime 格式）。",
         "%Y-%m-%d %H_%M_%S",
-        limits=Pattern(r"[^/\\]+", "the name of a file"),
+        limits=Pattern(r"[^/\\]+", "a file name without '/' and '\\'"),
     )
     log_format: str = key(
-        "Of a line, as Python's logging takes it.",
-        "日志行格式。",
+        "Format of a log line, as defined by Python's logging module.",
+        "日志行的格式，由 Python 的 logging 模块定义。",
         "%(asctime)s %(levelname)s | %(name)s | %(message)s",
         limits=LogFormat(),
     )
@@ -461,25 +517,26 @@ class Log:
 
 @attrs.frozen(kw_only=True)
 class Logger:
-    """Entry of `private.loggers`: a name, or a table.
+    """Entry of `private.loggers`: a name or a table.
 
-    `private.loggers` 的一项：名称，或一个表。
+    `private.loggers` 中的一项：名称或表。
     """
 
     type: str = key("Name of the logger.", "记录器名称。", shorthand=True)
-    config: dict[str, Any] = key("Its own parameters.", "记录器自己的参数。", a_table())
+    config: dict[str, Any] = key("Parameters of the logger.", "记录器的参数。", a_table())
 
 
 @attrs.frozen(kw_only=True)
 class Private:
-    """Records of a run, and its mode.
+    """Mode, loggers and log of a run.
 
-    记录方式与运行模式。
+    运行模式、记录器与日志。
     """
 
     wandb: bool = key(
-        "Send history to Weights & Biases: the logger `wandb`, project `task`. Without the package or the network, a warning.",
-        "是否使用 wandb：即记录器 `wandb`，项目名为 `task`。缺少软件包或网络时只给出警告。",
+        "Send the history to Weights & Biases with the logger `wandb`; the project is `task`. If the package or the network is"
+        " missing, the run continues with a warning.",
+        "用记录器 `wandb` 将历史记录发送到 Weights & Biases；项目名为 `task` 的值。缺少软件包或网络时只给出警告，运行继续。",
         default=False,
     )
     mode: Literal[0, 1, 2, 3, 4, 5, 6, 7] = key(
@@ -487,91 +544,121 @@ class Private:
         "位掩码：1 训练，2 测试，4 预测；0 = 训练后用最佳权重测试。",
         0,
     )
-    loggers: list[Logger] = key("Loggers beside the history files and the terminal.", "历史文件与终端之外的记录器。", a_list())
-    log: Log = key("The log.", "日志。", attrs.Factory(Log))
+    loggers: list[Logger] = key(
+        "Loggers in addition to the history files and the terminal.", "历史文件与终端之外的其他记录器。", a_list()
+    )
+    log: Log = key("Log file and terminal messages.", "日志文件与终端消息。", attrs.Factory(Log))
 
 
 @attrs.frozen(kw_only=True)
 class Output:
-    """Weights files that a run keeps.
+    """Weights files that a run saves.
 
-    运行保存的权重。
+    运行保存的权重文件。
     """
 
-    save_best: bool = key("Keep `weights/best.safetensors`.", "保存最佳权重。", default=True)
-    save_last: bool = key("Keep `weights/last.safetensors`.", "保存最后权重。", default=True)
+    save_best: bool = key(
+        "Save the best weights as `weights/best.safetensors`.", "将最佳权重保存为 `weights/best.safetensors`。", default=True
+    )
+    save_last: bool = key(
+        "Save the last weights as `weights/last.safetensors`.", "将最后的权重保存为 `weights/last.safetensors`。", default=True
+    )
     save_interval: int = key(
-        "Keep the weights of every that many epochs; 0 = none.",
-        "每隔多少轮保留一份权重；0 表示不保留。",
+        "Interval between additional weights files (`weights/epoch-0010.safetensors`); 0 = none.",
+        "额外保存权重文件的间隔（`weights/epoch-0010.safetensors`）；0 表示不保存。",
         0,
         limits=Range(0),
         unit="epochs",
     )
     monitor: str = key(
-        "What best means: `loss` or a metric; empty = the loss, or the first metric if the model makes its losses itself.",
-        "最佳的标准：`loss` 或某个指标；空为损失，模型自己计算损失时为第一个指标。",
+        "Value that selects the best weights: `loss` or a metric; empty = the loss, or the first metric if the model computes its"
+        " losses itself.",
+        "选择最佳权重的依据：`loss` 或某个指标；空表示损失，模型自己计算损失时为第一个指标。",
         "",
     )
 
 
 @attrs.frozen(kw_only=True)
 class Plugins:
-    """Policy for plugins. A plugin is named by its entry point, its namespace or its distribution.
+    """Policy for plugins. Plugins are listed by the name of the entry point, the namespace or the distribution.
 
-    哪些插件可以参与。可用入口点名、命名空间或发行包名称来指代插件。
+    插件策略。可用入口点名称、命名空间或发行包名称指代插件。
     """
 
-    block: list[str] = key("Plugins that are not even imported.", "完全不导入的插件。", a_list())
-    allow: list[str] = key("If given, all others but ddpkit's own are blocked.", "若给出，则屏蔽其他所有第三方插件。", a_list())
-    enable: list[str] = key("Plugins whose run hooks are called.", "启用其运行钩子的插件。", a_list())
-    prefer: dict[str, str] = key(
-        "Name, or kind.name, to the namespace whose component a bare name means.", "同名组件优先使用哪个命名空间的。", a_table()
+    block: list[str] = key("Blocked plugins; they are not imported.", "屏蔽的插件；不会被导入。", a_list())
+    allow: list[str] = key(
+        "Allowed third-party plugins; if set, all other third-party plugins are blocked.",
+        "允许的第三方插件；设置后，其他所有第三方插件都被屏蔽。",
+        a_list(),
     )
-    files: list[str] = key("Python files of your own parts, beside this file.", "自己的组件文件（相对于本文件）。", a_list())
+    enable: list[str] = key("Plugins whose run hooks are called.", "会调用其运行钩子的插件。", a_list())
+    prefer: dict[str, str] = key(
+        'Namespace to use for a name that several plugins define: `name = "namespace"`, or `"kind.name" = "namespace"`.',
+        '多个插件定义同一名称时使用的命名空间：`name = "namespace"` 或 `"kind.name" = "namespace"`。',
+        a_table(),
+    )
+    files: list[str] = key(
+        "Python files with your own components; paths relative to this file.",
+        "包含自己的组件的 Python 文件；路径相对于本文件。",
+        a_list(),
+    )
 
 
 @attrs.frozen(kw_only=True)
 class Run:
     """Top level of the file.
 
-    顶层的键。
+    文件顶层的键。
     """
 
-    extends: str = key("TOML file that this one is laid over; beside it.", "本文件所基于的 TOML 文件；相对于本文件。", "")
-    output_dir: str = key("Root of all runs.", "输出目录。", "./runs")
-    task: str = key(
-        "Name of the experiment: a folder in `output_dir`.", "任务名称：`output_dir` 下的文件夹。", "default", limits=A_NAME
+    extends: str = key(
+        "Base TOML file to inherit from; path relative to this file.", "要继承的基础 TOML 文件；路径相对于本文件。", ""
     )
-    entity: str = key("W&B entity.", "W&B 实体名称。", "", limits=A_NAME)
-    run_id: str = key("Name of the run's folder; empty = made when it begins.", "运行 ID；空则自动生成。", "", limits=A_NAME)
+    output_dir: str = key("Root folder of all runs.", "所有运行的根目录。", "./runs")
+    task: str = key(
+        "Name of the experiment, and of its folder in `output_dir`.",
+        "实验名称，也是其在 `output_dir` 下的文件夹名。",
+        "default",
+        limits=A_NAME,
+    )
+    entity: str = key("Entity (user or team) at Weights & Biases.", "Weights & Biases 的实体（用户或团队）。", "", limits=A_NAME)
+    run_id: str = key(
+        "Name of the run folder; empty = generated at the start of the run.",
+        "运行文件夹的名称；空表示在运行开始时自动生成。",
+        "",
+        limits=A_NAME,
+    )
     device: str = key(
-        "auto = CUDA if every rank has a GPU of its own, else the CPU.",
-        "auto：每个进程都有 GPU 时用 CUDA，否则用 CPU。",
+        "Device of the run; auto = CUDA if each rank has its own GPU, otherwise the CPU.",
+        "运行所用的设备；auto 表示每个进程都有自己的 GPU 时用 CUDA，否则用 CPU。",
         "auto",
         limits=Device,
     )
     seed: int = key(
-        "-1 = drawn when the run begins, and recorded.", "随机种子；-1 表示启动时随机生成并记录。", 0, limits=Range(-1)
+        "Seed of all random numbers; -1 = drawn at the start of the run, and recorded.",
+        "所有随机数的种子；-1 表示在运行开始时随机生成并记录。",
+        0,
+        limits=Range(-1),
     )
     classes: list[str] = key("Names of the classes.", "类别名称。", a_list())
-    metrics: list[Metric] = key("What is measured beside the loss.", "评估指标。", a_list())
-    postprocess: Postprocess | None = key("From outputs to predictions.", "后处理。", None)
-    ddp: Ddp = key("The processes.", "进程。", attrs.Factory(Ddp))
-    model: Model = key("The model.", "模型。")
+    metrics: list[Metric] = key("Metrics to compute in addition to the loss.", "除损失外要计算的指标。", a_list())
+    postprocess: Postprocess | None = key("Conversion of the model's outputs to predictions.", "将模型输出转换为预测结果。", None)
+    ddp: Ddp = key("Processes of the run.", "运行的进程。", attrs.Factory(Ddp))
+    model: Model = key("Model to train.", "要训练的模型。")
     criterion: list[Criterion] = key(
-        "The loss; none = the model makes its losses itself, as detectors do.",
-        "损失函数；不写表示模型自己计算损失（如检测模型）。",
+        "Terms of the loss; left out = the model computes its losses itself, as detection models do.",
+        "损失的各项；不写表示由模型自己计算损失（如检测模型）。",
         a_list(),
     )
     transform: dict[str, Any] = key(
-        "Name -> parameters, in the order of application.", "名称 -> 参数，按书写顺序应用。", a_table()
+        "Transforms: name = parameters, in the order of application.", "数据变换：名称 = 参数，按书写顺序应用。", a_table()
     )
-    dataset: Dataset = key("The samples.", "数据集。")
-    dataloader: Dataloader = key("Reading them.", "数据加载。", attrs.Factory(Dataloader))
-    train: Train = key("Training.", "训练。")
-    valid: Valid = key("Validation.", "验证。", attrs.Factory(Valid))
-    test: Test = key("Test.", "测试。", attrs.Factory(Test))
-    predict: Predict = key("Prediction.", "预测。", attrs.Factory(Predict))
-    private: Private = key("Records and mode.", "记录与模式。", attrs.Factory(Private))
-    output: Output = key("Weights that stay.", "权重输出。", attrs.Factory(Output))
-    plugins: Plugins = key("Who may take part.", "插件策略。", attrs.Factory(Plugins))
+    dataset: Dataset = key("Dataset and its splits.", "数据集及其划分。")
+    dataloader: Dataloader = key("Loading of samples.", "样本的加载。", attrs.Factory(Dataloader))
+    train: Train = key("Settings of the training.", "训练设置。")
+    valid: Valid = key("Settings of the validation.", "验证设置。", attrs.Factory(Valid))
+    test: Test = key("Settings of the test.", "测试设置。", attrs.Factory(Test))
+    predict: Predict = key("Settings of the prediction.", "预测设置。", attrs.Factory(Predict))
+    private: Private = key("Mode, loggers and log of the run.", "运行模式、记录器与日志。", attrs.Factory(Private))
+    output: Output = key("Weights files to save.", "要保存的权重文件。", attrs.Factory(Output))
+    plugins: Plugins = key("Policy for plugins.", "插件策略。", attrs.Factory(Plugins))

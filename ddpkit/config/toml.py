@@ -31,7 +31,7 @@ DOTTED = re.compile(rf"""(?:\.[ \t]*+(?:[A-Za-z0-9_-]++|"[^"\n]*+"|'[^'\n]*+')[ 
 
 
 def read(file: Path) -> Document:
-    """Read a TOML file. Raises ConfigError if it cannot be read or is not TOML."""
+    """Read a TOML file. Raises ConfigError if it cannot be read or is not valid TOML."""
     return parse(document.read_text(file), str(file))
 
 
@@ -39,15 +39,15 @@ def parse(text: str, name: str) -> Document:
     """Parse a TOML text, called `name` in messages. Raises ConfigError."""
     text = text.replace("\r\n", "\n")
     if dotted_key := DOTTED.search(text):  # before tomli: its run time is quadratic in the depth
-        raise toml_error(text, name, dotted_key.start(), f"a key of more than {document.DEEPEST} parts")
+        raise toml_error(text, name, dotted_key.start(), f"a key must have at most {document.DEEPEST} parts")
     try:
         data = tomli.loads(text)
     except tomli.TOMLDecodeError as error:
-        raise toml_error(text, name, error.pos, f"is not TOML: {error.msg}") from error
+        raise toml_error(text, name, error.pos, f"is not valid TOML: {error.msg}") from error
     except RecursionError as error:
-        raise ConfigError([Diagnostic(name, (), "is nested too deeply")]) from error
+        raise ConfigError([Diagnostic(name, (), f"is nested too deeply; the limit is {document.DEEPEST} levels")]) from error
     except ValueError as error:
-        raise ConfigError([Diagnostic(name, (), f"is not TOML that can be read: {error}")]) from error
+        raise ConfigError([Diagnostic(name, (), f"contains a value that cannot be read: {error}")]) from error
     document.check_size(data, name)
     return document.check_limits(Document(name, text, data, Scanner(text).spans))
 
@@ -68,11 +68,11 @@ def format_inline(value: Any) -> str:
         return json.dumps(value, ensure_ascii=False)
     if isinstance(value, int | float):
         return repr(value)
-    raise TypeError(f"TOML has no {type(value).__name__}: {value!r}")
+    raise TypeError(f"a value of type {type(value).__name__} cannot be written as TOML: {value!r}")
 
 
 def format_key(path: KeyPath) -> str:
-    """Return a key path as a TOML key, as in `transform."aug/CUTOUT"`."""
+    """Return a key path as a TOML key, such as `transform."aug/CUTOUT"`."""
     return ".".join(str(key) if BARE_KEY.fullmatch(str(key)) else json.dumps(key) for key in path)
 
 

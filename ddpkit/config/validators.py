@@ -1,4 +1,4 @@
-"""Validators of config values, which the documentation and the JSON Schema can also read."""
+"""Validators of config values; the documentation and the JSON Schema are generated from them too."""
 
 import logging
 import math
@@ -10,7 +10,7 @@ import attrs
 
 @attrs.frozen
 class Range:
-    """Range of a number. Other values (`"auto"`, None) pass: their type is checked elsewhere."""
+    """Range of a number. Other values (`"auto"`, None) are accepted: their type is checked elsewhere."""
 
     low: float | None = None
     high: float | None = None
@@ -20,7 +20,7 @@ class Range:
     def __call__(self, _owner: object, _field: "attrs.Attribute[Any]", value: object) -> None:
         """Raise ValueError if a number is outside the range."""
         if isinstance(value, int | float) and not self.holds(value):
-            raise ValueError(f"must be {self.words}, not {value!r}")
+            raise ValueError(f"must be {self.words}; got {value!r}")
 
     def holds(self, value: float) -> bool:
         """Return whether a number is inside the range."""
@@ -31,12 +31,12 @@ class Range:
     def words(self) -> str:
         """Description for messages, as in `at least 1`."""
         if self.high is not None:
-            return f"{'above' if self.above else 'from'} {self.low:g} {'up ' * self.above}to {self.high:g}"
-        return f"{'above' if self.above else 'at least'} {self.low:g}"
+            return f"{'greater than' if self.above else 'between'} {self.low:g} and {'at most ' * self.above}{self.high:g}"
+        return f"{'greater than' if self.above else 'at least'} {self.low:g}"
 
     @property
     def json_schema(self) -> dict[str, Any]:
-        """Keywords of JSON Schema, draft 4."""
+        """Keywords of JSON Schema (draft 4) for this range."""
         bounds = {"minimum": self.low, "maximum": self.high}
         schema: dict[str, Any] = {name: bound for name, bound in bounds.items() if bound is not None}
         return schema | ({"exclusiveMinimum": True} if self.above else {})
@@ -53,11 +53,11 @@ class Pattern:
     def __call__(self, _owner: object, _field: "attrs.Attribute[Any]", value: str) -> None:
         """Raise ValueError if the text does not match."""
         if not re.fullmatch(self.pattern, value):
-            raise ValueError(f"must be {self.words}, not {value!r}")
+            raise ValueError(f"must be {self.words}; got {value!r}")
 
     @property
     def json_schema(self) -> dict[str, Any]:
-        """Keywords of JSON Schema."""
+        """Keywords of JSON Schema for this pattern."""
         return {"pattern": f"^(?:{self.pattern})$"}
 
 
@@ -65,7 +65,7 @@ class Pattern:
 class LogFormat:
     """Validator of a format string of Python's logging module."""
 
-    words: str = "a %-format of Python's logging"
+    words: str = "a %-style format string of Python's logging module"
     json_schema: dict[str, Any] = attrs.field(factory=dict)
 
     def __call__(self, _owner: object, _field: "attrs.Attribute[Any]", value: str) -> None:

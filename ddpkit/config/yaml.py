@@ -17,11 +17,11 @@ def parse(text: str, file: Path) -> Document:
         data, node = yaml.safe_load(text), yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         place = locate(text, str(file), error.problem_mark.index if error.problem_mark else 0)
-        raise ConfigError([Diagnostic(place.where, (), f"is not YAML: {error.problem}", place.excerpt)]) from error
+        raise ConfigError([Diagnostic(place.where, (), f"is not valid YAML: {error.problem}", place.excerpt)]) from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError([Diagnostic(str(file), (), f"is not YAML that can be read: {error}")]) from error
+        raise ConfigError([Diagnostic(str(file), (), f"cannot be read as YAML: {error}")]) from error
     if not isinstance(data, dict):
-        raise ConfigError([Diagnostic(str(file), (), "expected a table at the top")])
+        raise ConfigError([Diagnostic(str(file), (), "the top level must be a table")])
     document.check_size(data, str(file))
     return document.check_limits(Document(str(file), text, data, dict(collect_spans(node, ()))))
 

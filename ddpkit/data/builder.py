@@ -1,4 +1,4 @@
-"""Build the data of a run from its config: the dataset, its splits, and their loaders."""
+"""Build the data of a run from its config: the dataset, its splits, and the loader of each split."""
 
 import logging
 from collections.abc import Sequence
@@ -46,7 +46,7 @@ class DataBuilder(ComponentFactory):
         return {split: self.loader(split, dataset, indices[split], limit) for split in SPLITS if indices[split]}
 
     def try_reading(self, loader: SplitLoader) -> None:
-        """Read the first samples. Raises ConfigError for a ValueError or OSError: the data or the config is wrong."""
+        """Read the first samples. Raises ConfigError for a ValueError or OSError of the dataset or a transform."""
         for index in loader.sampler.indices[:N_SANITY_SAMPLES]:
             try:
                 with translate_first_errors(self.config):
@@ -60,7 +60,7 @@ class DataBuilder(ComponentFactory):
             raise self.sample_error("the first sample", error) from error
 
     def sample_error(self, sample: str, error: Exception) -> ConfigError:
-        LOGGER.debug("%s is refused", sample, exc_info=error)
+        LOGGER.debug("%s cannot be used", sample, exc_info=error)
         return ConfigError([self.config.problem(("dataset",), f"{sample} cannot be used: {error}")])
 
     def split_indices(self, dataset: Any) -> dict[str, list[int]]:
@@ -83,7 +83,7 @@ class DataBuilder(ComponentFactory):
             seed=self.run.seed,
         )
         for split in own.keys() & {split for split, positions in divided.items() if positions}:
-            message = f"the dataset has a {split} split of its own; set this to 0 or leave it out"
+            message = f"the dataset already has its own {split} split; set this key to 0 or remove it"
             raise ConfigError([self.config.problem(("dataset", "split", split), message)])
         return {split: own.get(split, [free[position] for position in divided.get(split, [])]) for split in SPLITS}
 
@@ -97,10 +97,14 @@ class DataBuilder(ComponentFactory):
     def check_train_size(self, n_samples: int) -> None:
         """Raise ConfigError if the training split yields no micro-batch."""
         if not n_samples:
-            raise ConfigError([self.config.problem(("dataset", "split"), "leaves no sample for training")])
+            message = "leaves no samples for training; make the other splits smaller"
+            raise ConfigError([self.config.problem(("dataset", "split"), message)])
         needed = self.run.train.batch_size if self.run.dataloader.drop_last else 1
         if n_samples < needed:
-            message = f"with 'dataloader.drop_last' nothing is left of the {n_samples} samples of the training split"
+            message = (
+                f"is larger than the training split ({n_samples} samples), and 'dataloader.drop_last = true' drops an incomplete "
+                "batch; reduce it, or set 'dataloader.drop_last = false'"
+            )
             raise ConfigError([self.config.problem(("train", "batch_size"), message)])
 
     def loader(self, split: str, dataset: MapDataset, indices: list[int], limit: int | None) -> SplitLoader:
@@ -132,10 +136,10 @@ class DataBuilder(ComponentFactory):
         return SplitLoader(samples, batch_sampler, loader, per_batch, self.world.device)
 
     def labels(self, dataset: Any, indices: Sequence[int]) -> list[int]:
-        """Return the class of each sample. Raises ConfigError if the dataset does not provide classes."""
+        """Return the class index of each sample. Raises ConfigError if the dataset does not provide them."""
         found = sample_labels(dataset, indices)
         if found is None:
-            message = "'balanced' needs a dataset whose 'targets' are one class a sample; leave it out"
+            message = "'balanced' requires a dataset whose 'targets' contain one class index per sample; remove this key"
             raise ConfigError([self.config.problem(("dataloader", "sampler"), message)])
         return found
 

@@ -33,12 +33,12 @@ class DatasetInfo:
 
     @property
     def groups(self) -> Mapping[str, Sequence[str]] | None:
-        """Name of a grouping (`file`, `patient`, ...) -> one text per sample; None: no groups."""
+        """Name of a grouping (`file`, `patient`, ...) -> one group name per sample; None: no groups."""
         return getattr(self.dataset, "groups", None)
 
     @property
     def collate(self) -> Callable[[list[Any]], Any] | None:
-        """The dataset's own function that collates samples into a micro-batch; None: torch's is used."""
+        """The dataset's own function that collates samples into a micro-batch; None: torch's function is used."""
         return getattr(self.dataset, "collate", None)
 
     @property

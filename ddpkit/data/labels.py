@@ -10,9 +10,9 @@ from ddpkit.data.dataset_info import DatasetInfo
 
 
 def sample_labels(dataset: Any, indices: Sequence[int]) -> list[int] | None:
-    """Return the class of each of these samples; None if the dataset's `targets` are not one class per sample."""
+    """Return the class index of each of these samples; None if the dataset's `targets` are not one class index per sample."""
     try:
-        targets = torch.as_tensor([] if (known := DatasetInfo(dataset).targets) is None else known)
+        targets = torch.as_tensor([] if (given := DatasetInfo(dataset).targets) is None else given)
     except (TypeError, ValueError, RuntimeError):  # strings, or lists of different lengths
         return None
     if targets.ndim != 1 or len(targets) != len(dataset) or targets.is_floating_point():
@@ -21,7 +21,7 @@ def sample_labels(dataset: Any, indices: Sequence[int]) -> list[int] | None:
 
 
 def count_classes(dataset: Any, indices: Sequence[int], classes: Sequence[str]) -> dict[str, int] | None:
-    """Return the number of these samples in each class, by the class's name, or by its number if it has no name.
+    """Return class name -> number of these samples in the class. A class without a name is listed by its index.
 
     Returns None in the same cases as `sample_labels`.
     """

@@ -27,12 +27,12 @@ LOGGER = logging.getLogger(__name__)
 Images = Tensor | Sequence[Tensor]
 """Images of a micro-batch: [B, C, H, W], or B tensors [C, H, W] if the dataset's own `collate` returns a list."""
 Batch = tuple[Images, Any, Shard]
-"""Images and targets on the device, and their shard of the micro-batch. Targets are [B, ...], or what the dataset's own
-`collate` returns."""
+"""Images and targets on the device, and their shard of the micro-batch. The shape of the targets is [B, ...], unless the
+dataset has its own `collate`."""
 Key = tuple[int, int]
 """(epoch, index): identifies a sample and seeds its random transforms."""
 N_SANITY_SAMPLES = 8
-"""Number of samples that are read, and on which the metrics are tried, before training."""
+"""Number of samples that are read before training, and that the metrics are tried with."""
 
 
 class MapDataset(Protocol):
@@ -47,7 +47,7 @@ class MapDataset(Protocol):
 
 @attrs.frozen
 class ReadFailure:
-    """Error in place of a micro-batch that could not be read.
+    """Error that takes the place of a micro-batch that could not be read.
 
     Loader workers return it as a value, because torch rewrites the exceptions that workers raise.
     """
@@ -79,7 +79,7 @@ class SeededDataset:
         return image, target
 
     def __getitems__(self, keys: Sequence[Key]) -> Any:
-        """Return a micro-batch, or a ReadFailure. Torch's DataLoader prefers this method if it exists."""
+        """Return a collated micro-batch, or a ReadFailure. Torch's DataLoader calls this method in place of `__getitem__`."""
         samples = []
         for key in keys:
             try:
@@ -98,27 +98,28 @@ class SeededDataset:
         """
         own = self.info.collate
         if own is None and any(isinstance(target, Mapping) for _, target in samples):
-            message = "its target is a mapping, and the dataset has no 'collate(samples)' that makes images and targets of a"
-            raise ValueError(f"{message} micro-batch; for boxes: a list of such mappings")
+            message = "its target is a mapping, which requires that the dataset has a method 'collate(samples)'"
+            raise ValueError(f"{message} that returns images and targets; for boxes, the targets are a list of mappings")
         images, targets = (own or default_collate)(samples)
         return images, targets
 
     def name(self, key: Key) -> str:
-        """Return a name for messages: `train sample 17 (dogs/4.png)`; the file is known for torchvision's folder datasets."""
+        """Return a name for messages: `train sample 17 (dogs/4.png)`, with the file if `samples` of the dataset contains it."""
         files = self.info.samples
         file = "" if files is None else f" ({format_file(files[key[1]][0])})"
         return f"{self.split} sample {key[1]}{file}"
 
     def identify(self, indices: Sequence[int]) -> list[str] | list[int]:
-        """Return identifiers of these samples for a record: file names if `groups` has unique ones, else indices."""
+        """Return identifiers of these samples for a record: the file names in `groups` if they are unique, else indices."""
         names = (self.info.groups or {}).get("file", [])
         return [names[index] for index in indices] if names and len(set(names)) == len(names) else list(indices)
 
     def describe_mismatch(self, keys: Sequence[Key], samples: Sequence[tuple[Any, Any]]) -> str:
         """Describe the first sample whose dtypes or shapes differ from those of sample 0 of the micro-batch."""
-        kinds = [" with ".join(map(describe_value, sample)) for sample in samples]
+        kinds = [" and ".join(map(describe_value, sample)) for sample in samples]
         key, other = next(((key, each) for key, each in zip(keys, kinds, strict=True) if each != kinds[0]), (keys[0], kinds[0]))
-        return f"{self.name(key)} does not fit into one micro-batch with sample {keys[0][1]}: {other}, not {kinds[0]}"
+        together = f"{self.name(key)} cannot be in one micro-batch with sample {keys[0][1]}"
+        return f"{together}: image and target are {other} instead of {kinds[0]}"
 
 
 def describe_value(value: Any) -> str:
@@ -127,14 +128,14 @@ def describe_value(value: Any) -> str:
 
 
 FAILURES = {
-    "DataLoader worker (pid": "a loader worker died while it read {}; memory, or a library that crashes?",
-    "DataLoader timed out": "no loader worker gave a micro-batch within 'ddp.timeout' while they read {}; a slow disk?",
+    "DataLoader worker (pid": "a loader worker died while it read {}, for example because memory ran out or a library crashed;",
+    "DataLoader timed out": "no loader worker returned a micro-batch within 'ddp.timeout' while the workers read {};",
 }
-"""Text in torch's RuntimeError -> our message. A signal handler raises the error for a dead worker, so it can come from any line
-that the rank executes."""
+"""Text in torch's RuntimeError -> start of our message. A signal handler raises the error for a dead worker, so it can be raised
+at any line that the rank executes."""
 SETTLING = 0.01
 """Seconds to wait before workers are forked, so that the threads of collectives become idle. A worker that is forked while one
-of them enters the interpreter hangs forever, before its first line (CPython 3.11: it inherits a locked lock)."""
+of these threads enters the interpreter inherits a locked lock and hangs forever (CPython 3.11)."""
 
 
 @attrs.define
@@ -165,7 +166,7 @@ class SplitLoader:
             self.n_read += 1
             if isinstance(read, ReadFailure):
                 LOGGER.debug("%s", read.traceback)
-                raise SampleError(f"{read.message}; repair it or remove it from the data")
+                raise SampleError(f"{read.message}; repair the sample or remove it from the data")
             yield *self.on_device(*read), shard
 
     def guard_workers(self) -> contextlib.AbstractContextManager[None]:
@@ -176,16 +177,16 @@ class SplitLoader:
         """Describe the samples that the workers may be reading."""
         n_ahead = (self.loader.prefetch_factor or 1) * self.loader.num_workers
         indices = [index for keys in self.batch_sampler.keys(self.n_read, self.n_read + n_ahead) for _, index in keys]
-        return f"{self.samples.split} samples out of {', '.join(map(str, indices))}"
+        return f"some of the {self.samples.split} samples {', '.join(map(str, indices))}"
 
     def sample(self, n: int) -> tuple[Images, Any]:
         """Return the first `n` samples of the split as a batch on the device, read in this process."""
         return self.on_device(*self.samples.collate([self.samples[0, index] for index in self.sampler.indices[:n]]))
 
     def on_device(self, images: Images, targets: Any) -> tuple[Images, Any]:
-        """Move a batch to the device without waiting, then apply the batch transforms.
+        """Move a batch to the device asynchronously, then apply the batch transforms.
 
-        The transforms get the whole batch, or one image after the other if the images are a list.
+        The transforms get the whole batch; if the images are a list, they get one image after the other.
         """
         images, targets = map_tensors(self.to_device, (images, targets))
         for transform in self.batch_transforms:
@@ -198,11 +199,11 @@ class SplitLoader:
 
 def init_worker(_worker: int) -> None:
     """Set up a loader worker. It ends when the rank that created it ends, for every start method of multiprocessing."""
-    # Signals to the rank's process group must not end the worker: the rank may save first, and then ends its workers.
+    # Signals to the rank's process group must not end the worker: the rank may save first, and ends its workers itself.
     os.setpgrp()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the rank ends it by SIGTERM; the inherited handler is the rank's
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the rank ends its workers with SIGTERM; the inherited handler is its own
     rank = multiprocessing.parent_process()
     die_with_parent(lambda: rank is not None and rank.is_alive())
 
@@ -216,7 +217,7 @@ def make_loader(
     persistent: bool = False,
     pin: bool = False,
 ) -> "DataLoader[Any]":
-    """Return a DataLoader over `samples`; each list of `batch_sampler` holds the keys of one micro-batch.
+    """Return a DataLoader over `samples`; each list of `batch_sampler` contains the keys of one micro-batch.
 
     Workers use torch's default start method. If workers deliver nothing for `timeout` seconds, torch raises an error, which
     `guard_workers` translates.
@@ -234,7 +235,7 @@ def make_loader(
 
 
 def start_loader(loader: "DataLoader[Any]") -> Iterator[Any]:
-    """Return an iterator over what the loader reads, in order. The workers start to read ahead immediately."""
+    """Return an iterator over the micro-batches of the loader, in order. The workers start to read ahead immediately."""
     if loader.num_workers:
         time.sleep(SETTLING)
     return iter(loader)
@@ -242,9 +243,9 @@ def start_loader(loader: "DataLoader[Any]") -> Iterator[Any]:
 
 @contextlib.contextmanager
 def guard_workers(reading: Callable[[], str]) -> Iterator[None]:
-    """Raise SampleError if a worker dies or hangs inside the context, in which a loader reads and its output is used.
+    """Raise SampleError if a loader worker dies or hangs inside the context.
 
-    `reading` describes what the workers may be reading.
+    `reading` returns a description of the samples that the workers may be reading.
     """
     try:
         yield
@@ -252,10 +253,10 @@ def guard_workers(reading: Callable[[], str]) -> Iterator[None]:
         failure = next((ours for theirs, ours in FAILURES.items() if theirs in str(error)), None)
         if failure is None:
             raise
-        remedy = "'dataloader.num_workers = 0' reads them in the rank itself"
+        remedy = "set 'dataloader.num_workers = 0' to read without worker processes"
         raise SampleError(f"{failure.format(reading())} {remedy} ({error})") from None
 
 
 def keep_collated(read: Any) -> Any:
-    """Return what was read: the dataset's `__getitems__` has collated it, or it needs no collation."""
+    """Return `read` unchanged: `__getitems__` has already collated it, or it needs no collation."""
     return read

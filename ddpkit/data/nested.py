@@ -9,7 +9,7 @@ from torch import Tensor
 def map_tensors(function: Callable[[Tensor], Tensor], value: Any) -> Any:
     """Return `value` with `function` applied to each tensor in it.
 
-    Lists and tuples become lists; any other value that is not a tensor stays as it is.
+    Tuples become lists. Values that are not tensors are returned unchanged.
     """
     if isinstance(value, Tensor):
         return function(value)

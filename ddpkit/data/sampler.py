@@ -1,4 +1,4 @@
-"""Assignment of samples to ranks and steps: a pure function of (seed, epoch, position), whatever the number of ranks.
+"""Assignment of samples to ranks and steps. The order depends only on (seed, epoch, position), not on the number of ranks.
 
 A micro-batch is split into shards. A rank has one shard. If there are fewer ranks than shards, a rank has several, which it
 processes one after the other.
@@ -19,10 +19,10 @@ class Shard:
 
     indices: list[int]
     n_valid: int
-    """Number of indices that count. 0: the shard has no sample of its own, and `indices` holds one padding sample, so that the
+    """Number of indices that count. 0: the shard has no sample of its own, and `indices` contains one padding sample, so that the
     rank can join the collectives."""
     n_total: int
-    """Samples of the micro-batch over all shards."""
+    """Number of samples in the micro-batch over all shards."""
     number: int
 
 
@@ -37,7 +37,7 @@ class Sampler:
     indices: Sequence[int]
     """Indices of the split's samples in the dataset."""
     batch_size: int
-    """Samples of a micro-batch over all shards."""
+    """Number of samples in a micro-batch over all shards."""
     shards: Sequence[int]
     """Numbers of this rank's shards."""
     n_shards: int
@@ -50,7 +50,7 @@ class Sampler:
     limit: int | None = None
     """Maximum number of micro-batches in an epoch; None: no limit."""
     labels: Sequence[int] | None = None
-    """Class of each of `indices`, to draw all classes equally often (only with `shuffle`); None: no balancing."""
+    """Class index of each sample in `indices`, to draw all classes equally often (only with `shuffle`); None: no balancing."""
 
     def n_batches(self) -> int:
         """Return the number of micro-batches in an epoch; each is counted once over all ranks."""
@@ -73,7 +73,7 @@ class Sampler:
     def smallest_shard(self) -> Shard:
         """Return this rank's shard of a micro-batch as small as the last one of an epoch, which is the smallest.
 
-        It holds the first samples of the split, not those of the real last micro-batch.
+        It contains the first samples of the split, not those of the actual last micro-batch.
         """
         n_last = self.n_samples() - (self.n_batches() - 1) * self.batch_size
         return shard_batch(list(self.indices[:n_last]), self.shards[-1], self.n_shards)
@@ -81,8 +81,8 @@ class Sampler:
     def epoch_shards(self, epoch: int) -> list[Shard]:
         """Return this rank's shards of an epoch, in order.
 
-        In training, the rank's shard numbers take turns within each micro-batch. In evaluation, the rank goes through the whole
-        epoch with one shard number before the next.
+        In training, all shards of this rank in a micro-batch come before those in the next micro-batch. In evaluation, all
+        shards with one shard number come before those with the next number.
         """
         batches = self.batches(epoch)
         if self.pad_empty_shards:
@@ -104,8 +104,8 @@ class Sampler:
     def balanced(self, labels: Sequence[int], epoch: int) -> list[int]:
         """Draw as many samples as the split has, with class counts that differ by at most one.
 
-        Each class goes through its samples in rounds, each round in its own order: within the epoch, no sample is drawn again
-        before all samples of its class were drawn.
+        Within the epoch, no sample is drawn again before all samples of its class were drawn. Each pass over the samples of a
+        class has its own order.
         """
         members: dict[int, list[int]] = defaultdict(list)
         for index, label in zip(self.indices, labels, strict=True):
@@ -122,7 +122,7 @@ class Sampler:
 
 
 def shard_batch(batch: list[int], shard: int, n_shards: int) -> Shard:
-    """Return one shard of a micro-batch: a contiguous run; the first shards get one sample more if it does not divide evenly.
+    """Return one shard of a micro-batch: contiguous samples. The first shards get one more if the number does not divide evenly.
 
     An empty shard gets the first sample of the micro-batch as padding sample (`n_valid` = 0).
     """

@@ -1,7 +1,7 @@
-"""Randomness by key: random numbers depend on what they are drawn for, never on what was drawn before.
+"""Seeds derived from keys: random numbers depend on their purpose (seed, epoch, sample, ...), never on earlier draws.
 
-Therefore the number of workers, the rank that reads a sample and the step of a resume change nothing, and no generator state
-has to be saved.
+Therefore they do not depend on the number of workers, on the rank that reads a sample, or on the step of a resume, and no
+generator state has to be saved.
 """
 
 import hashlib
@@ -13,14 +13,14 @@ import torch
 
 def seed_for(*key: int | str) -> int:
     """Return a 64-bit seed for a key such as `("sample", seed, epoch, index)`."""
-    # A hash: generators that are seeded with neighbouring numbers may be correlated.
+    # A hash, because generators that are seeded with neighbouring numbers may be correlated.
     return int.from_bytes(hashlib.blake2b(repr(key).encode(), digest_size=8).digest(), "little")
 
 
 def seed_generators(*key: int | str, device: torch.device | None = None) -> None:
     """Seed the global generators that datasets, transforms and layers use: torch's, numpy's and Python's.
 
-    `device`: a CUDA device, which must be the current one, is seeded too.
+    `device`: if it is a CUDA device, which must be the current one, its generator is seeded too.
     """
     seed = seed_for(*key)
     torch.default_generator.manual_seed(seed)  # `torch.manual_seed` visits every backend: 100 times slower

@@ -28,13 +28,13 @@ AGENT_VARIABLE = "TORCHELASTIC_SIGNALS_TO_HANDLE"
 def run_ranks(n: int, arguments: Sequence[str], max_restarts: int = 0) -> None:
     """Run `python -m ddpkit ARGUMENTS` in `n` ranks, and wait for their end.
 
-    When one rank fails, all are ended, and started again at most `max_restarts` times. On SIGTERM and SIGINT, ranks that
-    train save and end; a second signal ends them at once. On SIGUSR1 they save and continue.
+    If a rank fails, all ranks are terminated, and restarted at most `max_restarts` times. On SIGTERM and SIGINT, ranks that
+    train save and end; a second signal terminates them immediately. On SIGUSR1 they save and continue.
 
     Raises:
         ConfigError: A rank reported it.
         RunStopped: A signal ended the run.
-        RankError: A rank failed in another way; of several reports the first.
+        RankError: A rank failed in another way; the message is the earliest report.
     """
     with (
         tempfile.TemporaryDirectory(prefix="ddpkit-") as folder,
@@ -50,7 +50,7 @@ def run_ranks(n: int, arguments: Sequence[str], max_restarts: int = 0) -> None:
 
 
 def create_agent(n: int, folder: str, max_restarts: int) -> Any:
-    """Torch's launcher of `n` processes on this machine; it listens on a free port."""
+    """Return torch's launcher of `n` processes on this machine; it listens on a free port."""
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs  # noqa: PLC0415
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch  # noqa: PLC0415
 
@@ -71,9 +71,9 @@ def create_agent(n: int, folder: str, max_restarts: int) -> Any:
 
 @contextlib.contextmanager
 def disable_agent_loggers() -> Iterator[None]:
-    """Hide the messages of torch's agent: the ranks' reports say more."""
+    """Hide the messages of torch's agent: the ranks' reports contain more information."""
     importlib.import_module("torch.distributed.launcher.api")  # creates the loggers
-    # One by one: each has a level of its own, so the level of their common parent has no effect.
+    # One by one: each has its own level, so the level of their common parent has no effect.
     loggers = [
         logger
         for name, logger in logging.root.manager.loggerDict.items()
@@ -90,7 +90,7 @@ def disable_agent_loggers() -> Iterator[None]:
 
 @contextlib.contextmanager
 def set_variables(variables: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables, which ranks inherit; restore them afterwards, and the one that torch's agent sets."""
+    """Set environment variables, which ranks inherit; afterwards restore them and the variable that torch's agent sets."""
     before = {name: os.environ.get(name) for name in (*variables, AGENT_VARIABLE)}
     try:
         os.environ.update(variables)
@@ -119,7 +119,7 @@ def restore_signal_handlers() -> Iterator[None]:
 
 @contextlib.contextmanager
 def convert_agent_errors(folder: Path) -> Iterator[None]:
-    """Raise our errors in place of those of torch's agent. `folder`: with the ranks' reports."""
+    """Convert the errors of torch's agent to ours. `folder`: folder of the ranks' reports."""
     from torch.distributed.elastic.multiprocessing.api import SignalException  # noqa: PLC0415
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError  # noqa: PLC0415
 
@@ -128,6 +128,6 @@ def convert_agent_errors(folder: Path) -> Iterator[None]:
     except ChildFailedError as error:
         raise first_failure(error.failures, folder) from None
     except SignalException as error:
-        raise RankError(f"ended by {error.sigval.name}") from None
+        raise RankError(f"the launcher was stopped by {error.sigval.name}") from None
     except TerminatedError as error:
         raise error.to_run_stopped() from None

@@ -10,10 +10,10 @@ PR_SET_PDEATHSIG = 1
 
 
 def die_with_parent(is_there: Callable[[], bool]) -> None:
-    """Have the kernel kill this process when its parent ends; kill it now if the parent has ended already.
+    """Ask the kernel to kill this process when its parent ends; kill it now if the parent has already ended.
 
     Works on Linux only; elsewhere it does nothing (torch's own loader workers watch their parent on every platform). Call it
-    early: code that runs before the call can outlive the parent.
+    early: if the parent ends before the call, this process keeps running until then.
 
     Args:
         is_there: Returns whether the parent is still running.

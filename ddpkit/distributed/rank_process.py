@@ -1,4 +1,4 @@
-"""The role of this process: a rank (of our launcher, torchrun or srun) or the launcher, and whether it prints results."""
+"""Role of this process: rank (of our launcher, torchrun or srun) or launcher, and whether it prints results."""
 
 import os
 
@@ -9,20 +9,20 @@ LAUNCHER = "DDPKIT_LAUNCHER"
 
 
 def is_rank() -> bool:
-    """This process is one rank of a run, of any launcher."""
+    """Return whether this process is a rank, started by any launcher."""
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
 def is_own_rank() -> bool:
-    """This process was started by `launch_ranks`; the launcher prints for it."""
+    """Return whether our launcher started this process as a rank; then the launcher prints for it."""
     return REPORTS in os.environ
 
 
 def is_restarted() -> bool:
-    """This rank replaces one of a failed attempt."""
+    """Return whether this rank was restarted after a failed attempt."""
     return is_rank() and os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
 
 
 def is_output_process() -> bool:
-    """This process prints results: our launcher, or rank 0 of another one."""
+    """Return whether this process prints results: our launcher, a single process, or rank 0 of another launcher."""
     return not is_own_rank() and os.environ.get("RANK", "0") == "0"

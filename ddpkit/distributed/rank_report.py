@@ -19,34 +19,36 @@ from ddpkit.errors import STOPS, ConfigError, DdpkitError, Diagnostic, ExitCode,
 
 
 def stop_errors(folder: Path) -> list[DdpkitError]:
-    """The reports of ranks that saved and ended on request."""
+    """Return an error for each rank that saved and ended because of a signal."""
     return [error_from_report(report) for report in read_reports(folder) if report["exit_code"] in STOPS.values()]
 
 
 def read_reports(folder: Path) -> list[dict[str, Any]]:
-    """The reports of all ranks, the earliest first."""
+    """Return the reports of all ranks, the earliest first."""
     return sorted((json.loads(file.read_text()) for file in folder.glob("rank-*.json")), key=lambda report: report["time"])
 
 
 def first_failure(failures: Any, folder: Path) -> DdpkitError:
-    """The cause of a failed run: the earliest report, since the others are consequences.
+    """Return the cause of a failed run: the earliest report, since the others are consequences.
 
-    A rank that was killed or crashed leaves no report. Then the others may report the broken connection before the agent
-    ends them, so such a signal takes precedence over reports. Not SIGTERM, which the agent sends, nor SIGABRT, by which a
-    collective ends a process after its report.
+    A rank that a signal killed leaves no report. Other ranks may then report a broken connection before the agent terminates
+    them, so such a signal takes precedence over reports. This does not apply to SIGTERM, which the agent sends, or to SIGABRT,
+    with which a collective aborts a process after its report.
     """
     signals = {rank: signal.Signals(-failure.exitcode) for rank, failure in failures.items() if failure.exitcode < 0}
     for rank, number in signals.items():
         if number not in (signal.SIGTERM, signal.SIGABRT):
-            return RankError(f"rank {rank} was ended by {number.name}{' (out of memory?)' * (number is signal.SIGKILL)}")
+            return RankError(f"rank {rank} was killed by {number.name}{' (possibly out of memory)' * (number is signal.SIGKILL)}")
     if reports := read_reports(folder):
         return error_from_report(reports[0])
     rank, failure = next(iter(failures.items()))
-    return RankError(f"rank {rank} ended without a report: {signals[rank].name if rank in signals else failure.exitcode}")
+    return RankError(
+        f"rank {rank} ended without an error report; exit status: {signals[rank].name if rank in signals else failure.exitcode}"
+    )
 
 
 def error_from_report(report: Mapping[str, Any]) -> DdpkitError:
-    """The error that a rank reported."""
+    """Return the error that a rank reported."""
     problems = [Diagnostic(**{**problem, "path": tuple(problem["path"])}) for problem in report["problems"]]
     if problems:
         return (PluginError if report["exit_code"] == ExitCode.PLUGIN else ConfigError)(problems)
@@ -57,19 +59,19 @@ def error_from_report(report: Mapping[str, Any]) -> DdpkitError:
 
 @contextlib.contextmanager
 def rank_process() -> Iterator[None]:
-    """Run a rank: end it with its launcher, and write a report if it fails. No effect on other processes."""
+    """Run a rank inside the context: it ends with its launcher, and writes a report if it fails. No effect on other processes."""
     if not is_own_rank():
         yield
         return
     die_with_parent(lambda: os.getppid() == int(os.environ[LAUNCHER]))
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # from the agent: end at once, even inside a collective
-    report_path().unlink(missing_ok=True)  # of the process that this one replaces
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # sent by the agent: end immediately, even inside a collective
+    report_path().unlink(missing_ok=True)  # written by the process that this one replaces
     try:
         yield
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - all are reported
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - every error is reported
         write_report(error)
         sys.stderr.flush()
-        # At once: an orderly exit would wait for loader workers. DONE: the agent restarts no rank that stopped on request.
+        # Immediately: a normal exit would wait for loader workers. DONE: the agent must not restart a rank that a signal stopped.
         os._exit(ExitCode.DONE if isinstance(error, RunStopped) else ExitCode.FAILED)
 
 
@@ -88,5 +90,5 @@ def write_report(error: BaseException) -> None:
 
 
 def report_path() -> Path:
-    """The report file of this rank."""
+    """Return the path of this rank's report."""
     return Path(os.environ[REPORTS]) / f"rank-{os.environ.get('RANK', '0')}.json"

@@ -14,47 +14,47 @@ from ddpkit.distributed.rank_process import REPORTS, is_own_rank
 from ddpkit.errors import STOPS, ExitCode, RunStopped
 
 LISTENER_FILE = "listens"
-"""File in the folder for reports: the process id of rank 0. It exists while that rank handles signals."""
+"""File in the folder of the reports with the process id of rank 0. It exists while that rank handles signals."""
 FORWARDED = {signal.SIGTERM: signal.SIGUSR2, signal.SIGINT: signal.SIGINT, signal.SIGUSR1: signal.SIGUSR1}
-"""Signal to the launcher -> signal to rank 0. Not SIGTERM, with which torch's agent ends the ranks of a failed run."""
+"""Signal to the launcher -> signal to rank 0. Rank 0 does not get SIGTERM: torch's agent uses it to end ranks after a failure."""
 GRACE_SECONDS = 120.0
-"""Time for ranks to finish a step and save, after which they are ended; `TORCH_ELASTIC_SHUTDOWN_TIMEOUT` overrides it."""
-NOT_TRAINING = "before training, or after it"
+"""Time in which ranks must finish a step and save; then they are terminated. `TORCH_ELASTIC_SHUTDOWN_TIMEOUT` overrides it."""
+NOT_TRAINING = "before or after training; no training progress is lost"
 
 
 class TerminatedError(BaseException):
-    """A signal ends this process, wherever it is. No Exception: an `except Exception` of a plugin or of torch would catch it."""
+    """Signal that ends this process. It is not an Exception, since `except Exception` in a plugin or in torch would catch it."""
 
     def __init__(self, number: signal.Signals, how: str) -> None:
-        super().__init__(f"ended by {number.name} {how}")
+        super().__init__(f"stopped by {number.name} {how}")
         self.number = number
 
     def to_run_stopped(self) -> RunStopped:
-        """The same as an error that the command line shows."""
+        """Return the error that the command line shows for this signal."""
         return RunStopped(str(self), STOPS[self.number])
 
 
 @attrs.define
 class SignalForwarder:
-    """The launcher's signal handler: forwards signals to rank 0."""
+    """Signal handler of the launcher, which forwards signals to rank 0."""
 
     folder: Path
-    """For reports."""
+    """Folder of the ranks' reports."""
     kill_timer: threading.Timer | None = None
-    """Runs after ranks were signalled to save and end; ends them."""
+    """Timer that terminates ranks which do not save and end in time; None before the first stop signal."""
 
     def on_signal(self, number: int, _frame: object) -> None:
-        """Forward the signal. Raises TerminatedError if no rank listens, and at a second signal that ends a run."""
+        """Forward the signal. Raises TerminatedError for a stop signal if no rank listens, and for a second stop signal."""
         received = signal.Signals(number)
         if self.kill_timer is None and self.forward(FORWARDED[received]):
             if received in STOPS:
                 self.start_kill_timer(received)
         elif received in STOPS:
-            at_once = "at once; '--resume' continues from the newest checkpoint"
+            at_once = "immediately; continue from the newest checkpoint with '--resume'"
             raise TerminatedError(received, at_once if self.kill_timer else NOT_TRAINING)
 
     def forward(self, number: signal.Signals) -> bool:
-        """Send `number` to rank 0; returns whether it listens."""
+        """Send `number` to rank 0; return whether rank 0 listens."""
         for file in self.folder.glob(LISTENER_FILE):
             with contextlib.suppress(ProcessLookupError, ValueError):
                 os.kill(int(file.read_text()), number)
@@ -62,7 +62,7 @@ class SignalForwarder:
         return False
 
     def start_kill_timer(self, number: signal.Signals) -> None:
-        """Send `number` to this process after the time for saving; `on_signal` takes it for a second signal of a user."""
+        """Send `number` to this process after the time for saving; `on_signal` treats it as a second stop signal."""
         seconds = float(os.environ.get("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", GRACE_SECONDS))
         self.kill_timer = threading.Timer(seconds, os.kill, (os.getpid(), number))
         self.kill_timer.daemon = True
@@ -76,7 +76,7 @@ class SignalForwarder:
 
 @contextlib.contextmanager
 def forward_signals(folder: Path) -> Iterator[None]:
-    """Forward this process's signals to rank 0. Leaves its handlers installed: the caller restores those of torch's agent too."""
+    """Forward this process's signals to rank 0. The caller must restore the handlers, because torch's agent sets some too."""
     forwarder = SignalForwarder(folder)
     try:
         if threading.current_thread() is threading.main_thread():
@@ -91,10 +91,11 @@ def forward_signals(folder: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def patch_agent_handler(on_signal: Callable[[int, object], None]) -> Iterator[None]:
     """Make torch's agent install `on_signal` for the signals in STOPS, and its own handler for the others."""
-    # Whenever the agent starts ranks it installs a private function as the handler of SIGTERM, SIGINT, SIGHUP and SIGQUIT,
-    # which ends the ranks before they can save. Torch 2.9, the oldest that we support, has no option against that. From
-    # torch 2.10 on, `LaunchConfig(signals_to_handle="SIGHUP,SIGQUIT")` keeps our handlers: once 2.9 is no longer supported,
-    # delete this function and use that. tests/distributed/test_signal_forwarding.py fails if torch changes the private one.
+    # When the agent starts ranks, it installs a private function as the handler of SIGTERM, SIGINT, SIGHUP and SIGQUIT,
+    # which terminates the ranks before they can save. Torch 2.9, the oldest supported version, has no option against this.
+    # Since torch 2.10, `LaunchConfig(signals_to_handle="SIGHUP,SIGQUIT")` keeps our handlers: when 2.9 is no longer supported,
+    # use that option and delete this function. tests/distributed/test_signal_forwarding.py fails if torch changes the private
+    # function.
     api = importlib.import_module("torch.distributed.elastic.multiprocessing.api")
     original = api._terminate_process_handler  # noqa: SLF001
 
@@ -109,13 +110,13 @@ def patch_agent_handler(on_signal: Callable[[int, object], None]) -> Iterator[No
 
 
 def stop_signals() -> Mapping[signal.Signals, ExitCode]:
-    """Signals at which this process saves and ends, and its exit codes. Our ranks obey only what the launcher forwards."""
+    """Return the signals at which this process saves and ends, with the exit codes. Our ranks obey only forwarded signals."""
     return {FORWARDED[number]: code for number, code in STOPS.items()} if is_own_rank() else STOPS
 
 
 @contextlib.contextmanager
 def announce_listener() -> Iterator[None]:
-    """Let the launcher forward signals to this rank inside the context; no effect on others than rank 0."""
+    """Let the launcher forward signals to this rank inside the context; no effect on ranks other than 0."""
     if not is_own_rank() or os.environ["RANK"] != "0":
         yield
         return
@@ -129,9 +130,9 @@ def announce_listener() -> Iterator[None]:
 
 @contextlib.contextmanager
 def stop_on_signals() -> Iterator[None]:
-    """On SIGTERM before training and after it, where nothing is lost, raise RunStopped; ignore SIGUSR1.
+    """Raise RunStopped on SIGTERM before and after training; ignore SIGUSR1, since there is nothing to save.
 
-    No effect on our ranks, nor outside the main thread.
+    No effect on our ranks, or outside the main thread.
     """
     if is_own_rank() or threading.current_thread() is not threading.main_thread():
         yield
@@ -140,7 +141,7 @@ def stop_on_signals() -> Iterator[None]:
     def stop(number: int, _frame: object) -> None:
         raise TerminatedError(signal.Signals(number), NOT_TRAINING)
 
-    before = signal.signal(signal.SIGTERM, stop), signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # nothing to save yet
+    before = signal.signal(signal.SIGTERM, stop), signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     try:
         yield
     except TerminatedError as error:

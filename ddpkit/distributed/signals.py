@@ -1,4 +1,4 @@
-"""Signals to a process that trains: a handler only notes the request; the loop acts on it between two steps."""
+"""Signals to a process that trains: a handler only records the request; the loop acts on it between two steps."""
 
 import contextlib
 import os
@@ -19,12 +19,12 @@ class SignalState:
     stops: Mapping[signal.Signals, ExitCode]
     """Signals that end the run -> exit code."""
     stop: int = 0
-    """Exit code with which the run ends once it is saved; 0: no request."""
+    """Exit code with which the run ends after the save; 0 = no request."""
     save: bool = False
     """Whether to save; training then continues."""
 
     def on_signal(self, number: int, _frame: FrameType | None) -> None:
-        """Note the request. A second signal that ends a run ends it at once."""
+        """Record the request. A second stop signal ends the process immediately."""
         if number == signal.SIGUSR1:
             self.save = True
         elif self.stop:

@@ -4,8 +4,7 @@ import re
 from collections.abc import Mapping
 
 FIRST_PORT = 20000
-"""First of the `N_PORTS` ports at which the ranks of a job step may meet. The ids of job and step select the port;
-`MASTER_PORT` overrides it."""
+"""First of `N_PORTS` ports. The ids of job and job step select one of them for the rendezvous; `MASTER_PORT` overrides it."""
 N_PORTS = 10000
 
 

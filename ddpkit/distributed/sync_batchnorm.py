@@ -1,4 +1,4 @@
-"""BatchNorm over all ranks (`ddp.sync_batchnorm`): every layer normalises with the statistics of the whole micro-batch."""
+"""BatchNorm over all ranks (`ddp.sync_batchnorm`): each layer normalises with the statistics of the samples of all ranks."""
 
 import contextlib
 from collections.abc import Iterator
@@ -15,14 +15,14 @@ LayerT = TypeVar("LayerT", bound=_BatchNorm)
 
 
 _N_VALID: ContextVar[int | None] = ContextVar("n_valid", default=None)
-"""Samples of this rank that the statistics see, from the first; None: all. 0: this rank has only a padding sample."""
+"""Number of this rank's samples, from the first, that enter the statistics. None = all; 0 = only a padding sample."""
 
 
 @contextlib.contextmanager
 def valid_samples(n_valid: int) -> Iterator[None]:
-    """Tell the layers how many of this rank's samples count in a forward inside the context.
+    """Set how many of this rank's samples enter the statistics of a forward inside the context.
 
-    It is needed on all ranks if one of them has only a padding sample.
+    All ranks must enter the context if one of them has only a padding sample.
     """
     token = _N_VALID.set(n_valid)
     try:
@@ -32,9 +32,9 @@ def valid_samples(n_valid: int) -> Iterator[None]:
 
 
 def convert_to_sync_batchnorm(model: nn.Module, device: torch.device) -> nn.Module:
-    """Replace BatchNorm layers by layers that share their statistics; parameters and buffers stay the same objects."""
+    """Replace BatchNorm layers by layers whose statistics cover all ranks; parameters and buffers stay the same objects."""
     kind = SyncBatchNormCuda if device.type == "cuda" else SyncBatchNormCpu
-    replaced: dict[nn.Module, nn.Module] = {}  # a layer that has two names stays one layer
+    replaced: dict[nn.Module, nn.Module] = {}  # a layer that the model contains twice is replaced by one layer
     for name, layer in list(model.named_modules(remove_duplicate=False)):
         if not isinstance(layer, _BatchNorm):
             continue
@@ -65,7 +65,7 @@ class SyncBatchNormCuda(nn.SyncBatchNorm):
 
 
 class SyncBatchNormCpu(_BatchNorm):
-    """Plain torch code with the same arithmetic, because torch's own layer refuses the CPU."""
+    """Plain torch code with the same arithmetic, because torch's own layer does not support the CPU."""
 
     def _check_input_dim(self, input: Tensor) -> None:  # noqa: A002 - torch's name
         """Accept any number of dimensions: the channels are the second axis."""
@@ -81,9 +81,9 @@ def normalise(layer: _BatchNorm, images: Tensor, n_valid: int | None) -> Tensor:
     Every rank must call it.
 
     Args:
-        layer: Its running statistics are updated.
+        layer: BatchNorm layer; its running statistics are updated.
         images: [B, C, ...] of this rank.
-        n_valid: Number of samples, from the first, that the statistics use; None: all. All samples are normalised.
+        n_valid: Number of samples, from the first, that enter the statistics; None = all. All samples are normalised.
 
     Raises:
         ValueError: All ranks together have one value per channel. Every rank raises it.

@@ -1,4 +1,4 @@
-"""The processes of a run. A single process is a world too, with the same calls but without a process group."""
+"""Processes of a run and their collectives. A single process has the same methods, but no process group."""
 
 import contextlib
 import datetime as dt
@@ -24,7 +24,7 @@ Manifest = Sequence[Mapping[str, str]]
 
 @attrs.frozen
 class World:
-    """This process and its place among the processes of the run; the collectives of all ranks."""
+    """Rank of this process, number of processes, device, and the collectives of all ranks."""
 
     rank: int = 0
     size: int = 1
@@ -36,7 +36,7 @@ class World:
 
     @property
     def is_main(self) -> bool:
-        """Whether this is global rank 0, the rank that writes files and messages."""
+        """Return whether this is global rank 0, the rank that writes files and messages."""
         return self.rank == 0
 
     def sum(self, values: Tensor) -> Tensor:
@@ -98,16 +98,18 @@ def choose_device(device: str, local_rank: int, local_size: int) -> torch.device
     if device == "cpu" or (device == "auto" and n_gpus < local_size):
         return torch.device("cpu")
     if ":" in device and local_size > 1:
-        raise ValueError(f"{device!r} is one GPU for {local_size} ranks; write 'cuda'")
+        raise ValueError(f"{device!r} is a single GPU, but this machine has {local_size} ranks; set 'device = \"cuda\"'")
     index = int(device.partition(":")[2] or local_rank)
     needed = max(index + 1, local_size)
     if needed > n_gpus:
-        raise ValueError(f"{device!r} needs {needed} GPUs, {n_gpus} are visible; --set device=cpu runs without")
+        raise ValueError(
+            f"{device!r} requires {needed} GPUs; {n_gpus} are visible; use fewer ranks, or the CPU: '--set device=cpu'"
+        )
     return torch.device("cuda", index)
 
 
 def rank_from_env() -> tuple[int, int, int, int]:
-    """Return rank, world size, local rank and local world size from torchrun's variables; one process without them."""
+    """Return rank, world size, local rank and local world size from torchrun's variables; without them 0, 1, 0, 1."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
     rank = int(os.environ.get("RANK", "0"))
     local_size = int(os.environ.get("LOCAL_WORLD_SIZE", str(size)))
@@ -118,7 +120,7 @@ def rank_from_env() -> tuple[int, int, int, int]:
 def init_distributed(
     *, device: str, backend: str = "auto", timeout: float = 1800, init_method: str = "env://", manifest: Manifest = ()
 ) -> Iterator[World]:
-    """Create the world of this process. Every rank of the run must enter the context, and all leave it together.
+    """Initialise this process as a rank. Every rank of the run must enter the context; they leave it together.
 
     Inside the context, torch uses `OMP_NUM_THREADS` threads, or else this rank's share of the cores that the process may use.
 
@@ -126,7 +128,7 @@ def init_distributed(
         device: Value of `device` in the TOML: `auto`, `cpu`, `cuda`, `cuda:N`.
         backend: `gloo`, `nccl`; `auto` = the one that the device needs.
         timeout: Seconds after which a collective that hangs raises an error.
-        init_method: How the ranks find each other; by default from torchrun's variables.
+        init_method: URL of the rendezvous, as in torch; by default torchrun's variables.
         manifest: `name`, `version` and `digest` of the plugins that this rank uses.
 
     Raises:
@@ -144,7 +146,7 @@ def init_distributed(
             return
         chosen_backend = {"cuda": "nccl", "cpu": "gloo"}[chosen.type] if backend == "auto" else backend
         limit = dt.timedelta(seconds=timeout)
-        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")  # torch's agent may keep its store over restarts
+        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")  # torch's agent may reuse its store after a restart
         store = PrefixStore(f"ddpkit/{attempt}", next(rendezvous(init_method, rank, size, timeout=limit))[0])
         check_same_plugins(store, rank, size, manifest)
         torch.distributed.init_process_group(
@@ -157,26 +159,26 @@ def init_distributed(
         )
         yield world
         world.barrier()  # a rank that left early would break the last collective of the others
-        # Not after an exception: it may wait for ranks that are gone, and the process is about to end.
+        # Not after an exception: it may wait for ranks that have ended, and this process is about to end.
         torch.distributed.destroy_process_group()
 
 
 def check_same_plugins(store: Store, rank: int, size: int, manifest: Manifest) -> None:
-    """Raise PluginError on every rank if a rank has other plugins than rank 0, or other versions of them."""
-    # Over the store: ranks with different code may hang in their first collective.
+    """Raise PluginError on every rank if a rank has different plugins than rank 0, or different versions of them."""
+    # Through the store, not a collective: ranks with different code may hang in their first collective.
     store.set(f"plugins of rank {rank}", json.dumps(list(manifest)))
-    wanted, *others = (json.loads(store.get(f"plugins of rank {number}")) for number in range(size))
+    expected, *others = (json.loads(store.get(f"plugins of rank {number}")) for number in range(size))
     for number, other in enumerate(others, start=1):
-        if other != wanted:
-            here, there = describe_plugins(other, wanted), describe_plugins(wanted, other)
-            message = f"{here} here, and {there} on rank 0; install the same on all"
+        if other != expected:
+            here, there = describe_plugins(other, expected), describe_plugins(expected, other)
+            message = f"the plugins differ: {here} on this rank, {there} on rank 0; install the same versions on all machines"
             raise PluginError([Diagnostic(f"rank {number}", (), message)])
 
 
 def describe_plugins(mine: Manifest, theirs: Manifest) -> str:
     """Describe the plugins of one rank that another rank lacks."""
     different = [each for each in mine if each not in theirs]
-    return ", ".join(f"{each['name']} {each['version']} ({each['digest'][:8]})" for each in different) or "nothing instead"
+    return ", ".join(f"{each['name']} {each['version']} ({each['digest'][:8]})" for each in different) or "no such plugin"
 
 
 def count_threads(local_size: int) -> int:
@@ -184,9 +186,9 @@ def count_threads(local_size: int) -> int:
 
     It is `OMP_NUM_THREADS` (the first number of a list), or else the rank's share of the usable cores.
     """
-    asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    if asked.isdecimal() and int(asked):
-        return int(asked)
+    requested = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    if requested.isdecimal() and int(requested):
+        return int(requested)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, cores // local_size)
 

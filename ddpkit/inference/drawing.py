@@ -1,4 +1,4 @@
-"""Predictions as images: masks with colours, and pictures with their predictions drawn on them, in the size of the picture."""
+"""Draw predictions: masks in colour, and images with the prediction drawn on them, in the size of the original image."""
 
 import colorsys
 from collections.abc import Mapping
@@ -13,17 +13,17 @@ from torchvision.utils import draw_bounding_boxes
 from ddpkit.inference.prediction import Prediction
 
 GOLDEN = 0.618034
-"""Step of the hue, in turns of the colour circle: no hue comes close to an earlier one."""
+"""Step of the hue from class to class, as a fraction of the colour circle. It keeps the hues of all classes apart."""
 
 
 def class_palette() -> list[int]:
-    """Red, green, blue of 256 classes; the first is black."""
+    """Return red, green and blue of 256 classes as a flat list; class 0 is black."""
     colours = [colorsys.hsv_to_rgb(label * GOLDEN % 1, 0.85, 1.0) for label in range(255)]
     return [0, 0, 0, *(round(255 * part) for colour in colours for part in colour)]
 
 
 def mask_image(mask: "np.ndarray[Any, Any]") -> Image.Image:
-    """A mask as an image of class indices; with a palette if each is one byte."""
+    """Return a mask as an image of class indices, with a colour palette if the mask is uint8."""
     image = Image.fromarray(mask)
     if mask.dtype == np.uint8:
         image.putpalette(class_palette())
@@ -31,7 +31,7 @@ def mask_image(mask: "np.ndarray[Any, Any]") -> Image.Image:
 
 
 def draw_prediction(picture: Image.Image, prediction: Prediction) -> Image.Image:
-    """An RGB picture with its mask, its boxes, or its labels drawn on it."""
+    """Draw the mask, the boxes or the labels of a prediction on an RGB image."""
     if "mask" in prediction.arrays:
         return overlay_mask(picture, prediction.arrays["mask"])
     values = prediction.values
@@ -45,12 +45,12 @@ def draw_prediction(picture: Image.Image, prediction: Prediction) -> Image.Image
 
 
 def caption(values: Mapping[str, Any]) -> str:
-    """The text on a picture: its class, or its labels."""
+    """Return the text to draw on an image: its class with the probability, or its labels."""
     return f"{values['name']} {values['probability']}" if "name" in values else ", ".join(values.get("labels", ()))
 
 
 def overlay_mask(picture: Image.Image, mask: "np.ndarray[Any, Any]") -> Image.Image:
-    """Blend the palette colour of each pixel's class over the image; class 0 stays as it is.
+    """Blend the palette colour of each pixel's class over the image; class 0 is not coloured.
 
     torchvision's `draw_segmentation_masks` gives the same pixels, but needs one mask of the image's size per class: 2.2 s and
     300 MB instead of 0.01 s for 150 classes on 1024 x 2048 pixels.

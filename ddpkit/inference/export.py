@@ -1,6 +1,6 @@
-"""Export of a trained model to a single file that runs without ddpkit.
+"""Export a trained model to a single file that runs without ddpkit.
 
-The outputs of the file are compared with those of the model before the file is published.
+The file gets its final name only after its outputs were compared with those of the model.
 """
 
 import contextlib
@@ -36,11 +36,11 @@ MOST = 1e-4
 ANY_BATCH, TRACED = (1, 3), 2
 """Batch sizes of the comparison, and of the example that is traced.
 
-They differ, so a batch size that tracing turns into a constant makes the comparison fail.
+They differ, so that the comparison fails if tracing turns the batch size into a constant.
 """
 BLANKS = ((64, 64), (200, 300))
 """Sizes (width, height) of blank images that test whether the transforms return the same shape for all images."""
-REMEDY = "make room, or name another place: --output FILE"
+REMEDY = "free disk space, or pass another path with --output FILE"
 
 
 @attrs.frozen(kw_only=True)
@@ -57,15 +57,15 @@ class ExportOptions:
     batch: int | None = None
     """Fixed number of images per call. None: any number."""
     force: bool = False
-    """Whether an existing file is replaced."""
+    """Whether to replace an existing file."""
 
 
 def export(run: Path, options: ExportOptions) -> Path:
     """Export the model of a run, and write a JSON file with its metadata next to it. Returns the path of the exported file.
 
     Args:
-        run: The run folder.
-        options: The format, the weights and the output.
+        run: Path of the run folder.
+        options: Format, weights and path of the exported file.
 
     Raises:
         ConfigError: The run or its weights do not exist, the file exists already, or the model cannot be exported.
@@ -87,8 +87,8 @@ def export(run: Path, options: ExportOptions) -> Path:
         with tempfile.TemporaryDirectory(prefix=".export-", dir=file.parent) as aside:
             made = Path(aside, "model").with_suffix(f".{FORMATS[options.format].ending}")
             difference = write_model(model, shape, made, options)
-            facts = export_metadata(builder, shape, options) | {"weights": str(weights), "largest_difference": difference}
-            publish(made, file, json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
+            metadata = export_metadata(builder, shape, options) | {"weights": str(weights), "largest_difference": difference}
+            publish(made, file, json.dumps(metadata, indent=2, ensure_ascii=False) + "\n")
     return file
 
 
@@ -96,17 +96,18 @@ def check_libraries(name: str) -> None:
     """Raise PluginError if a library that the format needs is not installed."""
     missing = [each for each in FORMATS[name].libraries if importlib.util.find_spec(each) is None]
     if missing:
-        message = f"{name} needs {', '.join(missing)}: pip install 'ddpkit[{name}]'"
+        message = f"the format {name!r} requires {', '.join(missing)}; install with: pip install 'ddpkit[{name}]'"
         raise PluginError([Diagnostic("--format", (), message)])
 
 
 def check_output_path(file: Path, *, force: bool) -> None:
     """Raise ConfigError for a folder, and for an existing file or metadata file unless `force` is set."""
     if file.is_dir():
-        raise ConfigError([Diagnostic("--output", (), f"{file} is a folder; name a file in it")])
+        raise ConfigError([Diagnostic("--output", (), f"{file} is a folder; pass the path of a file")])
     taken = [] if force else [each for each in (file, metadata_path(file)) if each.exists()]
     if taken:
-        raise ConfigError([Diagnostic("--output", (), f"{taken[0]} is there already; replace it with --force, or name another")])
+        message = f"{taken[0]} already exists; use --force to replace it, or pass another path"
+        raise ConfigError([Diagnostic("--output", (), message)])
 
 
 def metadata_path(file: Path) -> Path:
@@ -114,27 +115,26 @@ def metadata_path(file: Path) -> Path:
 
 
 def check_not_detector(builder: ModelBuilder) -> None:
-    """Raise ConfigError if the postprocess returns boxes: the outputs of a detector are not one tensor."""
+    """Raise ConfigError if the postprocess returns boxes, because the outputs of a detector are not a single tensor."""
     if any(builder.component_of(named).gives == "boxes" for named in builder.refs_of("postprocess")):
         raise not_a_tensor_error("boxes")
 
 
 def not_a_tensor_error(what: str) -> ConfigError:
-    return ConfigError(
-        [Diagnostic("--format", (), f"only a model that gives one tensor can be exported, and this one gives {what}")]
-    )
+    message = f"only a model that returns a single tensor can be exported, but this model returns {what}"
+    return ConfigError([Diagnostic("--format", (), message)])
 
 
 def input_shape(builder: ModelBuilder) -> list[int]:
     """Return the shape [C, H, W] of an input image.
 
-    It comes from `input_sizes`, the transforms, or the training sample that `model.json` records. Raises ConfigError if none of
-    them tells the shape.
+    It is derived from `input_sizes`, else from the transforms, else from the training sample that `model.json` records. Raises
+    ConfigError if these sources do not define the shape.
     """
     sizes = builder.run.model.config.input_sizes
     found = sizes[0][1:] if sizes else transformed_shape(builder) or recorded_shape(builder)
     if not found:
-        message = "the run does not tell the shape of its images; give it, as in --size 3x64x64 (channels, height, width)"
+        message = "the run does not define the shape of its images; pass it, as in --size 3x64x64 (channels, height, width)"
         raise ConfigError([Diagnostic("--size", (), message)])
     return found
 
@@ -171,11 +171,11 @@ def write_model(model: nn.Module, shape: Sequence[int], file: Path, options: Exp
     wanted = [run_model(model, images) for images in batches]
     kind, example = FORMATS[options.format], torch.zeros(options.batch or TRACED, *shape)
     dynamic = None if options.batch else ({0: torch.export.Dim("batch")},)
-    with warnings.catch_warnings(action="ignore"), torch.no_grad():  # warnings for the author of the model
+    with warnings.catch_warnings(action="ignore"), torch.no_grad():  # these warnings are meant for the author of the model
         with export_errors_as(f"the model cannot be exported as {options.format}"):
             kind.save(model, example, dynamic, file)
             call = kind.load(file)
-        with export_errors_as(f"the {options.format} file refuses what the model takes"):
+        with export_errors_as(f"the {options.format} file does not accept the inputs that the model accepts"):
             found = [call(images) for images in batches]
     return compare_outputs(found, wanted, options.format)
 
@@ -188,21 +188,19 @@ def export_errors_as(what: str) -> Iterator[None]:
     except OSError:
         raise
     except Exception as error:
-        raise DdpkitError(
-            f"{what}: {describe_failure(error)}; try another --format, or a fixed number of images: --batch 1"
-        ) from error
+        raise DdpkitError(f"{what}: {describe_failure(error)}; try another --format, or a fixed batch size: --batch 1") from error
 
 
 def run_model(model: nn.Module, images: Tensor) -> Tensor:
     """Return the outputs that the file must reproduce.
 
-    Raises ConfigError if the model rejects the images or does not return a tensor.
+    Raises ConfigError if the model does not accept the images or does not return a tensor.
     """
     try:
         with torch.no_grad():
             outputs = model(images)
     except (RuntimeError, ValueError, TypeError) as error:
-        message = f"the model refuses images of the shape {list(images.shape)}: {describe_failure(error)}"
+        message = f"the model does not accept images of shape {list(images.shape)}: {describe_failure(error)}"
         raise ConfigError([Diagnostic("--size", (), message)]) from error
     if not isinstance(outputs, Tensor):
         raise not_a_tensor_error(f"a {type(outputs).__name__}")
@@ -216,24 +214,26 @@ def compare_outputs(found: Sequence[Tensor], wanted: Sequence[Tensor], name: str
     """
     shapes = [[list(each.shape) for each in some] for some in (found, wanted)]
     if shapes[0] != shapes[1]:
-        raise DdpkitError(f"the {name} file gives outputs of the shapes {shapes[0]}, the model {shapes[1]}; try another --format")
+        message = f"the {name} file returns outputs of shapes {shapes[0]}, but the model returns {shapes[1]}"
+        raise DdpkitError(f"{message}; try another --format")
     pairs = zip(found, wanted, strict=True)
     largest = torch.stack([each.double().abs().max() for each in wanted]).max().clamp(min=torch.finfo(torch.float32).tiny)
     difference = float(torch.stack([(mine - theirs.double()).abs().max() for mine, theirs in pairs]).max() / largest)
     if not difference <= MOST:  # also true for NaN
-        message = f"the {name} file differs from the model by {difference:.1e} of its largest output, above {MOST:.0e}"
-        raise DdpkitError(f"{message}; does its forward draw, or depend on the values of an image? Try another --format")
+        message = f"the outputs of the {name} file differ by {difference:.1e} of the largest output, above the limit {MOST:.0e}"
+        cause = "the forward may draw random numbers or depend on pixel values"
+        raise DdpkitError(f"{message}; {cause}; try another --format")
     return difference
 
 
 def describe_failure(error: Exception) -> str:
-    """Return the first line of the message; for TorchScript the last one, because a traceback precedes it."""
+    """Return the first line of the message; for TorchScript the last line, because a traceback comes first."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     return lines[-1] if "TorchScript" in lines[0] else lines[0]
 
 
 def export_metadata(builder: ModelBuilder, shape: Sequence[int], options: ExportOptions) -> dict[str, Any]:
-    """Return the facts that a user of the file needs: input, classes, transforms, postprocess and versions."""
+    """Return the metadata that a user of the file needs: input, classes, transforms, postprocess and versions."""
     tables = loading.to_tables(builder.run)
     return {
         "format": options.format,
@@ -246,17 +246,17 @@ def export_metadata(builder: ModelBuilder, shape: Sequence[int], options: Export
     }
 
 
-def publish(made: Path, file: Path, facts: str) -> None:
+def publish(made: Path, file: Path, metadata: str) -> None:
     """Move the model and its metadata file to their final paths."""
     aside = metadata_path(made)
-    aside.write_text(facts, encoding="utf-8")
-    metadata_path(file).unlink(missing_ok=True)  # first: metadata must never stand next to a file that it does not describe
+    aside.write_text(metadata, encoding="utf-8")
+    metadata_path(file).unlink(missing_ok=True)  # first, so that old metadata is never next to a new file
     made.replace(file)
     aside.replace(metadata_path(file))
 
 
 Dynamic = tuple[Mapping[int, Any]] | None
-"""Dimensions of the images that may have any size. None: all sizes are fixed."""
+"""Dimensions of the image batch that may have any size. None: all dimensions are fixed."""
 
 
 @attrs.frozen(kw_only=True)
@@ -284,7 +284,7 @@ def load_program(file: Path) -> Callable[[Tensor], Tensor]:
 
 
 def save_onnx(model: nn.Module, images: Tensor, dynamic: Dynamic, file: Path) -> None:
-    """Save an ONNX file that includes the weights, which limits them to 2 GB."""
+    """Save an ONNX file that includes the weights; such a file can have at most 2 GB."""
     program = torch.export.export(model, (images,), dynamic_shapes=dynamic)
     made: Any = torch.onnx.export(
         program, input_names=["images"], output_names=["outputs"], dynamic_shapes=dynamic, dynamo=True, verbose=False

@@ -15,12 +15,12 @@ from torch.nn import functional
 from torchvision.tv_tensors import BoundingBoxes
 
 CHUNK_PIXELS = 2**20
-"""Number of image pixels that are processed at a time; it bounds the memory."""
+"""Number of image pixels that are processed at a time, to limit the memory."""
 
 
 @attrs.frozen
 class InputGeometry:
-    """Position of an image in the model's input. The image may be cut off, or may have a border."""
+    """Position of an image in the model's input. The image may be cropped, or may have a border."""
 
     left: float
     top: float
@@ -50,7 +50,7 @@ class InputGeometry:
         Image pixels outside the model's input get class 0 and probability 0.
 
         Args:
-            probabilities: Float [C, h', w'] over the input; values between the centres of its pixels are interpolated.
+            probabilities: Float [C, h', w'], which covers the input; values between pixel centres are interpolated.
             choose: Maps probabilities [C, ...] to classes [...].
 
         Returns:
@@ -65,17 +65,17 @@ class InputGeometry:
         for some in torch.split(rows, max(1, CHUNK_PIXELS // width)):
             grid = torch.stack(torch.meshgrid(columns, some, indexing="xy"), dim=-1).to(probabilities.dtype)
             found = functional.grid_sample(probabilities[None], grid[None], padding_mode="border", align_corners=False)[0]
-            classes, sure = select_pixels(found, choose)
-            unseen = grid.abs().amax(dim=-1) > 1
-            parts.append((classes.masked_fill(unseen, 0), sure.masked_fill(unseen, 0)))
-        classes, sure = (torch.cat(each) for each in zip(*parts, strict=True))
-        return classes, sure
+            classes, confidence = select_pixels(found, choose)
+            outside = grid.abs().amax(dim=-1) > 1
+            parts.append((classes.masked_fill(outside, 0), confidence.masked_fill(outside, 0)))
+        classes, confidence = (torch.cat(each) for each in zip(*parts, strict=True))
+        return classes, confidence
 
 
 def sampling_grid(n: int, start: float, end: float, seen: int) -> Tensor:
     """Return the centres of `n` image pixels on one axis of the input: float64 [n].
 
-    The input extends from -1 to 1, its outer edges.
+    The outer edges of the input are at -1 and 1.
     """
     centres = (torch.arange(n, dtype=torch.float64) + 0.5) * ((end - start) / n) + start
     return centres * (2 / seen) - 1
@@ -88,14 +88,14 @@ def select_pixels(probabilities: Tensor, choose: Callable[[Tensor], Tensor]) -> 
 
 
 def preprocess(picture: Image.Image, transforms: Sequence[Callable[[Any, Any], tuple[Any, Any]]]) -> tuple[Tensor, InputGeometry]:
-    """Apply the transforms to an image, and find the position of the image in the result.
+    """Apply the transforms to an image; return the result and the position of the image in it.
 
     Raises TypeError if the transforms do not return a tensor, ValueError if no part of the image is left.
     """
     image: Any = picture
     width, height = picture.size
     corners = torch.tensor([[0, 0, width, height]], dtype=torch.float64)
-    # the transforms move this box together with the image; without clamping, it keeps edges that lie outside the input
+    # the transforms move this box together with the image; without clamping, it keeps edges that are outside the input
     outline = BoundingBoxes(corners, format="XYXY", canvas_size=(height, width), clamping_mode=None)
     for transform in transforms:
         image, outline = transform(image, outline)
@@ -103,5 +103,5 @@ def preprocess(picture: Image.Image, transforms: Sequence[Callable[[Any, Any], t
         raise TypeError("images are not tensors after [transform]; add 'PIL_TO_TENSOR = []' to it")
     left, top, right, bottom = outline[0].tolist()
     if not (right > left and bottom > top and math.isfinite(right + bottom)):
-        raise ValueError("nothing is left of it after 'transform'")
+        raise ValueError("no part of the image is left after [transform]")
     return image, InputGeometry(left, top, right, bottom, (height, width), (image.shape[-2], image.shape[-1]))

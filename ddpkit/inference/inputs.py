@@ -1,4 +1,4 @@
-"""Inputs of a prediction (`predict.input`): the files in order, and the names of their output files."""
+"""Find the inputs of a prediction (`predict.input`): the files in order, and the names of their output files."""
 
 import functools
 import glob
@@ -19,20 +19,19 @@ def find_inputs(config: Config) -> list[Path]:
     """Return the input files, sorted: one file, the images below a folder (by suffix), or the matches of a glob.
 
     In a folder, hidden files, hidden folders and links to folders are skipped. Raises ConfigError if there is no input, if a
-    folder cannot be read, or if an input lies in the folder that receives the predictions.
+    folder cannot be read, or if an input is in the folder that the predictions are written to.
     """
     wanted = config.run.predict.input
     try:
         files = sorted(match_files(wanted))
     except OSError as error:
-        raise input_error(config, f"{error.filename} cannot be looked into: {error.strerror}") from error
+        raise input_error(config, f"the folder {error.filename} cannot be read: {error.strerror}") from error
     if not files:
-        raise input_error(
-            config, f"there is no image {wanted!r}" if wanted else "is missing: a file, a folder or a glob of images"
-        )
+        problem = f"no image found at {wanted!r}" if wanted else "is missing"
+        raise input_error(config, f"{problem}; set it to an image file, a folder or a glob of images")
     output = os.path.realpath(run_folder.run_path(config.run) / run_folder.PREDICTIONS)
     if any(Path(os.path.realpath(file)).is_relative_to(output) for file in files):
-        raise input_error(config, f"there are files in {output}, where predictions are written; move them elsewhere")
+        raise input_error(config, f"input files are in {output}, where predictions are written; move them to another folder")
     return files
 
 
@@ -41,7 +40,7 @@ def input_error(config: Config, message: str) -> ConfigError:
 
 
 def match_files(wanted: str) -> Iterator[Path]:
-    """Yield the files of a path or a glob. An existing folder or file of that name comes before a glob."""
+    """Yield the files of a path or a glob. An existing folder or file of that name has priority over a glob."""
     path = Path(wanted)
     if wanted and path.is_dir():
         yield from list_images(path)
@@ -89,7 +88,7 @@ def output_names(files: Iterable[Path]) -> list[str]:
 
 
 def unique_name(name: str, taken: Container[str]) -> str:
-    """Return the name; if it is taken, with the smallest number from 2 on that makes it unique."""
+    """Return the name; if it is taken, append the smallest number, starting with 2, that makes it unique."""
     number, found = 1, name
     while found.casefold() in taken:  # on some file systems, `A` and `a` are one name
         number += 1
@@ -100,7 +99,8 @@ def unique_name(name: str, taken: Container[str]) -> str:
 def safe_name(stem: str) -> str:
     """Return the stem as a safe file name.
 
-    It has only letters, digits, `_`, `.` and `-`, does not begin with `.` or `-`, is not empty, and has at most `LONGEST` bytes.
+    It contains only letters, digits, `_`, `.` and `-`, does not start with `.` or `-`, is not empty, and has at most `LONGEST`
+    bytes.
     """
     name = re.sub(r"[^\w.-]", "_", stem).lstrip(".-") or "image"
     return name.encode()[:LONGEST].decode(errors="ignore")

@@ -25,18 +25,18 @@ class Prediction:
     """Prediction of one input."""
 
     values: dict[str, Any]
-    """Plain values that JSON can hold."""
+    """Plain values that JSON can represent."""
     arrays: Arrays
     """Arrays of the same prediction, by name."""
 
 
 @attrs.frozen(kw_only=True)
 class PredictionDecoder:
-    """Converter from the postprocess's result for one input to a prediction."""
+    """Converter from the output of the postprocess for one input to a prediction."""
 
     gives: Gives | None
     classes: Sequence[str]
-    """Names of the classes. A class without a name is shown by its number."""
+    """Names of the classes. A class without a name is shown by its index."""
     threshold: float
     top_k: int
 
@@ -68,7 +68,7 @@ class PredictionDecoder:
         return Prediction(values, {"label": np.array(label), "probabilities": probabilities.numpy()})
 
     def decode_labels(self, probabilities: Tensor, _view: InputGeometry) -> Prediction:
-        """Decode label probabilities [C]: every label that reaches the threshold."""
+        """Decode label probabilities [C]: all labels whose probability is at least the threshold."""
         is_there = probabilities >= self.threshold
         values = {
             "labels": [self.name(label) for label in is_there.nonzero().flatten().tolist()],
@@ -78,15 +78,15 @@ class PredictionDecoder:
 
     def decode_mask(self, probabilities: Tensor, view: InputGeometry) -> Prediction:
         """Decode class probabilities [C, h, w]: the class of each image pixel, and the share of pixels of each class."""
-        classes, sure = view.pixels(probabilities, self.choose)
+        classes, confidence = view.pixels(probabilities, self.choose)
         n = len(probabilities)
         shares = classes.flatten().bincount(minlength=n).double() / classes.numel()
         mask = classes.numpy().astype(np.uint8 if n <= 256 else np.uint16)  # noqa: PLR2004 - values of a byte
         values = {"mask": None, "classes": {self.name(label): round_values(share) for label, share in enumerate(shares)}}
-        return Prediction(values, {"mask": mask, "probability": sure.numpy().astype(np.float16)})
+        return Prediction(values, {"mask": mask, "probability": confidence.numpy().astype(np.float16)})
 
     def decode_boxes(self, found: Mapping[str, Tensor], view: InputGeometry) -> Prediction:
-        """Decode torchvision's mapping: the boxes whose score reaches the threshold, in pixels of the image.
+        """Decode torchvision's mapping: the boxes whose score is at least the threshold, in pixels of the image.
 
         Label 0 is the background.
         """
@@ -107,7 +107,8 @@ class PredictionDecoder:
     def choose(self, probabilities: Tensor) -> Tensor:
         """Map probabilities [C, ...] to class indices, int64 [...].
 
-        With two classes, the second one is chosen if it reaches the threshold; with more, the most probable one.
+        With two classes, the second class is chosen if its probability is at least the threshold; with more classes, the most
+        probable class is chosen.
         """
         if len(probabilities) == 2:  # noqa: PLR2004 - two classes
             return (probabilities[1] >= self.threshold).long()
@@ -118,19 +119,19 @@ class PredictionDecoder:
 
 
 def round_values(probability: Tensor | float) -> float | None:
-    """Round to `DECIMALS`; None stands for NaN and infinity, which JSON cannot hold."""
+    """Round to `DECIMALS`. Returns None for NaN and infinity, which JSON cannot represent."""
     value = float(probability)
     return round(value, DECIMALS) if math.isfinite(value) else None
 
 
 def to_plain(values: Any) -> Any:
-    """Round the numbers in nested lists; None stands for NaN and infinity."""
+    """Round the numbers in nested lists. NaN and infinity become None."""
     return [to_plain(each) for each in values] if isinstance(values, list) else round_values(values)
 
 
 def prediction_labels(classes: Sequence[str], gives: Gives | None) -> Sequence[str]:
-    """Return the class names from the first label on.
+    """Return the class names without the background.
 
-    The classes of a detection dataset may begin with the background, which is not a label; it is removed.
+    The classes of a detection dataset may start with the background, which is not a label.
     """
     return classes[1:] if gives == "boxes" and classes[:1] == ["background"] else classes

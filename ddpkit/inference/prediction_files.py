@@ -1,8 +1,8 @@
-"""Folder of a run's predictions. Each rank writes a shard; rank 0 merges the shards in the order of the inputs.
+"""Write the predictions of a run. Each rank writes a shard; rank 0 merges the shards in the order of the inputs.
 
 predictions.json, .csv, .npz    from the writer
-masks/NAME.png                  class indices in the size of the input, with a palette
-images/NAME.png                 with `save_images`
+masks/NAME.png                  class indices in the size of the input, with a colour palette
+images/NAME.png                 inputs with their predictions drawn on them, if `save_images` is set
 skipped.json                    inputs that could not be predicted
 """
 
@@ -31,7 +31,7 @@ MASKS, IMAGES, SHARDS_FOLDER = "masks", "images", ".parts"
 
 @attrs.frozen
 class PredictionWriter:
-    """Folder that receives all output files of a prediction."""
+    """Writer of the folder with all output files of a prediction."""
 
     path: Path
     files: Sequence[Path]
@@ -40,13 +40,13 @@ class PredictionWriter:
     """Output names of the inputs, see `inputs.output_names`."""
 
     def begin(self) -> None:
-        """Create an empty folder in place of an earlier prediction's; called on rank 0 only.
+        """Create an empty folder; an existing one is replaced. Call it on rank 0 only.
 
         Raises DdpkitError if the folder is a link or cannot be created.
         """
         with prediction_errors(self.path):
             if self.path.is_symlink():
-                raise DdpkitError(f"{self.path} is a link, and predictions stay in the folder of their run; remove it")
+                raise DdpkitError(f"{self.path} is a link, but predictions are written to the run folder itself; remove the link")
             if self.path.exists():
                 shutil.rmtree(self.path)
             for name in (MASKS, IMAGES, SHARDS_FOLDER):
@@ -64,7 +64,7 @@ class PredictionWriter:
     def merge(self, n_ranks: int, writer: Writer) -> list[dict[str, str]]:
         """Pass all predictions to the writer in the order of the inputs, then remove the shards.
 
-        Called on rank 0 only, after all ranks have closed their shards. Returns `file` and `error` of each skipped input. Raises
+        Call it on rank 0 only, after all ranks have closed their shards. Returns `file` and `error` of each skipped input. Raises
         DdpkitError if a file cannot be written.
         """
         skipped = []
@@ -86,7 +86,7 @@ class PredictionWriter:
         """Remove the shards, and the folders for masks and images if they are empty."""
         shutil.rmtree(self.path / SHARDS_FOLDER)
         for name in (MASKS, IMAGES):
-            with contextlib.suppress(OSError):  # it is not empty
+            with contextlib.suppress(OSError):  # the folder is not empty
                 (self.path / name).rmdir()
 
 
@@ -98,7 +98,7 @@ class RankShard:
     archive: zipfile.ZipFile
 
     def add(self, number: int, outcome: Prediction | str, picture: Image.Image | None) -> None:
-        """Store the outcome of input `number`: a prediction, or the reason why there is none.
+        """Store the outcome of input `number`: a prediction, or an error message.
 
         If `picture` is given, the prediction is also drawn on it and saved.
         """
@@ -124,7 +124,7 @@ class RankShard:
 
 
 def read_shard(part: zipfile.ZipFile, number: int) -> Prediction | str:
-    """Read the outcome of an input: a prediction, or the reason why there is none."""
+    """Read the outcome of an input: a prediction, or an error message."""
     record: dict[str, Any] = json.loads(part.read(f"{number}.json"))
     if "error" in record:
         return str(record["error"])

@@ -1,4 +1,4 @@
-"""Inference with a trained model: `load` in Python, and each rank of `ddpkit predict`."""
+"""Inference with a trained model: `load` in Python, and the ranks of `ddpkit predict`."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -31,14 +31,14 @@ from ddpkit.training.pretrained import load_weights
 ImageInput = str | os.PathLike[str] | Image.Image | np.ndarray
 """Path of an image file, a PIL image, or a uint8 array [H, W] or [H, W, C] with 1, 3 or 4 channels."""
 BLANK = (64, 64)
-"""Size of the blank image that tests the transforms, in pixels."""
+"""Size (width, height) of the blank image that tests the transforms, in pixels."""
 
 
 def load(run: str | os.PathLike[str], weights: str | os.PathLike[str] = "best", device: str = "auto") -> "Predictor":
     """Load the model of a run for inference. Its predictions are those of `ddpkit predict`.
 
     Args:
-        run: The run folder.
+        run: Path of the run folder.
         weights: `best`, `last`, another name in the folder `weights` of the run, or a weights file.
         device: `auto` (CUDA if available), `cpu`, `cuda` or `cuda:N`.
 
@@ -46,7 +46,7 @@ def load(run: str | os.PathLike[str], weights: str | os.PathLike[str] = "best", 
         A predictor. Called with an image, it returns the prediction; called with a list of images, a list of predictions.
 
     Raises:
-        ConfigError: The run, the weights or the device does not exist, or the weights belong to another model.
+        ConfigError: The run, the weights or the device does not exist, or the weights do not fit the model.
         PluginError: A plugin that the run used is not installed.
     """
     return Predictor.of(*open_run(run, str(weights), {"device": device, "ddp.backend": "auto"}))
@@ -72,7 +72,7 @@ def open_run(run: str | os.PathLike[str], weights: str, values: Mapping[str, Any
 
 @attrs.frozen
 class Input:
-    """Image in the form that the model accepts."""
+    """Image in the form that the model accepts, with its original."""
 
     name: str
     """Description of the image, for messages."""
@@ -84,7 +84,7 @@ class Input:
 
 @attrs.frozen
 class Reader:
-    """Converter from an image to the model's input, with the transforms of an evaluation: nothing is random."""
+    """Converter from an image to the model's input. It uses the transforms of an evaluation, which are not random."""
 
     mode: Mode
     transforms: Sequence[Callable[[Any, Any], tuple[Any, Any]]]
@@ -95,7 +95,7 @@ class Reader:
             picture = open_image(Path(given)) if isinstance(given, str | os.PathLike) else to_image(given)
         except ValueError as error:
             return str(error)
-        except OSError as error:  # a PIL image that was opened earlier is decoded only now
+        except OSError as error:  # a PIL image is decoded only now, even if it was opened earlier
             return f"{describe_input(given)} cannot be read: {error}"
         try:
             return Input(
@@ -179,9 +179,9 @@ class Predictor:
         return found
 
     def outcomes(self, inputs: Sequence[Input | str]) -> list[Prediction | str]:
-        """Predict one batch. Returns a prediction for each input, or the reason why there is none.
+        """Predict one batch. Returns a prediction for each input, or an error message.
 
-        Inputs of the same shape and dtype go through the model together.
+        Inputs of the same shape and dtype are passed to the model together.
         """
         outcomes: list[Prediction | str] = [each if isinstance(each, str) else "" for each in inputs]
         sizes: dict[Any, list[int]] = {}
@@ -195,19 +195,20 @@ class Predictor:
         return outcomes
 
     def found(self, inputs: Sequence[Input]) -> list[Prediction | str]:
-        """Predict images of one shape. Returns an error message for each image if the model rejects the shape."""
+        """Predict images of one shape. Returns an error message for each image if the model does not accept the shape."""
         images = torch.stack([each.image for each in inputs])
         try:
             values = self.values(images)
         except torch.OutOfMemoryError:
             raise
         except (RuntimeError, ValueError) as error:
-            return [f"{each.name} is refused by the model, as {list(each.image.shape)}: {error}" for each in inputs]
+            shape = list(images.shape[1:])
+            return [f"{each.name} cannot be used: the model does not accept the shape {shape}: {error}" for each in inputs]
         return [self.interpreter(value, each.view) for value, each in zip(values, inputs, strict=True)]
 
     @torch.no_grad()
     def values(self, images: Tensor) -> list[Any]:
-        """Return the postprocess's result for each image of a batch."""
+        """Return the output of the postprocess for each image of a batch."""
         with select_kernels(self.train.matmul_precision, deterministic=self.train.deterministic):
             images = images.to(self.device, non_blocking=True)
             for transform in self.batch_transforms:
@@ -231,7 +232,7 @@ def describe_input(given: ImageInput) -> str:
 
 
 def to_image(given: Any) -> Image.Image:
-    """Return a PIL image; a given PIL image is turned upright by its EXIF orientation.
+    """Return a PIL image. A given PIL image is rotated upright by its EXIF orientation.
 
     Raises ValueError for an object or array of another kind.
     """
@@ -239,19 +240,20 @@ def to_image(given: Any) -> Image.Image:
         return ImageOps.exif_transpose(given)
     if not isinstance(given, np.ndarray) or not is_image(given):
         kind = f"{given.dtype} {list(given.shape)}" if isinstance(given, np.ndarray) else type(given).__name__
-        raise ValueError(f"an image is a path, a PIL image, or an array uint8 [H, W] or [H, W, 1, 3 or 4], got {kind}")
+        accepted = "a path, a PIL image, or a uint8 array [H, W] or [H, W, C] with 1, 3 or 4 channels"
+        raise ValueError(f"an image must be {accepted}; got {kind}")
     return Image.fromarray(given[..., 0] if given.shape[2:] == (1,) else given)
 
 
 def is_image(array: np.ndarray) -> bool:
-    """Whether an array holds pixels: not empty, uint8 [H, W] or [H, W, C] with 1, 3 or 4 channels."""
+    """Return whether an array is an image: not empty, uint8 [H, W] or [H, W, C] with 1, 3 or 4 channels."""
     return array.dtype == np.uint8 and array.size > 0 and array.ndim in (2, 3) and array.shape[2:] in ((), (1,), (3,), (4,))
 
 
 def load_trained_model(builder: ModelBuilder, precision: Precision, weights: Path) -> nn.Module:
     """Return the model on the device, in evaluation mode, with the weights of a file.
 
-    Raises ConfigError if the weights belong to another model.
+    Raises ConfigError if the weights do not fit the model.
     """
     model = precision.prepare(builder.create_only("model", classes=class_names(builder.run)).to(builder.world.device))
     load_weights(model, weights)
@@ -259,7 +261,7 @@ def load_trained_model(builder: ModelBuilder, precision: Precision, weights: Pat
 
 
 def color_mode(builder: ModelBuilder) -> Mode:
-    """Return the mode of input images: that of the config, else of the dataset, else the one that the model's channels imply."""
+    """Return the mode of input images: from the config, else from the dataset, else from the model's number of channels."""
     asked = builder.run.predict.config.mode or component_params(builder, "dataset").get("mode")
     if asked in ("RGB", "L"):  # in a third-party dataset, `mode` may mean something else
         return asked
@@ -267,7 +269,7 @@ def color_mode(builder: ModelBuilder) -> Mode:
 
 
 def component_params(builder: ModelBuilder, kind: str) -> dict[str, Any]:
-    """Return the parameters of the only component of a kind: the TOML's keys over its defaults."""
+    """Return the parameters of the only component of a kind: the keys in the TOML file, and the defaults of the others."""
     reference = builder.refs_of(kind)[0]
     signature = signatures.inspect_target(find_entry(reference, builder.registry).component.target)
     return {**signature.defaults, **reference.named_params(signature)}

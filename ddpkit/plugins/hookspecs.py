@@ -1,9 +1,9 @@
 """Extension points for plugins: one hook per kind of component. This file is the reference for plugin authors.
 
-The hook of a kind has no arguments and yields `Component` records. A record names its target as a string, so a plugin that
-declares components imports no heavy library: the target is imported when a run uses it. Every target is a callable. Of the
-*run-time values* that its hook lists here, it gets those that its signature names. Its other parameters are the keys of its
-TOML table.
+The hook of a kind has no arguments and yields `Component` records. A record contains the import path of its target as a string.
+Declaring a component therefore imports no heavy library; the target is imported when a run uses it. Every target is a callable.
+The docstring of its hook lists *run-time values*: a target gets those that its signature names. Its other parameters are the
+keys of its TOML table.
 """
 
 import re
@@ -19,8 +19,8 @@ hookspec = pluggy.HookspecMarker("ddpkit")
 hookimpl = pluggy.HookimplMarker("ddpkit")
 
 API_VERSION = (1, 0)
-"""Version of the hooks: major, minor. A plugin states the version that it was written for: `ddpkit_api = "1.0"`. It is not
-loaded if that version is newer, or has another major number."""
+"""Version of the hooks: major, minor. A plugin declares the version that it requires: `ddpkit_api = "1.0"`. It is not
+loaded if that version is newer or has another major number."""
 
 
 def check_name(pattern: str, words: str) -> Any:
@@ -28,7 +28,7 @@ def check_name(pattern: str, words: str) -> Any:
 
     def validator(_owner: object, field: "attrs.Attribute[Any]", value: object) -> None:
         if not isinstance(value, str) or not re.fullmatch(pattern, value):
-            raise ValueError(f"a component's {field.name} is {words}, not {value!r}")
+            raise ValueError(f"the {field.name} of a component must be {words}; got {value!r}")
 
     return validator
 
@@ -45,16 +45,16 @@ class Component:
     Raises ValueError or TypeError for an invalid field, at the line of the plugin that creates the record.
     """
 
-    name: str = attrs.field(validator=check_name(r"[A-Za-z][A-Za-z0-9_.+-]*", "letters, digits and '_.+-', a letter first"))
+    name: str = attrs.field(validator=check_name(r"[A-Za-z][A-Za-z0-9_.+-]*", "a letter, then letters, digits and '_.+-'"))
     """Name without the plugin's namespace: a letter, then letters, digits and `_.+-`."""
     target: str = attrs.field(validator=check_name(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", "'package.module:callable'"))
     """Import path `package.module:callable`; imported when a run uses the component."""
     doc: str = attrs.field(default="", kw_only=True, validator=A_TEXT)
-    """Description in one line, for lists."""
+    """Description of one line, shown in lists."""
     aliases: tuple[str, ...] = attrs.field(default=(), kw_only=True, validator=TEXTS)
     """Other names of the component, without namespace."""
     requires: tuple[str, ...] = attrs.field(default=(), kw_only=True, validator=TEXTS)
-    """Distributions that the component needs and its plugin does not install, in pip's syntax: `("timm>=1.0",)`."""
+    """Distributions that the component requires but its plugin does not install, in the syntax of pip: `("timm>=1.0",)`."""
     deprecated: str | None = attrs.field(default=None, kw_only=True, validator=optional(A_TEXT))
     """Deprecation notice: removal version and replacement; shown as a warning when a config uses the component."""
     example: str | None = attrs.field(default=None, kw_only=True, validator=optional(A_TEXT))
@@ -228,14 +228,14 @@ def ddpkit_loggers() -> Iterable[Component]:
     """Declare loggers. Each entry of `private.loggers` selects one; the keys of its `config` are its parameters.
 
     Run-time values: `folder` (`pathlib.Path` of the run folder), `config` (the resolved config as plain tables).
-    Returns an object with `on_epoch_end(row)`, called with each row of history, and `close()`. It is created and called on global
-    rank 0 only. An exception becomes a warning, and the logger is not called again: a logger that fails never ends a run. But a
-    ValueError or TypeError of the target itself is reported as a mistake in its parameters.
+    Returns an object with `on_epoch_end(row)`, called with each row of the history, and `close()`. It is created and called on
+    global rank 0 only. An exception of the logger never ends a run: it becomes a warning, and the logger is not called again.
+    But a ValueError or TypeError of the target itself is reported as a mistake in its parameters.
 
     Example:
         @hookimpl
         def ddpkit_loggers():
-            yield Component("notes", "acme.every:Notes", doc="a JSON line an epoch")
+            yield Component("notes", "acme.every:Notes", doc="one JSON line per epoch")
     """
     raise NotImplementedError
 
@@ -252,17 +252,17 @@ def ddpkit_writers() -> Iterable[Component]:
     Example:
         @hookimpl
         def ddpkit_writers():
-            yield Component("lines", "acme.every:Lines", doc="a line a prediction")
+            yield Component("lines", "acme.every:Lines", doc="one line per prediction")
     """
     raise NotImplementedError
 
 
-# --- open families: only the plugin that owns a namespace is asked for names in it -------------------------------------
+# --- open families: only the plugin that owns a namespace is searched for names in it ----------------------------------
 
 
 @hookspec
 def ddpkit_find(kind: str, name: str) -> "Component | None":
-    """Return the component `name` (bare) of a kind (`model`, ...), or None. For families that are too large to declare.
+    """Return the component with the bare name `name` of a kind (`model`, ...), or None. For families too large to declare.
 
     A plugin must also implement `ddpkit_names`. The hook must not import heavy libraries.
 
@@ -276,7 +276,7 @@ def ddpkit_find(kind: str, name: str) -> "Component | None":
 
 @hookspec
 def ddpkit_names(kind: str, pattern: str) -> Iterable[str]:
-    """Return the bare names that `ddpkit_find` knows and that match a pattern (`*`, `?`), for lists. It may be slow.
+    """Return the bare names that match a pattern (`*`, `?`) and that `ddpkit_find` accepts, for lists. May be slow.
 
     A plugin must also implement `ddpkit_find`.
 
@@ -325,7 +325,7 @@ def ddpkit_step_end(run: Any, epoch: int, step: int) -> None:
 def ddpkit_epoch_end(run: Any, row: Mapping[str, float]) -> None:
     """Observe the end of an epoch, after its evaluation. Called on every rank; must not call collectives.
 
-    `row` is the epoch's row of history. Its times are present on rank 0 only.
+    `row` is the epoch's row of the history. Its times are present on rank 0 only.
 
     Example:
         @hookimpl
@@ -340,7 +340,7 @@ def ddpkit_checkpoint_save(run: Any) -> "Mapping[str, Any] | None":
     """Return the state that this plugin needs to resume from here: tensors and plain values, or None.
 
     Called on rank 0 only, between two steps; must not call collectives. Tensors are copied before the next step. Keys must be
-    strings. Any other object is an error that names its place in the state.
+    strings. Any other object is an error; the message contains its position in the state.
 
     Example:
         @hookimpl
@@ -352,14 +352,14 @@ def ddpkit_checkpoint_save(run: Any) -> "Mapping[str, Any] | None":
 
 @hookspec
 def ddpkit_checkpoint_load(run: Any, state: Mapping[str, Any]) -> None:
-    """Restore `state`, which `ddpkit_checkpoint_save` of this plugin returned. Its tensors are on the CPU.
+    """Restore the state that `ddpkit_checkpoint_save` of this plugin returned. Its tensors are on the CPU.
 
     Called on every rank, after `ddpkit_run_start` and before the first step; must not call collectives.
 
     Example:
         @hookimpl
         def ddpkit_checkpoint_load(run, state):
-            print("resumes after", state["seen"], "samples")
+            print("resuming after", state["seen"], "samples")
     """
     raise NotImplementedError
 
@@ -420,4 +420,4 @@ RUNTIME_VALUES: Mapping[str, frozenset[str]] = MappingProxyType(
         "writer": frozenset({"folder", "classes"}),
     }
 )
-"""Kind of component -> run-time values that a target may name, in addition to the keys of its TOML table."""
+"""Kind of component -> run-time values that the signature of a target may name, in addition to its TOML keys."""

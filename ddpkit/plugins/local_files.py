@@ -1,4 +1,4 @@
-"""Plugins without a package, to try an idea: Python files that a TOML names in `[plugins] files`."""
+"""Plugins without a package, for experiments: Python files that a TOML lists in `[plugins] files`."""
 
 import importlib.util
 import sys
@@ -12,7 +12,7 @@ LOCAL = "local"
 def local_entry_point(file: Path) -> tuple[EntryPoint, str, str]:
     """Append the file's folder to `sys.path`; return its entry point and placeholders for distribution and version."""
     folder = str(file.parent.absolute())
-    if folder not in sys.path:  # so that ranks and loader workers, however they are started, can import the file by name
+    if folder not in sys.path:  # ranks and loader workers import the file by name, even if they are spawned
         sys.path.append(folder)
     return EntryPoint(file.stem, file.stem, "ddpkit"), str(file), LOCAL
 
@@ -20,10 +20,10 @@ def local_entry_point(file: Path) -> tuple[EntryPoint, str, str]:
 def find_problem(file: Path) -> str:
     """Return the reason why a file cannot be a plugin; empty if it can."""
     if not file.is_file():
-        return f"there is no file {file}"
+        return f"file {file} was not found"
     if file.suffix != ".py" or not file.stem.isidentifier():
-        return f"{file.name!r} is no Python module; its name is letters, digits and '_', and ends in '.py'"
+        return f"{file.name!r} is not the name of a Python module; use only letters, digits and '_', and the suffix '.py'"
     found = importlib.util.find_spec(file.stem)
     if found and found.origin != str(file.absolute()):
-        return f"there is another module {file.stem!r} ({found.origin}); rename the file"
+        return f"another module {file.stem!r} already exists ({found.origin}); rename the file"
     return ""

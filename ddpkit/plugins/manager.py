@@ -1,4 +1,4 @@
-"""Loading of plugins: from the entry points of the group `ddpkit` to a registry. A broken plugin stops only runs that need it.
+"""Loading of plugins from the entry points of the group `ddpkit` into a registry. A broken plugin stops only runs that need it.
 
 pluggy's own loader stops at the first plugin that raises. This module therefore loads the entry points itself, in sorted order.
 """
@@ -27,7 +27,7 @@ from ddpkit.plugins.registry import BUILTIN, Entry, Family, Registry
 
 GROUP = "ddpkit"
 HEAVY = ("torch", "torchvision", "torchmetrics", "numpy", "PIL", "pandas", "scipy", "tensorflow")
-"""Libraries that a plugin should not import before a run uses one of its components."""
+"""Libraries that importing a plugin should not import; only a run that uses one of its components should."""
 
 Status = Literal["ok", "blocked", "broken", "invalid", "incompatible", "collision"]
 
@@ -44,7 +44,7 @@ class PluginSource:
     distribution: str
     version: str
     is_local: bool = False
-    """Whether the plugin is a file that the TOML names."""
+    """Whether the plugin is a file from `[plugins] files`."""
 
     @property
     def name(self) -> str:
@@ -58,7 +58,7 @@ class PluginSource:
 
     @property
     def names(self) -> set[str]:
-        """Names with which a policy can refer to the plugin."""
+        """Names that a policy may use for the plugin."""
         return policy_names(self.name, self.distribution)
 
 
@@ -136,12 +136,12 @@ def register(sources: Iterable[PluginSource], policy: Policy = Policy()) -> Plug
         is_builtin = source.distribution == GROUP
         if source.namespace == BUILTIN and not is_builtin:
             plugins.append(
-                failed_plugin(source, "invalid", f"the name {BUILTIN!r} is ddpkit's own; the entry point needs another")
+                failed_plugin(source, "invalid", f"the name {BUILTIN!r} is reserved for ddpkit; rename the entry point")
             )
         elif reason := policy.reason_to_block(source.names, is_builtin=is_builtin or source.is_local):
             plugins.append(failed_plugin(source, "blocked", reason))
         elif owners[source.namespace] > 1 and not is_builtin:
-            error = f"two distributions have plugins named {source.namespace!r}; uninstall one"
+            error = f"two distributions have plugins with the namespace {source.namespace!r}; uninstall one of them"
             plugins.append(failed_plugin(source, "collision", error))
         else:
             plugins.append(register_one(source, manager, registry, policy))
@@ -200,10 +200,12 @@ def check_api_version(version: object) -> None:
     try:
         major, minor = map(int, str(version).split("."))
     except ValueError:
-        raise IncompatibleError(f"ddpkit_api is like '1.0', not {version!r}") from None
+        raise IncompatibleError(f"ddpkit_api must be a version such as '1.0'; got {version!r}") from None
     if major != API_VERSION[0] or minor > API_VERSION[1]:
         mine = ".".join(map(str, API_VERSION))
-        raise IncompatibleError(f"written for version {version} of the hooks, this ddpkit has {mine}; upgrade the older one")
+        raise IncompatibleError(
+            f"requires version {version} of the hooks, but this ddpkit has version {mine}; upgrade the older of the two"
+        )
 
 
 def check_hooks(module: ModuleType, manager: pluggy.PluginManager) -> None:
@@ -213,9 +215,9 @@ def check_hooks(module: ModuleType, manager: pluggy.PluginManager) -> None:
         marks = manager.parse_hookimpl_opts(module, name) if callable(value) else None
         is_meant = marks is not None or (name.startswith("ddpkit_") and callable(value))
         if is_meant and name not in known and not (marks and marks["optionalhook"]):
-            raise ValueError(f"there is no hook {name!r}, {suggest(name, known)}")
+            raise ValueError(f"{name!r} is not a hook of ddpkit, {suggest(name, known)}")
         if is_meant and marks is None:
-            raise ValueError(f"{name} lacks its @hookimpl")
+            raise ValueError(f"{name} has no decorator; add @hookimpl")
 
 
 def collect_components(source: PluginSource, module: ModuleType, manager: pluggy.PluginManager) -> list[Entry]:
@@ -232,7 +234,7 @@ def collect_components(source: PluginSource, module: ModuleType, manager: pluggy
 def create_entry(kind: str, source: PluginSource, component: object) -> Entry:
     """Return the registry entry of a component. Raises TypeError if it is not a Component."""
     if not isinstance(component, Component):
-        raise TypeError(f"{HOOKS.get(kind, kind)} yields {component!r}, which is not a Component")
+        raise TypeError(f"{HOOKS.get(kind, kind)} must yield Component records; got {component!r}")
     return Entry(kind, source.name, f"{source.distribution} {source.version}", component)
 
 
@@ -240,7 +242,7 @@ def find_family(source: PluginSource, module: ModuleType) -> Family | None:
     """Return the family of a module that has both family hooks, else None. Raises ValueError if it has only one of them."""
     has = [name for name in FAMILY_HOOKS if hasattr(module, name)]
     if len(has) == 1:
-        raise ValueError(f"{has[0]} needs {set(FAMILY_HOOKS).difference(has).pop()} beside it")
+        raise ValueError(f"{has[0]} requires {set(FAMILY_HOOKS).difference(has).pop()}; define both hooks")
 
     def find(kind: str, name: str) -> Entry | None:
         component = module.ddpkit_find(kind=kind, name=name)

@@ -8,7 +8,7 @@ class Logger(Protocol):
     """Logger of a plugin; created and called on global rank 0 only."""
 
     def on_epoch_end(self, row: Mapping[str, float]) -> None:
-        """Record a row of history: column -> value."""
+        """Record one row of the history, as a mapping of column to value."""
 
     def close(self) -> None:
         """Close the logger at the end of the run."""
@@ -18,7 +18,7 @@ class Writer(Protocol):
     """Writer of predictions of a plugin; created and called on global rank 0 only."""
 
     def write(self, name: str, prediction: Any) -> None:
-        """Write the prediction for one input; the inputs arrive in order.
+        """Write the prediction for one input. Called for the inputs in order.
 
         Args:
             name: Name of the input without its suffix; unique, and safe as a file name.

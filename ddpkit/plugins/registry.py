@@ -13,7 +13,7 @@ BUILTIN = "builtin"
 
 
 class UnknownNameError(LookupError):
-    """Error for a name that no component has, or more than one; the message lists possible names."""
+    """Error for a name that refers to no component or to several; the message lists possible names."""
 
 
 @attrs.frozen
@@ -75,9 +75,9 @@ class Registry:
         for entry in added:
             for name in entry.bare_names:
                 if names[entry.kind, entry.namespace, name] > 1:
-                    raise ValueError(f"{entry.kind} {entry.namespace}/{name} is declared twice")
+                    raise ValueError(f"{entry.kind} {entry.namespace}/{name} is declared twice; remove one")
         if family and namespace in self._families:
-            raise ValueError(f"another plugin answers for the names in {namespace!r} already")
+            raise ValueError(f"another plugin already implements ddpkit_find for the namespace {namespace!r}")
         for entry in added:
             self._entries[entry.kind].append(entry)
         if family:
@@ -87,12 +87,12 @@ class Registry:
         """Return the component that `name` refers to; the order of installation has no effect.
 
         A qualified name refers to one component. A bare name refers to the preferred component, else to the built-in one, else to
-        the only one of all plugins. Raises UnknownNameError if there is none, or more than one.
+        the only one of all plugins. Raises UnknownNameError if the name refers to none or to several.
         """
         found = self.qualified(kind, name) if "/" in name else self.resolve_bare_name(kind, name)
         if len(found) > 1:
             candidates = ", ".join(sorted(f"{entry.qualified_name!r} ({entry.distribution})" for entry in found))
-            raise UnknownNameError(f"more than one plugin has a {kind} {name!r}; write one of {candidates}")
+            raise UnknownNameError(f"more than one plugin has the {kind} {name!r}; use one of {candidates}")
         if not found:
             raise UnknownNameError(f"no {kind} is called {name!r}, {suggest(name, self.names_near(kind, name))}")
         return found[0]
@@ -104,7 +104,7 @@ class Registry:
         return {f"{namespace}/{bare}" for bare in family.names(kind, "*")} if family else self.names(kind)
 
     def resolve_bare_name(self, kind: str, name: str) -> list[Entry]:
-        """Return the entry that a bare name refers to as a list: empty if there is none, several if the name is ambiguous."""
+        """Return the entry that a bare name refers to, as a list: empty if there is none, several entries if it is ambiguous."""
         found = self.candidates(kind, name)
         preferred = self._prefer.get(f"{kind}.{name}") or self._prefer.get(name)
         for namespace in (preferred, BUILTIN):
@@ -117,7 +117,7 @@ class Registry:
         return [entry for entry in self._entries[kind] if name in entry.bare_names]
 
     def qualified(self, kind: str, name: str) -> list[Entry]:
-        """Return the entry with a qualified name as a list of at most one: declared, or found by the family of its namespace."""
+        """Return a list with the entry of a qualified name, declared or found by the family of its namespace; [] if none."""
         namespace, _, bare = name.partition("/")
         declared = [entry for entry in self.candidates(kind, bare) if entry.namespace == namespace]
         family = self._families.get(namespace)

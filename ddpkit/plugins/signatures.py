@@ -1,7 +1,8 @@
-"""The parameters of a target, `package.module:callable`: read from its source, or from the imported object.
+"""Parameters of a target (`package.module:callable`), read from its source code or from the imported object.
 
-Reading costs milliseconds where importing costs seconds (torch, torchvision), so a config is checked without imports.
-What the source cannot tell is `UNREAD`: the parameter is known, its type is checked when the target is imported.
+Reading the source takes milliseconds; importing torch or torchvision takes seconds. A config is therefore checked without
+imports.
+`UNREAD` stands for a type or a default that the source does not show; it is checked after an import of the target.
 """
 
 import ast
@@ -21,18 +22,18 @@ from typing import Any
 import attrs
 
 HOPS = 5
-"""How many re-exports and base classes are followed."""
+"""Maximum number of re-exports, or of base classes, to follow."""
 
 KNOWN: Mapping[str, Any] = {
     **vars(builtins),
     **{name: getattr(typing, name) for name in typing.__all__},
     **{name: getattr(collections.abc, name) for name in collections.abc.__all__},
 }
-"""The names in annotations that are understood without an import."""
+"""Names in annotations that can be resolved without an import."""
 
 
 class Unread:
-    """Source does not tell it."""
+    """Type of `UNREAD`, the marker for information that the source does not show."""
 
     def __repr__(self) -> str:
         return "?"
@@ -43,29 +44,29 @@ UNREAD = Unread()
 
 @attrs.frozen
 class Signature:
-    """What a target takes by name."""
+    """Parameters of a target that can be passed by name."""
 
     parameters: Mapping[str, Any]
-    """Name -> annotation (`Any` where there is none, `UNREAD` where source cannot tell), in order."""
+    """Name -> annotation, in order; `Any` if there is none, `UNREAD` if the source does not show it."""
     defaults: Mapping[str, Any]
-    """Name -> default; `UNREAD` where it is no plain value. A parameter without one is required."""
+    """Name -> default; `UNREAD` if it is not a plain value. A parameter without default is required."""
     takes_any: bool
-    """It has `**kwargs`: unknown names are passed on."""
+    """Whether the target has `**kwargs` and so accepts unknown names."""
 
     @property
     def required(self) -> frozenset[str]:
-        """What must be given."""
+        """Names of the parameters without a default."""
         return frozenset(self.parameters.keys() - self.defaults.keys())
 
 
 def import_target(target: str) -> Any:
-    """The target itself. Raises what importing it raises."""
+    """Import a target and return it. Raises any error of the import."""
     module, _, name = target.partition(":")
     return getattr(importlib.import_module(module), name)
 
 
 def inspect_target(target: str) -> Signature:
-    """The signature of the imported target."""
+    """Import a target and return its signature."""
     thing = import_target(target)
     names = getattr(thing.__init__ if inspect.isclass(thing) else thing, "__globals__", {})
     found = inspect.signature(thing).parameters.values()
@@ -73,7 +74,7 @@ def inspect_target(target: str) -> Signature:
 
 
 def resolve_annotation(kind: Any, names: dict[str, Any]) -> Any:
-    """An annotation as a type; `Any` for none (torch has `None` for some), and if its own module cannot resolve it."""
+    """Return an annotation as a type; `Any` if there is none (or `None`, as in torch), or if it cannot be resolved."""
     if kind is inspect.Parameter.empty:
         return Any
     holder = types.SimpleNamespace(__annotations__={"kind": kind})
@@ -85,7 +86,7 @@ def resolve_annotation(kind: Any, names: dict[str, Any]) -> Any:
 
 
 def read_from_source(target: str) -> Signature | None:
-    """The signature as the source has it, nothing imported; None where it does not tell (decorated, inherited, compiled)."""
+    """Read the signature from the source, without an import; None if the source does not show it (decorated, compiled, ...)."""
     node, module = locate_target(target)
     is_class = isinstance(node, ast.ClassDef)
     function = find_constructor(node, module) if isinstance(node, ast.ClassDef) else node
@@ -95,7 +96,6 @@ def read_from_source(target: str) -> Signature | None:
 
 
 def to_signature(found: Iterable[inspect.Parameter]) -> Signature:
-    """What can be given by name."""
     found = list(found)
     named = [each for each in found if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)]
     return Signature(
@@ -106,12 +106,12 @@ def to_signature(found: Iterable[inspect.Parameter]) -> Signature:
 
 
 def plain_default(default: Any) -> Any:
-    """A default that TOML or a reader can be shown."""
+    """Return a default if it is a plain value, which can be shown to users; else `UNREAD`."""
     return default if default is None or isinstance(default, bool | int | float | str | tuple | list) else UNREAD
 
 
 def find_definition(target: str) -> str:
-    """`file:line` of the definition behind a target; the target itself where there is no source."""
+    """Return `file:line` of the definition of a target; the target itself if it has no source."""
     node, module = locate_target(target)
     file = source_file(module)
     line = getattr(node, "lineno", None)
@@ -119,13 +119,13 @@ def find_definition(target: str) -> str:
 
 
 def docstring(target: str) -> str:
-    """Of the definition behind a target, as its source has it; empty where there is none."""
+    """Return the docstring of a target, read from its source; empty if it has none."""
     node, _ = locate_target(target)
     return (ast.get_docstring(node) or "") if isinstance(node, ast.FunctionDef | ast.ClassDef) else ""
 
 
 def locate_target(target: str, hops: int = HOPS) -> tuple[ast.AST | None, str]:
-    """The definition behind a target and the module that has it; re-exports are followed."""
+    """Return the definition of a target (None if not found) and the module that contains it; re-exports are followed."""
     module, _, name = target.partition(":")
     found = find_definitions(module).get(name)
     if isinstance(found, str):
@@ -135,7 +135,7 @@ def locate_target(target: str, hops: int = HOPS) -> tuple[ast.AST | None, str]:
 
 @functools.cache
 def find_definitions(module: str) -> Mapping[str, ast.AST | str]:
-    """Name -> its definition at the top level of a module, or the target that it is imported from."""
+    """Return the names at the top level of a module: name -> definition, or target that the name is imported from."""
     file = source_file(module)
     if file is None:
         return {}
@@ -150,7 +150,7 @@ def find_definitions(module: str) -> Mapping[str, ast.AST | str]:
 
 
 def absolute_module(node: ast.ImportFrom, module: str, *, is_package: bool) -> str:
-    """The module that a `from ... import` names."""
+    """Return the absolute name of the module in a `from ... import`."""
     if not node.level:
         return node.module or ""
     parts = module.split(".")
@@ -159,7 +159,7 @@ def absolute_module(node: ast.ImportFrom, module: str, *, is_package: bool) -> s
 
 
 def source_file(module: str) -> Path | None:
-    """Where a module's source is, found without running its parent packages (as `find_spec` of a submodule would)."""
+    """Return the source file of a module, found without an import of its parent packages (`find_spec` would import them)."""
     top, *below = module.split(".")
     try:
         spec = importlib.util.find_spec(top)
@@ -171,7 +171,7 @@ def source_file(module: str) -> Path | None:
 
 
 def find_constructor(node: ast.ClassDef, module: str, hops: int = HOPS) -> ast.FunctionDef | None:
-    """`__new__` or `__init__` of a class, else that of its first base."""
+    """Return `__new__` or `__init__` of a class or, if it has neither, of its first base class."""
     if node.decorator_list:
         return None
     own = {each.name: each for each in node.body if isinstance(each, ast.FunctionDef)}
@@ -184,7 +184,7 @@ def find_constructor(node: ast.ClassDef, module: str, hops: int = HOPS) -> ast.F
 
 
 def list_parameters(args: ast.arguments) -> list[inspect.Parameter]:
-    """The parameters of a definition; a default is only told apart from none."""
+    """Return the parameters of a definition."""
     kinds = inspect.Parameter
     positional = [*args.posonlyargs, *args.args]
     given = [None] * (len(positional) - len(args.defaults)) + [*args.defaults]
@@ -197,13 +197,12 @@ def list_parameters(args: ast.arguments) -> list[inspect.Parameter]:
 
 
 def read_parameter(arg: ast.arg, kind: Any, default: ast.expr | None) -> inspect.Parameter:
-    """One parameter."""
     value = inspect.Parameter.empty if default is None else read_literal(default)
     return inspect.Parameter(arg.arg, kind, default=value, annotation=read_annotation(arg.annotation))
 
 
 def read_literal(node: ast.expr) -> Any:
-    """The value of a default that is written out."""
+    """Return the value of a literal; `UNREAD` for any other expression."""
     try:
         return ast.literal_eval(node)
     except ValueError:
@@ -211,7 +210,7 @@ def read_literal(node: ast.expr) -> Any:
 
 
 def read_annotation(node: ast.expr | None) -> Any:
-    """The type that an annotation names, if it is made of builtins and `typing` alone."""
+    """Return the type of an annotation if it consists of builtins and `typing` names; else `UNREAD`."""
     if node is None:
         return Any
     try:
@@ -221,7 +220,7 @@ def read_annotation(node: ast.expr | None) -> Any:
 
 
 def to_type(node: ast.expr) -> Any:
-    """An annotation as a type. Raises KeyError for a name that is not known, ValueError for other syntax."""
+    """Convert an annotation to a type. Raises KeyError for an unknown name, ValueError for unsupported syntax."""
     match node:
         case ast.Name(name):
             return KNOWN[name]
@@ -235,7 +234,7 @@ def to_type(node: ast.expr) -> Any:
 
 
 def to_argument(node: ast.expr) -> Any:
-    """The other things that the brackets of a generic type may have: several types, strings, `None` and `...`."""
+    """Convert other arguments of a generic type: several types, strings, `None` and `...`."""
     match node:
         case ast.Tuple(items):
             return tuple(map(to_type, items))

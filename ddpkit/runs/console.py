@@ -18,7 +18,7 @@ from ddpkit.training.trainer import Trainer
 FEW_CLASSES = 10
 """Largest number of classes whose sample counts are logged at the start."""
 REFRESH_SECONDS = 0.5
-"""Shortest time between two updates of the progress bar: each one reads the loss, which waits for the device."""
+"""Shortest time between two updates of the progress bar: each one reads the loss, which makes the host wait for the device."""
 
 
 @contextlib.contextmanager
@@ -89,23 +89,23 @@ def print_start(config: Config, plugins: Sequence[Mapping[str, str]], trainer: T
     loaders = trainer.split_loaders
     sizes = ", ".join(f"{split} {len(loader.sampler.indices)}" for split, loader in loaders.items())
     n_parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
-    share = f"{run.train.batch_size // world.size} of {run.train.batch_size} samples a micro-step"
+    batch = f"{run.train.batch_size // world.size} of {run.train.batch_size} samples per micro-batch"
     trained = sum(parameter.numel() for parameter in trainer.model.parameters() if parameter.requires_grad)
-    frozen = f", {trained} of them trained" * (trained < n_parameters)
+    frozen = f", {trained} of them trainable" * (trained < n_parameters)
     LOGGER.info("config  %s", config.file.name)
     LOGGER.info("run     %s", folder)
-    # the families of one plugin (`builtin.models`, `builtin.metrics`) are named once
+    # the parts of one plugin (`builtin.models`, `builtin.metrics`) are listed once
     used = dict.fromkeys(f"{each['name'].partition('.')[0]} {each['version']}" for each in plugins)
     LOGGER.info("plugins %s", ", ".join(used))
     LOGGER.info("model   %s, %d parameters%s, %s", run.model.name, n_parameters, frozen, run.train.scaler.compute_type)
     LOGGER.info("data    %s: %s", run.dataset.name, sizes)
     if counts := format_class_counts(loaders, class_names(run)):
         LOGGER.info("classes %s", counts)
-    LOGGER.info("ranks   %d on %s, %d threads each; %s; seed %d", world.size, world.device.type, world.threads, share, run.seed)
+    LOGGER.info("ranks   %d on %s, %d threads each; %s; seed %d", world.size, world.device.type, world.threads, batch, run.seed)
     if "valid" not in loaders:
-        LOGGER.warning("no validation split: the training loss chooses the best weights")
+        LOGGER.warning("no validation split: the best weights are selected by the training loss")
     if "test" not in loaders:
-        LOGGER.warning("no test split: the weights are not tested")
+        LOGGER.warning("no test split: the best weights are not tested")
 
 
 def format_class_counts(loaders: Mapping[str, SplitLoader], names: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""File operations of a save. Each one is a method, so that tests can make it fail or be the last one."""
+"""File operations of a save. Each one is a method, so that a test can make it fail, or end the process after it."""
 
 import contextlib
 import hashlib
@@ -12,7 +12,7 @@ import attrs
 from ddpkit.errors import CheckpointError
 
 Chunk = bytes | bytearray | memoryview
-REMEDY = "make room; '--resume' continues from the newest checkpoint"
+REMEDY = "free disk space or correct the permissions, then continue from the newest checkpoint with '--resume'"
 """Advice in the error message if a run cannot write its files."""
 
 
@@ -70,7 +70,7 @@ class FileDigest:
 
 @contextlib.contextmanager
 def os_errors_as(folder: Path, remedy: str) -> Iterator[None]:
-    """Raise CheckpointError in place of an OSError inside the context; its message names the folder and the remedy."""
+    """Convert an OSError inside the context to a CheckpointError whose message contains the folder and the remedy."""
     try:
         yield
     except OSError as error:

@@ -37,7 +37,7 @@ FINISHED = "finished.json"
 
 @attrs.frozen
 class RunResult:
-    """Results of a finished run, as its folder contains them."""
+    """Results of a finished run, read from its folder."""
 
     folder: Path
     history: Sequence[Mapping[str, float | None]]
@@ -56,7 +56,7 @@ class RunFolder:
 
     @classmethod
     def create(cls, config: Config, plugins: Plugins, environment: Mapping[str, Any]) -> "RunFolder":
-        """Create the folder with everything that is known before training; log messages to its log file from here on.
+        """Create the folder and write everything that is known before training. From here on, messages go to its log file too.
 
         `environment`: facts about device and ranks (`device`, `ranks`, ...). Raise ConfigError if the folder cannot be created.
         """
@@ -65,7 +65,8 @@ class RunFolder:
             for name in ("weights", "logs"):
                 (folder.path / name).mkdir(parents=True)
         except OSError as error:
-            raise ConfigError([config.problem(("output_dir",), f"{folder.path} cannot be made: {error.strerror}")]) from error
+            message = f"cannot create {folder.path}: {error.strerror}; set 'output_dir' to a writable folder"
+            raise ConfigError([config.problem(("output_dir",), message)]) from error
         log.add_log_file(config.run, folder.path / "logs")
         folder.describe(config, plugins, environment)
         return folder
@@ -74,7 +75,8 @@ class RunFolder:
     def reopen(cls, config: Config, plugins: Plugins, environment: Mapping[str, Any], rows: Sequence[Row]) -> "RunFolder":
         """Reopen the folder of a run that is resumed; `rows`: the history in its checkpoint.
 
-        The results of an earlier end are deleted. Config, plugins and environment are written as they are now.
+        Results that the run wrote when it ended earlier are deleted. `config.toml`, `plugins.json` and `environment.json` are
+        rewritten with the current values.
         """
         folder = cls(run_path(config.run))
         for name in ("weights", "logs"):
@@ -159,12 +161,12 @@ def check_run_id_free(config: Config) -> None:
     """Raise ConfigError if a run with the given run id exists already."""
     run = config.run
     if run.run_id and run_path(run).exists():
-        message = f"{run_path(run)} already holds a run; choose another id, or leave it empty to have one made"
+        message = f"{run_path(run)} already contains a run; set another id, or leave it empty to generate one"
         raise ConfigError([config.problem(("run_id",), message)])
 
 
 def read_result(run: schema.Run, *, predicted: bool = False) -> RunResult:
-    """Read the results from a run folder. `predicted`: the run included a prediction, so read the skipped inputs too."""
+    """Read the results from a run folder. `predicted`: the run included a prediction, so read its skipped inputs too."""
     folder = run_path(run)
     test, skipped = folder / TEST_METRICS, folder / PREDICTIONS / SKIPPED
     metrics = json.loads(test.read_text(encoding="utf-8")) if test.exists() else {}

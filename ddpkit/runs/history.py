@@ -1,4 +1,4 @@
-"""The history of a run, one row per epoch: `history.jsonl` for programs, `history.csv` for people. Rank 0 only."""
+"""History of a run, one row per epoch: `history.jsonl` for programs, `history.csv` for people. Only rank 0 writes it."""
 
 import csv
 import json
@@ -12,7 +12,7 @@ JSONL, CSV = "history.jsonl", "history.csv"
 
 
 def append_row(folder: Path, row: Row) -> None:
-    """Write a row to both files in the run folder."""
+    """Append a row to both files in the run folder."""
     stored, table = to_storable(row), folder / CSV
     is_new = not table.exists()
     with (folder / JSONL).open("a", encoding="utf-8") as file:
@@ -25,13 +25,13 @@ def append_row(folder: Path, row: Row) -> None:
 
 
 def read_rows(folder: Path) -> list[Row]:
-    """All rows so far; none before the first epoch."""
+    """Return the rows so far; [] before the first epoch."""
     file = folder / JSONL
     return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
 
 
 def rewrite_rows(folder: Path, rows: Sequence[Row]) -> None:
-    """Replace both files: a resumed run keeps the rows that its checkpoint knows."""
+    """Replace both files: a resumed run keeps only the rows that its checkpoint contains."""
     for name in (JSONL, CSV):
         (folder / name).unlink(missing_ok=True)
     for row in rows:
@@ -39,5 +39,5 @@ def rewrite_rows(folder: Path, rows: Sequence[Row]) -> None:
 
 
 def to_storable(values: Row) -> dict[str, float | None]:
-    """Replace NaN and infinity by None: JSON has finite numbers only (`null`, an empty cell of the table)."""
+    """Replace NaN and infinity by None, since JSON has only finite numbers. None is `null` in JSON and an empty cell in CSV."""
     return {key: value if value is not None and math.isfinite(value) else None for key, value in values.items()}

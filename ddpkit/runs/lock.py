@@ -27,7 +27,9 @@ def hold_lock(folder: Path, wait: float = WAIT, *, shared: bool = False) -> Iter
         while not try_lock(file.fileno(), fcntl.LOCK_SH if shared else fcntl.LOCK_EX):
             if time.monotonic() > deadline:
                 file.seek(0)
-                raise RunLockedError(f"{folder} is held by another process, {file.read(200).strip()}; end it, or wait for it")
+                raise RunLockedError(
+                    f"{folder}: locked by another process {file.read(200).strip()}; wait until it ends, or stop it"
+                )
             time.sleep(0.05)
         if shared:
             yield

@@ -25,7 +25,7 @@ class TerminalHandler(logging.Handler):
 @contextlib.contextmanager
 def log_messages(run: schema.Run, *, is_main: bool) -> Iterator[None]:
     """Log to the terminal inside the context, at the level of `ddp.log_level`, `private.log.debug` and `verbose`."""
-    level, propagates, others = LOGGER.level, LOGGER.propagate, list(LOGGER.handlers)  # the host program's settings
+    level, propagates, others = LOGGER.level, LOGGER.propagate, list(LOGGER.handlers)  # settings of the program that calls ddpkit
     wanted = "DEBUG" if run.private.log.debug else run.ddp.log_level
     LOGGER.setLevel(wanted if is_main else "ERROR")
     LOGGER.propagate = False

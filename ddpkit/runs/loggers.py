@@ -18,10 +18,10 @@ from ddpkit.training.callbacks import Row
 
 
 class GuardedLogger:
-    """Callback that creates a logger and calls it until it raises an exception."""
+    """Callback that creates a logger and calls it, until the logger raises an exception."""
 
     def __init__(self, name: str, make: Callable[[], Logger]) -> None:
-        """Create the logger. Raise its ConfigError if it rejects its parameters."""
+        """Create the logger. Raise ConfigError if it rejects its parameters."""
         self._name = name
         self._logger: Logger | None = self._guarded(make)
 
@@ -42,8 +42,10 @@ class GuardedLogger:
         except ConfigError:
             raise
         except Exception as error:  # noqa: BLE001 - a logger may raise anything
-            LOGGER.warning("logger %s is left out from here on: %s: %s", self._name, type(error).__name__, error)
-            LOGGER.debug("its traceback", exc_info=True)
+            LOGGER.warning(
+                "logger %s failed and is disabled for the rest of the run: %s: %s", self._name, type(error).__name__, error
+            )
+            LOGGER.debug("traceback of the failed logger", exc_info=True)
             self._logger = None
             return None
 

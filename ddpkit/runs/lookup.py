@@ -22,15 +22,15 @@ ENDING = ".safetensors"
 def find_run(config: Config, weights: str) -> tuple[Config, Path]:
     """Return the config with the identity of the run that the weights belong to, and the path of the weights file.
 
-    The run is the first one found of: the run whose folder contains the TOML, the run of `run_id`, the run of the weights,
-    the newest finished run of the task. Weights that do not belong to a run get a new one.
+    The function looks in this order: the run whose folder contains the TOML, the run with the id `run_id`, the run of the
+    weights, the newest finished run of the task. Weights that do not belong to a run get a new run.
 
     Args:
         config: Config of the command.
         weights: `best`, `last`, another name in the run's `weights`, a file, or a run folder.
 
     Raises:
-        ConfigError: There is no such run, or it has no such weights.
+        ConfigError: The run or the weights were not found.
     """
     folder = (
         run_of_config(Path(config.file.name))
@@ -49,7 +49,8 @@ def config_of_run(folder: Path, where: str) -> Path:
     """Return the resolved config in a run folder. Raise ConfigError, shown at `where`, for a folder that is not one."""
     file = folder / "config.toml"
     if run_of_config(file) is None:
-        raise ConfigError([Diagnostic(where, (), f"{folder} is not a run folder: it has no config.toml and plugins.json")])
+        message = f"{folder} is not a run folder: it does not contain config.toml and plugins.json"
+        raise ConfigError([Diagnostic(where, (), message)])
     return file
 
 
@@ -60,7 +61,7 @@ def run_of_config(file: Path) -> Path | None:
 
 
 def run_of_id(config: Config, weights: str) -> Path | None:
-    """Return the folder of the run `run_id`; None without an id.
+    """Return the folder of the run with the id `run_id`; None if the config has no id.
 
     Raise ConfigError if it does not exist. If `weights` is a file, return None instead: a new run gets that id.
     """
@@ -68,7 +69,7 @@ def run_of_id(config: Config, weights: str) -> Path | None:
     if not config.run.run_id or (not folder.is_dir() and Path(weights).is_file()):
         return None
     if not folder.is_dir():
-        raise ConfigError([config.problem(("run_id",), f"there is no run {folder}")])
+        raise ConfigError([config.problem(("run_id",), f"run {folder} was not found; set the id of an existing run")])
     return folder
 
 
@@ -86,23 +87,23 @@ def find_newest_run(config: Config, weights: str) -> Path | None:
     task = (Path(config.run.output_dir) / config.run.task).absolute()
     ends = sorted(task.glob(f"*/{run_folder.FINISHED}"), key=lambda file: file.stat().st_mtime)
     if not ends:
-        message = f"there is no finished run in {task}; train one, or name the weights: --weights FILE"
+        message = f"no finished run found in {task}; train first, or pass a weights file with '--weights FILE'"
         raise ConfigError([config.problem(("task",), message)])
     return ends[-1].parent
 
 
 def find_weights(folder: Path, weights: str) -> Path:
     """Return the path of the weights. Raise ConfigError, with the list of available weights, if the file does not exist."""
-    kept = folder / WEIGHTS / f"{weights}{ENDING}"
-    file = kept if weights in (BEST, LAST) or kept.is_file() else Path(weights).absolute()
+    named = folder / WEIGHTS / f"{weights}{ENDING}"
+    file = named if weights in (BEST, LAST) or named.is_file() else Path(weights).absolute()
     if not file.is_file():
-        there = ", ".join(sorted(each.stem for each in (folder / WEIGHTS).glob(f"*{ENDING}"))) or "none yet"
-        raise ConfigError([Diagnostic("--weights", (), f"there is no file {file}; the run's own weights: {there}")])
+        available = ", ".join(sorted(each.stem for each in (folder / WEIGHTS).glob(f"*{ENDING}"))) or "none so far"
+        raise ConfigError([Diagnostic("--weights", (), f"{file} was not found; the run has these weights: {available}")])
     return file
 
 
 def with_run_identity(config: Config, folder: Path) -> Config:
-    """Return the config with the run's output folder, task and id; also with its seed and class names if the config has none."""
+    """Return the config with the run's output folder, task and id, and with its seed and class names if the config sets none."""
     run, before = config.run, read_run_config(folder)
     drawn = before.get("seed", run.seed) if run.seed == -1 else run.seed  # the same seed produces the splits of the training
     classes = run.classes or before.get("classes", [])

@@ -28,8 +28,8 @@ def per_class_table(columns: Mapping[str, Sequence[float]], classes: Sequence[st
 
 def confusion_table(result: MetricResult, classes: Sequence[str]) -> list[list[Any]]:
     """Return a header, then one row per true class with one column per predicted class."""
-    known = row_labels(classes, len(result.confusion))
-    return [["true", *known], *([name, *row] for name, row in zip(known, result.confusion, strict=True))]
+    labels = row_labels(classes, len(result.confusion))
+    return [["true", *labels], *([name, *row] for name, row in zip(labels, result.confusion, strict=True))]
 
 
 def confusion_file(key: str) -> str:

@@ -1,7 +1,7 @@
 """Summary of a model's layers and costs in the run folder: `model.txt` for human readers, `model.json` for scripts.
 
-Costs are measured on a copy without memory (torch's device `meta`). So the run is not affected: its buffers, its random
-numbers and its device memory stay as they are.
+Costs are measured on a copy without memory (torch's device `meta`), so the run is not affected: its buffers, random numbers
+and device memory do not change.
 """
 
 import copy
@@ -62,14 +62,14 @@ class Summary:
 
 
 def write_summary(trainer: Trainer, model: schema.Model, folder: RunFolder | None) -> None:
-    """Write both files on the rank that has the run folder. A model whose costs cannot be measured does not end the run."""
+    """Write both files on the rank that has the run folder. If the costs cannot be measured, they are omitted."""
     if folder is None:
         return
     found = summarise(trainer.model)
     try:
         add_costs(found, trainer, model.config)
-    except Exception:  # noqa: BLE001 - a model may need operations that tensors without values lack
-        LOGGER.debug("the model's costs cannot be counted", exc_info=True)
+    except Exception:  # noqa: BLE001 - the device `meta` does not support every operation
+        LOGGER.debug("cannot measure the costs of the model", exc_info=True)
     folder.write_json("model.json", attrs.asdict(found))
     folder.write("model.txt", format_summary(found))
 
@@ -90,13 +90,13 @@ def summarise_layer(name: str, module: nn.Module) -> Layer:
 
 
 def count_parameters(parameters: Iterable[nn.Parameter]) -> tuple[int, int]:
-    """Return the number of elements of all parameters, and of the trained ones."""
+    """Return the number of elements of all parameters, and of the trainable ones."""
     counts = [(each.numel(), each.numel() * each.requires_grad) for each in parameters]
     return sum(n for n, _ in counts), sum(n for _, n in counts)
 
 
 def add_costs(found: Summary, trainer: Trainer, config: schema.ModelConfig) -> None:
-    """Add the costs for each of `input_sizes`, or for a real sample if there are none. Raise whatever the model raises."""
+    """Add the costs for each of `input_sizes`, or for a real sample if there are none. Exceptions of the model are passed on."""
     ghost = copy_to_meta(trainer.model).eval()
     outputs = record_output_shapes(ghost)
     costs = [measure_cost(ghost, images, trainer.precision) for images in example_inputs(trainer, config)]
@@ -173,9 +173,9 @@ def subtract_children(flops: Mapping[str, Mapping[Any, int]], ghost: nn.Module) 
 
 def format_summary(found: Summary) -> str:
     """Return a line for the model, a line for each input, and a table of the layers."""
-    lines = [f"{found.type}: {found.parameters:,} parameters, {found.trained:,} of them trained"]
+    lines = [f"{found.type}: {found.parameters:,} parameters, {found.trained:,} of them trainable"]
     for cost in found.inputs:
-        numbers = f"{cost.flops / 1e9:,.3f} GFLOPs, {cost.activation_bytes / 1e6:,.1f} MB of activations for a backward"
+        numbers = f"{cost.flops / 1e9:,.3f} GFLOPs, {cost.activation_bytes / 1e6:,.1f} MB of activations saved for the backward"
         lines.append(f"{cost.size} {cost.dtype}: {numbers}")
     rows = [["layer", "type", "output", "parameters", "trained", "FLOPs"]]
     rows += [

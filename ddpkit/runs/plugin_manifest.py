@@ -31,7 +31,9 @@ def check_plugins_present(used: Sequence[Mapping[str, str]], found: Plugins) -> 
     if missing:
         problems = [
             Diagnostic(
-                "plugins", (), f"the run used {each['name']} {each['version']}, which is not to be had; {install_hint(each)}"
+                "plugins",
+                (),
+                f"the run used plugin {each['name']} (version {each['version']}), which is not available; {install_hint(each)}",
             )
             for each in missing
         ]
@@ -41,15 +43,15 @@ def check_plugins_present(used: Sequence[Mapping[str, str]], found: Plugins) -> 
 
 
 def describe_difference(recorded: Mapping[str, str], plugin: Plugin) -> str:
-    """Return how a plugin differs from its record, or "". The families of one plugin share a message, printed once."""
+    """Return how a plugin differs from its record, or "". Parts of one plugin have the same message, which is printed once."""
     name = f"plugin {plugin.name.partition('.')[0]} {plugin.version}"
     if plugin.version != recorded["version"]:
-        return f"{name} is not what the run began with, {recorded['version']}"
-    return f"{name} has other code than when the run began" if plugin.digest != recorded["digest"] else ""
+        return f"{name} is installed, but the run started with version {recorded['version']}"
+    return f"{name} has different code than at the start of the run" if plugin.digest != recorded["digest"] else ""
 
 
 def install_hint(plugin: Mapping[str, str]) -> str:
-    """Return how to install a plugin again, as far as its record tells."""
+    """Return how to install a recorded plugin."""
     if plugin["version"] == LOCAL:
-        return f"bring back {plugin['distribution']}" if "distribution" in plugin else "name its file in 'plugins.files'"
+        return f"restore the file {plugin['distribution']}" if "distribution" in plugin else "add its file to 'plugins.files'"
     return f"pip install {plugin['distribution']}=={plugin['version']}" if "distribution" in plugin else "install it again"

@@ -88,7 +88,7 @@ def open_run_hooks(plugins: Plugins, run: RunInfo) -> Iterator[list[Callback]]:
 
 
 def collect_plugin_state(plugins: Plugins, run: RunInfo) -> dict[str, Any]:
-    """Return the state that `ddpkit_checkpoint_save` of each plugin returns, by plugin name; None is left out."""
+    """Return the state that `ddpkit_checkpoint_save` of each plugin returns, by plugin name; None is omitted."""
     given = {plugin.name: plugin.hooks[SAVE](run=run) for plugin in plugins.plugins if SAVE in plugin.hooks}
     return {name: state for name, state in given.items() if state is not None}
 
@@ -100,4 +100,8 @@ def restore_plugin_state(plugins: Plugins, run: RunInfo, states: Mapping[str, An
         if name in hooks:
             hooks[name](run=run, state=state)
         else:
-            LOGGER.warning("what plugin %s kept is not given back: it is not in '[plugins] enable', or has no %s", name, LOAD)
+            LOGGER.warning(
+                "the saved state of plugin %s is not restored: add it to 'enable' in [plugins], and define the hook %s in it",
+                name,
+                LOAD,
+            )

@@ -15,7 +15,7 @@ Task = Literal["train", "test", "predict"]
 BITS: dict[int, Task] = {1: "train", 2: "test", 4: "predict"}
 """Bits of `private.mode` and their tasks, in the order of execution."""
 MODES: dict[Task, int] = {"train": 3, "test": 2, "predict": 4}
-"""Mode for each value of `--task`: a training ends with a test."""
+"""Value of `private.mode` for each value of `--task`: a training ends with a test."""
 
 
 @attrs.frozen(kw_only=True)
@@ -37,7 +37,7 @@ class RunOptions:
     no_plugins: bool = False
     """Load only ddpkit's own plugins."""
     block: tuple[str, ...] = ()
-    """Names of plugins that are not imported."""
+    """Names of plugins that must not be imported."""
     resume: str | None = None
     """Checkpoint or run to resume; `""` = the newest unfinished run; None = a new run, unless the TOML names a checkpoint."""
     allow_drift: tuple[str, ...] = ()

@@ -41,7 +41,7 @@ def predict(plan: RunPlan, world: "World", weights: Path) -> None:
     world.barrier()  # the files of all ranks are complete
     if world.is_main:
         skipped = predictions.merge(world.size, writer)
-        LOGGER.info("predict %d of %d inputs, in %s", len(files) - len(skipped), len(files), folder)
+        LOGGER.info("predict %d of %d inputs were predicted; results are in %s", len(files) - len(skipped), len(files), folder)
 
 
 def predict_shard(plan: RunPlan, world: "World", predictor: Predictor, predictions: PredictionWriter) -> None:

@@ -17,7 +17,8 @@ def count_ranks(config: Config, nproc: int | None = None) -> int:
     asked = int(os.environ["WORLD_SIZE"]) if is_rank() else nproc
     if asked is not None:
         if asked > 1 and not ddp.enabled:
-            raise ConfigError([config.problem(("ddp", "enabled"), f"is false, but {asked} ranks are asked for")])
+            message = f"must be true for {asked} ranks; set 'ddp.enabled = true', or use one rank"
+            raise ConfigError([config.problem(("ddp", "enabled"), message)])
         return asked
     if not ddp.enabled:
         return 1

@@ -49,7 +49,7 @@ def run(
     options = attrs.evolve(options, overrides=(*options.overrides, *loading.named_overrides(overrides or {})))
     plan = prepare(Path(config), options)
     if not plan.tasks:
-        log.print_message(f"{run_folder.run_path(plan.config.run)} is finished; nothing is left to do")
+        log.print_message(f"{run_folder.run_path(plan.config.run)} is already finished; there is nothing to do")
         return run_folder.read_result(plan.config.run)
     if rank_process.is_rank() or plan.n_ranks == 1:
         result = run_rank(plan)
@@ -67,7 +67,7 @@ def prepare(file: Path, options: RunOptions) -> RunPlan:
         plugin_manifest.check_plugins_present(lookup.read_recorded_plugins(file), plugins)
     check_config(config, plugins, n_ranks if "train" in tasks else None)
     if "train" in tasks and options.weights != lookup.BEST:
-        message = "goes with '--task test' and '--task predict'; a training begins with 'model.pretrained'"
+        message = "requires '--task test' or '--task predict'; use 'model.pretrained' to set the initial weights of a training"
         raise ConfigError([Diagnostic("--weights", (), message)])
     plan = RunPlan(file=file, config=config, plugins=plugins, options=options, tasks=tasks, n_ranks=n_ranks)
     plan = resolve_resume(plan) if "train" in tasks else resolve_weights(plan)
@@ -85,7 +85,7 @@ def read_config(file: Path, options: RunOptions) -> tuple[Config, Plugins]:
 
 
 def check_config(config: Config, plugins: Plugins, n_ranks: int | None) -> None:
-    """Raise ConfigError with all errors; print warnings. `n_ranks`: number of ranks of a training, None without training."""
+    """Raise ConfigError with all errors; print warnings. `n_ranks`: number of ranks of the training; None = no training."""
     report = check(config, plugins, n_ranks)
     if rank_process.is_output_process():
         log.print_warnings([*plugins.warnings, *map(str, report.warnings)])
@@ -102,7 +102,7 @@ def resolve_resume(plan: RunPlan) -> RunPlan:
     if resume_point is None:
         run_folder.check_run_id_free(config)
         if options.resume is not None and rank_process.is_output_process():
-            log.print_message("there is no run to resume: a new run starts at step 0")
+            log.print_message("no run to resume was found; a new run starts at step 0")
         return plan
     config = resume.resolve_config(config, resume_point)
     if resume_point.checkpoint:
@@ -125,9 +125,9 @@ def remaining_tasks(plan: RunPlan) -> RunPlan:
 def resolve_weights(plan: RunPlan) -> RunPlan:
     """Attach the run and the weights to test or predict with. Raise ConfigError for options that need a training."""
     options = plan.options
-    given = {"--dry-run": options.dry_run, "--resume": options.resume is not None}
-    if wrong := [name for name, is_given in given.items() if is_given]:
-        message = f"goes with training, and this is to {' and '.join(plan.tasks)}; leave it out"
+    are_set = {"--dry-run": options.dry_run, "--resume": options.resume is not None}
+    if wrong := [name for name, is_set in are_set.items() if is_set]:
+        message = f"requires a training, but the task is {' and '.join(plan.tasks)}; remove this option"
         raise ConfigError([Diagnostic(name, (), message) for name in wrong])
     config, weights = lookup.find_run(plan.config, options.weights)
     return attrs.evolve(plan, config=config, weights=weights)
@@ -160,7 +160,7 @@ def run_rank(plan: RunPlan) -> RunResult | None:
 
 
 def broadcast_resolved(plan: RunPlan, world: "World") -> RunPlan:
-    """Fill in the open values of the config (run id, seed) as rank 0 draws them. Every rank must call it."""
+    """Return the plan with rank 0's run id and seed, which it draws if the config has none. Every rank must call it."""
     resolved = run_folder.resolve_seed_and_id(plan.config.run)
     seed, _, run_id = world.broadcast_str(f"{resolved.seed} {resolved.run_id}").partition(" ")
     with attrs.validators.disabled():  # as in `resolve_seed_and_id`

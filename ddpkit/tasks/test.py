@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def test(plan: RunPlan, world: "World", weights: Path) -> None:
-    """Evaluate the weights, and the EMA weights if they are next to them; rank 0 writes the files that a training's test writes.
+    """Evaluate the weights, and the EMA weights in the same folder if they exist; rank 0 writes the results to the run folder.
 
     Every rank must call it. Raise ConfigError if the weights do not fit the model, or if there is no test split.
     """
@@ -30,18 +30,19 @@ def test(plan: RunPlan, world: "World", weights: Path) -> None:
     trainer = builder.build_trainer(config, plan.plugins.registry, world, plan.options.limit_batches)
     loader = trainer.evaluator.test
     if loader is None:
-        raise ConfigError([config.problem(("dataset", "split"), "leaves no sample to test with; give the dataset a test split")])
+        message = "leaves no samples for the test split; set 'dataset.split.test', or use a dataset with a test split"
+        raise ConfigError([config.problem(("dataset", "split"), message)])
     path = run_folder.run_path(config.run)
     LOGGER.info("test    %s: %d samples", weights, len(loader.sampler.indices))
     warn_about_seen_samples(path, loader.samples.identify(loader.sampler.indices))
-    tested = trainer.evaluator.test_models(functools.partial(load_beside, weights))
+    tested = trainer.evaluator.test_models(functools.partial(load_if_present, weights))
     if world.is_main:
         environment = device_environment(world, plan.options.limit_batches)
         folder = RunFolder(path) if path.exists() else RunFolder.create(config, plan.plugins, environment)
         folder.write_test_metrics(tested, class_names(config.run), weights)
 
 
-def load_beside(weights: Path, each: EvaluatedModel) -> bool:
+def load_if_present(weights: Path, each: EvaluatedModel) -> bool:
     """Load the weights of a model, or those of its EMA in the same folder; return whether the file exists."""
     file = weights.with_name(each.prefix.replace("/", "-") + weights.name)
     if file.is_file():
@@ -50,11 +51,12 @@ def load_beside(weights: Path, each: EvaluatedModel) -> bool:
 
 
 def warn_about_seen_samples(folder: Path, tested: Sequence[str | int]) -> None:
-    """Warn about test samples in the train or valid split of the run: they make the test results too good."""
+    """Warn about test samples that the run used for training or validation: they make the test results too good."""
     file = folder / SPLIT
     parts = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     seen = {sample for part in ("train", "valid") for sample in parts.get(part, [])}.intersection(tested)
     if seen:
         LOGGER.warning(
-            "%d of the test samples are of the run's own train and validation split: is the split another one?", len(seen)
+            "%d test samples are in the train or validation split of this run, so the results are too good; use the run's split",
+            len(seen),
         )

@@ -35,7 +35,7 @@ def train(plan: RunPlan, world: "World") -> RunPlan:
     Return the plan with the class names of its data.
     """
     plugins, resume_point = plan.plugins, plan.resume_point
-    if world.is_main:  # no other rank imports the loggers
+    if world.is_main:  # only rank 0 uses loggers
         check_loggers(plan.config, plugins.registry)
     trainer = builder.build_trainer(
         without_pretrained(plan.config, resume_point), plugins.registry, world, plan.options.limit_batches
@@ -81,7 +81,7 @@ def with_class_names(config: Config, trainer: Trainer) -> Config:
 
 
 def without_pretrained(config: Config, resume_point: ResumePoint | None) -> Config:
-    """Return the config without `model.pretrained` if a checkpoint contains the weights: that file is not read again."""
+    """Return the config without `model.pretrained` if a checkpoint contains the weights: the file is not needed."""
     if resume_point is None or resume_point.checkpoint is None:
         return config
     model = attrs.evolve(config.run.model, pretrained="")
@@ -90,7 +90,7 @@ def without_pretrained(config: Config, resume_point: ResumePoint | None) -> Conf
 
 @contextlib.contextmanager
 def open_run_folder(plan: RunPlan, environment: Mapping[str, Any], *, is_main: bool) -> Iterator[RunFolder | None]:
-    """Yield the run folder on rank 0, None on other ranks. It is new, or as it was at the checkpoint, and locked."""
+    """Yield the locked run folder on rank 0, None on other ranks. A resumed run reopens it in the state of its checkpoint."""
     if not is_main:
         yield None
     elif plan.resume_point is None:
@@ -113,8 +113,8 @@ def describe_start(plan: RunPlan, trainer: Trainer, folder: RunFolder | None) ->
 
 
 def create_weights_folder(run: schema.Run) -> WeightsFolder:
-    kept = run.output
-    return WeightsFolder(run_folder.run_path(run) / "weights", kept.save_best, kept.save_last, kept.save_interval)
+    output = run.output
+    return WeightsFolder(run_folder.run_path(run) / "weights", output.save_best, output.save_last, output.save_interval)
 
 
 @contextlib.contextmanager

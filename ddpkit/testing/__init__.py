@@ -1,4 +1,4 @@
-"""Helpers for tests of plugins and of ddpkit itself: load a plugin by itself, run a TOML as a user does, check the results.
+"""Helpers for tests of plugins and of ddpkit itself: load a single plugin, run a TOML file as a user does, check the results.
 
 def test_my_plugin(tmp_path):
     assert loaded(my_plugin="my_plugin.plugin").registry.get("model", "my_plugin/tinynet")
@@ -46,7 +46,7 @@ class Outcome:
 
 
 def loaded(**modules: str) -> manager.Plugins:
-    """Load only the given plugins, without the installed ones: `loaded(acme="acme.plugin")`, as in an entry point.
+    """Load only the given plugins, not the installed ones: `loaded(acme="acme.plugin")`, name and module as in an entry point.
 
     Raise AssertionError with the reason if a plugin cannot be used.
     """

@@ -16,22 +16,22 @@ from ddpkit.testing.ddp_recording import build_trainer_in
 from ddpkit.training.trainer import Trainer
 
 TRIED = 6
-"""Number of samples in a trial."""
+"""Number of samples that each test of a cause uses."""
 CUT = 4
 """Number of these samples in the first of two unequal groups, with which the criteria are tested."""
 
 
 def find_causes(config: Config, plugins: Plugins) -> list[str]:
-    """Return the causes that a trial confirms, each as a text with a remedy."""
+    """Return the causes that a test confirms, each as a text with a remedy."""
     with init_distributed(device=config.run.device) as world:
         trainer = build_trainer_in("float64", config, plugins, world)
-        tried = [
+        found = [
             *dataset_causes(trainer),
             *randomness_causes(trainer),
             *batchnorm_causes(trainer, synced=config.run.ddp.sync_batchnorm),
             *criterion_causes(trainer),
         ]
-    return tried or ["none that is known: is there state or randomness in the model, or an operation across samples?"]
+    return found or ["unknown; look for state or randomness in the model, and for operations across samples"]
 
 
 def dataset_causes(trainer: Trainer) -> Iterator[str]:
@@ -41,8 +41,8 @@ def dataset_causes(trainer: Trainer) -> Iterator[str]:
     trainer.loader.samples[0, trainer.loader.sampler.indices[-1]]
     if not is_same(first, trainer.loader.samples[0, index]):
         yield (
-            f"train sample {index} differs each time it is read: the dataset or a transform draws from a generator of its own;"
-            " draw from torch's, numpy's or Python's global one, which is seeded for each sample"
+            f"train sample {index} differs each time it is read: the dataset or a transform uses its own random generator;"
+            " use the global generator of torch, numpy or Python, which ddpkit seeds for each sample"
         )
 
 
@@ -63,8 +63,8 @@ def randomness_causes(trainer: Trainer) -> Iterator[str]:
         names = [name for name, layer in trainer.model.named_modules() if "drop" in type(layer).__name__.lower()]
         layers = f" ({', '.join(names[:3])})" if names else ""
         yield (
-            f"the model draws at random in its forward{layers}, each rank for its own samples, so N ranks draw otherwise than"
-            " one; that is no mistake: switch it off to verify the rest"
+            f"the model uses random numbers in its forward{layers}; each rank draws its own, so N ranks do not use the same"
+            " numbers as one rank; this is not an error; disable them, for example dropout, to verify the rest"
         )
 
 
@@ -85,8 +85,8 @@ def batchnorm_causes(trainer: Trainer, *, synced: bool) -> Iterator[str]:
     names = [name for name, layer in trainer.model.named_modules() if is_batchnorm(layer) and layer.training]
     if names and not synced:
         yield (
-            f"{len(names)} BatchNorm layers ({', '.join(names[:3])}) normalise each rank's samples by themselves;"
-            " 'ddp.sync_batchnorm = true' makes it the samples of all"
+            f"{len(names)} BatchNorm layers ({', '.join(names[:3])}) use only the statistics of each rank's own samples;"
+            " set 'ddp.sync_batchnorm = true' to use those of all ranks"
         )
 
 
@@ -98,7 +98,7 @@ def is_batchnorm(layer: nn.Module) -> bool:
 def criterion_causes(trainer: Trainer) -> Iterator[str]:
     """Yield a cause for each loss term that is not a mean over samples.
 
-    Losses that the model computes itself are not tested if it draws at random.
+    Losses that the model computes itself are not tested if the model uses random numbers.
     """
     are_own = trainer.losses.in_evaluation != trainer.losses
     images, targets = trainer.loader.sample(TRIED)
@@ -113,9 +113,10 @@ def criterion_causes(trainer: Trainer) -> Iterator[str]:
         gap = distance_from_mean(each, len(images), cut)
         if not gap <= TOLERANCE:
             yield (
-                f"{'own loss' if are_own else 'criterion'} {key!r} is no mean over samples: for {len(images)} of them it is"
-                f" {gap:.1e} (relative) off the mean of its parts, as with class weights, 'ignore_index' and sums over a"
-                " batch; each rank weights its own samples"
+                f"{'model-computed loss' if are_own else 'criterion'} {key!r} is not a mean over samples: its value for"
+                f" {len(images)} samples and the weighted mean of its values for two parts of them differ by {gap:.1e}"
+                " (relative); class weights, 'ignore_index' and sums over a batch cause this; remove them, or accept that each"
+                " rank weights only its own samples"
             )
 
 
@@ -126,6 +127,6 @@ def compute_terms(trainer: Trainer, images: Any, targets: Any) -> list[Tensor]:
 
 def distance_from_mean(values: Sequence[Tensor], n: int, cut: int) -> float:
     """Return the relative difference between a loss of `n` samples and its weighted mean over the first `cut` and the rest."""
-    whole, first, rest = map(float, values)
+    full, first, rest = map(float, values)
     mean = (first * cut + rest * (n - cut)) / n
-    return abs(whole - mean) / max(abs(whole), 1e-12)
+    return abs(full - mean) / max(abs(full), 1e-12)

@@ -50,9 +50,9 @@ class Comparison:
         return next((row for row in self.rows if not row.is_equal), None)
 
 
-def compare(alone: Mapping[str, Recording], ranks: Mapping[str, Recording]) -> Comparison:
+def compare(one_rank: Mapping[str, Recording], ranks: Mapping[str, Recording]) -> Comparison:
     """Compare the recordings of one process and of N ranks, both by dtype."""
-    single, double = (relative_differences(alone[dtype], ranks[dtype]) for dtype in ("float32", "float64"))
+    single, double = (relative_differences(one_rank[dtype], ranks[dtype]) for dtype in ("float32", "float64"))
     return Comparison([create_row(group, names, single.get(group, {})) for group, names in double.items()])
 
 

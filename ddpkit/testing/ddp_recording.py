@@ -37,7 +37,7 @@ def record_in_world(world: World, config: Config, found: Plugins, n_steps: int) 
 def build_trainer_in(dtype: Literal["float64", "float32"], config: Config, found: Plugins, world: World) -> Trainer:
     """Build the run's trainer for a dtype, with at most VALID_BATCHES micro-batches of validation.
 
-    A value that is not finite stops the run: no step is skipped, so the value is noticed.
+    A value that is not finite raises an error: skipping the step would hide it.
     """
     train = attrs.evolve(config.run.train, scaler=attrs.evolve(config.run.train.scaler, compute_type=dtype), on_nonfinite="stop")
     trainer = builder.build_trainer(attrs.evolve(config, run=attrs.evolve(config.run, train=train)), found.registry, world)
@@ -80,7 +80,7 @@ def save_recordings(recordings: Mapping[str, Recording], folder: Path) -> None:
     place = rank_from_env()
     if place[0] == 0:
         for dtype, recording in recordings.items():
-            # safetensors does not keep the order of tensors; the numbers do
+            # safetensors does not preserve the order of tensors: the numbers in the names do
             numbered = {f"{number:06d}|{name}": tensor.contiguous() for number, (name, tensor) in enumerate(recording.items())}
             save_file(numbered, folder / f"{dtype}.safetensors")
 

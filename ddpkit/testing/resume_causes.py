@@ -16,20 +16,20 @@ from ddpkit.training import builder
 from ddpkit.training.trainer import Trainer
 
 UNKNOWN = (
-    "none that is known: is there state in a plugin's run hooks (ddpkit_checkpoint_save), in files that a run writes and"
-    " reads, or a kernel that is not deterministic ('train.deterministic = true')?"
+    "unknown; look for state in the run hooks of a plugin (save it with ddpkit_checkpoint_save), for state in files that the run"
+    " writes and reads, and for kernels that are not deterministic (set 'train.deterministic = true')"
 )
 STEPS = 2
 """Number of optimizer steps before the state is restored into another trainer."""
 
 
 def find_causes(config: Config, plugins: Plugins) -> list[str]:
-    """Return the causes that a trial confirms, each as a text with a remedy."""
+    """Return the causes that a test confirms, each as a text with a remedy."""
     with init_distributed(device=config.run.device) as world:
         trainers = [builder.build_trainer(config, plugins.registry, world) for _ in range(3)]
-        tried = [*ddp_causes.dataset_causes(trainers[0]), *initial_weights_causes(*trainers[:2]), *forward_causes(trainers[2])]
-        tried = tried or [*resume_step_causes(*trainers[:2])]  # conclusive only if the other trials found no cause
-    return tried or [UNKNOWN]
+        found = [*ddp_causes.dataset_causes(trainers[0]), *initial_weights_causes(*trainers[:2]), *forward_causes(trainers[2])]
+        found = found or [*resume_step_causes(*trainers[:2])]  # conclusive only if the other tests found no cause
+    return found or [UNKNOWN]
 
 
 def initial_weights_causes(first: Trainer, second: Trainer) -> Iterator[str]:
@@ -37,8 +37,8 @@ def initial_weights_causes(first: Trainer, second: Trainer) -> Iterator[str]:
     names = first_different(first.model, second.model)
     if names:
         yield (
-            f"the model has other initial weights each time it is built ({', '.join(names[:3])}): it draws from a generator of"
-            " its own; draw from torch's global one, which is seeded"
+            f"the model has different initial weights each time it is built ({', '.join(names[:3])}): it uses its own random"
+            " generator; use torch's global generator, which ddpkit seeds"
         )
 
 
@@ -52,8 +52,8 @@ def forward_causes(trainer: Trainer) -> Iterator[str]:
         outputs.append(trainer.precision(trainer.model, *inputs))
     if not ddp_causes.is_same(*outputs):
         yield (
-            "the model gives other outputs for the same images under one seed: it draws from a generator of its own, or counts"
-            " its calls; draw from torch's, numpy's or Python's global one, and keep what it counts in a buffer"
+            "the model returns different outputs for the same images and the same seed: it uses its own random generator, or has"
+            " state that changes with each call; use the global generator of torch, numpy or Python, and keep state in a buffer"
         )
 
 
@@ -66,8 +66,8 @@ def resume_step_causes(first: Trainer, second: Trainer) -> Iterator[str]:
     names = first_different(first.model, second.model)
     if names:
         yield (
-            f"the step after a snapshot is another in a run that is resumed from it (first in {names[0]}): model, criterion or"
-            " optimizer keeps something that is in no state_dict; a model keeps it in a buffer"
+            f"the first step after a resume differs from the same step without a resume (first in {names[0]}): the model, a"
+            " criterion or the optimizer has state that is not in its state_dict; a model must store its state in a buffer"
         )
 
 

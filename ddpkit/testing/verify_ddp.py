@@ -1,4 +1,4 @@
-"""Comparison of N ranks with one rank on a user's config, plugins and data (`ddpkit verify-ddp`). No file is left on disk."""
+"""Comparison of N ranks with one rank on a user's config, plugins and data (`ddpkit verify-ddp`). It leaves no files."""
 
 import gc
 import tempfile
@@ -31,7 +31,7 @@ class DdpReport:
     n_ranks: int
     comparison: Comparison
     causes: Sequence[str]
-    """Causes of a difference, each confirmed by its own trial, the most likely one first."""
+    """Causes of a difference, each confirmed by its own test, the most likely one first."""
 
     @property
     def is_equal(self) -> bool:
@@ -63,8 +63,8 @@ def compare_with_ranks(config: Config, found: Plugins, n_steps: int, folder: Pat
     """Record one rank in this process, and compare it with the recording of N ranks in `folder`."""
     from ddpkit.testing import ddp_causes, ddp_recording  # noqa: PLC0415 - imports torch
 
-    alone = ddp_recording.record(config, found, n_steps)
-    comparison = compare(alone, {dtype: ddp_recording.load_recording(folder, dtype) for dtype in DTYPES})
+    one_rank = ddp_recording.record(config, found, n_steps)
+    comparison = compare(one_rank, {dtype: ddp_recording.load_recording(folder, dtype) for dtype in DTYPES})
     return DdpReport(
         n_ranks=n_ranks, comparison=comparison, causes=ddp_causes.find_causes(config, found) if comparison.first else []
     )

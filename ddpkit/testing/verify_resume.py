@@ -36,21 +36,21 @@ class ResumeReport:
 
     n_ranks: int
     kills: Sequence[int]
-    """Newest saved step at each kill of the run; kills after its last step are left out."""
+    """Newest saved step at each kill of the run; kills after its last step are not listed."""
     n_steps: int
     """Number of steps that were compared."""
     first: Difference | None
     causes: Sequence[str]
-    """Causes of a difference, each confirmed by its own trial."""
+    """Causes of a difference, each confirmed by its own test."""
 
     @property
     def is_equal(self) -> bool:
-        """Return whether both runs are bit-identical; False without a kill before the end of the run: that proves nothing."""
+        """Return whether both runs are bit-identical. False if no kill came before the end of the run: nothing was tested."""
         return self.first is None and bool(self.kills)
 
 
 def verify_resume(file: Path, options: RunOptions, n_kills: int, n_batches: int, seed: int) -> ResumeReport:
-    """Train a short run of a config without interruption, and again with kills at random times; compare the bits of every step.
+    """Train a short run without interruption, and again with kills at random times; compare the checkpoints bit by bit.
 
     Args:
         file: Path of the config.
@@ -66,12 +66,14 @@ def verify_resume(file: Path, options: RunOptions, n_kills: int, n_batches: int,
     config, found, n_ranks = prepare_run(file, options)
     with tempfile.TemporaryDirectory(prefix="ddpkit-") as folder:
         command = run_command(file, options, config, n_ranks, n_batches, Path(folder))
-        finish_run(command, "alone")
-        alone, other = (Store(Path(folder) / "verified" / name / CHECKPOINTS_FOLDER) for name in ("alone", "killed"))
+        finish_run(command, "uninterrupted")
+        uninterrupted, resumed = (
+            Store(Path(folder) / "verified" / name / CHECKPOINTS_FOLDER) for name in ("uninterrupted", "killed")
+        )
         instants = random.Random(seed)  # noqa: S311 - not for secrets
-        kills = [step for step in kill_run(command, Path(folder), n_kills, instants) if step < newest_step(alone)]
+        kills = [step for step in kill_run(command, Path(folder), n_kills, instants) if step < newest_step(uninterrupted)]
         finish_run([*command, "--resume"], "killed")
-        first, n_steps = find_first_difference(alone, other)
+        first, n_steps = find_first_difference(uninterrupted, resumed)
     return ResumeReport(
         n_ranks=n_ranks, kills=kills, n_steps=n_steps, first=first, causes=find_resume_causes(config, found) if first else []
     )
@@ -93,7 +95,7 @@ def find_resume_causes(config: Config, found: Plugins) -> list[str]:
 
 
 def run_command(file: Path, options: RunOptions, config: Config, n_ranks: int, n_batches: int, folder: Path) -> list[str]:
-    """Return the command of the short run, which keeps a checkpoint of every step; the caller must add the run id."""
+    """Return the command of the short run, which saves a checkpoint at every step; the caller must add the run id."""
     values = {
         "output_dir": str(folder),
         "task": "verified",
@@ -114,7 +116,7 @@ def finish_run(command: Sequence[str], name: str) -> None:
     """Run the command to its end. Raise RankError with its messages if it fails."""
     done = subprocess.run([*command, "--set", f"run_id={name}"], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise RankError(f"the run {name} ended with exit code {done.returncode}:\n{done.stderr}", done.returncode)
+        raise RankError(f"run {name!r} of verify-resume failed with exit code {done.returncode}:\n{done.stderr}", done.returncode)
 
 
 def kill_run(command: Sequence[str], folder: Path, n_kills: int, drawn: random.Random) -> list[int]:
@@ -137,7 +139,7 @@ def kill_run(command: Sequence[str], folder: Path, n_kills: int, drawn: random.R
         time.sleep(drawn.random() * 2 * POLL_SECONDS)
         if process.poll() is not None:
             break
-        os.killpg(process.pid, signal.SIGKILL)  # ranks have their own sessions, but end with their launcher
+        os.killpg(process.pid, signal.SIGKILL)  # ranks are in other sessions, but the kernel kills them with their launcher
         process.wait()
         kills.append(newest_step(checkpoints))
     return kills

@@ -1,4 +1,4 @@
-"""Build a trainer from a validated config: the loaders (`data/builder.py`), the model, and all that trains and evaluates it."""
+"""Build a trainer from a validated config: the loaders, the model, and the objects that train and evaluate the model."""
 
 import inspect
 import logging
@@ -40,9 +40,9 @@ LOGGER = logging.getLogger(__name__)
 
 
 def build_trainer(config: Config, registry: Registry, world: World, limit_batches: int | None = None) -> Trainer:
-    """Build the components that the config names, and try them on a few samples. Every rank must call it.
+    """Build the components of the config and try them with a few samples. Every rank must call it.
 
-    Raises ConfigError if a component refuses its parameters, or if the data does not fit the batch size or the model.
+    Raises ConfigError if a component does not accept its parameters, or if the data does not fit the batch size or the model.
     """
     run, builder = config.run, ModelBuilder(config, registry, world)
     loaders = build_loaders(config, registry, world, limit_batches)
@@ -65,7 +65,7 @@ def build_trainer(config: Config, registry: Registry, world: World, limit_batche
     return Trainer(
         world=world,
         model=model,
-        # Wrapped after the sanity check: DDP would count its backward as a use of each parameter in the first step.
+        # Wrapped after the sanity check: otherwise DDP would count the backward of the check as a part of the first step.
         ddp_model=world.wrap(model, find_unused_parameters=run.ddp.find_unused_parameters),
         losses=losses,
         optimizer=optimizer,
@@ -136,7 +136,7 @@ class ModelBuilder(ComponentFactory):
 
     @torch.no_grad()
     def try_inputs(self, model: nn.Module, precision: Precision) -> None:
-        """Raise ConfigError if the model refuses a shape from `model.config.input_sizes`."""
+        """Raise ConfigError if the model does not accept a shape in `model.config.input_sizes`."""
         wanted = self.run.model.config
         dtypes = wanted.dtypes or ["float32"] * len(wanted.input_sizes)
         for number, (size, dtype) in enumerate(zip(wanted.input_sizes, dtypes, strict=True)):
@@ -144,7 +144,7 @@ class ModelBuilder(ComponentFactory):
             try:
                 precision(model.eval(), images)
             except (RuntimeError, ValueError) as error:
-                LOGGER.debug("the model refuses an input", exc_info=True)
+                LOGGER.debug("the model does not accept an input", exc_info=True)
                 message = f"the model does not accept images of this shape: {error}"
                 raise ConfigError([self.config.problem(("model", "config", "input_sizes", number), message)]) from error
 
@@ -196,20 +196,20 @@ class ModelBuilder(ComponentFactory):
         """Return a tracker for the history column of `monitor`, or of the default metric if `monitor` is empty.
 
         The default is the loss, or the first metric if the model computes its losses itself. Raises ConfigError at `path` for a
-        metric that is not measured, or whose `higher_is_better` is None.
+        metric that is not computed, or whose `higher_is_better` is None.
         """
         has_loss = bool(self.run.criterion) or not has_valid
         key = monitor or ("loss" if has_loss else next(iter(metrics), "loss"))
         if key not in metrics and has_loss:
             return BestTracker(f"{'valid' if has_valid else 'train'}/{key}")
         if key not in metrics:
-            message = "a model that computes its losses itself has no loss in evaluation; name a metric, as in metrics = ['map']"
+            message = "a model that computes its losses itself has no loss in evaluation; use a metric, such as metrics = ['map']"
             raise ConfigError([self.config.problem(path if monitor else ("metrics",), message)])
         higher = metrics[key].metric.higher_is_better
         if not has_valid or higher is None:
-            lack = "is not measured without a validation split" if not has_valid else "does not say whether more is better"
-            other = "'loss'" if has_loss else "another one"
-            raise ConfigError([self.config.problem(path, f"the metric {key!r} {lack}; take {other}")])
+            lack = "is not computed without a validation split" if not has_valid else "does not define 'higher_is_better'"
+            other = "'loss'" if has_loss else "another metric"
+            raise ConfigError([self.config.problem(path, f"the metric {key!r} {lack}; use {other}")])
         return BestTracker(f"valid/{key}", lower=not higher)
 
     def early_stopping(self, metrics: Mapping[str, MetricAdapter], *, has_valid: bool) -> EarlyStopping | None:
@@ -229,7 +229,9 @@ class ModelBuilder(ComponentFactory):
                 model, 2, "is required: this model's forward() takes only images and therefore returns no loss; add [[criterion]]"
             )
             return ModelComputedLosses()
-        self.check_inputs(model, 1, "is not allowed: the model takes targets and computes its losses itself; remove it")
+        self.check_inputs(
+            model, 1, "is not allowed, because the model computes its losses itself from the targets; remove [[criterion]]"
+        )
         made = [(reference, self.create(reference, **self.class_values())) for reference in self.refs_of("criterion")]
         weights = [term.weight for term in self.run.criterion]
         return Losses(
@@ -278,10 +280,10 @@ class ModelBuilder(ComponentFactory):
         return LRSchedule(optimizer, scheduler, warmup=warmup, warmup_lr=table.warmup_lr, by_step=by_step)
 
     def check_plateau(self, *, by_step: bool, has_loss: bool) -> None:
-        """Raise ConfigError if a scheduler that reads the validation loss would have none at its updates."""
+        """Raise ConfigError if a scheduler that uses the validation loss would have no loss at its updates."""
         if by_step:
-            message = "a schedule that uses the validation loss updates once per epoch; write: update_policy = 'epoch'"
+            message = "a scheduler that uses the validation loss is updated once per epoch; set update_policy = 'epoch'"
             raise ConfigError([self.config.problem(("train", "lr_scheduler", "update_policy"), message)])
         if not has_loss:
-            message = "uses the validation loss, and a model that computes its losses itself has none; use another schedule"
+            message = "uses the validation loss, but a model that computes its losses itself has none; use another scheduler"
             raise ConfigError([self.config.problem(("train", "lr_scheduler", "type"), message)])

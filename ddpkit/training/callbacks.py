@@ -13,11 +13,11 @@ Row = Mapping[str, float]
 class CheckpointCallback:
     """Callback at the points where a run can be saved and later resumed. This base class does nothing.
 
-    Every rank has one, and all ranks call it at the same steps. It may raise an exception to leave the run.
+    Every rank has one, and all ranks call it at the same steps. It may raise an exception to end the run.
     """
 
     def on_step_begin(self) -> None:
-        """Act before the weights change; the gradients of the step are computed."""
+        """Act before the weights change, when the gradients of the step are already computed."""
 
     def on_step_end(self, trainer: Any) -> None:
         """Act after an optimizer step."""
@@ -25,7 +25,7 @@ class CheckpointCallback:
     def on_eval_batch_end(self, trainer: Any) -> None:
         """Act after an evaluated micro-batch of which every rank has a shard.
 
-        The training of the epoch is complete.
+        The training steps of the epoch are finished.
         """
 
     def on_epoch_end(self, trainer: Any) -> None:
@@ -55,8 +55,8 @@ class Callback(Protocol):
     def on_train_step_end(self, epoch: int, step: int, steps: int, loss: Callable[[], float]) -> None:
         """Act after optimizer step `step` of `steps` in epoch `epoch` (both 1-based).
 
-        `loss()` returns this rank's mean loss over the step; NaN if the rank had no sample that counts. It waits for the device.
+        `loss()` returns this rank's mean loss over the step; NaN if the rank had no sample of its own. It waits for the device.
         """
 
     def on_epoch_end(self, row: Row) -> None:
-        """Act after an epoch was trained and evaluated; `row` is its history."""
+        """Act after an epoch was trained and evaluated; `row` is its row of history."""

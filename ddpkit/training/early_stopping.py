@@ -8,14 +8,14 @@ import attrs
 
 @attrs.define
 class BestTracker:
-    """Tracks the best value of a history column. Values are reduced over ranks, so all ranks decide alike."""
+    """Tracks the best value of a history column. Values are reduced over ranks, so all ranks make the same decision."""
 
     column: str
     """Name of the column, such as `valid/loss`."""
     lower: bool = True
     """Whether a lower value is better."""
     min_delta: float = 0.0
-    """Minimum gain: an improvement must be larger than this."""
+    """Minimum gain: an improvement must be larger than this value."""
     value: float = math.nan
     epoch: int = 0
     """Epoch (1-based) of the best value; 0: no epoch was evaluated yet."""
@@ -27,7 +27,7 @@ class BestTracker:
     def update(self, row: Mapping[str, float], epoch: int) -> bool:
         """Update the best value with the row of an epoch; return whether this epoch is the best so far.
 
-        The first epoch always is, even with NaN. A later NaN never is, and any number is better than NaN.
+        The first epoch is always the best so far, even with NaN. Later, NaN is never an improvement, but any number improves NaN.
         """
         value = row[self.column]
         gain = (self.value - value) * (1 if self.lower else -1)

@@ -1,4 +1,4 @@
-"""The moving average of a model's weights (`train.ema_decay`)."""
+"""Exponential moving average of the weights of a model (`train.ema_decay`)."""
 
 import copy
 from collections.abc import Mapping
@@ -11,14 +11,14 @@ from torch import Tensor, nn
 
 @attrs.define
 class EMA:
-    """A second model with averaged weights: after each step, `average = decay * average + (1 - decay) * weights`.
+    """Second model with averaged weights: after each step, `average = decay * average + (1 - decay) * weights`.
 
     At the beginning the decay is smaller, `(1 + n) / (10 + n)` in the n-th step; otherwise the average of a short run would
     consist mainly of the initial weights (as in TensorFlow's ExponentialMovingAverage with `num_updates`).
 
-    `torch.optim.swa_utils.AveragedModel` gives the same bits, but not with less code: its counter has to start at 1, because
-    its first update copies the weights, and its averaging function has to compute our decay and to copy what is no float.
-    It also ignores tensors that only one of the two models has.
+    `torch.optim.swa_utils.AveragedModel` gives bit-identical results, but would not need less code: its counter must start at 1,
+    because its first update copies the weights, and its averaging function must compute our decay and copy the tensors that
+    are not floating-point. It also ignores tensors that only one of the two models has.
     """
 
     model: nn.Module
@@ -32,7 +32,7 @@ class EMA:
         return cls(copy.deepcopy(model), decay)
 
     def state_dict(self) -> dict[str, Any]:
-        """The averaged weights and the number of updates. Checkpoints of users have this format."""
+        """Return the averaged weights and the number of updates. Existing checkpoints have this format, so it must not change."""
         return {"updates": self.updates, "model": self.model.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -42,7 +42,7 @@ class EMA:
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
-        """Include the weights and buffers of `model` after a step; copy those that are no floats, such as counters."""
+        """Include the weights and buffers of `model` after a step. Integer tensors, such as counters, are copied."""
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         pairs = list(zip(all_tensors(self.model), all_tensors(model), strict=True))
@@ -54,5 +54,4 @@ class EMA:
 
 
 def all_tensors(model: nn.Module) -> list[Tensor]:
-    """Parameters and buffers."""
     return [*model.parameters(), *model.buffers()]

@@ -1,4 +1,4 @@
-"""Evaluation of a run: losses and metrics of a split, with each sample counted once, and the choice of the best epoch."""
+"""Evaluate a run: losses and metrics of a split with each sample counted once, and the choice of the best epoch."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -22,14 +22,14 @@ from ddpkit.training.precision import Precision
 
 @attrs.frozen
 class EvaluatedModel:
-    """A model that is evaluated each epoch, and whose best weights are kept: the trained one, or its EMA."""
+    """Model that is evaluated in each epoch and whose best weights are saved: the trained model, or its EMA."""
 
     name: str
-    """Prefix of its columns in history: `valid`, `ema`."""
+    """Prefix of its columns in history: `valid` or `ema`."""
     model: nn.Module
     best: BestTracker
     prefix: str = ""
-    """Prefix of its weights files, and of its values in the test: empty, or `ema/`."""
+    """Prefix of its weights files and of its test metrics: empty or `ema/`."""
 
 
 @attrs.define(kw_only=True)
@@ -39,7 +39,7 @@ class Evaluator:
     world: World
     models: Sequence[EvaluatedModel]
     losses: Losses
-    """Loss terms; none for a model that computes its losses itself, because it has no loss in evaluation."""
+    """Loss terms. A model that computes its losses itself has none here, because it has no loss in evaluation."""
     metrics: Mapping[str, MetricAdapter]
     postprocess: Callable[[Any], Any]
     precision: Precision
@@ -49,10 +49,10 @@ class Evaluator:
     test: SplitLoader | None = None
     early_stopping: EarlyStopping | None = None
     valid_every: int = 1
-    """Epochs from one validation to the next; the last epoch is validated in any case."""
+    """Number of epochs from one validation to the next; the last epoch is always validated."""
 
     def is_due(self, epoch: int) -> bool:
-        """Return whether best weights and early stopping are decided after this epoch (from 1)."""
+        """Return whether best weights and early stopping are decided after this epoch (1-based)."""
         return self.valid is None or epoch % self.valid_every == 0 or epoch == self.epochs
 
     def evaluate_epoch(self, *, is_due: bool, after_batch: Callable[[], None]) -> dict[str, float]:
@@ -74,11 +74,11 @@ class Evaluator:
         """Return losses, if evaluation has them, and metrics over a split. Every rank must call it.
 
         Args:
-            model: Put into evaluation mode; its buffers become those of rank 0.
+            model: Model to evaluate. It is put into evaluation mode, and its buffers are replaced by those of rank 0.
             loader: Loader of the split.
             after_batch: Called after each micro-batch of which every rank has a shard.
         """
-        self.world.broadcast(model.buffers())  # BatchNorm's statistics, which each rank gathered from its own samples
+        self.world.broadcast(model.buffers())  # statistics of BatchNorm, which differ between ranks
         model.eval()
         sums = zero_sums(self.losses, len(loader.sampler.shards), self.world.device)
         with loader.guard_workers():
@@ -99,13 +99,13 @@ class Evaluator:
         """Return `loss`, if evaluation has it, and metrics on the test split, with each model's prefix. Every rank must call it.
 
         Args:
-            load_weights: Loads the weights to test into a model, on every rank; returns whether there are any.
+            load_weights: Function that loads the weights to test into a model, on every rank; returns False if there are none.
 
         Raises:
-            ValueError: There is no test split.
+            ValueError: The run has no test split.
         """
         if self.test is None:
-            raise ValueError("there is no test split")
+            raise ValueError("the run has no test split")
         values: dict[str, float] = {}
         results: dict[str, MetricResult] = {}
         for each in self.models:
@@ -116,7 +116,7 @@ class Evaluator:
         return EvaluationResult(values, results)
 
     def should_stop(self, values: Row, epoch: int) -> bool:
-        """Return whether early stopping ends the run after this epoch (from 1), for which `is_due` is true."""
+        """Return whether early stopping ends the run after this epoch (1-based). Call it only if `is_due` is true."""
         return self.early_stopping is not None and self.early_stopping.should_stop(values, epoch)
 
     @property

@@ -1,6 +1,6 @@
 """Gradients of an optimizer step: mean over virtual shards, loss scaling, and a backward with zero gradients.
 
-Virtual shards: if there are fewer ranks than shards, a rank processes several shards in turn, with bit-identical results.
+Virtual shards: if there are fewer ranks than shards, a rank processes several shards in turn. The results are bit-identical.
 """
 
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ from ddpkit.data.nested import iterate_tensors
 
 @attrs.define
 class GradientMean:
-    """Mean of the gradients over shards, computed as in the all-reduce of two ranks: first divide, then add."""
+    """Mean of the gradients over shards. As in the all-reduce of two ranks, each gradient is divided before it is added."""
 
     n_shards: int
     sums: dict[nn.Parameter, Tensor] = attrs.field(factory=dict)
@@ -50,5 +50,5 @@ def backward_with_zero_grad(model: nn.Module, outputs: Any) -> None:
 
 
 def scale_loss(loss: Tensor, factor: float) -> Tensor:
-    """Return `loss * factor`, or `loss` itself for factor 1, which saves an operation."""
+    """Return `loss * factor`; for factor 1 return `loss` itself, which saves an operation."""
     return loss if factor == 1 else loss * factor

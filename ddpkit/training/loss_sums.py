@@ -1,4 +1,4 @@
-"""Sums of losses, from which history gets its means: float64, on the device, separate for each shard."""
+"""Sums of losses, for the means in history. They are float64, on the device, and separate for each shard."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from ddpkit.distributed.world import World
 from ddpkit.training.losses import Losses
 
 ShardLosses = Sequence[tuple[Sequence[Tensor], int]]
-"""Losses of a shard: for each micro-batch, the loss terms (scalars) and the number of samples that they are the mean of."""
+"""Losses of a shard: for each micro-batch, the loss terms (scalars, each a mean over samples) and the number of these samples."""
 TermSums = Sequence[Tensor]
 """Sum of each loss term over samples: float64 scalars on the device."""
 
@@ -22,7 +22,7 @@ class StepResult:
     losses: Sequence[ShardLosses]
     """Losses of each of this rank's shards."""
     n_total: int
-    """Samples over all ranks; 0 when the step was skipped."""
+    """Number of samples over all ranks; 0 if the step was skipped."""
 
 
 @attrs.define
@@ -43,7 +43,7 @@ class LossSums:
 
     def add(self, step: StepResult) -> None:
         """Add the losses of a step."""
-        for sums, losses in zip(self.sums, step.losses, strict=False):  # a step that was skipped has none
+        for sums, losses in zip(self.sums, step.losses, strict=False):  # a skipped step has no losses
             for terms, n in losses:
                 add_means(sums, terms, n)
         self.n_samples += step.n_total
@@ -56,7 +56,7 @@ def zero_sums(losses: Losses, n_shards: int, device: torch.device) -> list[TermS
 
 
 def add_means(sums: TermSums, terms: Sequence[Tensor], n: int) -> None:
-    """Add means over `n` samples to sums, in place."""
+    """Add `terms`, means over `n` samples, to the sums in place."""
     for total, term in zip(sums, terms, strict=True):
         total.add_(term, alpha=n)
 

@@ -26,7 +26,7 @@ class LossTerm:
 
 @attrs.frozen
 class Losses:
-    """The loss terms of a run; their weighted sum is the loss."""
+    """Loss terms of a run; their weighted sum is the loss."""
 
     terms: Sequence[LossTerm]
 
@@ -42,7 +42,7 @@ class Losses:
 
     @property
     def in_evaluation(self) -> "Losses":
-        """The losses that are computed in evaluation."""
+        """Loss terms that are computed in evaluation."""
         return self
 
     def inputs(self, images: Any, targets: Any) -> tuple[Any, ...]:  # noqa: ARG002 - ModelComputedLosses needs them
@@ -58,7 +58,7 @@ class Losses:
         return [term.criterion(outputs, targets) for term in self.terms]
 
     def sanity_check(self, outputs: Any, targets: Any) -> list[Tensor]:
-        """Return the unweighted terms; a ValueError that a criterion raises gets the name of the term."""
+        """Return the unweighted terms. A ValueError of a criterion is prefixed with the name of its term."""
         found = []
         for term in self.terms:
             with component_errors(f"criterion {term.key!r}"):
@@ -88,7 +88,7 @@ class ModelComputedLosses(Losses):
 
     @property
     def in_evaluation(self) -> Losses:
-        """Losses without terms: such a model has no loss in evaluation."""
+        """No loss terms: such a model has no loss in evaluation."""
         return Losses([])
 
     def inputs(self, images: Any, targets: Any) -> tuple[Any, ...]:
@@ -96,12 +96,13 @@ class ModelComputedLosses(Losses):
         return images, targets
 
     def found_in(self, outputs: Any) -> "ModelComputedLosses":
-        """Return the losses that the outputs name.
+        """Return one loss term for each key of the outputs.
 
-        Raises TypeError if the outputs are not a mapping of scalars, or contain `loss`, the name of the total, next to others.
+        Raises TypeError if the outputs are not a mapping of scalars, or if they contain `loss`, the name of the total, and other
+        losses.
         """
         if not isinstance(outputs, Mapping) or not outputs or not all(is_scalar(each) for each in outputs.values()):
-            raise TypeError(f"the model gave no losses in training, but {type(outputs).__name__}")
+            raise TypeError(f"the model must return a mapping of scalar losses in training; got {type(outputs).__name__}")
         if "loss" in outputs and len(outputs) > 1:
             raise TypeError("the model's loss dict must not contain the key 'loss'; that name is reserved for the total")
         return ModelComputedLosses([LossTerm(key, 1.0, functools.partial(select_loss, key)) for key in outputs])
@@ -112,7 +113,8 @@ class ModelComputedLosses(Losses):
         Raises ValueError if the losses have other names than in the first forward.
         """
         if outputs.keys() != {*self.keys}:
-            raise ValueError(f"the model gave the losses {sorted(outputs)}, and {sorted(self.keys)} when it was tried")
+            expected = f"the losses {sorted(self.keys)}, as in its first forward"
+            raise ValueError(f"the model must always return {expected}; got {sorted(outputs)}")
         return super().__call__(outputs, targets)
 
 

@@ -1,4 +1,4 @@
-"""Learning-rate schedule: a linear warm-up, then the scheduler that the TOML names."""
+"""Learning-rate schedule: a linear warm-up, then the scheduler of the config."""
 
 import math
 import warnings
@@ -10,9 +10,10 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 
 class LRSchedule:
-    """Raises the learning rates linearly from `warmup_lr` to their own values over `warmup` updates, then steps the scheduler.
+    """Increases the learning rates linearly from `warmup_lr` to their own values in `warmup` updates, then steps the scheduler.
 
-    An update is an optimizer step if `by_step` is true, else an epoch. The trainer reports both; the other one is ignored.
+    An update is an optimizer step if `by_step` is true, else an epoch. The trainer reports steps and epochs; those that are not
+    updates are ignored.
     """
 
     def __init__(
@@ -30,7 +31,7 @@ class LRSchedule:
         self._warmup_lr = warmup_lr
         self._by_step = by_step
         self._updates = 0
-        self._rates = [group["lr"] for group in optimizer.param_groups]  # the scheduler has set its first rates
+        self._rates = [group["lr"] for group in optimizer.param_groups]  # the scheduler has already set its first rates
         self._warm_up()
 
     def end_step(self) -> None:
@@ -51,7 +52,7 @@ class LRSchedule:
         return float(self._optimizer.param_groups[0]["lr"])
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the number of updates and the scheduler's state. The optimizer's state holds the rates themselves."""
+        """Return the number of updates and the scheduler's state. The optimizer's state contains the learning rates."""
         return {"updates": self._updates, "scheduler": self._scheduler.state_dict() if self._scheduler else None}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -78,7 +79,7 @@ class LRSchedule:
             if not math.isnan(loss):  # NaN: the epoch was not evaluated
                 self._scheduler.step(loss)
         elif self._scheduler is not None:
-            with warnings.catch_warnings():  # the scaler may have skipped the first step; it counts
+            with warnings.catch_warnings():  # the scaler may have skipped the first step, which is an update all the same
                 warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step\\(\\)` before")
                 self._scheduler.step()
 

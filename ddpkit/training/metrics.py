@@ -1,4 +1,4 @@
-"""Metrics of a run: the input of each, and its result over all ranks."""
+"""Metrics of a run: the input of each metric, and its result over all ranks."""
 
 import warnings
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from ddpkit.training.metric_result import MetricResult
 
 @attrs.frozen
 class MetricAdapter:
-    """A metric and the kind of input that it needs."""
+    """Metric, with the kind of input that it needs."""
 
     metric: Metric
     takes: Literal["labels", "logits"] | None = None
@@ -28,7 +28,7 @@ class MetricAdapter:
         self.metric.update(torch.argmax(given, dim=1) if self.takes == "labels" else given, targets)
 
     def sanity_check(self, name: str, outputs: Any, predictions: Any, targets: Any) -> None:
-        """Update the metric with a trial micro-batch. Raises ValueError, with the metric's name, if the metric refuses it."""
+        """Update the metric with a trial micro-batch. A ValueError of the metric is prefixed with its name."""
         with component_errors(f"metric {name!r}"):
             self.update(outputs, predictions, targets)
 
@@ -42,7 +42,7 @@ class MetricAdapter:
 
 
 def to_metric_result(computed: Tensor | Mapping[str, Tensor]) -> MetricResult:
-    """Convert what torchmetrics computed: one number, or a mapping whose first value is the number.
+    """Convert a result of torchmetrics: one number, or a mapping whose first value is the number.
 
     The mapping may also have `per_class` [C] and `confusion` [C, C].
     """

@@ -1,4 +1,4 @@
-"""Trained parameters of a model and their groups in the optimizer: `model.freeze`, `optimizer.groups`, weight decay."""
+"""Select the trained parameters and divide them into groups: `model.freeze`, `train.optimizer.groups`, weight decay."""
 
 import fnmatch
 import logging
@@ -26,22 +26,22 @@ def freeze(model: nn.Module, config: Config) -> None:
     for number, pattern in enumerate(config.run.model.freeze):
         names = fnmatch.filter(parameters, pattern)
         if not names:
-            message = f"no parameter is called like {pattern!r}, {suggest(pattern, suggest_patterns(pattern, parameters))}"
+            message = f"no parameter matches {pattern!r}; {suggest(pattern, suggest_patterns(pattern, parameters))}"
             raise ConfigError([config.problem(("model", "freeze", number), message)])
         for name in names:
             parameters[name].requires_grad = False
     if not any(parameter.requires_grad for parameter in parameters.values()):
-        raise ConfigError([config.problem(("model", "freeze"), "leaves no parameter to train")])
+        raise ConfigError([config.problem(("model", "freeze"), "leaves no parameter to train; remove a pattern")])
 
 
 def suggest_patterns(given: str, names: Iterable[str]) -> list[str]:
-    """Return suggestions for a pattern without a match: the names if one is similar, else the model's top-level modules."""
+    """Return suggestions for a pattern that matches nothing: the names if one is similar, else the model's top-level modules."""
     names = list(names)
     return names if closest(given, names) else list(dict.fromkeys(f"{name.partition('.')[0]}.*" for name in names))
 
 
 def parameter_groups(model: nn.Module, config: Config) -> list[dict[str, Any]]:
-    """Return the trained parameters as groups for torch's optimizers: first those without a group, then `optimizer.groups`.
+    """Return the trained parameters as groups for torch's optimizers: first those of no group, then `optimizer.groups`.
 
     Without `optimizer.decay_norm_and_bias`, norms and biases get groups of their own, without weight decay. Raises ConfigError
     for a group without a parameter.
@@ -52,8 +52,8 @@ def parameter_groups(model: nn.Module, config: Config) -> list[dict[str, Any]]:
     for number, group in enumerate(table.groups):
         names = fnmatch.filter(left, group["match"])
         if not names:
-            known = suggest(group["match"], suggest_patterns(group["match"], left))
-            message = f"no trained parameter that is left is called like {group['match']!r}, {known}"
+            suggestion = suggest(group["match"], suggest_patterns(group["match"], left))
+            message = f"no trained parameter outside the groups before matches {group['match']!r}; {suggestion}"
             raise ConfigError([config.problem(("train", "optimizer", "groups", number, "match"), message)])
         options = {GROUP_KEYS.get(key, key): value for key, value in group.items() if key != "match"}
         groups.append({"params": [left.pop(name) for name in names], **options})
@@ -76,13 +76,13 @@ def find_frozen_norms(model: nn.Module) -> list[nn.Module]:
 
 
 OTHER_KERNELS = {"fused", "foreach", "differentiable", "capturable"}
-"""Options of torch's optimizers that exclude or already decide `fused`."""
+"""Options of torch's optimizers that conflict with `fused`, or that already set it."""
 
 
 def fused_option(table: schema.Optimizer) -> Mapping[str, bool]:
-    """Return `fused=True` unless the config chooses a kernel. Torch has fused optimizers for CPU and CUDA.
+    """Return `fused=True` unless the config already selects a kernel. Torch has fused optimizers for CPU and CUDA.
 
-    Only an optimizer that has the option `fused` gets it.
+    The option is passed only to an optimizer that has it.
     """
     # With momentum, torch's fused kernel fails if a parameter gets its first gradient later than the others.
     return {} if OTHER_KERNELS & table.params.keys() or table.params.get("momentum") else {"fused": True}
@@ -96,8 +96,8 @@ def check_unused_parameters(config: Config, names: Sequence[str], n_ranks: int) 
     if not names or config.run.ddp.find_unused_parameters:
         return
     shown = ", ".join(names[:3]) + ", ..." * (len(names) > 3)  # noqa: PLR2004
-    message = f"no gradient reaches {len(names)} trained parameters ({shown})"
+    message = f"{len(names)} trained parameters get no gradient ({shown})"
     if n_ranks > 1:
-        advice = "freeze them by 'model.freeze', or let each step look for such by 'find_unused_parameters = true'"
+        advice = "freeze them with 'model.freeze', or set 'find_unused_parameters = true'"
         raise ConfigError([config.problem(("ddp", "find_unused_parameters"), f"{message}; {advice}")])
-    LOGGER.warning("%s; several ranks would need 'ddp.find_unused_parameters = true'", message)
+    LOGGER.warning("%s; with several ranks, 'ddp.find_unused_parameters = true' would be required", message)

@@ -1,4 +1,4 @@
-"""Number format of a run (`train.scaler.compute_type`), the same in training and evaluation."""
+"""Number format of a run (`train.scaler.compute_type`). Training and evaluation use the same format."""
 
 import contextlib
 import math
@@ -18,11 +18,12 @@ from ddpkit.data.nested import map_tensors
 
 @contextlib.contextmanager
 def select_kernels(matmul_precision: str, *, deterministic: bool) -> Iterator[None]:
-    """Select torch's kernels in this process, inside the context.
+    """Select the kernels that torch uses in this process inside the context.
 
     Args:
         matmul_precision: Torch's precision of float32 matrix products: `highest`, `high`, `medium`.
-        deterministic: Use only kernels with bit-identical results in each run; an operation without one raises RuntimeError.
+        deterministic: Use only kernels with bit-identical results in each run. An operation without such a kernel raises
+            RuntimeError.
     """
     before = (torch.get_float32_matmul_precision(), torch.are_deterministic_algorithms_enabled())
     if deterministic:
@@ -51,8 +52,8 @@ class Precision:
     channels_last: bool = False
     """Whether images and convolutions use this memory format: faster on GPUs that support it for 16-bit formats."""
     scaler: GradScaler | None = None
-    """Keeps small gradients within float16's range. It skips a step whose gradients overflow. Gradients are reduced before, so
-    all ranks skip the same steps."""
+    """Loss scaler, which keeps small gradients within the range of float16. It skips a step whose gradients overflow. Gradients
+    are reduced over ranks before, so all ranks skip the same steps."""
 
     @classmethod
     def of(cls, compute_type: str, device: torch.device, *, channels_last: bool = False) -> "Precision":
@@ -73,8 +74,8 @@ class Precision:
     def __call__(self, network: nn.Module, *inputs: Any) -> Any:
         """Return the model's outputs, in at least float32.
 
-        Inputs and outputs may be tensors in lists and mappings. Integer inputs keep their type. The model itself makes a batch of
-        images in a list.
+        Inputs and outputs may be tensors in lists and mappings. Integer inputs keep their dtype. If the images are a list, the
+        model must combine them into a batch itself.
         """
         inputs = tuple(map_tensors(self.formatted, value) for value in inputs)
         if self.mixed is None:
@@ -84,7 +85,7 @@ class Precision:
         return map_tensors(to_float32, outputs)
 
     def formatted(self, values: Tensor) -> Tensor:
-        # Integer images keep their type: they are raw pixel values, which a transform has to scale first.
+        # Integer images keep their dtype: they are raw pixel values, which a transform must scale first.
         values = values.to(self.dtype) if values.is_floating_point() else values
         if self.channels_last and values.ndim == 4:  # noqa: PLR2004 - B, C, H, W
             return values.contiguous(memory_format=torch.channels_last)
@@ -104,10 +105,12 @@ class Precision:
         backward(loss if self.scaler is None else self.scaler.scale(loss))
 
     def step(self, optimizer: Optimizer, parameters: Iterable[nn.Parameter], clip_norm: float, *, skip_nonfinite: bool) -> bool:
-        """Clip the norm of the whole gradient, unless `clip_norm` is 0, and make an optimizer step; return whether it counts.
+        """Clip the norm of the gradient of all parameters (unless `clip_norm` is 0) and make an optimizer step.
+
+        Returns whether the step counts.
 
         `skip_nonfinite`: skip a step whose gradient is not finite; such a step does not count. The check waits for the device.
-        Gradients are reduced before, so all ranks decide alike.
+        Gradients are reduced over ranks before, so all ranks make the same decision.
         """
         if self.scaler is not None:
             self.scaler.unscale_(optimizer)

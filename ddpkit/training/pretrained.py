@@ -21,14 +21,14 @@ State = dict[str, Tensor]
 KEYS = ("state_dict", "model")
 """Keys under which a file may store its weights together with other data."""
 PREFIXES = ("module.", "_orig_mod.")
-"""Prefixes of names that were saved from a DDP wrapper or from a compiled module."""
+"""Prefixes of tensor names that a DDP wrapper or a compiled module adds."""
 N_SHOWN = 3
 
 
 def load_pretrained(model: nn.Module, config: Config) -> None:
     """Load the weights of `model.pretrained` into the model; log warnings about re-initialised and skipped tensors.
 
-    Raises ConfigError if the file holds no weights, or weights that do not fit.
+    Raises ConfigError if the file contains no weights, or weights that do not fit.
     """
     file = Path(config.run.model.pretrained)
     try:
@@ -40,7 +40,7 @@ def load_pretrained(model: nn.Module, config: Config) -> None:
 
 
 def load_weights(model: nn.Module, file: Path) -> None:
-    """Load the weights of a file into a model of the same architecture. Raises ConfigError if they belong to another one."""
+    """Load the weights of a file into a model of the same architecture. Raises ConfigError if they do not fit."""
     try:
         load_exact(model, read_weights(file))
     except ValueError as error:
@@ -55,7 +55,7 @@ def load_exact(model: nn.Module, state: State) -> None:
     wanted = model.state_dict()
     strip_prefixes(state, wanted)
     known = {name: wanted[name] for name in state if name in wanted and not is_lazy(wanted[name])}
-    sizes = [f"{name}: {list(state[name].shape)} there, {list(each.shape)} here" for name, each in known.items()]
+    sizes = [f"{name}: {format_shapes(state[name], each)}" for name, each in known.items()]
     check_none(
         "have another shape", [size for size, name in zip(sizes, known, strict=True) if state[name].shape != known[name].shape]
     )
@@ -67,27 +67,28 @@ def load_exact(model: nn.Module, state: State) -> None:
 def read_weights(file: Path) -> State:
     """Read the tensors of a safetensors file or of a torch file, by name. No code in the file is executed.
 
-    Raises ValueError if the file cannot be read, or does not hold tensors by name.
+    Raises ValueError if the file cannot be read, or does not contain tensors by name.
     """
     try:
         found = load_file(file) if file.suffix == ".safetensors" else torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # the unpickler may raise anything for arbitrary bytes
-        said = str(error).partition("\n")[0]
-        reason = "it holds other things" if "weights_only" in said else said  # torch's message explains how to execute the file
-        raise ValueError(f"cannot be read as weights (safetensors, or tensors alone as torch saves them): {reason}") from error
+        first_line = str(error).partition("\n")[0]
+        # torch's message suggests `weights_only=False`, which executes code in the file
+        reason = "it contains other objects than tensors" if "weights_only" in first_line else first_line
+        raise ValueError(f"cannot be read as weights (safetensors, or a torch file with only tensors): {reason}") from error
     state = next((found[key] for key in KEYS if key in found), found) if isinstance(found, Mapping) else found
     if not isinstance(state, dict) or not all(isinstance(key, str) and isinstance(each, Tensor) for key, each in state.items()):
-        raise ValueError("holds no tensors by name; give a state dict, by itself or under 'state_dict' or 'model'")
+        raise ValueError("contains no state dict; save the state dict itself, or under the key 'state_dict' or 'model'")
     return state
 
 
 def load_matching(model: nn.Module, state: State) -> list[str]:
     """Load the tensors that fit the model; return log messages about the others.
 
-    A first convolution for another number of image channels is summed or repeated over them. Heads, which differ only in the
-    number of their outputs, keep their fresh initialisation and are removed from `state`. A top-level module (names that are
-    equal up to their first dot) that the file lacks keeps its fresh initialisation; one that the model lacks is skipped. Raises
-    ValueError for any other difference; the model may then be partly loaded and must be discarded.
+    A first convolution for another number of image channels is adapted. Heads, which differ only in the number of outputs, keep
+    their fresh initialisation and are removed from `state`. A top-level module (names that are equal up to the first dot) keeps
+    its fresh initialisation if it is not in the file, and is skipped if it is not in the model. Raises ValueError for any other
+    difference; the model may then be partly loaded and must be discarded.
     """
     wanted = model.state_dict()
     strip_prefixes(state, wanted)
@@ -100,8 +101,8 @@ def load_matching(model: nn.Module, state: State) -> list[str]:
     check_none("are unknown to the model", [name for name in result.unexpected_keys if top_level_name(name) in shared])
     notes = {
         "are re-initialised: the number of outputs differs": list(heads.values()),
-        "are re-initialised: the file has no such part": missing,
-        "are not used: the model has no such part": result.unexpected_keys,
+        "are re-initialised: the file does not contain this module": missing,
+        "are not used: the model does not have this module": result.unexpected_keys,
     }
     return adapted + [f"{format_names(names)} {what}" for what, names in notes.items() if names]
 
@@ -116,19 +117,19 @@ def adapt_channels(state: State, wanted: State, model: nn.Module) -> list[str]:
     if fitted.shape != here.shape:
         return []
     state[first] = fitted
-    return [f"{first} ({format_shapes(there, here)}) is summed or repeated, for images of another number of channels"]
+    return [f"{first} ({format_shapes(there, here)}) is adapted to the number of image channels (summed or repeated)"]
 
 
 def drop_heads(state: State, wanted: State) -> dict[str, str]:
     """Remove heads of another size from `state`; return each name with its description (both shapes).
 
-    Raises ValueError for any other difference in shape, or if nothing is left that fits the model.
+    Raises ValueError for any other difference in shape, or if no tensor fits the model.
     """
     others = [name for name in state if name in wanted and state[name].shape != wanted[name].shape]
     heads = [name for name in others if state[name].shape[1:] == wanted[name].shape[1:]]
     sizes_of = {name: f"{name} ({format_shapes(state[name], wanted[name])})" for name in others}
     if not state.keys() & wanted.keys() - set(heads):
-        raise ValueError(f"has nothing that fits the model: {format_names(state)} there, {format_names(wanted)} here")
+        raise ValueError(f"fits no tensor of the model: {format_names(state)} in the file, {format_names(wanted)} in the model")
     check_none("have another shape", [] if len(heads) == len(others) else [*sizes_of.values()])
     for name in heads:
         del state[name]
@@ -136,16 +137,16 @@ def drop_heads(state: State, wanted: State) -> dict[str, str]:
 
 
 def format_shapes(there: Tensor, here: Tensor) -> str:
-    return f"{list(there.shape)} there, {list(here.shape)} here"
+    return f"{list(there.shape)} in the file, {list(here.shape)} in the model"
 
 
 def is_tied(name: str, state: State, wanted: State) -> bool:
-    """Return whether this is another name of a loaded tensor: safetensors keeps only one of them."""
+    """Return whether this is another name of a loaded tensor: safetensors stores a tied tensor under only one of its names."""
     return any(wanted[name].is_set_to(wanted[other]) for other in state if other in wanted)
 
 
 def strip_prefixes(state: State, wanted: Iterable[str]) -> None:
-    """Remove the wrappers' prefixes from the names in `state`, in place, unless the model has them too."""
+    """Remove PREFIXES from the names in `state`, in place, unless the names in the model have them too."""
     for prefix in PREFIXES:
         if not any(name.startswith(prefix) for name in wanted):
             consume_prefix_in_state_dict_if_present(state, prefix)
@@ -157,9 +158,9 @@ def top_level_name(name: str) -> str:
 
 
 def check_none(what: str, names: Sequence[str]) -> None:
-    """Raise ValueError if `names` is not empty; `what` says what is wrong with these tensors."""
+    """Raise ValueError if `names` is not empty; `what` describes the problem with these tensors."""
     if names:
-        raise ValueError(f"does not fit the model: {format_names(names)} {what}; take the model that these weights are of")
+        raise ValueError(f"does not fit the model: {format_names(names)} {what}; use the model that these weights are from")
 
 
 def format_names(names: Collection[str]) -> str:
@@ -171,9 +172,8 @@ def format_names(names: Collection[str]) -> str:
 def for_channels(weight: Tensor, n_channels: int) -> Tensor:
     """Adapt the weights [O, C, H, W] of a first convolution to `n_channels` image channels: [O, n_channels, H, W].
 
-    For one channel, the weights are summed over C: a grey image then has the same output as the same image in red, green and
-    blue. Otherwise the channels are repeated in order and scaled by C / n_channels, so that the sum over channels keeps about
-    the same size. Timm does the same.
+    For one channel, the weights are summed over C: a grayscale image then has the same output as its RGB version. Otherwise the
+    channels are repeated in order and scaled by C / n_channels, which keeps the scale of the output. Timm does the same.
     """
     if n_channels == 1:
         return weight.sum(dim=1, keepdim=True)

@@ -1,4 +1,4 @@
-"""Progress of a run: finished epochs and steps."""
+"""Progress of a run: its finished epochs and steps."""
 
 import math
 
@@ -12,9 +12,9 @@ class Progress:
     epoch: int = 0
     """Number of finished epochs."""
     step: int = 0
-    """Finished optimizer steps since the start of the run."""
+    """Number of finished optimizer steps since the start of the run."""
     step_in_epoch: int = 0
-    """Finished optimizer steps of the current epoch."""
+    """Number of finished optimizer steps of the current epoch."""
     learning_rate: float = math.nan
     """Learning rate of the last optimizer step."""
     is_over: bool = False

@@ -1,4 +1,4 @@
-"""Try model, losses, postprocess and metrics on a few samples before training, and leave no trace."""
+"""Try the model, losses, postprocess and metrics with a few samples before training, without changing the model."""
 
 import warnings
 from collections.abc import Sequence
@@ -19,10 +19,11 @@ def sanity_check(
 ) -> tuple[Losses, list[str]]:
     """Run a training step without the optimizer, and an evaluation. Every rank must call it.
 
-    Raises what the components raise, before anything is written. Buffers and gradients are as before.
+    An exception of a component is passed on, before anything is written. Buffers and gradients are restored afterwards.
 
     Returns:
-        The losses, which now know the names of a model's own losses, and the names of trained parameters without a gradient.
+        The losses, now with the names of losses that the model computes itself; and the names of trained parameters that got no
+        gradient.
     """
     before = [buffer.clone() for buffer in model.buffers()]
     set_train_mode(model, frozen_norms)
@@ -38,7 +39,7 @@ def sanity_check(
 
 
 def check_training(model: nn.Module, losses: Losses, loader: SplitLoader, evaluator: Evaluator) -> Losses:
-    """Run forward and backward with as few samples as the smallest micro-batch has: BatchNorm refuses a single value."""
+    """Run forward and backward with as few samples as the smallest shard has, because BatchNorm fails for a single value."""
     smallest, n_shards = loader.sampler.smallest_shard(), loader.sampler.n_shards
     images, targets = loader.sample(min(max(smallest.n_total // n_shards, 1), 2))
     with without_padding(smallest, n_shards):

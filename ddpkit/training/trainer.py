@@ -1,8 +1,8 @@
-"""The training loop. It gets objects that are already built, and knows neither their names nor the config.
+"""Training loop. It uses objects that are already built; it does not depend on the config or on the plugins.
 
 With a global batch of N samples over W ranks, the gradient of an optimizer step is the mean over the N samples. DDP
-averages over ranks, so each rank scales the mean loss of its n samples by n * W / N: each sample has the same weight, even if
-shards are uneven.
+averages over ranks. Therefore each rank scales the mean loss of its n samples by n * W / N, so that each sample has the same
+weight even if shards are uneven.
 """
 
 import contextlib
@@ -39,24 +39,24 @@ T = TypeVar("T")
 LOGGER = logging.getLogger(__name__)
 NO_CONTEXT = contextlib.nullcontext()
 FINITE_CHECK_INTERVAL = 100
-"""Steps after which training checks that its losses are finite: the check waits for the device and for the other ranks."""
+"""Number of steps between two checks that the losses are finite; a check waits for the device and for the other ranks."""
 
 
 @attrs.frozen(kw_only=True)
 class TrainOptions:
-    """Numbers and switches of the training loop."""
+    """Options of the training loop."""
 
     epochs: int
     grad_accumulation_steps: int
-    """Micro-batches of an optimizer step."""
+    """Number of micro-batches per optimizer step."""
     seed: int
     clip_norm: float = 0.0
-    """Largest norm of the whole gradient of a step; 0: no clipping."""
+    """Maximum norm of the gradient of a step, over all parameters; 0: no clipping."""
     skip_nonfinite: bool = False
-    """Skip a step whose gradient is not finite, and its losses; otherwise a loss that is not finite ends the run."""
+    """Whether a step with a non-finite gradient is skipped, with its losses. Otherwise a non-finite loss ends the run."""
 
     def steps_per_epoch(self, loader: SplitLoader) -> int:
-        """Return the number of optimizer steps that the loader's micro-batches make; the last step may have fewer."""
+        """Return the number of optimizer steps per epoch; the last step may have fewer micro-batches."""
         return math.ceil(loader.sampler.n_batches() / self.grad_accumulation_steps)
 
 
@@ -67,7 +67,7 @@ class Trainer:
     world: World
     model: nn.Module
     ddp_model: nn.Module
-    """The model as training calls it: wrapped by DDP when there is more than one rank."""
+    """Model that training calls: wrapped by DDP if there is more than one rank."""
     losses: Losses
     optimizer: Optimizer
     lr_schedule: LRSchedule
@@ -78,7 +78,7 @@ class Trainer:
     evaluator: Evaluator
     ema: EMA | None = None
     frozen_norms: Sequence[nn.Module] = ()
-    """Layers that stay in evaluation mode and keep their statistics."""
+    """BatchNorm layers that stay in evaluation mode and keep their statistics."""
     checkpointer: CheckpointCallback = attrs.field(factory=CheckpointCallback)
     progress: Progress = attrs.field(factory=Progress)
     loss_sums: LossSums = attrs.field(init=False)
@@ -87,7 +87,7 @@ class Trainer:
         self.loss_sums = self.zero_loss_sums()
 
     def fit(self, weights: WeightsWriter, callbacks: Sequence[Callback]) -> None:
-        """Train to the last epoch, or until early stopping. Every rank must call it, each with its own `callbacks`."""
+        """Train until the last epoch or until early stopping. Every rank must call it, with its own `callbacks`."""
         while self.progress.epoch < self.options.epochs and not self.progress.is_over:
             started, n_before = time.perf_counter(), self.loss_sums.n_samples
             values = prefix_keys("train", self.train_epoch(callbacks))
@@ -128,7 +128,8 @@ class Trainer:
                 self.checkpointer.on_step_end(self)
         losses = self.train_losses()
         if self.loss_sums.n_skipped:
-            LOGGER.warning("epoch %d: %d steps were left out, their gradients were not finite", epoch, self.loss_sums.n_skipped)
+            message = "epoch %d: %d steps were skipped because their gradients were not finite"
+            LOGGER.warning(message, epoch, self.loss_sums.n_skipped)
         return losses
 
     def train_step(self, micro_batches: Sequence[Batch]) -> StepResult:
@@ -149,7 +150,7 @@ class Trainer:
         return StepResult(losses, n_total)
 
     def backward(self, micro_batches: Sequence[Batch], n_total: int) -> ShardLosses:
-        """Compute one shard's share of the gradient of a step of `n_total` samples over all shards; it is reduced once."""
+        """Add one shard's share of the gradient of a step; `n_total`: number of samples in the step over all shards."""
         losses: list[tuple[list[Tensor], int]] = []
         n_shards = self.loader.sampler.n_shards
         for number, (images, targets, shard) in enumerate(micro_batches, start=1):
@@ -178,7 +179,7 @@ class Trainer:
         return losses
 
     def end_epoch(self, values: Mapping[str, float]) -> None:
-        """Count the epoch; the schedule sees the validation loss, or the training loss without a validation split."""
+        """Count the epoch; the schedule gets the validation loss, or the training loss if there is no validation split."""
         self.loss_sums = self.zero_loss_sums()
         self.progress.end_epoch()
         self.lr_schedule.end_epoch(values.get("valid/loss", values["train/loss"]))
@@ -191,21 +192,27 @@ class Trainer:
                 weights.save_epoch(each.model, self.progress.epoch, is_best=is_best, prefix=each.prefix)
 
     def train_losses(self) -> dict[str, float]:
-        """Return the mean losses of the epoch so far. Every rank must call it; NonFiniteError is raised on all ranks alike."""
+        """Return the mean losses of the epoch so far. Every rank must call it.
+
+        Raises NonFiniteError, on all ranks, if the loss is not finite.
+        """
         losses = mean_losses(self.losses, self.loss_sums.sums, self.loss_sums.n_samples, self.world)
         if not math.isfinite(losses["loss"]):
             where = f"epoch {self.progress.epoch + 1} is {losses['loss']} at step {self.progress.step}"
-            raise NonFiniteError(f"the loss of {where}; try a lower learning rate, or a warm-up")
+            raise NonFiniteError(f"the loss of {where}; try a lower learning rate or a longer warm-up")
         return losses
 
     def step_loss(self, step: StepResult) -> float:
-        """Return this rank's mean loss over a step; NaN if the step was skipped or no sample counted. Waits for the device."""
+        """Return this rank's mean loss over a step; NaN if the step was skipped or the rank had no sample of its own.
+
+        Waits for the device.
+        """
         n_samples, sums = sum(n for losses in step.losses for _, n in losses), self.zero_loss_sums()
         sums.add(step)
         return self.losses.loss((sum_over_shards(sums.sums) / n_samples).tolist()) if n_samples else math.nan
 
     def set_train_mode(self) -> None:
-        """Put every layer into training mode, except the frozen norms."""
+        """Set every layer to training mode, except the frozen norms."""
         set_train_mode(self.ddp_model, self.frozen_norms)
 
     def steps(self) -> Iterator[list[Batch]]:
@@ -218,7 +225,7 @@ class Trainer:
         self.checkpointer.on_eval_batch_end(self)
 
     def gradients_reduced(self, *, now: bool) -> contextlib.AbstractContextManager[None]:
-        """Reduce gradients over ranks in the last backward of a step only; earlier ones accumulate on their rank."""
+        """Reduce gradients over ranks if `now`, in the last backward of a step; before that, they accumulate on each rank."""
         return NO_CONTEXT if now or not isinstance(self.ddp_model, DistributedDataParallel) else self.ddp_model.no_sync()
 
     def zero_loss_sums(self) -> LossSums:
@@ -226,23 +233,23 @@ class Trainer:
 
     @property
     def split_loaders(self) -> dict[str, SplitLoader]:
-        """The loader of each split that has samples."""
+        """Loader of each split that has samples, by the name of the split."""
         loaders = {"train": self.loader, "valid": self.evaluator.valid, "test": self.evaluator.test}
         return {split: loader for split, loader in loaders.items() if loader}
 
     @property
     def steps_per_epoch(self) -> int:
-        """Optimizer steps of an epoch."""
+        """Number of optimizer steps per epoch."""
         return self.options.steps_per_epoch(self.loader)
 
     @property
     def n_shards(self) -> int:
-        """Number of shards that this rank processes in turn; 1 except for `ddp.virtual_shards` on fewer ranks."""
+        """Number of shards that this rank processes in turn; 1 unless `ddp.virtual_shards` is larger than the number of ranks."""
         return len(self.loader.sampler.shards)
 
 
 def set_train_mode(model: nn.Module, frozen_norms: Iterable[nn.Module]) -> None:
-    """Put the model into training mode; `frozen_norms` keep their statistics."""
+    """Set the model to training mode; `frozen_norms` keep their statistics."""
     model.train()
     for layer in frozen_norms:
         layer.eval()

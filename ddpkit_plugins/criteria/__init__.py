@@ -9,13 +9,13 @@ from ddpkit import Component, hookimpl
 def ddpkit_criteria() -> Iterator[Component]:
     """Yield the built-in losses."""
     here = "ddpkit_plugins.criteria"
-    yield Component("cross_entropy", f"{here}.entropy:CrossEntropy", doc="of logits [B, C, ...] and class indices [B, ...]")
-    yield Component("bce", f"{here}.entropy:BinaryCrossEntropy", doc="of logits and 0 or 1 each: binary, or multi-label")
-    yield Component("focal", f"{here}.focal:Focal", doc="cross entropy that looks away from what is easy, for rare classes")
+    yield Component("cross_entropy", f"{here}.entropy:CrossEntropy", doc="for logits [B, C, ...] and class indices [B, ...]")
+    yield Component("bce", f"{here}.entropy:BinaryCrossEntropy", doc="for logits and targets of 0 or 1: binary, or multi-label")
+    yield Component("focal", f"{here}.focal:Focal", doc="cross entropy with less weight on easy samples, for rare classes")
     yield Component("kl", f"{here}.entropy:KullbackLeibler", doc="divergence from target probabilities [B, C, ...]")
     yield Component("dice", f"{here}.overlap:Dice", doc="1 - overlap of predicted and true masks, for segmentation")
-    yield Component("tversky", f"{here}.overlap:Tversky", doc="Dice that weighs false alarms and misses")
+    yield Component("tversky", f"{here}.overlap:Tversky", doc="Dice with separate weights of false positives and negatives")
     yield Component("jaccard", f"{here}.overlap:Jaccard", doc="1 - IoU of predicted and true masks")
     yield Component("mse", f"{here}.regression:MeanSquaredError", doc="mean of squared differences")
     yield Component("l1", f"{here}.regression:MeanAbsoluteError", doc="mean of absolute differences")
-    yield Component("smooth_l1", f"{here}.regression:SmoothL1", doc="absolute differences, squared where small (Huber)")
+    yield Component("smooth_l1", f"{here}.regression:SmoothL1", doc="absolute differences, squared if they are small (Huber)")

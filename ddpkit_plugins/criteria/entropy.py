@@ -16,11 +16,11 @@ class CrossEntropy(nn.Module):
     Targets are class indices [B, ...] or [B, 1, ...] of any integer dtype, or probabilities: floats of the logits' shape.
 
     With `weight` or ignored targets it is torch's weighted mean: the sum over a micro-batch, divided by the sum of the weights of
-    its targets. If no target counts, the loss is 0, where torch returns NaN. A weighted mean is not a mean over samples: if ranks
-    or micro-batches hold different targets, the gradient differs slightly from that of a single batch with all samples.
+    its targets. If no target counts, the loss is 0 (torch returns NaN). A weighted mean is not a mean over samples: if ranks or
+    micro-batches contain different targets, the gradient differs slightly from that of a single batch with all samples.
 
     Args:
-        label_smoothing: From 0 to 1: the share of each target that is spread over all classes (Szegedy et al. 2016, "Rethinking
+        label_smoothing: Share, from 0 to 1, of each target that is spread over all classes (Szegedy et al. 2016, "Rethinking
             the Inception architecture").
         weight: One number per class, at least 0.
         ignore_index: Targets of this value do not count, such as the border of masks (often 255).
@@ -37,9 +37,9 @@ class CrossEntropy(nn.Module):
     ) -> None:
         super().__init__()
         if not 0 <= label_smoothing <= 1:
-            raise ValueError(f"label_smoothing is between 0 and 1, got {label_smoothing}")
+            raise ValueError(f"label_smoothing must be between 0 and 1; got {label_smoothing}")
         if weight is not None and not min(weight, default=-1) >= 0:
-            raise ValueError(f"weight holds one number a class, 0 or more; got {weight}")
+            raise ValueError(f"weight must have one number per class, each at least 0; got {weight}")
         self.weight: Tensor | None
         self.register_buffer("weight", None if weight is None else torch.tensor(weight))
         self.ignore_index, self.label_smoothing = ignore_index, label_smoothing
@@ -50,17 +50,17 @@ class CrossEntropy(nn.Module):
         weight = None if self.weight is None else check_one_per_output("weight", self.weight, outputs)
         if as_probabilities:
             return functional.cross_entropy(outputs, targets, weight, label_smoothing=self.label_smoothing)
-        wanted = class_indices(outputs, targets)
+        indices = class_indices(outputs, targets)
         total = functional.cross_entropy(
-            outputs, wanted, weight, ignore_index=self.ignore_index, label_smoothing=self.label_smoothing, reduction="sum"
+            outputs, indices, weight, ignore_index=self.ignore_index, label_smoothing=self.label_smoothing, reduction="sum"
         )
-        counts = self.counted(wanted, weight)
-        return total / counts.where(counts > 0, 1)
+        total_weight = self.total_weight(indices, weight)
+        return total / total_weight.where(total_weight > 0, 1)
 
-    def counted(self, wanted: Tensor, weight: Tensor | None) -> Tensor:
+    def total_weight(self, indices: Tensor, weight: Tensor | None) -> Tensor:
         """Return the sum of the weights of all targets that count, a scalar."""
-        kept = wanted != self.ignore_index
-        return kept.sum() if weight is None else (weight[wanted.where(kept, 0)] * kept).sum()
+        kept = indices != self.ignore_index
+        return kept.sum() if weight is None else (weight[indices.where(kept, 0)] * kept).sum()
 
 
 class BinaryCrossEntropy(nn.Module):
@@ -70,7 +70,7 @@ class BinaryCrossEntropy(nn.Module):
     axis may be missing in either. Multi-label: one logit per class, logits and targets [B, C, ...].
 
     Args:
-        pos_weight: Weight of positives, above 0; negatives have the weight 1. One number, or one number per label.
+        pos_weight: Weight of positives, greater than 0; negatives have the weight 1. One number, or one number per label.
 
     Raises:
         ValueError: `pos_weight` is out of range; in `forward`, the targets do not fit the logits.
@@ -80,7 +80,7 @@ class BinaryCrossEntropy(nn.Module):
         super().__init__()
         weights = pos_weight if isinstance(pos_weight, list) else [1.0 if pos_weight is None else pos_weight]
         if not min(weights, default=0) > 0:
-            raise ValueError(f"pos_weight is above 0, got {pos_weight}")
+            raise ValueError(f"pos_weight must be greater than 0; got {pos_weight}")
         self.pos_weight: Tensor | None
         self.register_buffer("pos_weight", None if pos_weight is None else torch.tensor(pos_weight))
 
@@ -112,7 +112,7 @@ class KullbackLeibler(nn.Module):
         """Return the loss, a scalar, of logits and target probabilities."""
         if not targets.is_floating_point() or targets.shape != outputs.shape:
             got = f"{targets.dtype} {list(targets.shape)}"
-            raise ValueError(f"outputs {list(outputs.shape)} want probabilities, floats of that shape; got {got}")
+            raise ValueError(f"outputs {list(outputs.shape)} require probabilities, floats of the same shape; got {got}")
         if targets.device.type == "cpu":  # on a GPU, the check would wait for the device
             check_distribution(targets)
         divergence = functional.kl_div(outputs.log_softmax(dim=1), targets.to(outputs.dtype), reduction="none")
@@ -126,7 +126,7 @@ def check_one_per_output(name: str, weights: Tensor, outputs: Tensor) -> Tensor:
     """
     n_outputs = 1 if outputs.ndim == 1 else outputs.shape[1]
     if len(weights) != n_outputs:
-        raise ValueError(f"{name} holds one number an output of the model, of which there are {n_outputs}; got {len(weights)}")
+        raise ValueError(f"{name} must have one number for each of the {n_outputs} outputs of the model; got {len(weights)}")
     return weights.to(outputs.dtype)
 
 
@@ -135,6 +135,6 @@ def check_distribution(targets: Tensor) -> None:
     total = targets.sum(dim=1)
     if targets.numel() and not (targets.amin() >= 0 and (total - 1).abs().amax() <= TOLERANCE):
         raise ValueError(
-            f"targets are probabilities, which add up to 1 over the classes; got {targets.amin()} and more,"
-            f" and sums from {total.amin()} to {total.amax()}"
+            "targets must be probabilities: at least 0, with a sum of 1 over the classes;"
+            f" got a minimum of {targets.amin()}, and sums from {total.amin()} to {total.amax()}"
         )

@@ -18,9 +18,9 @@ class Focal(nn.Module):
     class indices [B, ...] or [B, 1, ...] of any integer dtype.
 
     Args:
-        gamma: Exponent. 0 is cross entropy; else at least 1, because the slope of a smaller power is unbounded.
-        alpha: For sigmoid only, from 0 to 1: the weight of a positive; a negative has the weight `1 - alpha`. The paper uses
-            0.25. Absent: both have the weight 1.
+        gamma: Exponent. 0 is cross entropy; else at least 1, because a smaller exponent has an unbounded gradient.
+        alpha: Weight of a positive, from 0 to 1, for sigmoid only; a negative has the weight `1 - alpha`. The paper uses 0.25.
+            Absent: both have the weight 1.
 
     Raises:
         ValueError: A parameter is out of range; in `forward`, the targets do not fit the logits.
@@ -29,9 +29,9 @@ class Focal(nn.Module):
     def __init__(self, gamma: float = 2.0, alpha: float | None = None) -> None:
         super().__init__()
         if not (gamma == 0 or gamma >= 1):
-            raise ValueError(f"gamma is 0, or 1 or more, got {gamma}")
+            raise ValueError(f"gamma must be 0 or at least 1; got {gamma}")
         if alpha is not None and not 0 <= alpha <= 1:
-            raise ValueError(f"alpha is between 0 and 1, got {alpha}")
+            raise ValueError(f"alpha must be between 0 and 1; got {alpha}")
         self.gamma, self.alpha = gamma, alpha
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -53,7 +53,7 @@ class Focal(nn.Module):
     def by_class(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the softmax loss, where exactly one class is true."""
         if self.alpha is not None:
-            raise ValueError("alpha weighs positives against negatives, which several classes do not have; leave it out")
+            raise ValueError("alpha weighs positives against negatives, which class indices do not have; remove 'alpha'")
         indices = class_indices(outputs, targets)
         if indices.device.type == "cpu":
             check_below(outputs.shape[1] - 1, indices)

@@ -22,7 +22,7 @@ class Tversky(nn.Module):
         alpha: Weight of false positives, at least 0.
         beta: Weight of false negatives, at least 0.
         smooth: Smoothing term, above 0. With it, a class that neither occurs nor is predicted has a loss of 0.
-        include_background: With several logits: whether class 0 counts too.
+        include_background: Whether class 0 also counts, if there are several logits.
 
     Raises:
         ValueError: A parameter is out of range, or both weights are 0; in `forward`, the targets do not fit the logits.
@@ -37,23 +37,23 @@ class Tversky(nn.Module):
     ) -> None:
         super().__init__()
         if not (min(alpha, beta) >= 0 and alpha + beta > 0):
-            raise ValueError(f"alpha and beta are 0 or more, and not both 0, got {alpha} and {beta}")
+            raise ValueError(f"alpha and beta must be at least 0, and not both 0; got {alpha} and {beta}")
         if not smooth > 0:
-            raise ValueError("smooth is above 0")
+            raise ValueError("smooth must be greater than 0")
         self.alpha, self.beta, self.smooth = alpha, beta, smooth
         self.include_background = include_background
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the loss, a scalar, of logits [B, C, H, W] and masks."""
         if outputs.ndim <= 2:  # noqa: PLR2004 - samples and classes
-            raise ValueError(f"an overlap is of masks; got outputs {list(outputs.shape)}")
+            raise ValueError(f"overlap losses require logits per pixel [B, C, H, W]; got outputs {list(outputs.shape)}")
         outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32))  # sums over pixels exceed the range of float16
         predicted, true = one_hot_masks(outputs, class_indices(outputs, targets))
         if outputs.shape[1] > 1 and not self.include_background:
             predicted, true = predicted[:, 1:], true[:, 1:]
         pixels = tuple(range(2, outputs.ndim))
         found = (predicted * true).sum(pixels)
-        rest = 1 - self.alpha - self.beta  # fp and fn are sums of whole masks minus tp
+        rest = 1 - self.alpha - self.beta  # fp and fn are the sums of the complete masks minus tp
         whole = rest * found + self.alpha * predicted.sum(pixels) + self.beta * true.sum(pixels)
         return (1 - (found + self.smooth) / (whole + self.smooth)).mean()
 
@@ -67,7 +67,7 @@ class Dice(Tversky):
 
     Args:
         smooth: Smoothing term, above 0. With it, a class that neither occurs nor is predicted has a loss of 0.
-        include_background: With several logits: whether class 0 counts too.
+        include_background: Whether class 0 also counts, if there are several logits.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Jaccard(Tversky):
 
     Args:
         smooth: Smoothing term, above 0. With it, a class that neither occurs nor is predicted has a loss of 0.
-        include_background: With several logits: whether class 0 counts too.
+        include_background: Whether class 0 also counts, if there are several logits.
     """
 
     def __init__(

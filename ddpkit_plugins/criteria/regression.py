@@ -29,18 +29,18 @@ class MeanAbsoluteError(nn.Module):
 
 
 class SmoothL1(nn.Module):
-    """Mean over all elements of `d^2 / (2 beta)` where the absolute difference d is below beta, else of `d - beta / 2`.
+    """Mean over all elements of `d^2 / (2 beta)` if the absolute difference d is below beta, else of `d - beta / 2`.
 
     It is Huber's loss divided by beta (Girshick 2015, "Fast R-CNN"). `forward` raises ValueError for targets of another shape.
 
     Args:
-        beta: Difference at which the square changes to a line, above 0. Raises ValueError for others.
+        beta: Difference at which the square changes to a line, greater than 0. Raises ValueError for others.
     """
 
     def __init__(self, beta: float = 1.0) -> None:
         super().__init__()
         if not beta > 0:
-            raise ValueError(f"beta is above 0, got {beta}")
+            raise ValueError(f"beta must be greater than 0; got {beta}")
         self.beta = beta
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:

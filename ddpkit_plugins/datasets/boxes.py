@@ -33,5 +33,5 @@ def collate(samples: Sequence[tuple[Any, dict[str, Any]]]) -> tuple[Any, list[di
 
     images, targets = [image for image, _ in samples], [target for _, target in samples]
     if not all(isinstance(image, torch.Tensor) for image in images):
-        raise TypeError(f"collate takes tensors, got {type(images[0]).__name__}")
+        raise TypeError(f"collate expects image tensors; got {type(images[0]).__name__}")
     return torch.stack(images) if len({image.shape for image in images}) == 1 else images, targets

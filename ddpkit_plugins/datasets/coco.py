@@ -32,11 +32,11 @@ from ddpkit_plugins.datasets.images import image_size
 from ddpkit_plugins.datasets.split_indices import SPLITS, consecutive_ranges
 from ddpkit_plugins.stratify import select_stratified
 
-EXPECTED = "the annotations, a JSON file, and the images"
+EXPECTED = "the annotation file (JSON) and the images"
 BACKGROUND = "background"
 """Name of class 0 of masks."""
 BYTES = 256
-"""Maximum number of classes that fit in a byte."""
+"""Maximum number of classes in a uint8 mask."""
 
 
 @attrs.frozen
@@ -55,7 +55,7 @@ class CocoDataset:
 
     Classes are the categories. They are numbered from 1, in the order of the run's `classes`, else of their ids; 0 is the
     background. For masks, `classes` begins with `background`; for boxes, it does not contain it. Boxes of crowds and boxes
-    without an area are left out. A pixel in several objects gets the class of the last one; the pixels of a crowd get its class.
+    without an area are removed. A pixel in several objects gets the class of the last one; the pixels of a crowd get its class.
 
     Args:
         root_dir: Folder to which the other paths are relative; set by `[dataset]`.
@@ -63,7 +63,7 @@ class CocoDataset:
         seed: Seed of the run; passed by the run.
         annotations: Path of the JSON file, or one for each split: `{ train = "train.json", valid = "valid.json" }`.
         images: Folder of the images, or one for each split.
-        target: `boxes`, or `mask` for a `tv_tensors.Mask` [H, W] of class indices: uint8 for up to 256 classes with the
+        target: `boxes`, or `mask` for a `tv_tensors.Mask` [H, W] of class indices: uint8 for up to 256 classes including the
             background, else int64.
         max_samples: Maximum number of images of each split, selected by the seed.
         follow_links: Whether links may lead out of `root_dir`.
@@ -88,17 +88,19 @@ class CocoDataset:
         files = annotations if isinstance(annotations, dict) else {"": annotations}
         folders = images if isinstance(images, dict) else dict.fromkeys(files, images)
         check_splits(files, folders)
-        place = dict(zip(folders, resolve_inside(root, folders.values()), strict=True))
+        folder_of = dict(zip(folders, resolve_inside(root, folders.values()), strict=True))
         read = {split: read_annotations(root / file) for split, file in files.items()}
         names = merge_categories(read)
-        known = foreground_classes(classes, target) or list(names.values())
-        self.label_of = number_labels(names, known)
-        found = {split: match_annotations(root / files[split], place[split], data, self.label_of) for split, data in read.items()}
+        foreground = foreground_classes(classes, target) or list(names.values())
+        self.label_of = number_labels(names, foreground)
+        found = {
+            split: match_annotations(root / files[split], folder_of[split], data, self.label_of) for split, data in read.items()
+        }
         chosen = {
             split: [each[index] for index in select_stratified(len(each), max_samples, seed)] for split, each in found.items()
         }
         self.root, self.annotated = root, [each for split in chosen.values() for each in split]
-        self.classes = known if target == "boxes" else [BACKGROUND, *known]
+        self.classes = foreground if target == "boxes" else [BACKGROUND, *foreground]
         self.splits = consecutive_ranges({split: len(each) for split, each in chosen.items()})
         if target == "boxes":
             self.collate = collate
@@ -128,9 +130,8 @@ class CocoDataset:
         wanted = self.annotated[index]
         image = open_image(wanted.file, "RGB")
         if (image.width, image.height) != (wanted.width, wanted.height):
-            raise ValueError(
-                f"{format_file(wanted.file)} is {image_size(image)} pixels, its annotation {wanted.width}x{wanted.height}"
-            )
+            annotated = f"{wanted.width}x{wanted.height}"
+            raise ValueError(f"{format_file(wanted.file)} has {image_size(image)} pixels, but its annotation has {annotated}")
         return image, self.boxes(wanted) if self.target == "boxes" else self.mask(wanted)
 
     def boxes(self, wanted: Annotated) -> dict[str, Any]:
@@ -157,7 +158,7 @@ def check_splits(annotations: Mapping[str, str], images: Mapping[str, str]) -> N
     """Raise ValueError for names that are not splits, or that differ between annotations and images."""
     if not annotations or annotations.keys() != images.keys() or annotations.keys() - {*SPLITS, ""}:
         given = f"{sorted(annotations)} and {sorted(images)}"
-        raise ValueError(f"annotations and images are for the same splits, of {', '.join(SPLITS)}; got {given}")
+        raise ValueError(f"annotations and images must have the same splits, from {', '.join(SPLITS)}; got {given}")
 
 
 KEYS: Mapping[str, Mapping[str, type | UnionType]] = {
@@ -180,8 +181,8 @@ def read_annotations(file: Path) -> dict[str, list[dict[str, Any]]]:
         for number, entry in enumerate(entries):
             given = entry if isinstance(entry, dict) else {}
             if wrong := [key for key, kind in keys.items() if not isinstance(given.get(key), kind)]:
-                wanted = "a text" if keys[wrong[0]] is str else "a whole number"
-                raise ValueError(f"{file}: {name}[{number}] has no {wrong[0]!r} that is {wanted}")
+                wanted = "a string" if keys[wrong[0]] is str else "an integer"
+                raise ValueError(f"{file}: {name}[{number}] must have the key {wrong[0]!r} with {wanted}")
     return {name: data[name] for name in KEYS}
 
 
@@ -195,7 +196,7 @@ def merge_categories(read: Mapping[str, Mapping[str, Any]]) -> dict[int, str]:
         raise ValueError(f"the annotations of the splits {sorted(read)} have different categories")
     names = dict(sorted(found[0]))
     if not len(found[0]) == len(names) == len(set(names.values())):
-        raise ValueError(f"categories with one id or one name: {sorted(found[0])}")
+        raise ValueError(f"two categories have the same id or the same name: {sorted(found[0])}")
     return names
 
 
@@ -204,7 +205,7 @@ def foreground_classes(classes: Sequence[str], target: str) -> list[str]:
     if list(classes[:1]) != [BACKGROUND]:
         return list(classes)
     if target == "boxes":
-        raise ValueError(f"'classes' of boxes are named without {BACKGROUND!r}, which no box is of; got {list(classes)}")
+        raise ValueError(f"'classes' must not contain {BACKGROUND!r} if the targets are boxes; got {list(classes)}")
     return list(classes[1:])
 
 
@@ -212,7 +213,7 @@ def number_labels(names: Mapping[int, str], classes: Sequence[str]) -> dict[int,
     """Return the label, from 1, of each category id. Raises ValueError for categories that are not among the classes."""
     label_of = {name: number for number, name in enumerate(classes, start=1)}
     if unknown := [f"{name!r}{format_hint(name, list(label_of))}" for name in names.values() if name not in label_of]:
-        raise ValueError(f"categories that are no class: {', '.join(unknown)}; 'classes' are {list(classes)}")
+        raise ValueError(f"categories that are not in 'classes': {', '.join(unknown)}; 'classes' are {list(classes)}")
     return {number: label_of[name] for number, name in names.items()}
 
 
@@ -224,15 +225,15 @@ def match_annotations(file: Path, folder: Path, data: Mapping[str, Any], label_o
     objects: dict[Any, list[Mapping[str, Any]]] = {each["id"]: [] for each in data["images"]}
     for number, each in enumerate(data["annotations"]):
         if each["image_id"] not in objects or each["category_id"] not in label_of:
-            raise ValueError(f"{file}: annotations[{number}] is of an image or a category that the file lacks")
+            raise ValueError(f"{file}: annotations[{number}] has an image_id or category_id that is not in the file")
         objects[each["image_id"]].append(each)
     if len(objects) != len(data["images"]):
-        raise ValueError(f"{file}: two images have one id")
-    named = Counter(os.path.normpath(each["file_name"]) for each in data["images"])
-    if doubles := [name for name, times in named.items() if times > 1]:
-        raise ValueError(f"{file} names images more than once: {doubles[:SHOWN]}; give each all its annotations")
+        raise ValueError(f"{file}: two images have the same id")
+    name_counts = Counter(os.path.normpath(each["file_name"]) for each in data["images"])
+    if doubles := [name for name, count in name_counts.items() if count > 1]:
+        raise ValueError(f"{file} lists images more than once: {doubles[:SHOWN]}; keep one entry per image")
     if any(type(each[side]) is not int or each[side] < 1 for each in data["images"] for side in ("width", "height")):
-        raise ValueError(f"{file}: width and height of an image are whole numbers from 1")
+        raise ValueError(f"{file}: width and height of an image must be integers and at least 1")
     files = list_files(folder, [each["file_name"] for each in data["images"]])
     sizes = [(each["height"], each["width"], objects[each["id"]]) for each in data["images"]]
     return [Annotated(image, *more) for image, more in zip(files, sizes, strict=True)]

@@ -25,20 +25,20 @@ def decode_region(segmentation: Any, file: Path, size: tuple[int, int]) -> Any:
     area = Image.new("1", size[::-1])
     for polygon in segmentation if isinstance(segmentation, list) else [segmentation]:
         if not is_numbers(polygon) or len(polygon) < CORNERS or len(polygon) % 2:
-            raise ValueError(f"{format_file(file)} has an annotation whose segmentation is no polygon: {polygon!r}")
+            raise ValueError(f"{format_file(file)} has an annotation whose segmentation is not a polygon: {polygon!r}")
         ImageDraw.Draw(area).polygon(list(map(float, polygon)), fill=1)
     return np.array(area)
 
 
 def decode_runs(segmentation: Mapping[str, Any], file: Path, size: tuple[int, int]) -> Any:
-    """Decode lengths of runs that lie outside and inside in turn, column by column."""
+    """Decode run lengths, which alternate between outside and inside of the object, column by column."""
     if segmentation.get("size") != list(size):
-        said = f"of an image of {segmentation.get('size')}, height and width; it has {list(size)}"
-        raise ValueError(f"{format_file(file)} has an annotation whose runs are {said}")
+        sizes = f"[height, width] {segmentation.get('size')}, but the image has {list(size)}"
+        raise ValueError(f"{format_file(file)} has an annotation whose run lengths are for {sizes}")
     counts = segmentation.get("counts")
     runs = unpack_counts(counts) if isinstance(counts, str) else counts
     if not is_lengths(runs) or sum(runs) != size[0] * size[1]:
-        raise ValueError(f"{format_file(file)} has an annotation whose runs do not fill the image")
+        raise ValueError(f"{format_file(file)} has an annotation whose run lengths do not add up to the pixels of the image")
     flat = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
     return flat.reshape(size[::-1]).T
 
@@ -46,9 +46,9 @@ def decode_runs(segmentation: Mapping[str, Any], file: Path, size: tuple[int, in
 def unpack_counts(text: str) -> list[int]:
     """Decode run lengths in the packed text of pycocotools.
 
-    Each number is a sequence of base-32 digits, the least significant first, written as characters from '0' on; a digit has 32
-    added if another one follows. The highest bit of the last digit is the sign. From the fourth run on, a number is the
-    difference to the run two before.
+    Each number is a sequence of base-32 digits, the least significant first, written as characters from '0' on; 32 is
+    added to a digit if another digit follows. The highest bit of the last digit is the sign. From the fourth run on, a number
+    is the difference to the run two positions before.
     """
     runs, number, shift = list[int](), 0, 0
     for digit in (ord(character) - ord("0") for character in text):
@@ -62,10 +62,10 @@ def unpack_counts(text: str) -> list[int]:
 
 
 def is_numbers(values: Any) -> TypeGuard[list[float]]:
-    """Whether the values are a list of finite numbers."""
+    """Return whether the values are a list of finite numbers."""
     return isinstance(values, list) and all(isinstance(value, int | float) and abs(value) < LARGEST for value in values)
 
 
 def is_lengths(runs: Any) -> TypeGuard[list[int]]:
-    """Whether the runs are a list of numbers of pixels."""
+    """Return whether the runs are a list of integers of at least 0."""
     return isinstance(runs, list) and all(isinstance(run, int) and run >= 0 for run in runs)

@@ -33,8 +33,8 @@ class CsvDataset:
         path: Name of the column with the paths of the images.
         label: Name of the column with the classes.
         part: Name of a column with `train`, `valid` or `test`, which assigns the lines to splits; lines where it is empty are
-            left for the split component.
-        mode: `RGB`, or `L` for grey.
+            divided by the split component.
+        mode: `RGB`, or `L` for grayscale.
         max_samples: Maximum number of samples of each split, selected by the seed, with every class in its share.
         follow_links: Whether links may lead out of `root_dir`.
 
@@ -90,13 +90,13 @@ def read_rows(file: Path, wanted: Sequence[str]) -> Rows:
             reader = csv.DictReader(opened, strict=True)
             rows, names = list(reader), list(reader.fieldnames or ())
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{file} cannot be read as a table: {error}") from error
+        raise ValueError(f"{file} cannot be read as a CSV table: {error}") from error
     if missing := [f"{name!r}{format_hint(name, names)}" for name in wanted if name not in names]:
         raise ValueError(f"{file} has no column {', '.join(missing)}; its columns are {names}")
-    if odd := [number for number, row in enumerate(rows, start=1) if None in row or None in row.values()]:
-        raise ValueError(f"{file} has {len(names)} columns, its samples {odd[:SHOWN]} (the first is 1) have more or fewer")
+    if wrong := [number for number, row in enumerate(rows, start=1) if None in row or None in row.values()]:
+        raise ValueError(f"{file} has {len(names)} columns, but samples {wrong[:SHOWN]} (counted from 1) have more or fewer")
     if not rows:
-        raise ValueError(f"{file} has a header and no line of a sample")
+        raise ValueError(f"{file} has a header but no samples")
     return rows
 
 
@@ -106,14 +106,15 @@ def check_unique(file: Path, paths: Sequence[str]) -> None:
     for number, path in enumerate(paths, start=1):
         samples[os.path.normpath(path)].append(number)
     if doubles := [f"{path!r} ({', '.join(map(str, found))})" for path, found in samples.items() if len(found) > 1]:
-        raise ValueError(f"{file} names images more than once (samples, the first is 1): {'; '.join(doubles[:SHOWN])}")
+        raise ValueError(f"{file} lists images more than once (samples, counted from 1): {'; '.join(doubles[:SHOWN])}")
 
 
 def read_labels(file: Path, texts: Sequence[str]) -> list[str]:
     """Return the labels without surrounding spaces. Raises ValueError for empty ones."""
     labels = [text.strip() for text in texts]
     if without := [number for number, label in enumerate(labels, start=1) if not label]:
-        raise ValueError(f"{file} has no label for {len(without)} samples (the first is 1): {without[:SHOWN]}; leave them out")
+        samples = f"{len(without)} samples (counted from 1): {without[:SHOWN]}"
+        raise ValueError(f"{file} has no label for {samples}; add the labels or remove these lines")
     return labels
 
 
@@ -128,8 +129,8 @@ def number_classes(labels: Sequence[str], classes: Sequence[str]) -> tuple[list[
     if len(unknown) == len(set(labels)) and all(label.removeprefix("-").isdecimal() for label in labels):
         return list(classes), parse_class_numbers(labels, len(classes))
     if classes and unknown:
-        said = ", ".join(f"{label!r}{format_hint(label, classes)}" for label in unknown[:SHOWN])
-        raise ValueError(f"labels that are no class: {said}; 'classes' are {list(classes)}")
+        names_and_hints = ", ".join(f"{label!r}{format_hint(label, classes)}" for label in unknown[:SHOWN])
+        raise ValueError(f"labels that are not in 'classes': {names_and_hints}; 'classes' are {list(classes)}")
     names = list(classes) or unknown
     number_of = {name: number for number, name in enumerate(names)}
     return names, [number_of[label] for label in labels]
@@ -139,14 +140,14 @@ def parse_class_numbers(labels: Sequence[str], n_classes: int) -> list[int]:
     """Return labels as numbers. Raises ValueError below 0, and above the classes if the run names them."""
     numbers = [int(label) for label in labels]
     if min(numbers) < 0:
-        raise ValueError(f"labels that are numbers are the classes 0, 1, ...; got {min(numbers)}")
+        raise ValueError(f"numeric labels must be class indices 0, 1, ...; got {min(numbers)}")
     if n_classes and max(numbers) >= n_classes:
-        raise ValueError(f"labels go up to {max(numbers)}, and the {n_classes} classes are 0 to {n_classes - 1}")
+        raise ValueError(f"the largest label is {max(numbers)}, but the {n_classes} classes are 0 to {n_classes - 1}")
     return numbers
 
 
 def split_by_column(column: Sequence[str]) -> dict[str, list[int]]:
     """Return the indices of each split in a column, and of empty cells (`""`). Raises ValueError for other names."""
     if unknown := sorted(set(column) - {*SPLITS, ""}):
-        raise ValueError(f"splits are {', '.join(SPLITS)}, or nothing; the table has {unknown[:SHOWN]}")
+        raise ValueError(f"the split of a sample must be {', '.join(SPLITS)} or empty; the table has {unknown[:SHOWN]}")
     return {part: [index for index, name in enumerate(column) if name == part] for part in (*SPLITS, "") if part in column}

@@ -1,4 +1,4 @@
-"""Files of datasets: how they are found, checked, and named in messages."""
+"""Files of datasets: functions that find them, check them, and format their names for messages."""
 
 import difflib
 import json
@@ -17,9 +17,9 @@ SHOWN = 5
 def check_root(root_dir: str, expected: str) -> Path:
     """Return the folder of a dataset. Raises ValueError, with the expected content, if it is empty or not found."""
     if not root_dir:
-        raise ValueError(f"needs dataset.root_dir, a folder with {expected}")
+        raise ValueError(f"dataset.root_dir is missing; set it to a folder with {expected}")
     if not Path(root_dir).is_dir():
-        raise ValueError(f"dataset.root_dir {root_dir} is no folder; expected one with {expected}")
+        raise ValueError(f"dataset.root_dir {root_dir} is not a folder; expected a folder with {expected}")
     return Path(root_dir)
 
 
@@ -29,8 +29,8 @@ def list_images(folder: Path) -> list[Path]:
     Raises ValueError for a folder or a broken link with the suffix of an image.
     """
     files = [file for file in visible_paths(folder) if file.suffix.lower() in ENDINGS]
-    if odd := [file for file in files if not file.is_file()]:
-        raise ValueError(f"called like images, and no files: {format_files(odd)}; take them out of the folder")
+    if wrong := [file for file in files if not file.is_file()]:
+        raise ValueError(f"named like images, but not files: {format_files(wrong)}; remove them from the folder")
     return files
 
 
@@ -44,23 +44,25 @@ def visible_paths(folder: Path) -> list[Path]:
     try:
         return sorted(each for each in folder.iterdir() if not each.name.startswith("."))
     except OSError as error:
-        raise ValueError(f"{format_file(folder)} cannot be looked into: {error.strerror}") from error
+        raise ValueError(f"{format_file(folder)} cannot be read: {error.strerror}") from error
 
 
 def check_strays(root: Path, files: Iterable[Path]) -> None:
-    """Raise ValueError for files that a link, of the file or of a folder above, leads out of `root`."""
+    """Raise ValueError for files that are outside of `root` because the file or a folder above it is a link."""
     files, real = list(files), root.resolve()
     below = {place for folder in {file.parent for file in files} for place in (folder, *folder.parents) if root in place.parents}
     links = [place for place in {*files, *below} if place.is_symlink()]
     if strays := sorted(link for link in links if not link.resolve().is_relative_to(real)):
-        raise ValueError(f"links lead out of {root}: {format_files(strays)}; config.follow_links = true follows them")
+        raise ValueError(
+            f"links lead out of {root}: {format_files(strays)}; set 'dataset.config.follow_links = true' to follow them"
+        )
 
 
 def resolve_inside(root: Path, names: Iterable[str]) -> list[Path]:
     """Return the named paths in a folder, without `..`. Raises ValueError for names that lead out of it."""
     places = [root / os.path.normpath(name) for name in names]
     if strays := [place for place in places if not place.is_relative_to(root) or ".." in place.relative_to(root).parts]:
-        raise ValueError(f"not in the folder {root}: {format_files(strays)}; give one that holds them all")
+        raise ValueError(f"not in the folder {root}: {format_files(strays)}; set a folder that contains all of them")
     return places
 
 
@@ -68,7 +70,7 @@ def list_files(root: Path, names: Iterable[str]) -> list[Path]:
     """Return the named files in a folder. Raises ValueError for files that are missing or outside the folder."""
     files = resolve_inside(root, names)
     if missing := [file for file in files if not file.is_file()]:
-        raise ValueError(f"named, and not there: {format_files(missing)}")
+        raise ValueError(f"files not found: {format_files(missing)}")
     return files
 
 
@@ -84,7 +86,7 @@ def read_json(file: Path) -> Any:
     except OSError as error:
         raise ValueError(f"{format_file(file)} cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{format_file(file)} is no JSON: {error}") from error
+        raise ValueError(f"{format_file(file)} is not valid JSON: {error}") from error
 
 
 def format_files(files: Sequence[Path]) -> str:

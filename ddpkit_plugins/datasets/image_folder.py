@@ -12,22 +12,23 @@ from ddpkit_plugins.datasets.files import ENDINGS, check_root, check_strays, for
 from ddpkit_plugins.datasets.split_indices import SPLITS, consecutive_ranges
 from ddpkit_plugins.stratify import select_stratified
 
-EXPECTED = f"a folder of images ({', '.join(ENDINGS)}) for each class"
+EXPECTED = f"one folder of images ({', '.join(ENDINGS)}) per class"
 
 
 class CustomDataset:
     """Dataset of the images `root_dir/<class>/*`: PIL images of mode `mode`, with the number of their class.
 
-    The classes are numbered in the order of the run's `classes`, else in the order of their names. If `root_dir` holds folders
-    named `train`, `valid` or `test` with class folders in them, these are the splits of the dataset, and no sample is left for
-    the split component; a class then needs a folder in at least one of them. The samples of a split are interleaved: the first
-    image of each class, by name, then the second of each, and so on. Every prefix is therefore as balanced as the folders allow.
+    The classes are numbered in the order of the run's `classes`, else in the order of their names. If `root_dir` contains folders
+    named `train`, `valid` or `test` with class folders in them, these are the splits of the dataset, and the split
+    component gets no samples; a class then needs a folder in at least one of them. The samples of a split are interleaved: the
+    first image of each class, by name, then the second of each, and so on. Every prefix is therefore as balanced as the folders
+    allow.
 
     Args:
         root_dir: Folder of the class folders; set by `[dataset]`.
         classes: Names of the class folders, in order; passed by the run.
         seed: Seed of the run; passed by the run.
-        mode: `RGB`, or `L` for grey.
+        mode: `RGB`, or `L` for grayscale.
         max_samples: Maximum number of samples of each split, selected by the seed, with every class in its share.
         follow_links: Whether links may lead out of `root_dir`.
 
@@ -49,13 +50,13 @@ class CustomDataset:
         own = find_split_folders(self.root)
         found = {split: {each.name: list_images(each) for each in list_folders(self.root / split)} for split in own or [""]}
         self.classes = order_classes(self.root, classes, found)
-        dealt = {
+        selected = {
             split: select_samples(interleave([files.get(name, []) for name in self.classes]), max_samples, seed)
             for split, files in found.items()
         }
-        self.samples = [sample for samples in dealt.values() for sample in samples]
+        self.samples = [sample for samples in selected.values() for sample in samples]
         self.targets = [target for _, target in self.samples]
-        self.splits = consecutive_ranges({split: len(samples) for split, samples in dealt.items()})
+        self.splits = consecutive_ranges({split: len(samples) for split, samples in selected.items()})
         if not follow_links:
             check_strays(self.root, (file for file, _ in self.samples))
 
@@ -77,15 +78,16 @@ FilesOf = Mapping[str, Sequence[Path]]
 
 
 def find_split_folders(root: Path) -> list[str]:
-    """Return the splits that a root folder holds; [] without any.
+    """Return the splits that a root folder contains; [] if there are none.
 
     Raises ValueError if there are other folders next to them, whose images would be ignored silently.
     """
     names = [folder.name for folder in list_folders(root)]
     own = [split for split in SPLITS if split in names and list_folders(root / split)]
-    odd = [name for name in names if name not in own]
-    if own and odd:
-        raise ValueError(f"{root} has the splits {own} and also {odd}; splits are {list(SPLITS)} with folders of classes")
+    others = [name for name in names if name not in own]
+    if own and others:
+        advice = f"only {', '.join(SPLITS)} with class folders in them can be splits"
+        raise ValueError(f"{root} has the splits {own} and also the folders {others}; {advice}")
     return own
 
 
@@ -93,22 +95,22 @@ def order_classes(root: Path, classes: Sequence[str], found: Mapping[str, FilesO
     """Return the classes in order. Raises ValueError if classes and folders differ, or if a class has no image."""
     for split, files in found.items():
         if not any(files.values()):
-            raise ValueError(f"no images in folders in {root / split}; expected {EXPECTED}")
+            raise ValueError(f"no images found in the folders of {root / split}; expected {EXPECTED}")
     names = {name for files in found.values() for name in files}
     check_same_classes(root, classes or sorted(names), names)
     if empty := sorted(name for name in names if not any(files.get(name) for files in found.values())):
-        raise ValueError(f"the class folders {empty} in {root} hold no images ({', '.join(ENDINGS)})")
+        raise ValueError(f"the class folders {empty} in {root} contain no images ({', '.join(ENDINGS)})")
     return list(classes) or sorted(names)
 
 
 def check_same_classes(root: Path, classes: Sequence[str], names: Set[str]) -> None:
     """Raise ValueError for classes without a folder or with several numbers, and for folders without a class."""
     missing, extra = sorted(set(classes) - names), sorted(names - set(classes))
-    said = [f"{name!r} is named {count} times" for name, count in Counter(classes).items() if count > 1]
-    said += [f"there is no folder for the class {name!r}{format_hint(name, extra)}" for name in missing]
-    said += [f"the folder {name!r} is no class{format_hint(name, missing)}" for name in extra]
-    if said:
-        raise ValueError(f"'classes' and the folders in {root} differ: {'; '.join(said)}")
+    differences = [f"{name!r} is listed {count} times" for name, count in Counter(classes).items() if count > 1]
+    differences += [f"no folder found for the class {name!r}{format_hint(name, extra)}" for name in missing]
+    differences += [f"the folder {name!r} is not a class{format_hint(name, missing)}" for name in extra]
+    if differences:
+        raise ValueError(f"'classes' and the folders in {root} differ: {'; '.join(differences)}")
 
 
 def interleave(piles: Sequence[Sequence[Path]]) -> list[tuple[Path, int]]:

@@ -31,18 +31,18 @@ class MedicalDataset:
     """Dataset of the images `root_dir/images/*`, PIL images of mode `mode`, with masks `root_dir/masks/*` of the same name.
 
     The suffixes of the names may differ. A mask is a `tv_tensors.Mask`, int64 [H, W], of class indices. Samples are in the order
-    of their names. If `root_dir` holds folders named `train`, `valid` or `test` with these two folders in them, these are the
+    of their names. If `root_dir` contains folders named `train`, `valid` or `test` with these two folders in them, these are the
     splits of the dataset.
 
     Args:
         root_dir: Folder of the images and masks; set by `[dataset]`.
-        classes: Names of the classes; passed by the run. With two or more, masks may hold only these classes.
+        classes: Names of the classes; passed by the run. If there are two or more, masks may contain only these classes.
         seed: Seed of the run; passed by the run.
         images: Name of the folder of the images in `root_dir`.
         masks: Name of the folder of the masks in `root_dir`.
-        mode: `RGB`, or `L` for grey.
-        mask_values: The i-th value is class i, and no other value may occur. Absent: a grey mask that holds only 0 and 255 has
-            the classes 0 and 1; the values of any other grey mask, and the indices of a mask with a palette, are class indices.
+        mode: `RGB`, or `L` for grayscale.
+        mask_values: The i-th value is class i, and no other value may occur. Absent: a grayscale mask with only the values 0 and
+            255 has the classes 0 and 1. The values of other grayscale masks, and the indices of palette masks, are class indices.
         palette: For masks in colours, instead of `mask_values`: the i-th colour, [red, green, blue], is class i.
         ignore_index: Index of pixels without a class; set the same index in the losses. Values that are missing in `mask_values`
             or `palette` become this index.
@@ -51,7 +51,7 @@ class MedicalDataset:
 
     Raises:
         ValueError: A folder is empty, an image or mask has no partner, or the values are ambiguous. When a sample is read: the
-            mask has another size than its image, or holds other values.
+            mask has another size than its image, or contains other values.
     """
 
     def __init__(  # noqa: PLR0913 - keys of the TOML
@@ -96,8 +96,8 @@ class MedicalDataset:
         image, mask = open_image(image_file, self.mode), open_image(mask_file)
         if image.size != mask.size:
             raise ValueError(
-                f"{format_file(image_file)} is {image_size(image)} pixels,"
-                f" its mask {format_file(mask_file)} is {image_size(mask)}"
+                f"{format_file(image_file)} has {image_size(image)} pixels,"
+                f" but its mask {format_file(mask_file)} has {image_size(mask)}"
             )
         return image, Mask(self.coding.decode(mask, mask_file))
 
@@ -105,10 +105,10 @@ class MedicalDataset:
 def match_pairs(images: Path, masks: Path) -> list[Pair]:
     """Return the pairs of image and mask, matched by name. Raises ValueError if a file has no partner or several."""
     image_of, mask_of = index_by_stem(images), index_by_stem(masks)
-    alone = [image_of[stem] for stem in image_of.keys() - mask_of] + [mask_of[stem] for stem in mask_of.keys() - image_of]
-    if alone:
-        names = format_files(sorted(alone))
-        raise ValueError(f"an image and its mask have the same name but for the ending; without a partner: {names}")
+    unpaired = [image_of[stem] for stem in image_of.keys() - mask_of] + [mask_of[stem] for stem in mask_of.keys() - image_of]
+    if unpaired:
+        names = format_files(sorted(unpaired))
+        raise ValueError(f"an image and its mask must have the same name except for the suffix; files without a partner: {names}")
     return [(image_of[stem], mask_of[stem]) for stem in image_of]
 
 
@@ -116,8 +116,8 @@ def index_by_stem(folder: Path) -> dict[str, Path]:
     """Return the image files of a folder by stem, sorted by stem. Raises ValueError if there are none."""
     files = list_images(folder) if folder.is_dir() else []
     if not files:
-        raise ValueError(f"no images in {folder}; expected image files there, for each image a mask of the same name")
+        raise ValueError(f"no images found in {folder}; expected image files, and a mask of the same name for each image")
     found = {file.stem: file for file in sorted(files, key=lambda file: file.stem)}
     if doubles := sorted(set(files) - set(found.values())):
-        raise ValueError(f"another file has the same name but for the ending: {format_files(doubles)}")
+        raise ValueError(f"another file has the same name except for the suffix: {format_files(doubles)}")
     return found

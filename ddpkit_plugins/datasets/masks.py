@@ -14,7 +14,7 @@ SHOWN = 5
 """Maximum number of values in a message."""
 BYTE = 255
 SEVERAL = 2
-"""Number of class names from which they are taken to be the complete list."""
+"""Minimum number of class names that count as the complete list of classes."""
 
 
 @attrs.frozen
@@ -39,25 +39,25 @@ class MaskEncoding:
     ) -> "MaskEncoding":
         """Build the encoding from the keys of a dataset. Raises ValueError for ambiguous or invalid values."""
         if mask_values is not None and palette is not None:
-            raise ValueError("mask_values are for grey masks, palette for those in colours; keep one")
+            raise ValueError("mask_values is for grayscale masks, palette for masks in colours; set only one of them")
         check_distinct("mask_values", mask_values, ignore_index)
         check_distinct("palette", palette, ignore_index)
         if palette and not all(0 <= channel <= BYTE for colour in palette for channel in colour):
-            raise ValueError(f"palette holds [red, green, blue] from 0 to {BYTE}, got {palette}")
+            raise ValueError(f"palette must contain colours [red, green, blue] from 0 to {BYTE}; got {palette}")
         values = mask_values if palette is None else [red << 16 | green << 8 | blue for red, green, blue in palette]
         return cls(values, palette is not None, ignore_index, n_classes)
 
     def decode(self, mask: Image.Image, file: Path) -> Any:
-        """Return the class indices of an opened mask, int64 [H, W]. Raises ValueError that names the file.
+        """Return the class indices of an opened mask, int64 [H, W]. Raises a ValueError that names the file.
 
-        Without `values`, a grey mask that holds only 0 and 255 has the classes 0 and 1.
+        Without `values`, a grayscale mask with only the values 0 and 255 has the classes 0 and 1.
         """
         pixels = self.pixels(mask, file)
         if self.values is not None:
             return self.indices(pixels, file)
         is_binary = mask.mode != "P" and self.ignore_index != BYTE and np.isin(pixels, (0, BYTE)).all()
         indices = pixels // BYTE if is_binary else pixels
-        self.refuse_unnamed(indices, file)
+        self.check_class_range(indices, file)
         return indices
 
     def pixels(self, mask: Image.Image, file: Path) -> Any:
@@ -66,8 +66,8 @@ class MaskEncoding:
             channels = np.array(mask.convert("RGB"), dtype=np.int64)
             return channels @ np.array([1 << 16, 1 << 8, 1])
         if len(mask.getbands()) > 1 or mask.mode == "F":
-            advice = "a mask holds one integer a pixel, grey or of a palette; config.palette is for colours"
-            raise ValueError(f"{format_file(file)} has mode {mask.mode}; {advice}")
+            wanted = "a mask must have one integer per pixel: grayscale values or palette indices"
+            raise ValueError(f"{format_file(file)} has mode {mask.mode}, but {wanted}; for colours, set dataset.config.palette")
         return np.array(mask, dtype=np.int64)
 
     def indices(self, pixels: Any, file: Path) -> Any:
@@ -82,31 +82,34 @@ class MaskEncoding:
         if is_other.any() and self.ignore_index is None:
             found = [self.written(value) for value in np.unique(pixels[is_other])[:SHOWN].tolist()]
             name = "palette" if self.is_coloured else "mask_values"
-            raise ValueError(
-                f"{format_file(file)} holds {found}, which is not in {name} {list(map(self.written, self.values or ()))}"
-            )
+            listed = list(map(self.written, self.values or ()))
+            advice = "add the values, or set dataset.config.ignore_index"
+            raise ValueError(f"{format_file(file)} contains {found}, which are not in {name} {listed}; {advice}")
         return np.where(is_other, self.ignore_index or 0, indices)
 
     def written(self, value: int) -> int | list[int]:
         """Return a value or a colour as the config writes it."""
         return [value >> 16, value >> 8 & 255, value & 255] if self.is_coloured else value
 
-    def refuse_unnamed(self, indices: Any, file: Path) -> None:
+    def check_class_range(self, indices: Any, file: Path) -> None:
         """Raise ValueError for indices that are not classes, if the run names two or more."""
-        is_odd = (indices < 0) | (indices >= self.n_classes)
+        is_invalid = (indices < 0) | (indices >= self.n_classes)
         if self.ignore_index is not None:
-            is_odd &= indices != self.ignore_index
-        if self.n_classes >= SEVERAL and is_odd.any():
-            found = np.unique(indices[is_odd])[:SHOWN].tolist()
-            advice = "config.mask_values says which value is which class, config.ignore_index which is none"
+            is_invalid &= indices != self.ignore_index
+        if self.n_classes >= SEVERAL and is_invalid.any():
+            found = np.unique(indices[is_invalid])[:SHOWN].tolist()
+            advice = (
+                "set dataset.config.mask_values (one value per class) or dataset.config.ignore_index (pixels without a class)"
+            )
             raise ValueError(
-                f"{format_file(file)} holds {found}, and the {self.n_classes} classes are 0 to {self.n_classes - 1}; {advice}"
+                f"{format_file(file)} contains {found}, but the {self.n_classes} classes are 0 to {self.n_classes - 1}; {advice}"
             )
 
 
 def check_distinct(name: str, given: Sequence[Any] | None, ignore_index: int | None) -> None:
     """Raise ValueError for equal values, and for an `ignore_index` that is also a class."""
     if given is not None and len(set(given)) != max(len(given), 1):
-        raise ValueError(f"{name} holds different values, one a class, got {given}")
+        raise ValueError(f"{name} must contain one value per class, all different; got {given}")
     if given and ignore_index in range(len(given)):
-        raise ValueError(f"ignore_index is none of the classes 0 to {len(given) - 1}, as 255, got {ignore_index}")
+        limits = f"must not be one of the classes 0 to {len(given) - 1}"
+        raise ValueError(f"ignore_index {limits}; got {ignore_index}; use another index, such as 255")

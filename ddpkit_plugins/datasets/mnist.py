@@ -21,9 +21,9 @@ class Mnist:
     Args:
         root_dir: Folder of the published files, or of their download; set by `[dataset]`.
         seed: Seed of the run; passed by the run.
-        source: `bundled`: 5,000 digits from this package, of which the last 1,000 are the test split; `full`: the published set
-            with 60,000 digits and 10,000 for testing.
-        download: For `full`: download missing files.
+        source: `bundled`: 5,000 digits from this package, of which the last 1,000 are the test split. `full`: the published set
+            with 60,000 digits, and 10,000 more as the test split.
+        download: Download missing files, for `full`.
         max_samples: Maximum number of samples to divide, and of test samples, selected by the seed, with every class in its
             share.
 

@@ -23,7 +23,7 @@ class Nuclei:
         with files("ddpkit_plugins.datasets").joinpath(BUNDLED).open("rb") as file, np.load(file) as arrays:
             self.image, self.nuclei = arrays["image"], (arrays["instances"] > 0).astype(np.uint8)
         if not 16 <= tile <= 128 or len(self.image) % tile:  # noqa: PLR2004 - see the docstring
-            raise ValueError(f"tile is 16, 32, 64 or 128, got {tile}")
+            raise ValueError(f"tile must be 16, 32, 64 or 128; got {tile}")
         self.tile = tile
         self.columns = len(self.image) // tile
         self.splits = {"test": range(len(self) * 3 // 4, len(self))}

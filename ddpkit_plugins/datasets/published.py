@@ -12,7 +12,7 @@ from ddpkit_plugins.datasets.torchvision_sets import SETS
 from ddpkit_plugins.stratify import select_stratified
 
 LABELS = ("targets", "labels", "_labels", "y")
-"""Attributes in which torchvision's datasets hold the class of each sample."""
+"""Attributes in which torchvision's datasets store the class of each sample."""
 
 
 class Published:
@@ -79,7 +79,7 @@ def cifar100(root_dir: str, seed: int, *, download: bool = False, max_samples: i
 
 
 def fashion_mnist(root_dir: str, seed: int, *, download: bool = False, max_samples: int | None = None) -> Published:
-    """Return Fashion-MNIST: 70,000 grey images of clothes, 28 x 28 pixels, in ten classes (Xiao et al. 2017).
+    """Return Fashion-MNIST: 70,000 grayscale images of clothes, 28 x 28 pixels, in ten classes (Xiao et al. 2017).
 
     10,000 of them are the test split.
 
@@ -98,22 +98,23 @@ def fashion_mnist(root_dir: str, seed: int, *, download: bool = False, max_sampl
 def open_sets(name: str, root_dir: str, *, download: bool) -> dict[str, Any]:
     """Return split -> torchvision's dataset.
 
-    Raises ValueError if the files cannot be read or downloaded; the message says which files belong where.
+    Raises ValueError if the files cannot be read or downloaded; the message contains instructions for the files.
     """
     from torchvision import datasets  # noqa: PLC0415 - slow import that only runs need
 
     if not root_dir:
-        raise ValueError(f"{name} needs dataset.root_dir, the folder for its files")
+        raise ValueError(f"dataset.root_dir is missing; set it to the folder for the files of {name}")
     kind, root = getattr(datasets, name), Path(root_dir)
     options = {"download": download} if "download" in inspect.signature(kind).parameters else {}
     try:
         with lock_download(root) if download else contextlib.nullcontext():
-            return {split: wrap_for_transforms(kind(root, **asked, **options)) for split, asked in SETS[name].items()}
+            return {split: wrap_for_transforms(kind(root, **arguments, **options)) for split, arguments in SETS[name].items()}
     except ImportError as error:
-        raise ValueError(f"{name} is read with a library that is not installed: pip install {error.name}") from error
+        message = f"{name} requires a library that is not installed; install it with: pip install {error.name}"
+        raise ValueError(message) from error
     except (OSError, RuntimeError) as error:  # no file, no network, a corrupt file
-        fetch = "" if download or not options else ", or set config.download = true"
-        raise ValueError(f"no {name} in {root_dir} ({error}); {download_hint(kind, root)}{fetch}") from error
+        fetch = "" if download or not options else ", or set 'dataset.config.download = true'"
+        raise ValueError(f"{name} was not found in {root_dir} ({error}); {download_hint(kind, root)}{fetch}") from error
 
 
 def wrap_for_transforms(made: Any) -> Any:
@@ -126,18 +127,20 @@ def wrap_for_transforms(made: Any) -> Any:
 
 
 def download_hint(kind: Any, root: Path) -> str:
-    """Return which files belong where, if torchvision's class tells it."""
+    """Return instructions to download the files by hand; without a known address, a reference to torchvision's documentation."""
     resources = getattr(kind, "resources", None)
     if isinstance(resources, list):
         names = ", ".join(Path(name).name for name, _ in resources)
-        return f"put {names} from {kind.mirrors[0]} into {root / kind.__name__ / 'raw'}, unpacked"
+        return f"download {names} from {kind.mirrors[0]} and unpack them into {root / kind.__name__ / 'raw'}"
     url = next((getattr(kind, name) for name in ("url", "_URL", "_url") if isinstance(getattr(kind, name, None), str)), None)
-    return f"unpack {url} into {root}" if url else f"the documentation of torchvision.datasets.{kind.__name__} names the files"
+    return (
+        f"download {url} and unpack it into {root}" if url else f"see the documentation of torchvision.datasets.{kind.__name__}"
+    )
 
 
 @contextlib.contextmanager
 def lock_download(root: Path) -> Iterator[None]:
-    """Let one rank of a machine download at a time; the others then find its files."""
+    """Let only one rank of a machine download at a time; the other ranks then find the files."""
     root.mkdir(parents=True, exist_ok=True)
     with (root / ".download.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -145,7 +148,7 @@ def lock_download(root: Path) -> Iterator[None]:
 
 
 def read_labels(made: Any) -> list[int] | None:
-    """Return the class of each sample; None if the dataset does not hold classes."""
+    """Return the class of each sample; None if the dataset has no classes."""
     found = next((getattr(made, name) for name in LABELS if hasattr(made, name)), None)
     try:
         return None if found is None else [int(label) for label in found]

@@ -9,7 +9,7 @@ from ddpkit_plugins.datasets.boxes import collate, to_boxes
 
 KINDS = ("circle", "square", "triangle")
 TRIES = 20
-"""Number of attempts to find a free place for a shape; after these, it is left out."""
+"""Number of attempts to find a free place for a shape; if all fail, the image does not get this shape."""
 SMALLEST = 32
 """Minimum side of an image in pixels, so that a shape is at least eight pixels large."""
 
@@ -35,7 +35,7 @@ class Shapes:
     def __init__(self, seed: int, n: int = 256, size: int = 64, max_objects: int = 3) -> None:
         if n < 1 or size < SMALLEST or max_objects < 1:
             given = f"{n}, {size} and {max_objects}"
-            raise ValueError(f"n is at least 1, size at least {SMALLEST} and max_objects at least 1, got {given}")
+            raise ValueError(f"n must be at least 1, size at least {SMALLEST} and max_objects at least 1; got {given}")
         self.seed, self.n, self.size, self.max_objects = seed, n, size, max_objects
         self.classes = [*KINDS]
 
@@ -73,7 +73,7 @@ class OneShape:
 
     def __init__(self, seed: int, n: int = 256, size: int = 64) -> None:
         if n < 1 or size < SMALLEST:
-            raise ValueError(f"n is at least 1 and size at least {SMALLEST}, got {n} and {size}")
+            raise ValueError(f"n must be at least 1 and size at least {SMALLEST}; got {n} and {size}")
         self.seed, self.size = seed, size
         self.classes = [*KINDS]
         self.targets = [index % len(KINDS) for index in range(n)]

@@ -8,6 +8,6 @@ SPLITS = ("train", "valid", "test")
 
 
 def consecutive_ranges(lengths: Mapping[str, int]) -> dict[str, range]:
-    """Return the indices of each split. Samples without a split (`""`) are left for the split component."""
+    """Return the indices of each split. Samples without a split (`""`) are divided by the split component."""
     ends = accumulate(lengths.values())
     return {split: range(end - lengths[split], end) for split, end in zip(lengths, ends, strict=True) if split}

@@ -23,4 +23,4 @@ SETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = MappingProxyType(
         "OxfordIIITPet": {"": {"split": "trainval"}, "test": {"split": "test"}},
     }
 )
-"""Name in `torchvision.datasets` -> split (`""`: left for the split component) -> arguments that select it."""
+"""Name in `torchvision.datasets` -> split (`""`: divided by the split component) -> arguments that select it."""

@@ -1,4 +1,4 @@
-"""Area under the receiver operating characteristic, computed from pairs of a positive and a negative."""
+"""Area under the receiver operating characteristic, computed from pairs of a positive and a negative sample."""
 
 import warnings
 
@@ -11,7 +11,7 @@ from ddpkit_plugins.metrics.base import ClassMetric
 
 
 class AreaUnderCurve(ClassMetric):
-    """Metric of each class against the rest. Subclasses define how predictions are stored."""
+    """Metric that separates each class from all others. Subclasses define how predictions are stored."""
 
     def __init__(self, n_classes: int, ignore_index: int | None) -> None:
         super().__init__(n_classes, None, ignore_index)
@@ -25,11 +25,11 @@ class AreaUnderCurve(ClassMetric):
     def result(self, areas: Tensor) -> dict[str, Tensor]:
         """Return `value` [] and `per_class` [C].
 
-        The area of a class without a pair of a positive and a negative is NaN; the class is not part of the mean, and a warning
+        The area of a class without positives or without negatives is NaN; the class is not part of the mean, and a warning
         is issued.
         """
         if areas.isnan().any():
-            warnings.warn("auc: a class has no samples, or all; it is left out", stacklevel=2)
+            warnings.warn("auc: a class has no samples, or all samples; it is not part of the mean", stacklevel=2)
         return {"value": self.one_of(areas, ~areas.isnan()), "per_class": areas}
 
 
@@ -104,14 +104,14 @@ def ranked_pairs_share(positives: Tensor, negatives: Tensor) -> Tensor:
     """Return the share of pairs of a positive and a negative in which the positive has the higher score; float64 [].
 
     A tie counts one half. This share is the area under the curve (Hanley and McNeil 1982, "The meaning and use of the area under
-    a receiver operating characteristic curve"). Sums of whole and half numbers are exact, so a perfect classifier gets exactly 1.
+    a receiver operating characteristic curve"). Sums of integers and halves are exact, so a perfect classifier gets exactly 1.
     Without a pair, the result is NaN.
 
     Args:
         positives: Number of positives of each score, from the lowest score up; int64 [S].
         negatives: Number of negatives of each score, in the same order; int64 [S].
     """
-    below = negatives.cumsum(0) - negatives  # of whole numbers: CUDA's cumulative sum of floats is not deterministic
+    below = negatives.cumsum(0) - negatives  # of integers: CUDA's cumulative sum of floats is not deterministic
     in_order = positives * (below + negatives.double() / 2)
     return in_order.sum() / (positives.sum().double() * negatives.sum())
 
@@ -124,13 +124,13 @@ def auc(n_classes: int, thresholds: int | None = None, ignore_index: int | None 
 
     Args:
         n_classes: Number of classes; passed by the run.
-        thresholds: Number of points of the curve, at least 2; this needs little memory. Absent: the exact area. Every rank then
-            keeps all predictions of an evaluation in memory, and gets those of all other ranks, which is too much for masks.
-            Raises ValueError below 2.
+        thresholds: Number of points of the curve, at least 2; this needs little memory. Raises ValueError below 2. Absent: the
+            exact area. Every rank then keeps its predictions of an evaluation in memory and receives those of all other ranks,
+            which needs too much memory for masks.
         ignore_index: Targets of this value do not count.
     """
     if thresholds is None:
         return ExactArea(n_classes, ignore_index)
     if thresholds < 2:  # noqa: PLR2004 - the two ends of the curve
-        raise ValueError(f"thresholds are at least 2, got {thresholds}")
+        raise ValueError(f"thresholds must be at least 2; got {thresholds}")
     return BinnedArea(n_classes, thresholds, ignore_index)

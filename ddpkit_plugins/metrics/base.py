@@ -1,4 +1,4 @@
-"""Base of the metrics of classes: checks of predictions and targets, and the average over classes."""
+"""Base of the class metrics: checks of predictions and targets, and the average over classes."""
 
 from typing import Literal
 
@@ -16,11 +16,11 @@ class ClassMetric(Metric):
     """Metric of class probabilities [B, C, ...].
 
     Targets are class indices [B, ...] or [B, 1, ...], or labels [B, C, ...] of 0 and 1. Other targets are rejected here, so
-    torchmetrics need not validate them, which would sort all pixels.
+    torchmetrics need not validate them; its validation would sort all pixels.
 
     Args:
         n_classes: Number of classes; one output distinguishes two classes.
-        average: Average over classes; None: the value of the positive class of two, else "macro".
+        average: Average over classes. None: with two classes, the value of the positive class; else "macro".
         ignore_index: Targets of this value do not count.
     """
 
@@ -40,9 +40,10 @@ class ClassMetric(Metric):
     def update(self, predictions: Tensor, targets: Tensor) -> None:
         """Add a micro-batch of this rank. Raises ValueError for predictions or targets that do not fit."""
         if not isinstance(predictions, Tensor):
-            raise ValueError("metrics of classes want tensors, and these are boxes; 'map' is for boxes")  # noqa: TRY004
+            raise ValueError("class metrics require tensors, but the predictions are boxes; use 'map' for boxes")  # noqa: TRY004
         if predictions.ndim < BINARY or predictions.shape[1] != self.n_classes:
-            raise ValueError(f"metrics want a probability for each of {self.n_classes} classes, got {list(predictions.shape)}")
+            given = list(predictions.shape)
+            raise ValueError(f"class metrics require one probability for each of {self.n_classes} classes; got shape {given}")
         if are_labels(predictions, targets):
             self.n_labelled += 1
             self.take_labels(predictions, class_labels(targets, self.ignore_index))
@@ -60,11 +61,11 @@ class ClassMetric(Metric):
         """Add a micro-batch with labels, int64 [B, C, ...]: 1, 0, and -1 for ignored ones."""
         raise NotImplementedError
 
-    def one_of(self, each: Tensor, counts: Tensor) -> Tensor:
-        """Return the value of the positive class of two, else the mean over classes.
+    def one_of(self, each: Tensor, selected: Tensor) -> Tensor:
+        """Return the value of the positive class if there are two classes, else the mean over classes.
 
-        `counts`, bool [C], selects the classes of the mean; if it selects none, the mean is over all classes.
+        `selected`, bool [C], marks the classes of the mean; if it marks none, the mean is over all classes.
         """
         if self.average is None and self.n_classes == BINARY and not self.n_labelled:
             return each[1]
-        return each[counts].mean() if counts.any() else each.mean()
+        return each[selected].mean() if selected.any() else each.mean()

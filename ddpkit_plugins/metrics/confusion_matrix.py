@@ -24,8 +24,8 @@ class ConfusionMatrix(ClassMetric):
         )
 
     def take_labels(self, predictions: Tensor, truths: Tensor) -> None:  # noqa: ARG002 - rejected for any prediction
-        """Raise ValueError: labels are independent, so none is confused with another."""
-        raise ValueError(f"a confusion matrix is of classes, one a sample; got labels {list(truths.shape)}")
+        """Raise ValueError: labels are independent of each other, so a confusion matrix is not defined."""
+        raise ValueError(f"confusion_matrix requires one class per sample; got labels {list(truths.shape)}")
 
     def compute(self) -> dict[str, Tensor]:
         """Return `value` [], the share on the diagonal, and `confusion` [C, C].
@@ -38,8 +38,8 @@ class ConfusionMatrix(ClassMetric):
 def confusion_matrix(n_classes: int, ignore_index: int | None = None) -> Metric:
     """Count the samples (or pixels) of each true class by predicted class, for `confusion_matrix.csv` of the test.
 
-    The number in the history is the share on the diagonal, which is the accuracy. Labels, with several classes per sample, raise
-    ValueError.
+    The number in the history is the share on the diagonal, which is the accuracy. Raises ValueError for
+    labels, i.e. several classes per sample.
 
     Args:
         n_classes: Number of classes; passed by the run.

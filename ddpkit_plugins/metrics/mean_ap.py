@@ -32,7 +32,7 @@ class BoxPrecision(MeanAveragePrecision):
         super().__init__(
             iou_thresholds=OVERLAPS if threshold is None else [threshold],
             rec_thresholds=RECALLS,
-            extended_summary=True,  # holds the values per class; `class_metrics` would compute them a second time
+            extended_summary=True,  # contains the values per class; `class_metrics` would compute them a second time
             compute_on_cpu=True,
         )
         self.n_classes = n_classes or 0
@@ -43,13 +43,13 @@ class BoxPrecision(MeanAveragePrecision):
         Raises ValueError if predictions or targets are not boxes, and for a true box with the label of the background.
         """
         if not isinstance(preds, list) or not isinstance(target, list):
-            raise ValueError("map is for boxes, of a dataset and 'postprocess = \"detection\"' that give them")  # noqa: TRY004
+            raise ValueError("map requires boxes; use a dataset with boxes, and set 'postprocess = \"detection\"'")  # noqa: TRY004
         if any((image["labels"] < 1).any() for image in target):
-            raise ValueError("labels of boxes begin at 1, and there are smaller ones")
+            raise ValueError("labels of boxes must be at least 1 (0 is the background), but a target has a smaller label")
         super().update(preds, target)
 
     def _sync_dist(self, dist_sync_fn: Any = None, process_group: Any = None) -> None:  # noqa: ARG002 - the signature of torchmetrics
-        """Gather the images of all ranks, which must all call this."""
+        """Gather the images of all ranks. All ranks must call it."""
         # torchmetrics' own gathering never returns if ranks have different numbers of images
         for name in STATES:
             setattr(self, name, gather_states(getattr(self, name)))
@@ -77,7 +77,7 @@ class BoxPrecision(MeanAveragePrecision):
 
 
 def gather_states(mine: list[Tensor]) -> list[Tensor]:
-    """Gather the tensors of all ranks, which must all call this."""
+    """Gather the tensors of all ranks. All ranks must call it."""
     shares: list[list[Tensor]] = [[] for _ in range(torch.distributed.get_world_size())]
     torch.distributed.all_gather_object(shares, mine)
     return [each for share in shares for each in share]
@@ -96,9 +96,9 @@ def mean_average_precision(n_classes: int | None = None, threshold: float | None
 
     Args:
         n_classes: Number of classes without the background, whose labels are 1 to n_classes; passed by the run.
-        threshold: Intersection over union from which a box counts as found, above 0 and at most 1. Absent: the mean over 0.5,
-            0.55, ..., 0.95. Raises ValueError for others.
+        threshold: Minimum intersection over union of a box that counts as found, greater than 0 and at most 1. Absent: the mean
+            over 0.5, 0.55, ..., 0.95. Raises ValueError for others.
     """
     if threshold is not None and not 0 < threshold <= 1:
-        raise ValueError(f"threshold is above 0 and at most 1, got {threshold}")
+        raise ValueError(f"threshold must be greater than 0 and at most 1; got {threshold}")
     return BoxPrecision(n_classes, threshold)

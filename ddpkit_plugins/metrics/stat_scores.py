@@ -24,7 +24,7 @@ class Counts(NamedTuple):
     fn: Tensor
 
     def accuracy(self) -> Tensor:
-        """Return the share of all decisions that are right: (TP + TN) / all."""
+        """Return the share of all decisions that are correct: (TP + TN) / all."""
         return self.share(self.tp + self.tn, self.tp + self.fp + self.tn + self.fn)
 
     def precision(self) -> Tensor:
@@ -48,7 +48,7 @@ class Counts(NamedTuple):
         return self.share(self.tp, self.tp + self.fp + self.fn)
 
     def share(self, part: Tensor, whole: Tensor) -> Tensor:
-        """Return `part / whole`; where `whole` is 0, 1 without a mistake, else 0."""
+        """Return `part / whole`. Elements whose `whole` is 0 are 1 without false positives and false negatives, else 0."""
         return torch.where(whole > 0, part / whole.clamp(min=1), (self.fp + self.fn == 0).double())
 
 
@@ -63,7 +63,7 @@ class CountMetric(ClassMetric):
         ratio: Function from counts to the ratio.
         average: Average over classes, see `ClassMetric`; "micro" = the ratio of the counts over all classes.
         ignore_index: Targets of this value do not count, and the class of this index is not part of the mean.
-        of_labels: Another ratio for labels.
+        of_labels: Ratio for labels, if it is not `ratio`.
         k: A class counts as found if it is among the `k` most probable ones; for class indices only.
     """
 
@@ -100,7 +100,7 @@ class CountMetric(ClassMetric):
     def take_labels(self, predictions: Tensor, truths: Tensor) -> None:
         """Add the counts of a micro-batch; a label with a probability above one half counts as found."""
         if self.k > 1:
-            raise ValueError(f"the best k are of classes, one a sample; got labels {list(truths.shape)}")
+            raise ValueError(f"top_k_accuracy requires one class per sample; got labels {list(truths.shape)}")
         self.counts += multilabel_stat_scores(
             predictions, truths, num_labels=self.n_classes, average=None, ignore_index=-1, validate_args=False
         )
@@ -126,7 +126,7 @@ class CountMetric(ClassMetric):
 def accuracy(n_classes: int, average: Literal["micro", "macro"] = "micro", ignore_index: int | None = None) -> Metric:
     """Compute the share of samples whose true class is the most probable one.
 
-    For labels, it is the share of labels that are right, each counted by itself.
+    For labels, it is the share of correct labels; each label counts separately.
 
     Args:
         n_classes: Number of classes; passed by the run. One output distinguishes two classes.
@@ -148,7 +148,7 @@ def top_k_accuracy(
         ignore_index: Targets of this value do not count.
     """
     if not 1 <= k <= max(n_classes, BINARY):
-        raise ValueError(f"k is 1 to the number of classes, {max(n_classes, BINARY)}; got {k}")
+        raise ValueError(f"k must be between 1 and the number of classes, {max(n_classes, BINARY)}; got {k}")
     return CountMetric(n_classes, Counts.recall, average, ignore_index, k=k)
 
 
@@ -157,7 +157,7 @@ def precision(n_classes: int, average: Literal["macro", "micro"] | None = None, 
 
     Args:
         n_classes: Number of classes; passed by the run.
-        average: `macro` = over classes, `micro` = over samples. Absent: the positive class of two, else over classes.
+        average: `macro` = over classes, `micro` = over samples. Absent: only the positive class of two classes, else `macro`.
         ignore_index: Targets of this value do not count.
     """
     return CountMetric(n_classes, Counts.precision, average, ignore_index)
@@ -168,7 +168,7 @@ def recall(n_classes: int, average: Literal["macro", "micro"] | None = None, ign
 
     Args:
         n_classes: Number of classes; passed by the run.
-        average: `macro` = over classes, `micro` = over samples. Absent: the positive class of two, else over classes.
+        average: `macro` = over classes, `micro` = over samples. Absent: only the positive class of two classes, else `macro`.
         ignore_index: Targets of this value do not count.
     """
     return CountMetric(n_classes, Counts.recall, average, ignore_index)
@@ -179,7 +179,7 @@ def f1(n_classes: int, average: Literal["macro", "micro"] | None = None, ignore_
 
     Args:
         n_classes: Number of classes; passed by the run.
-        average: `macro` = over classes, `micro` = over samples. Absent: the positive class of two, else over classes.
+        average: `macro` = over classes, `micro` = over samples. Absent: only the positive class of two classes, else `macro`.
         ignore_index: Targets of this value do not count.
     """
     return CountMetric(n_classes, Counts.f1, average, ignore_index)
@@ -190,7 +190,7 @@ def specificity(n_classes: int, average: Literal["macro", "micro"] | None = None
 
     Args:
         n_classes: Number of classes; passed by the run.
-        average: `macro` = over classes, `micro` = over samples. Absent: the positive class of two, else over classes.
+        average: `macro` = over classes, `micro` = over samples. Absent: only the positive class of two classes, else `macro`.
         ignore_index: Targets of this value do not count.
     """
     return CountMetric(n_classes, Counts.specificity, average, ignore_index)
@@ -201,7 +201,7 @@ def iou(n_classes: int, average: Literal["macro", "micro"] | None = None, ignore
 
     Args:
         n_classes: Number of classes; passed by the run.
-        average: `macro` = over classes, `micro` = over samples. Absent: the positive class of two, else over classes.
+        average: `macro` = over classes, `micro` = over samples. Absent: only the positive class of two classes, else `macro`.
         ignore_index: Targets of this value do not count.
     """
     return CountMetric(n_classes, Counts.iou, average, ignore_index)
@@ -212,7 +212,7 @@ def dice(n_classes: int, average: Literal["macro", "micro"] | None = None, ignor
 
     Args:
         n_classes: Number of classes; passed by the run.
-        average: `macro` = over classes, `micro` = over samples. Absent: the positive class of two, else over classes.
+        average: `macro` = over classes, `micro` = over samples. Absent: only the positive class of two classes, else `macro`.
         ignore_index: Targets of this value do not count.
     """
     return CountMetric(n_classes, Counts.f1, average, ignore_index)

@@ -13,7 +13,7 @@ RGB = 3
 def replace_first_convolution(model: Any, n_channels: int, *, keep_weights: bool) -> None:
     """Replace the first convolution, in place, by one for `n_channels` channels.
 
-    With `keep_weights` it gets the old weights, adapted by `for_channels`; else it is initialised by torch's default.
+    With `keep_weights`, the new convolution gets the old weights, adapted by `for_channels`; else torch's default initialisation.
     """
     name, old = next((name, each) for name, each in model.named_modules() if isinstance(each, nn.Conv2d))
     shape = {key: getattr(old, key) for key in ("out_channels", "kernel_size", "stride", "padding", "dilation")}

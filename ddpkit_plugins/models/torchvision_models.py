@@ -49,8 +49,8 @@ def torchvision(
             1000 for classifiers, 21 for segmenters, 90 for detectors. With `pretrained`, this number keeps the published head;
             with another number, the head is re-initialised.
         pretrained: Start from torchvision's newest published weights, which are downloaded once.
-        min_size: For detectors except SSD: pixels to which the shorter side of an image is scaled. Absent: torchvision's value,
-            800 for most.
+        min_size: Length in pixels to which the shorter side of an image is scaled, for detectors except SSD. Absent:
+            torchvision's value, 800 for most.
         max_size: Upper limit of the longer side, in pixels. Absent: torchvision's value, 1333 for most.
 
     Raises:
@@ -59,7 +59,7 @@ def torchvision(
     """
     check_arch(arch)
     if n_channels < 1 or (n_classes is not None and n_classes < 1):
-        raise ValueError(f"n_channels and n_classes are at least 1, got {n_channels} and {n_classes}")
+        raise ValueError(f"n_channels and n_classes must be at least 1; got {n_channels} and {n_classes}")
     n_outputs = n_classes + is_detector(arch) if n_classes is not None else None
     model = create_pretrained(arch, n_outputs) if pretrained else create_model(arch, n_outputs)
     if n_channels != RGB:
@@ -76,24 +76,24 @@ def check_arch(arch: str) -> None:
     names = [name for family in FAMILIES for name in models.list_models(module=family)]
     if arch not in names:
         close = difflib.get_close_matches(arch, names, n=1)
-        hint = f", did you mean {close[0]!r}?" if close else ""
-        raise ValueError(f"arch is the name of a classifier, segmenter or detector of torchvision, got {arch!r}{hint}")
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"arch must be the name of a classifier, segmenter or detector of torchvision; got {arch!r}{hint}")
 
 
 def is_segmenter(arch: str) -> bool:
-    """Whether the model returns one output per pixel and class."""
+    """Return whether the model is a segmenter, with one output per pixel and class."""
     return arch in models.list_models(module=models.segmentation)
 
 
 def is_detector(arch: str) -> bool:
-    """Whether the model returns boxes; its first output is the background."""
+    """Return whether the model is a detector; its first output is the background."""
     return arch in models.list_models(module=models.detection)
 
 
 def create_model(arch: str, n_outputs: int | None) -> nn.Module:
     """Return the model with initialised weights. `n_outputs` = None means torchvision's number of outputs."""
-    asked = {} if n_outputs is None else {"num_classes": n_outputs}
-    return load_any_version(models.get_model(arch, weights=None, **asked, **untrained_options(arch)))
+    options = {} if n_outputs is None else {"num_classes": n_outputs}
+    return load_any_version(models.get_model(arch, weights=None, **options, **untrained_options(arch)))
 
 
 def untrained_options(arch: str) -> dict[str, Any]:
@@ -113,8 +113,8 @@ def create_pretrained(arch: str, n_outputs: int | None) -> nn.Module:
         model: Any = models.get_model(arch, weights=weights, progress=False)
     except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:  # no network, a truncated file or another format
         file = Path(torch.hub.get_dir(), "checkpoints", Path(urlparse(weights.url).path).name)
-        advice = f"put {file.name} from {weights.url} into {file.parent}"
-        raise ValueError(f"pretrained = true needs weights that could not be loaded; {advice}; got {error}") from error
+        advice = f"download {file.name} from {weights.url} into {file.parent}"
+        raise ValueError(f"the weights for 'pretrained = true' cannot be loaded: {error}; {advice}") from error
     if arch == "inception_v3":  # GoogLeNet's builder does this itself
         model.aux_logits, model.AuxLogits = False, None
     if is_segmenter(arch):
@@ -138,11 +138,13 @@ def scale_images(model: Any, arch: str, min_size: int | None, max_size: int | No
     """Set, in place, the image size of a detector. Raises ValueError for a model with a fixed size."""
     scaling = getattr(model, "transform", None)
     if not isinstance(scaling, GeneralizedRCNNTransform) or scaling.fixed_size:
-        raise ValueError(f"min_size and max_size are of detectors that scale images to any size, and {arch!r} does not")
+        raise ValueError(
+            f"min_size and max_size are only for detectors without a fixed image size, not for {arch!r}; remove them"
+        )
     smaller = min(scaling.min_size) if min_size is None else min_size
     larger = scaling.max_size if max_size is None else max_size
     if not 0 < smaller <= larger:
-        raise ValueError(f"min_size is above 0 and max_size not below it, got {smaller} and {larger}")
+        raise ValueError(f"min_size must be greater than 0 and at most max_size; got {smaller} and {larger}")
     scaling.min_size, scaling.max_size = (smaller,), larger
 
 
@@ -159,7 +161,7 @@ class MNASNet(models.MNASNet):  # type: ignore[misc]
 
 
 def load_any_version(model: nn.Module) -> nn.Module:
-    """Return the model, changed so that it loads from a file that holds only tensors."""
+    """Return the model, changed so that it can load a file that contains only tensors."""
     if isinstance(model, models.MNASNet):
         model.__class__ = MNASNet
     return model

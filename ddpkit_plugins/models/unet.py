@@ -13,7 +13,7 @@ class UNet(nn.Module):
 
     Args:
         n_channels: Channels of the images, at least 1.
-        n_classes: Logits per pixel, at least 1; one logit distinguishes two classes.
+        n_classes: Number of logits per pixel, at least 1; one logit distinguishes two classes.
         depth: Number of halvings, at least 1; 4 in the paper.
         width: Channels of the first level, at least 1; 64 in the paper.
         bilinear: Upsample by a 1x1 convolution and bilinear interpolation; else by a transposed convolution, as in the paper.
@@ -33,7 +33,7 @@ class UNet(nn.Module):
         super().__init__()
         if min(n_channels, n_classes, depth, width) < 1:
             numbers = f"{n_channels}, {n_classes}, {depth} and {width}"
-            raise ValueError(f"n_channels, n_classes, depth and width are at least 1, got {numbers}")
+            raise ValueError(f"n_channels, n_classes, depth and width must be at least 1; got {numbers}")
         widths = [width * 2**level for level in range(depth + 1)]
         self.encoders = nn.ModuleList(
             convolution_block(inward, outward) for inward, outward in zip([n_channels, *widths], widths, strict=False)
@@ -58,7 +58,7 @@ class UNet(nn.Module):
 
 
 def convolution_block(n_in: int, n_out: int) -> nn.Sequential:
-    """Return a block of two 3x3 convolutions, each with BatchNorm and ReLU; height and width are kept."""
+    """Return a block of two 3x3 convolutions, each with BatchNorm and ReLU; height and width stay the same."""
     layers: list[nn.Module] = []
     for n_from in (n_in, n_out):
         convolution = nn.Conv2d(n_from, n_out, kernel_size=3, padding=1, bias=False)  # BatchNorm has its own bias

@@ -9,6 +9,8 @@ from ddpkit import Component, hookimpl
 def ddpkit_splits() -> Iterator[Component]:
     """Yield the built-in split components."""
     here = "ddpkit_plugins.splits"
-    yield Component("train_valid_test_split", f"{here}.random_split:train_valid_test_split", doc="by fractions")
-    yield Component("kfold", f"{here}.random_split:kfold", doc="one of several splits of a size validates, the others train")
-    yield Component("predefined", f"{here}.predefined:predefined", doc="as a file says, or the dataset's own splits")
+    yield Component(
+        "train_valid_test_split", f"{here}.random_split:train_valid_test_split", doc="random or ordered splits by fractions"
+    )
+    yield Component("kfold", f"{here}.random_split:kfold", doc="one of n_splits folds for validation, the others for training")
+    yield Component("predefined", f"{here}.predefined:predefined", doc="splits from a file, or only the dataset's own splits")

@@ -22,8 +22,8 @@ def predefined(n_samples: int, root_dir: str, groups: Any = None, *, file: str |
         root_dir: Folder of the dataset, to which `file` is relative; passed by the run.
         groups: Groupings of the samples, such as their file names, or None; passed by the run.
         file: JSON file: `{"train": [...], "valid": [...], "test": [...]}`, a list of samples for each split. A sample is the name
-            of its file in `root_dir`, or its number, and is in at most one split. The `split.json` of a run is such a file, if
-            the dataset has no splits of its own. Samples that the file does not list are not used.
+            of its file in `root_dir`, or its index, and is in at most one split. Samples that the file does not list are not
+            used. If the dataset has no splits of its own, the `split.json` of a run is such a file.
 
     Raises:
         ValueError: The file cannot be read, or lists a sample that is unknown or occurs twice.
@@ -34,7 +34,7 @@ def predefined(n_samples: int, root_dir: str, groups: Any = None, *, file: str |
     number_of = {name: number for number, name in enumerate((groups or {}).get(FILE, []))}
     unknown = [each for split in listed.values() for each in split if not is_known(each, n_samples, number_of)]
     if unknown:
-        raise ValueError(f"{file} lists what is not among the {n_samples} samples to divide: {unknown[:SHOWN]}")
+        raise ValueError(f"{file} lists samples that are not among the {n_samples} samples to divide: {unknown[:SHOWN]}")
     splits = {split: [number_of[each] if isinstance(each, str) else each for each in found] for split, found in listed.items()}
     if doubles := [number for number, n in Counter(chain(*splits.values())).items() if n > 1]:
         raise ValueError(f"{file} lists samples more than once: {doubles[:SHOWN]}")
@@ -46,12 +46,12 @@ def read_splits(file: Path) -> dict[str, list[Any]]:
     found = read_json(file)
     is_lists = isinstance(found, dict) and all(isinstance(each, list) for each in found.values())
     if not is_lists or found.keys() - SPLITS:
-        raise ValueError(f"{file} is no table of {', '.join(SPLITS)}, each a list of samples")
+        raise ValueError(f"{file} must contain a list of samples per split; only the keys {', '.join(SPLITS)} are allowed")
     return dict(found)
 
 
 def is_known(sample: Any, n_samples: int, number_of: Mapping[str, int]) -> bool:
-    """Whether a listed sample exists in the dataset."""
+    """Return whether a listed sample exists in the dataset."""
     if isinstance(sample, str):
         return sample in number_of
     return type(sample) is int and 0 <= sample < n_samples

@@ -2,8 +2,8 @@
 
 They are called with `(image, target)`. A target that is a `tv_tensors.Mask` moves with its image by nearest neighbour, so it
 keeps its values. Boxes in a target that is a dict move with their image; boxes that leave the image are removed together with
-their labels. Any other target, such as a class index, stays unchanged. Where an image is moved, the area that comes in from
-outside is 0: black, and class 0 of a mask.
+their labels. Any other target, such as a class index, stays unchanged. If an image is moved, the area that comes from outside the
+image is filled with 0: black in an image, class 0 in a mask.
 """
 
 from collections.abc import Iterator
@@ -19,21 +19,21 @@ if TYPE_CHECKING:
 def ddpkit_transforms() -> Iterator[Component]:
     """Yield the built-in transforms."""
     here = "ddpkit_plugins.transforms"
-    yield Component("RESIZE", f"{here}:resize", doc="to height and width, whatever the shape was")
-    yield Component("CROP", f"{here}:crop", doc="a window of height and width at a random place", train_only=True)
-    yield Component("CENTER_CROP", f"{here}:center_crop", doc="a window of height and width in the middle")
-    yield Component("HFLIP", f"{here}:hflip", doc="left and right change places, so often", train_only=True)
-    yield Component("VFLIP", f"{here}:vflip", doc="top and bottom change places, so often", train_only=True)
-    yield Component("ROTATION", f"{here}:rotation", doc="turn by a random angle of at most so many degrees", train_only=True)
-    yield Component("INVERT", f"{here}:invert", doc="a negative, so often", train_only=True)
-    yield Component("COLOR_JITTER", f"{here}:color_jitter", doc="other brightness, contrast, saturation, hue", train_only=True)
-    yield Component("GAUSSIAN_BLUR", f"{here}:gaussian_blur", doc="a blur of random strength", train_only=True)
-    yield Component("GRAY_SCALE", f"{here}:gray_scale", doc="colours to grey, in one channel or three equal ones")
-    yield Component("AUG_MIX", f"{here}:aug_mix", doc="a mixture of distorted copies; integer images", train_only=True)
+    yield Component("RESIZE", f"{here}:resize", doc="resize to height x width, whatever the aspect ratio")
+    yield Component("CROP", f"{here}:crop", doc="crop height x width pixels at a random position", train_only=True)
+    yield Component("CENTER_CROP", f"{here}:center_crop", doc="crop height x width pixels in the middle")
+    yield Component("HFLIP", f"{here}:hflip", doc="flip left and right with probability p", train_only=True)
+    yield Component("VFLIP", f"{here}:vflip", doc="flip top and bottom with probability p", train_only=True)
+    yield Component("ROTATION", f"{here}:rotation", doc="rotate by a random angle, at most `degrees`", train_only=True)
+    yield Component("INVERT", f"{here}:invert", doc="invert the values with probability p", train_only=True)
+    yield Component("COLOR_JITTER", f"{here}:color_jitter", doc="random brightness, contrast, saturation, hue", train_only=True)
+    yield Component("GAUSSIAN_BLUR", f"{here}:gaussian_blur", doc="Gaussian blur of random strength", train_only=True)
+    yield Component("GRAY_SCALE", f"{here}:gray_scale", doc="colours to grayscale, as one channel or three equal channels")
+    yield Component("AUG_MIX", f"{here}:aug_mix", doc="mix distorted copies; for integer images", train_only=True)
     yield Component("TO_TENSOR", f"{here}:to_tensor", doc="PIL image to float32 tensor [C, H, W] in 0..1")
     yield Component("PIL_TO_TENSOR", f"{here}:pil_to_tensor", doc="PIL image to uint8 tensor [C, H, W]")
     yield Component("CONVERT_IMAGE_DTYPE", f"{here}:convert_image_dtype", doc="integers to floats in 0..1", batchable=True)
-    yield Component("NORMALIZE", f"{here}:normalize", doc="subtract mean, divide by std, a channel each", batchable=True)
+    yield Component("NORMALIZE", f"{here}:normalize", doc="subtract mean and divide by std, per channel", batchable=True)
 
 
 def resize(height: int = 224, width: int | None = None) -> "nn.Module":
@@ -107,7 +107,7 @@ def vflip(p: float = 0.5) -> "nn.Module":
 
 
 def rotation(degrees: float) -> "nn.Module":
-    """Rotate by a random angle from -degrees to degrees; the area that comes in from outside is black.
+    """Rotate by a random angle from -degrees to degrees; the area that comes from outside the image is black.
 
     Args:
         degrees: Largest angle in degrees, at least 0. Raises ValueError for less.
@@ -117,7 +117,7 @@ def rotation(degrees: float) -> "nn.Module":
     from ddpkit_plugins.transforms.boxes import BoxAwareTransform  # noqa: PLC0415
 
     if degrees < 0:
-        raise ValueError(f"degrees are 0 or more, got {degrees}")
+        raise ValueError(f"degrees must be at least 0; got {degrees}")
     return BoxAwareTransform(v2.RandomRotation(degrees))
 
 
@@ -141,14 +141,15 @@ def color_jitter(brightness: float = 0.2, contrast: float = 0.2, saturation: flo
     Args:
         brightness: At least 0. The factor is drawn from 1 - brightness to 1 + brightness, never below 0.
         contrast: Same as brightness, for the contrast.
-        saturation: Same as brightness, for the saturation; it does not change grey images.
-        hue: From 0 to 0.5. The shift is drawn from -hue to hue, in turns of the colour circle; it does not change grey images.
+        saturation: Same as brightness, for the saturation; it does not change grayscale images.
+        hue: From 0 to 0.5. The shift is drawn from -hue to hue, as a fraction of the colour circle; grayscale images stay
+            unchanged.
     """
     from torchvision.transforms import v2  # noqa: PLC0415
 
     if min(brightness, contrast, saturation) < 0 or not 0 <= hue <= 0.5:  # noqa: PLR2004 - half a turn
         given = f"{brightness}, {contrast}, {saturation} and {hue}"
-        raise ValueError(f"brightness, contrast and saturation are 0 or more, hue is 0 to 0.5; got {given}")
+        raise ValueError(f"brightness, contrast and saturation must be at least 0 and hue between 0 and 0.5; got {given}")
     transform: nn.Module = v2.ColorJitter(brightness, contrast, saturation, hue)
     return transform
 
@@ -160,20 +161,21 @@ def gaussian_blur(kernel_size: int = 3, sigma: tuple[float, float] = (0.1, 2.0))
 
     Args:
         kernel_size: Width of the kernel in pixels, odd; half of it must be less than the height and width of the image.
-        sigma: Least and largest standard deviation in pixels, above 0. The standard deviation is drawn for each image.
+        sigma: Smallest and largest standard deviation in pixels, greater than 0. The standard deviation is drawn for each image.
     """
     from torchvision.transforms import v2  # noqa: PLC0415
 
     if kernel_size < 1 or kernel_size % 2 == 0:
-        raise ValueError(f"kernel_size is odd and at least 1, got {kernel_size}")
+        raise ValueError(f"kernel_size must be odd and at least 1; got {kernel_size}")
     if not 0 < sigma[0] <= sigma[1]:
-        raise ValueError(f"sigma is the least and the largest standard deviation, above 0; got {list(sigma)}")
+        wanted = "the smallest and the largest standard deviation, both greater than 0"
+        raise ValueError(f"sigma must be {wanted}; got {list(sigma)}")
     transform: nn.Module = v2.GaussianBlur(kernel_size, sigma)
     return transform
 
 
 def gray_scale(n_channels: int = 1) -> "nn.Module":
-    """Convert colours to grey by the weights of ITU-R BT.601: 0.299 red + 0.587 green + 0.114 blue.
+    """Convert colours to grayscale by the weights of ITU-R BT.601: 0.299 red + 0.587 green + 0.114 blue.
 
     Args:
         n_channels: 1, or 3 for three equal channels, for models that expect colours. Raises ValueError for others.
@@ -181,7 +183,7 @@ def gray_scale(n_channels: int = 1) -> "nn.Module":
     from ddpkit_plugins.transforms.bit_depth import Grayscale  # noqa: PLC0415
 
     if n_channels not in (1, 3):
-        raise ValueError(f"n_channels is 1 or 3, got {n_channels}")
+        raise ValueError(f"n_channels must be 1 or 3; got {n_channels}")
     transform: nn.Module = Grayscale(n_channels)
     return transform
 
@@ -190,8 +192,8 @@ def aug_mix(severity: int = 3, mixture_width: int = 3) -> "nn.Module":
     """Mix the image with copies that went through random chains of distortions: AugMix (Hendrycks et al. 2020).
 
     It accepts PIL images of mode `L` or `RGB`, and uint8 tensors with one or three channels, so it must come before TO_TENSOR and
-    CONVERT_IMAGE_DTYPE. If the target is a mask or has boxes, only colours are distorted: copies that are moved differently have
-    no common mask. Raises ValueError for values out of range.
+    CONVERT_IMAGE_DTYPE. If the target is a mask or has boxes, only colours are distorted, because copies with different
+    movements have no common mask. Raises ValueError for values out of range.
 
     Args:
         severity: Strength of the distortions, from 1 to 10.
@@ -200,7 +202,8 @@ def aug_mix(severity: int = 3, mixture_width: int = 3) -> "nn.Module":
     from ddpkit_plugins.transforms.mixing import AugMix  # noqa: PLC0415
 
     if not 1 <= severity <= 10 or mixture_width < 1:  # noqa: PLR2004 - torchvision's limits
-        raise ValueError(f"severity is 1 to 10 and mixture_width at least 1, got {severity} and {mixture_width}")
+        given = f"{severity} and {mixture_width}"
+        raise ValueError(f"severity must be between 1 and 10 and mixture_width must be at least 1; got {given}")
     return AugMix(severity, mixture_width)
 
 
@@ -216,7 +219,7 @@ def to_tensor() -> "nn.Module":
 
 
 def pil_to_tensor() -> "nn.Module":
-    """Convert a PIL image to a uint8 tensor [C, H, W], uint16 for grey of 16 bits. The target stays unchanged."""
+    """Convert a PIL image to a uint8 tensor [C, H, W]; a 16-bit grayscale image becomes uint16. The target stays unchanged."""
     from ddpkit_plugins.transforms.bit_depth import PilToTensor  # noqa: PLC0415
 
     transform: nn.Module = PilToTensor()
@@ -244,12 +247,12 @@ def normalize(mean: list[float], std: list[float]) -> "nn.Module":
 
     Args:
         mean: One number per channel.
-        std: One number per channel, above 0. Raises ValueError for others.
+        std: One number per channel, greater than 0. Raises ValueError for others.
     """
     from ddpkit_plugins.transforms.normalization import Normalize  # noqa: PLC0415
 
     if not mean or len(mean) != len(std) or not all(each > 0 for each in std):
-        raise ValueError(f"mean and std hold one number a channel, std above 0; got {mean} and {std}")
+        raise ValueError(f"mean and std must have one number per channel, with each std greater than 0; got {mean} and {std}")
     return Normalize(mean, std)
 
 
@@ -257,12 +260,12 @@ def to_size(height: int, width: int | None) -> list[int]:
     """Return height and width in torchvision's form. Raises ValueError for a size below 1."""
     sides = [height, height if width is None else width]
     if min(sides) < 1:
-        raise ValueError(f"height and width are at least 1, got {sides}")
+        raise ValueError(f"height and width must be at least 1; got {sides}")
     return sides
 
 
 def check_probability(p: float) -> float:
     """Return `p`. Raises ValueError if it is not between 0 and 1."""
     if not 0 <= p <= 1:
-        raise ValueError(f"p is a probability, 0 to 1, got {p}")
+        raise ValueError(f"p must be between 0 and 1; got {p}")
     return p

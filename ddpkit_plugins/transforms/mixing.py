@@ -8,7 +8,7 @@ from torchvision.tv_tensors import TVTensor
 
 
 class ColorOperations(v2.AugMix):  # type: ignore[misc]  # torchvision is not typed
-    """Variant of AugMix that distorts only colours, so that no copy moves."""
+    """Variant of AugMix that distorts only colours and moves no pixels."""
 
     _AUGMENTATION_SPACE: ClassVar = {
         name: distortion

@@ -23,5 +23,7 @@ class Normalize(v2.Normalize):  # type: ignore[misc]  # torchvision has no types
             return inpt
         n_means, n_channels = len(self.mean), inpt.shape[-3] if inpt.ndim > 2 else 1  # noqa: PLR2004 - no channel axis
         if n_means not in (1, n_channels):
-            raise ValueError(f"NORMALIZE has {n_means} means, the images have {n_channels} channels")
+            raise ValueError(
+                f"NORMALIZE has {n_means} means, but the images have {n_channels} channels; set one mean and std per channel"
+            )
         return super().transform(inpt, params)

@@ -30,13 +30,13 @@ class Resize(v2.Resize):  # type: ignore[misc]  # torchvision is not typed
 class CenterCrop(v2.CenterCrop):  # type: ignore[misc]
     """Transform that crops the middle of an image.
 
-    An image smaller than the window gets a border of zeros, with the odd pixel right and below. Torchvision rounds half of an odd
-    border down for images, but to the even number for boxes, which are then a pixel off.
+    An image smaller than the window gets a border of zeros; an odd border has its extra pixel at the right and at the bottom.
+    Torchvision rounds half of an odd border down for images, but to the even number for boxes, which are then one pixel off.
     """
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
         """Crop one entry of the sample."""
-        height, width = (max(wanted - there, 0) for wanted, there in zip(self.size, functional.get_size(inpt), strict=True))
+        height, width = (max(wanted - actual, 0) for wanted, actual in zip(self.size, functional.get_size(inpt), strict=True))
         left, top = width // 2, height // 2
         bordered = functional.pad(inpt, [left, top, width - left, height - top]) if width or height else inpt
         return super().transform(bordered, params)

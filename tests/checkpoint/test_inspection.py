@@ -36,7 +36,7 @@ def test_inspect_shows_progress_and_checkpoint_contents(trained, capsys):
 
 def test_verify_reports_a_corrupt_checkpoint_and_keeps_it(trained, capsys):
     assert main(["verify", str(trained)]) == 0
-    assert [line.split("\t")[1] for line in capsys.readouterr().out.splitlines()] == ["IS", "good", "good"]
+    assert [line.split("\t")[1] for line in capsys.readouterr().out.splitlines()] == ["STATUS", "good", "good"]
 
     file = trained / "checkpoints/step-000000000004/optimizer.safetensors"
     data = bytearray(file.read_bytes())
@@ -45,7 +45,7 @@ def test_verify_reports_a_corrupt_checkpoint_and_keeps_it(trained, capsys):
     assert main(["verify", str(trained), "--json"]) == 6
     assert json.loads(capsys.readouterr().out) == {
         "step-000000000008": None,
-        "step-000000000004": "optimizer.safetensors is not what was written (SHA-256)",
+        "step-000000000004": "optimizer.safetensors differs from what was written (SHA-256)",
     }
     assert file.exists()
 
@@ -53,10 +53,10 @@ def test_verify_reports_a_corrupt_checkpoint_and_keeps_it(trained, capsys):
 def test_missing_and_corrupt_checkpoints_give_error_messages(trained, tmp_path, capsys):
     for command in ("inspect", "verify"):
         assert main([command, str(tmp_path / "elsewhere")]) == 2
-        assert "elsewhere holds no checkpoint; name the folder of a run" in capsys.readouterr().err
+        assert "elsewhere contains no checkpoint; pass a run folder" in capsys.readouterr().err
     (trained / "checkpoints/step-000000000008/state.json").unlink()
     assert main(["inspect", str(trained)]) == 6
-    assert "step-000000000008 is damaged: state.json: No such file or directory" in capsys.readouterr().err
+    assert "step-000000000008 is corrupt: state.json: No such file or directory" in capsys.readouterr().err
 
 
 def test_inspect_and_verify_do_not_import_torch(trained):

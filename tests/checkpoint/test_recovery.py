@@ -249,15 +249,15 @@ def test_save_periods_decide_which_checkpoints_remain(digits, keys, steps):
 def test_resuming_a_finished_run_trains_only_added_epochs(uninterrupted, capsys):
     before = {file: file.stat().st_mtime_ns for file in folder_of("alone").rglob("*") if file.is_file()}
     assert run("alone", "--resume") == 0
-    assert "is finished; nothing is left to do" in capsys.readouterr().err
+    assert "is already finished; there is nothing to do" in capsys.readouterr().err
     assert {file: file.stat().st_mtime_ns for file in folder_of("alone").rglob("*") if file.is_file()} == before
 
     assert run("alone", "--resume", *sets(train__epoch=3)) == 0
-    assert "train.epoch is 3, and was 2" in capsys.readouterr().err
+    assert "train.epoch is 3, but was 2" in capsys.readouterr().err
     assert run("three", *sets(train__epoch=3)) == 0
     assert end_of("alone") == end_of("three")  # without a schedule the learning rate does not depend on the number of epochs
     changes = Store(folder_of("alone") / "checkpoints").newest().plain["run"]["changes"]
-    assert changes == ["step 8, epoch 3: train.epoch is 3, and was 2"]
+    assert changes == ["step 8, epoch 3: train.epoch is 3, but was 2"]
 
 
 def test_the_lr_schedule_follows_the_new_run_length(digits):
@@ -273,12 +273,12 @@ def test_the_lr_schedule_follows_the_new_run_length(digits):
 
 def test_resume_without_checkpoints_starts_a_run_but_rejects_a_path(digits, capsys):
     assert run("mine", "--resume") == 0
-    assert "there is no run to resume: a new run starts at step 0" in capsys.readouterr().err
+    assert "no run to resume was found; a new run starts at step 0" in capsys.readouterr().err
     assert main(["run", "digits.toml", "--resume", "runs/digits/other"]) == 2
     assert "--resume: " in (said := capsys.readouterr().err)
-    assert "runs/digits/other holds no checkpoint; name the folder of a run" in said
+    assert "runs/digits/other contains no checkpoint; use a run folder" in said
     assert main(["run", "digits.toml", "--set", "model.continue_checkpoint='nowhere'"]) == 2
-    assert "nowhere holds no checkpoint" in capsys.readouterr().err
+    assert "nowhere contains no checkpoint" in capsys.readouterr().err
 
 
 def test_resume_without_a_path_takes_the_newest_unfinished_run(uninterrupted, capsys):
@@ -344,14 +344,14 @@ def test_a_corrupt_checkpoint_falls_back_to_the_previous_one(uninterrupted, caps
     (newest / "model.safetensors").write_bytes(b"x" * (newest / "model.safetensors").stat().st_size)
 
     assert run("mine", "--resume", *sets(train__save_recovery_period=0.01)) == 0
-    assert "step-000000000003 is damaged, and set aside: model.safetensors is not what was written" in caplog.text
+    assert "renamed to '.bad-...' and not used: model.safetensors differs from what was written" in caplog.text
     assert end_of("mine") == uninterrupted
 
     (folder_of("mine") / "finished.json").unlink()
     for folder in Store(folder_of("mine") / "checkpoints").folders():
         (folder / "state.json").unlink()
     assert run("mine", "--resume") == 6
-    assert "no checkpoint is good; bring one back from a backup" in capsys.readouterr().err
+    assert "no checkpoint is valid; restore one from a backup" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -390,7 +390,7 @@ def test_resume_applies_soft_keys_and_ignores_free_keys(uninterrupted, capsys):
 
     assert run("soft", at_1_2=KILL.format("SIGTERM")) == 75
     assert run("soft", "--resume", *sets(train__optimizer__learning_rate=0.002)) == 0
-    assert "train.optimizer.learning_rate is 0.002, and was 0.01" in capsys.readouterr().err
+    assert "train.optimizer.learning_rate is 0.002, but was 0.01" in capsys.readouterr().err
     assert [row["learning_rate"] for row in history_of("soft")] == [0.002, 0.002]
 
 
@@ -401,7 +401,7 @@ def test_allowed_drift_is_recorded_and_must_exist(digits, capsys):
 
     assert run("mine", "--resume", *sets(transform__ROTATION="[10]"), "--allow-drift", "transform") == 0
     changes = Store(folder_of("mine") / "checkpoints").newest().plain["run"]["changes"]
-    assert changes == ["step 2, epoch 1: transform.ROTATION is [10], and was [20]"]
+    assert changes == ["step 2, epoch 1: transform.ROTATION is [10], but was [20]"]
 
 
 def test_resume_rejects_a_changed_dataset_before_writing(acme, tmp_path, monkeypatch, capsys):
@@ -421,7 +421,7 @@ def test_resume_rejects_a_changed_dataset_before_writing(acme, tmp_path, monkeyp
 
     more = ["run", "digits.toml", "--set", "run_id=mine", "--set", "train.epoch=3", "--resume"]
     assert main(more) == 2
-    assert "dataset: has other samples than in the resumed run: " in capsys.readouterr().err
+    assert "dataset: the samples differ from those of the resumed run: " in capsys.readouterr().err
     assert {file: file.read_bytes() for file in before} == before
 
     assert main([*more, "--allow-drift", "dataset"]) == 0
@@ -433,17 +433,17 @@ def test_resume_reports_missing_and_changed_plugins(digits, plugin_file, capsys)
     assert run("mine", "--resume", at_1_4=KILL.format("SIGTERM")) == 75
     plugin_file.write_text(PLUGIN)
     assert "plugin meddler" in (said := capsys.readouterr().err)
-    assert "has other code than when the run began" in said
+    assert "has different code than at the start of the run" in said
 
     without = sets(plugins__files="[]", plugins__enable="[]", metrics="['accuracy']")
     assert run("mine", "--resume", *without) == 3
-    assert "the run used meddler" in capsys.readouterr().err
+    assert "the run used plugin meddler" in capsys.readouterr().err
 
 
 def test_an_unrestored_plugin_state_is_reported(digits, capsys):
     assert run("mine", at_1_2=KILL.format("SIGTERM")) == 75
     assert run("mine", "--resume", *sets(plugins__enable="[]")) == 0
-    assert "what plugin meddler kept is not given back" in capsys.readouterr().err
+    assert "the saved state of plugin meddler is not restored" in capsys.readouterr().err
 
 
 def test_a_run_locked_by_another_process_is_rejected(digits, monkeypatch, capsys):
@@ -453,7 +453,7 @@ def test_a_run_locked_by_another_process_is_rejected(digits, monkeypatch, capsys
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as holder:
         holder.stdout.readline()
         assert run("mine", "--resume") == 8
-        assert f'is held by another process, {{"pid": {holder.pid}' in capsys.readouterr().err
+        assert f'locked by another process {{"pid": {holder.pid}' in capsys.readouterr().err
         holder.kill()
     assert run("mine", "--resume") == 0
 
@@ -485,11 +485,11 @@ def test_a_full_disk_fails_the_run_only_at_the_last_save(uninterrupted, capsys):
     mine = run_in_subprocess(
         "mine", *rolling, at_1_1=limit.format(60_000), at_1_4=limit.format("resource.RLIM_INFINITY")
     ).assert_done()
-    assert "step 1 is not saved: [Errno 27] File too large; the checkpoint before it stays, and training continues" in mine.stderr
+    assert "step 1 could not be saved: [Errno 27] File too large; the previous checkpoint is kept" in mine.stderr
     assert end_of("mine") == uninterrupted
 
     for size, said in (
-        (60_000, "full/checkpoints: step 8 is not saved, see above; the newest there is "),
+        (60_000, "full/checkpoints: step 8 could not be saved (see the warning above); the last step that was saved is "),
         (30_000, "full/weights: cannot be written: "),
     ):
         full = run_in_subprocess("full", *rolling, *["--resume"] * (size < 60_000), at_2_3=limit.format(size))
@@ -507,7 +507,7 @@ def test_a_failed_save_on_stop_does_not_request_a_requeue(digits, capsys):
         assert run("mine", at_1_2=full + KILL.format("SIGTERM")) == 6
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    assert "step 2 is not saved, see above; the newest there is None" in capsys.readouterr().err
+    assert "step 2 could not be saved (see the warning above); the last step that was saved is None" in capsys.readouterr().err
 
 
 def test_two_ranks_stop_together_resume_and_restart(digits):
@@ -570,4 +570,4 @@ def test_a_signal_during_a_plugin_import_ends_the_run_cleanly(digits, capsys):
     slow.write_text("import os, signal, time\nos.kill(os.getpid(), signal.SIGTERM)\ntime.sleep(1)\n")
 
     assert run("mine", *sets(plugins__files=f"['{slow}']", plugins__enable="[]", metrics="['accuracy']")) == 75
-    assert "ended by SIGTERM before training, or after it" in capsys.readouterr().err
+    assert "stopped by SIGTERM before or after training" in capsys.readouterr().err

@@ -251,7 +251,7 @@ def test_a_failed_final_save_raises(store):
     saver = Saver(Store(store.folder, InterceptedFiles(full)))
     saver.save(5, state(5), {})
 
-    with pytest.raises(CheckpointError, match="step 5 is not saved"):
+    with pytest.raises(CheckpointError, match="step 5 could not be saved"):
         saver.finish(5)
     saver.close()
     assert CheckpointError.exit_code == 6
@@ -311,7 +311,7 @@ def test_a_corrupt_checkpoint_is_quarantined_for_the_previous_one(tmp_path, capl
         caplog.clear()
 
         assert_same(load_checkpoint(Store(folder).newest()), state(1))
-        assert "step-000000000002 is damaged, and set aside" in caplog.text
+        assert "step-000000000002 is corrupt; it is renamed to '.bad-...' and not used" in caplog.text
         assert saved_steps(Store(folder)) == [1]
         shutil.rmtree(folder)
 
@@ -321,7 +321,7 @@ def test_all_corrupt_checkpoints_are_listed_and_kept(store):
         (save(store, step) / "state.json").write_text("{}")
 
     with pytest.raises(
-        CheckpointError, match=r"(?s)step-000000000002: state.json has 2 bytes.*step-000000000001: .*no checkpoint is good"
+        CheckpointError, match=r"(?s)step-000000000002: state.json has 2 bytes.*step-000000000001: .*no checkpoint is valid"
     ):
         store.newest()
     assert saved_steps(store) == [2, 1]
@@ -335,14 +335,14 @@ def rewrite_manifest(folder, **changes):
 @pytest.mark.parametrize(
     ("harm", "why"),
     [
-        (lambda folder: (folder / manifest.NAME).write_text("[" * 100_000), "is no manifest"),
-        (lambda folder: (folder / manifest.NAME).write_text("[]"), "is no manifest"),
-        (lambda folder: (folder / manifest.NAME).write_text("null"), "is no manifest"),
-        (lambda folder: (folder / manifest.NAME).write_bytes(b" " * (1 << 21)), "is no file of a checkpoint"),
+        (lambda folder: (folder / manifest.NAME).write_text("[" * 100_000), "is not a manifest"),
+        (lambda folder: (folder / manifest.NAME).write_text("[]"), "is not a manifest"),
+        (lambda folder: (folder / manifest.NAME).write_text("null"), "is not a manifest"),
+        (lambda folder: (folder / manifest.NAME).write_bytes(b" " * (1 << 21)), "is not a regular file, or is too large"),
         (lambda folder: rewrite_manifest(folder, format=99), "format 99"),
-        (lambda folder: rewrite_manifest(folder, step=8), "it holds step 8"),
-        (lambda folder: rewrite_manifest(folder, files={"../../x": {"size": 0, "sha256": ""}}), "is no name"),
-        (lambda folder: rewrite_manifest(folder, files={"/etc/hostname": {"size": 0, "sha256": ""}}), "is no name"),
+        (lambda folder: rewrite_manifest(folder, step=8), "it contains step 8"),
+        (lambda folder: rewrite_manifest(folder, files={"../../x": {"size": 0, "sha256": ""}}), "is not a valid file name"),
+        (lambda folder: rewrite_manifest(folder, files={"/etc/hostname": {"size": 0, "sha256": ""}}), "is not a valid file name"),
         (
             lambda folder: ((folder / "state.json").rename(folder / "x"), (folder / "state.json").symlink_to(folder / "x")),
             "state.json: ",
@@ -450,9 +450,9 @@ def test_an_unwritable_disk_is_found_before_training(tmp_path):
         if name == "create":
             raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
-    with pytest.raises(CheckpointError, match="cannot be written: Read-only file system; choose another 'output_dir'"):
+    with pytest.raises(CheckpointError, match="cannot be written: Read-only file system; set 'output_dir'"):
         Store(tmp_path, InterceptedFiles(read_only)).check_writable(1)
-    with pytest.raises(CheckpointError, match="make room"):
+    with pytest.raises(CheckpointError, match="free disk space"):
         Store(tmp_path).check_writable(1 << 60)
     Store(tmp_path / "new").check_writable(1)
     assert names(tmp_path / "new") == []
@@ -570,7 +570,7 @@ def test_only_one_of_many_processes_gets_the_run_lock(tmp_path):
     assert sorted(said) == sorted(b"0" * 19 + b"1")
 
     with (
-        pytest.raises(RunLockedError, match=r'is held by another process, \{"pid": \d+') as raised,
+        pytest.raises(RunLockedError, match=r'locked by another process \{"pid": \d+') as raised,
         lock.hold_lock(tmp_path, wait=0.1),
     ):
         pass

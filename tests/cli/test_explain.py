@@ -54,7 +54,7 @@ def test_one_key_is_shown_with_its_help(blobs, capsys):
     assert main(["explain", blobs.name, "train.epoch"]) == 0
 
     assert capsys.readouterr().out == (
-        "KEY\tVALUE\tFROM\tMEANS\n"
+        "KEY\tVALUE\tFROM\tCOMPONENT\n"
         "train.epoch\t2\tblobs.toml:27:9\n  Passes over the training split.\n  训练轮数。\n  an integer, at least 1 (epochs)\n"
     )
 
@@ -63,7 +63,7 @@ def test_one_table_is_shown_and_an_unknown_key_is_rejected(blobs, capsys):
     assert set(explain(capsys, blobs.name, "valid")) == {"valid.batch_size", "valid.every"}
 
     assert main(["explain", blobs.name, "train.batch"]) == 2
-    assert capsys.readouterr().err == "KEY: there is no 'train.batch', did you mean 'train.batch_size'?\n"
+    assert capsys.readouterr().err == "KEY: key 'train.batch' was not found in the config; did you mean 'train.batch_size'?\n"
 
 
 @pytest.mark.parametrize("verb", ["check", "explain"])

@@ -47,7 +47,7 @@ def test_values_that_fit(kind, value):
         (float, "1", "expected a number, got '1'"),
         (str, 3, "expected a string, got 3"),
         (list[int], "abc", "expected an array, got 'abc'"),
-        (tuple[float, float], [0.9], "expected an array of 2, got [0.9]"),
+        (tuple[float, float], [0.9], "expected an array of 2 values, got [0.9]"),
         (int | Literal["auto"], "atuo", "expected an integer or 'auto', got 'atuo'"),
         (Literal["sgd", "adam"], "adma", "'adma' is not allowed, did you mean 'adam'?"),
         (dict[str, Any], 1, "expected a table, got 1"),
@@ -64,10 +64,10 @@ def test_all_problems_at_once_each_at_its_path():
 
     assert issues == {
         ("inner", "names", 1): "expected a string, got 1",
-        ("kind",): "'c' is not allowed, there are: a, b",
+        ("kind",): "'c' is not allowed, choose from: a, b",
         ("many", 1, "size"): "is missing",
         ("many", 1, "sise"): "unknown key, did you mean 'size'?",
-        ("more",): "unknown key, there are: inner, kind, many",
+        ("more",): "unknown key, choose from: inner, kind, many",
     }
 
 

@@ -99,7 +99,10 @@ def test_the_specification_config_passes_the_check(tmp_path, monkeypatch, capsys
 
     out = capsys.readouterr().out.splitlines()
     assert out[-1] == "all.toml: no mistake found"
-    assert any(line.startswith("warning: all.toml:7:1: classes: 2 classes are named, the model has 10 outputs") for line in out)
+    assert any(
+        line.startswith("warning: all.toml:7:1: classes: the number of class names is 2, but the model has 10 outputs")
+        for line in out
+    )
 
 
 def value_of_wrong_type(value):

@@ -66,7 +66,7 @@ def test_crlf_counts_as_one_line_ending():
 
 
 def test_invalid_toml_is_reported_with_its_position():
-    with pytest.raises(ConfigError, match=r"x\.toml:2:5: is not TOML"):
+    with pytest.raises(ConfigError, match=r"x\.toml:2:5: is not valid TOML"):
         toml.parse("a = 1\nb = \n", "x.toml")
 
 
@@ -81,20 +81,20 @@ def test_a_missing_file_is_rejected(tmp_path):
 
 
 HOSTILE = {
-    "a long dotted key": ("a." * 50_000 + "a = 1", "a key of more than 30 parts"),
-    "a long header": ("[" + "a." * 50_000 + "a]", "a key of more than 30 parts"),
+    "a long dotted key": ("a." * 50_000 + "a = 1", "a key must have at most 30 parts"),
+    "a long header": ("[" + "a." * 50_000 + "a]", "a key must have at most 30 parts"),
     "deep arrays": ("a = " + "[" * 50_000 + "]" * 50_000, "nested too deeply"),
     "arrays a little too deep": ("a = " + "[" * 40 + "]" * 40, "nested too deeply"),
     "deep inline tables": ("a = " + "{a=" * 20_000 + "1" + "}" * 20_000, "nested too deeply"),
-    "a number of 300 digits": ("seed = " + "9" * 300, "x.toml:1:8: seed: is a number of more than 64 bits"),
-    "a number of 5,000 digits": ("seed = " + "9" * 5_000, "is not TOML that can be read"),
-    "not a number": ("[train]\nepoch = nan", "x.toml:2:9: train.epoch: nan is no finite number"),
-    "infinity": ("x = [1, -inf]", "x[1]: -inf is no finite number"),
-    "10 MB": ("x = 1\n" * 1_700_000, "is larger than 1 MB"),
-    "very many values": ("x = [" + "1," * 200_000 + "]", "has more than 100,000 values"),
-    "NUL": ("x = 1\nseed = \0", "x.toml:2:8: is not TOML"),
-    "a lone carriage return": ("x = 1\ry = 2", "x.toml:1:6: is not TOML"),
-    "an unclosed string": ('x = "' + "y" * 100_000, "is not TOML"),
+    "a number of 300 digits": ("seed = " + "9" * 300, "x.toml:1:8: seed: is an integer of more than 64 bits"),
+    "a number of 5,000 digits": ("seed = " + "9" * 5_000, "contains a value that cannot be read"),
+    "not a number": ("[train]\nepoch = nan", "x.toml:2:9: train.epoch: must be a finite number; got nan"),
+    "infinity": ("x = [1, -inf]", "x[1]: must be a finite number; got -inf"),
+    "10 MB": ("x = 1\n" * 1_700_000, "is too large for a config; the limit is 1 MB"),
+    "very many values": ("x = [" + "1," * 200_000 + "]", "has too many values for a config; the limit is 100,000"),
+    "NUL": ("x = 1\nseed = \0", "x.toml:2:8: is not valid TOML"),
+    "a lone carriage return": ("x = 1\ry = 2", "x.toml:1:6: is not valid TOML"),
+    "an unclosed string": ('x = "' + "y" * 100_000, "is not valid TOML"),
 }
 
 
@@ -116,7 +116,7 @@ def test_a_hostile_text_gives_one_short_message(tmp_path, kind):
 def test_invalid_utf8_is_rejected(tmp_path):
     (tmp_path / "x.toml").write_bytes(b'task = "\xff"')
 
-    with pytest.raises(ConfigError, match="is not UTF-8: invalid start byte at byte 8"):
+    with pytest.raises(ConfigError, match="is not UTF-8 text: invalid start byte at byte 8"):
         toml.read(tmp_path / "x.toml")
 
 

@@ -158,18 +158,18 @@ def test_a_recorded_split_can_be_reused_by_the_next_run(toml):
         (["transform.ZOOM=[2]"], "no transform is called 'ZOOM'"),
         (["transform.NORMALIZE=[true]"], "transform.NORMALIZE[0]: expected an array"),
         (["dataset.name='MedicalDataSet'"], "did you mean 'MedicalDataset'?"),
-        (["dataset.split.train=0.9"], "the fractions add up to 1.4"),
+        (["dataset.split.train=0.9"], "the sum of the fractions must be at most 1; got 1.4"),
         (["dataset.split.type='kfolds'"], "did you mean 'kfold'?"),
-        (["dataset.split={ type = 'kfold', n_splits = 17 }"], "n_splits is 2 to the 16 samples, fold 0 to n_splits - 1; got 17 and 0"),
-        (["dataset.split={ type = 'kfold', group = 'patient' }"], "group is a column (file) or a pattern"),
-        (["dataset.split={ type = 'predefined' }"], "leaves no sample for training"),
+        (["dataset.split={ type = 'kfold', n_splits = 17 }"], "n_splits must be between 2 and the number of samples (16), and fold between 0 and n_splits - 1; got 17 and 0"),
+        (["dataset.split={ type = 'kfold', group = 'patient' }"], "group must be a column (file) or a pattern"),
+        (["dataset.split={ type = 'predefined' }"], "leaves no samples for training"),
         (["dataset.split={ type = 'predefined', file = 'x.json' }"], "data/x.json cannot be read: No such file"),
-        (["dataset.split.stratify=true"], "stratify needs a dataset whose 'targets' are one class a sample"),
-        (["dataset.split.random_state=-1"], "random_state is 0 or more, got -1"),
-        (["dataset.config={ max_samples = 0 }"], "max_samples is at least 1, got 0"),
+        (["dataset.split.stratify=true"], "stratify requires a dataset whose 'targets' have one class per sample"),
+        (["dataset.split.random_state=-1"], "random_state must be at least 0; got -1"),
+        (["dataset.config={ max_samples = 0 }"], "max_samples must be at least 1; got 0"),
         (["dataset.config={ palette = [[0, 0]] }"], "dataset.config.palette"),
-        (["dataset.ref='nowhere.yaml'"], "there is no file"),
-        (["dataset={ name = 'CIFAR10' }"], "CIFAR10 needs dataset.root_dir"),
+        (["dataset.ref='nowhere.yaml'"], "was not found"),
+        (["dataset={ name = 'CIFAR10' }"], "dataset.root_dir is missing; set it to the folder for the files of CIFAR10"),
         (["dataset={ name = 'torchvision/SVNH', root_dir = '.' }"], "did you mean 'torchvision/SVHN'?"),
     ],
 )  # fmt: skip
@@ -190,4 +190,4 @@ def test_resume_rejects_renamed_and_missing_samples(toml, capsys):
 
     assert main(["run", str(toml), *options, "--set", "train.epoch=2", "--resume"]) == 2
 
-    assert "dataset: has other samples than in the resumed run: train " in capsys.readouterr().err
+    assert "dataset: the samples differ from those of the resumed run: train " in capsys.readouterr().err

@@ -69,12 +69,12 @@ def test_mask_classes_start_with_the_background(tmp_path, classes):
 
 
 def test_boxes_reject_a_background_class(tmp_path):
-    with pytest.raises(ValueError, match="'classes' of boxes are named without 'background', which no box is of"):
+    with pytest.raises(ValueError, match="'classes' must not contain 'background' if the targets are boxes"):
         CocoDataset(write(tmp_path, {}), ["background", "cat", "dog"], 0)
 
 
 def test_an_unknown_category_is_named(tmp_path):
-    with pytest.raises(ValueError, match=r"categories that are no class: 'dog' \(did you mean 'dgo'\?\)"):
+    with pytest.raises(ValueError, match=r"categories that are not in 'classes': 'dog' \(did you mean 'dgo'\?\)"):
         CocoDataset(write(tmp_path, {}), ["cat", "dgo"], 0)
 
 
@@ -124,11 +124,11 @@ def test_each_split_may_have_its_own_file(tmp_path):
 
     assert coco.splits == {"train": range(2), "valid": range(2, 4)}
     assert coco.groups["file"] == ["a/5.png", "a/6.png", "b/5.png", "b/6.png"]
-    with pytest.raises(ValueError, match=r"are for the same splits, of train, valid, test; got \['train'\] and \['test'\]"):
+    with pytest.raises(ValueError, match=r"must have the same splits, from train, valid, test; got \['train'\] and \['test'\]"):
         CocoDataset(str(tmp_path), [], 0, annotations={"train": "a.json"}, images={"test": "a"})
-    with pytest.raises(ValueError, match=r"of train, valid, test; got \['val'\] and \['val'\]"):
+    with pytest.raises(ValueError, match=r"from train, valid, test; got \['val'\] and \['val'\]"):
         CocoDataset(str(tmp_path), [], 0, annotations={"val": "a.json"}, images={"val": "a"})
-    with pytest.raises(ValueError, match=r"not in the folder .*: .*/\.\./a; give one that holds them all"):
+    with pytest.raises(ValueError, match=r"not in the folder .*: .*/\.\./a; set a folder that contains all of them"):
         CocoDataset(str(tmp_path), [], 0, annotations="a.json", images="../a")
 
 
@@ -142,6 +142,6 @@ def test_collate_stacks_equal_sizes_and_lists_others(tmp_path):
     assert images.shape == (2, 3, 6, 8)
     assert [len(target["boxes"]) for target in targets] == [1, 0]
     assert [image.shape for image in ragged] == [(3, 6, 8), (3, 5, 8)]
-    with pytest.raises(TypeError, match="collate takes tensors, got Image"):
+    with pytest.raises(TypeError, match="collate expects image tensors; got Image"):
         collate([coco[0]])
     assert np.asarray(coco[0][0]).shape == (6, 8, 3)

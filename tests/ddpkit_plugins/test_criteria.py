@@ -265,21 +265,21 @@ def test_mismatched_outputs_and_targets_are_rejected(criterion, outputs, targets
 
 
 def test_multiclass_focal_loss_rejects_alpha():
-    with pytest.raises(ValueError, match="several classes do not have; leave it out"):
+    with pytest.raises(ValueError, match="class indices do not have; remove 'alpha'"):
         Focal(alpha=0.25)(LOGITS, MASKS)
 
 
 @pytest.mark.parametrize(
     ("make", "params", "message"),
     [
-        (CrossEntropy, {"weight": [1.0, -2.0]}, "0 or more"),
-        (CrossEntropy, {"weight": []}, "one number a class"),
-        (BinaryCrossEntropy, {"pos_weight": 0.0}, "above 0, got 0"),
-        (BinaryCrossEntropy, {"pos_weight": []}, "above 0, got"),
-        (Focal, {"gamma": 0.5}, "0, or 1 or more, got 0.5"),
-        (Focal, {"alpha": 25.0}, "between 0 and 1, got 25"),
-        (Dice, {"smooth": 0.0}, "smooth is above 0"),
-        (Tversky, {"alpha": -0.1}, "0 or more"),
+        (CrossEntropy, {"weight": [1.0, -2.0]}, "at least 0"),
+        (CrossEntropy, {"weight": []}, "one number per class"),
+        (BinaryCrossEntropy, {"pos_weight": 0.0}, "greater than 0; got 0"),
+        (BinaryCrossEntropy, {"pos_weight": []}, "greater than 0; got"),
+        (Focal, {"gamma": 0.5}, "0 or at least 1; got 0.5"),
+        (Focal, {"alpha": 25.0}, "between 0 and 1; got 25"),
+        (Dice, {"smooth": 0.0}, "smooth must be greater than 0"),
+        (Tversky, {"alpha": -0.1}, "at least 0"),
         (Tversky, {"alpha": 0.0, "beta": 0.0}, "not both 0"),
         (SmoothL1, {"beta": 0.0}, "got 0"),
     ],

@@ -63,10 +63,10 @@ def test_the_full_mnist_is_read_from_its_files(tmp_path):
 @pytest.mark.parametrize(
     ("root_dir", "message"),
     [
-        ("", "needs dataset.root_dir"),
+        ("", "dataset.root_dir is missing; set it to the folder for the files of MNIST"),
         (
             "nowhere",
-            r"no MNIST in nowhere .*put train-images-idx3-ubyte.gz, .* from https://.* into nowhere/MNIST/raw, unpacked, or set config.download = true",
+            r"MNIST was not found in nowhere .*download train-images-idx3-ubyte.gz, .* from https://.* and unpack them into nowhere/MNIST/raw, or set 'dataset.config.download = true'",
         ),
     ],
 )
@@ -174,12 +174,12 @@ def test_a_class_may_have_the_name_of_a_split(tmp_path):
     assert (images.classes, images.splits) == (["train", "tram"], {})
 
 
-@pytest.mark.parametrize("beside", ["val/cat", "valid"])
-def test_an_extra_folder_next_to_the_splits_is_rejected(tmp_path, beside):
+@pytest.mark.parametrize("extra", ["val/cat", "valid"])
+def test_an_extra_folder_next_to_the_splits_is_rejected(tmp_path, extra):
     make_class_folders(tmp_path / "train", cat=1)
-    draw(tmp_path / beside / "x.png")
+    draw(tmp_path / extra / "x.png")
 
-    with pytest.raises(ValueError, match=rf"and also \['{beside[:3]}"):
+    with pytest.raises(ValueError, match=rf"and also the folders \['{extra[:3]}"):
         CustomDataset(str(tmp_path), [], 0)
 
 
@@ -188,11 +188,11 @@ def test_an_extra_folder_next_to_the_splits_is_rejected(tmp_path, beside):
     [
         (
             ["cat", "dgo"],
-            r"no folder for the class 'dgo' \(did you mean 'dog'\?\); the folder 'dog' is no class \(did you mean 'dgo'",
+            r"no folder found for the class 'dgo' \(did you mean 'dog'\?\); the folder 'dog' is not a class \(did you mean 'dgo'",
         ),
-        (["cat"], r"the folder 'dog' is no class$"),
-        (["cat", "dog", "eel"], r"no folder for the class 'eel'$"),
-        (["cat", "dog", "dog"], r"'dog' is named 2 times"),
+        (["cat"], r"the folder 'dog' is not a class$"),
+        (["cat", "dog", "eel"], r"no folder found for the class 'eel'$"),
+        (["cat", "dog", "dog"], r"'dog' is listed 2 times"),
     ],
 )
 def test_classes_that_differ_from_folders_are_listed(tmp_path, classes, message):
@@ -206,18 +206,18 @@ def test_a_class_without_images_is_rejected(tmp_path):
     make_class_folders(tmp_path, cat=1)
     (tmp_path / "dog").mkdir()
 
-    with pytest.raises(ValueError, match=r"class folders \['dog'\] in .* hold no images"):
+    with pytest.raises(ValueError, match=r"class folders \['dog'\] in .* contain no images"):
         CustomDataset(str(tmp_path), [], 0)
 
 
 def test_a_root_without_images_is_rejected_with_a_hint(tmp_path):
     draw(tmp_path / "flat/a.png")
 
-    with pytest.raises(ValueError, match=r"needs dataset.root_dir, a folder with a folder of images"):
+    with pytest.raises(ValueError, match=r"dataset.root_dir is missing; set it to a folder with one folder of images"):
         CustomDataset("", [], 0)
-    with pytest.raises(ValueError, match=rf"{tmp_path}/nowhere is no folder; expected one with a folder of images"):
+    with pytest.raises(ValueError, match=rf"{tmp_path}/nowhere is not a folder; expected a folder with one folder of images"):
         CustomDataset(f"{tmp_path}/nowhere", [], 0)
-    with pytest.raises(ValueError, match=rf"no images in folders in {tmp_path}/flat; expected a folder of images"):
+    with pytest.raises(ValueError, match=rf"no images found in the folders of {tmp_path}/flat; expected one folder of images"):
         CustomDataset(f"{tmp_path}/flat", [], 0)
 
 
@@ -252,7 +252,7 @@ def test_16_bit_grayscale_is_scaled_not_clipped(tmp_path):
 def test_values_of_unknown_range_are_rejected(tmp_path, values, dtype):
     save(tmp_path / "cat/a.tif", values, dtype)
 
-    with pytest.raises(ValueError, match=r"cat/a.tif holds .* 8 or 16 bits are needed"):
+    with pytest.raises(ValueError, match=r"cat/a.tif contains .*(8 or 16 bits per channel|between 0 and 65535)"):
         CustomDataset(str(tmp_path), [], 0)[0]
 
 
@@ -369,7 +369,7 @@ def test_mask_values_map_values_to_classes(tmp_path):
     pairs = medical_dataset(tmp_path, [[0, 128, 64]], [[0, 128, 63]], mask_values=[64, 0, 128])
 
     assert pairs[0][1].tolist() == [[1, 2, 0]]
-    with pytest.raises(ValueError, match=r"masks/1.png holds \[63\], which is not in mask_values \[64, 0, 128\]"):
+    with pytest.raises(ValueError, match=r"masks/1.png contains \[63\], which are not in mask_values \[64, 0, 128\]"):
         pairs[1]
 
 
@@ -384,7 +384,7 @@ def test_palette_maps_colours_to_classes(tmp_path):
     pairs = MedicalDataset(str(tmp_path), [], 0, palette=palette)
 
     assert pairs[0][1].tolist() == [[2, 1, 0]]
-    with pytest.raises(ValueError, match=r"masks/b.png holds \[\[0, 0, 127\]\], which is not in palette"):
+    with pytest.raises(ValueError, match=r"masks/b.png contains \[\[0, 0, 127\]\], which are not in palette"):
         pairs[1]
     assert MedicalDataset(str(tmp_path), [], 0, palette=palette, ignore_index=255)[1][1].tolist() == [[2, 1, 255]]
 
@@ -393,9 +393,11 @@ def test_a_mask_value_beyond_the_classes_is_rejected(tmp_path):
     medical_dataset(tmp_path, [[0, 1, 2]], [[0, 1, 255]])
     classes = ["background", "tumour"]
 
-    with pytest.raises(ValueError, match=r"masks/0.png holds \[2\], and the 2 classes are 0 to 1; config.mask_values"):
+    with pytest.raises(
+        ValueError, match=r"masks/0.png contains \[2\], but the 2 classes are 0 to 1; set dataset.config.mask_values"
+    ):
         MedicalDataset(str(tmp_path), classes, 0)[0]
-    with pytest.raises(ValueError, match=r"masks/1.png holds \[255\]"):
+    with pytest.raises(ValueError, match=r"masks/1.png contains \[255\]"):
         MedicalDataset(str(tmp_path), classes, 0)[1]
     assert MedicalDataset(str(tmp_path), classes, 0, ignore_index=255)[1][1].tolist() == [[0, 1, 255]]
 
@@ -415,7 +417,7 @@ def test_a_colour_mask_is_rejected(tmp_path):
     draw(tmp_path / "images/a.png")
     draw(tmp_path / "masks/a.png")
 
-    with pytest.raises(ValueError, match=r"masks/a.png has mode RGB; a mask holds one integer a pixel"):
+    with pytest.raises(ValueError, match=r"masks/a.png has mode RGB, but a mask must have one integer per pixel"):
         MedicalDataset(str(tmp_path), [], 0)[0]
 
 
@@ -435,7 +437,7 @@ def test_two_files_with_one_stem_are_rejected(tmp_path):
     medical_dataset(tmp_path, [[0, 1]])
     draw(tmp_path / "images/0.png")
 
-    with pytest.raises(ValueError, match=r"another file has the same name but for the ending: .*images/0"):
+    with pytest.raises(ValueError, match=r"another file has the same name except for the suffix: .*images/0"):
         MedicalDataset(str(tmp_path), [], 0)
 
 
@@ -443,13 +445,13 @@ def test_an_image_and_mask_size_mismatch_is_named(tmp_path):
     draw(tmp_path / "images/a.png", size=(4, 2))
     draw(tmp_path / "masks/a.tif", mode="L", size=(3, 2))
 
-    message = re.escape(f"{tmp_path}/images/a.png is 4x2 pixels, its mask {tmp_path}/masks/a.tif is 3x2")
+    message = re.escape(f"{tmp_path}/images/a.png has 4x2 pixels, but its mask {tmp_path}/masks/a.tif has 3x2")
     with pytest.raises(ValueError, match=message):
         MedicalDataset(str(tmp_path), [], 0)[0]
 
 
 @pytest.mark.parametrize(
-    ("folder", "message"), [("", "needs dataset.root_dir"), ("x", "is no folder"), (".", "no images in .*images")]
+    ("folder", "message"), [("", "dataset.root_dir is missing"), ("x", "is not a folder"), (".", "no images found in .*images")]
 )
 def test_a_root_without_pairs_is_rejected_with_a_hint(tmp_path, folder, message):
     with pytest.raises(ValueError, match=f"{message}.*"):
@@ -481,7 +483,9 @@ def test_links_out_of_the_folder_require_follow_links(tmp_path):
     (tmp_path / "parts/train").symlink_to(tmp_path / "data")
     with pytest.raises(ValueError, match=r"links lead out of .*parts: .*parts/train, "):
         CustomDataset(str(tmp_path / "parts"), [], 0)
-    with pytest.raises(ValueError, match=r"links lead out of .*data/cat/a.png, .*data/dog; config.follow_links = true"):
+    with pytest.raises(
+        ValueError, match=r"links lead out of .*data/cat/a.png, .*data/dog; set 'dataset.config.follow_links = true'"
+    ):
         CustomDataset(str(tmp_path / "data"), [], 0)
     assert len(CustomDataset(str(tmp_path / "data"), [], 0, follow_links=True)) == 4
 
@@ -491,7 +495,7 @@ def test_a_non_file_with_an_image_name_is_named(tmp_path, name):
     draw(tmp_path / "cat/a.png")
     (tmp_path / "cat/folder.png").mkdir() if name == "folder.png" else (tmp_path / "cat" / name).symlink_to("gone")
 
-    with pytest.raises(ValueError, match=f"called like images, and no files: {tmp_path}/cat/{name}"):
+    with pytest.raises(ValueError, match=f"named like images, but not files: {tmp_path}/cat/{name}"):
         CustomDataset(str(tmp_path), [], 0)
 
 

@@ -58,7 +58,7 @@ def test_a_missing_wandb_package_is_a_warning(blobs, capsys, monkeypatch):
 
     assert main(["run", blobs.name, "--set", "private.wandb=true"]) == 0
 
-    message = "logger wandb is left out from here on: ModuleNotFoundError: import of wandb halted; None in sys.modules; pip install 'ddpkit[wandb]'"
+    message = "logger wandb failed and is disabled for the rest of the run: ModuleNotFoundError: import of wandb halted; None in sys.modules; install it with: pip install 'ddpkit[wandb]'"
     assert capsys.readouterr().err.count(message) == 1
 
 
@@ -124,7 +124,7 @@ def test_a_wandb_error_is_a_warning(blobs, wandb_calls, capsys, monkeypatch):
 
     assert main(["run", blobs.name, "--set", "private.wandb=true"]) == 0
 
-    assert "logger wandb is left out from here on: RuntimeError: no such mode\n" in capsys.readouterr().err
+    assert "logger wandb failed and is disabled for the rest of the run: RuntimeError: no such mode\n" in capsys.readouterr().err
 
 
 def test_an_unknown_logger_parameter_is_rejected(blobs, capsys):

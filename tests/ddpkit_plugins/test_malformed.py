@@ -141,13 +141,13 @@ def outside(data):
 
 
 FOLDERS = {
-    "a folder called like an image": (lambda data: (data / "cat/a.png").mkdir(), "called like images, and no files: {data}/cat/a.png"),
-    "a link to nothing": (link("gone.png"), "called like images, and no files: {data}/cat/link.png"),
-    "a link to itself": (link("link.png"), "called like images, and no files: {data}/cat/link.png"),
-    "a link that leads out": (outside, "links lead out of {data}: {data}/cat/link.png; config.follow_links = true"),
-    "a class without an image": (lambda data: (data / "eel").mkdir(), "the class folders ['eel'] in {data} hold no images"),
-    "parts beside classes": (lambda data: save(data / "train/cat/a.png"), "has the splits ['train'] and also ['cat', 'dog']"),
-    "no folder": (lambda data: data.rename(data.with_name("date")), "dataset.root_dir {data} is no folder; expected one with a folder"),
+    "a folder called like an image": (lambda data: (data / "cat/a.png").mkdir(), "named like images, but not files: {data}/cat/a.png"),
+    "a link to nothing": (link("gone.png"), "named like images, but not files: {data}/cat/link.png"),
+    "a link to itself": (link("link.png"), "named like images, but not files: {data}/cat/link.png"),
+    "a link that leads out": (outside, "links lead out of {data}: {data}/cat/link.png; set 'dataset.config.follow_links = true'"),
+    "a class without an image": (lambda data: (data / "eel").mkdir(), "the class folders ['eel'] in {data} contain no images"),
+    "split folders next to class folders": (lambda data: save(data / "train/cat/a.png"), "has the splits ['train'] and also the folders ['cat', 'dog']"),
+    "no folder": (lambda data: data.rename(data.with_name("date")), "dataset.root_dir {data} is not a folder; expected a folder with one folder"),
 }  # fmt: skip
 
 
@@ -199,11 +199,11 @@ def masks(data):
 
 
 WRONG_MASKS = {
-    "of another size": (lambda file: save(file, MASK[:4]), "is 8x8 pixels, its mask {file} is 8x4"),
-    "of a class that there is not": (lambda file: save(file, MASK * 2), "{file} holds [2], and the 2 classes are 0 to 1"),
-    "in colours": (lambda file: save(file, np.stack([MASK] * 3, 2)), "{file} has mode RGB; a mask holds one integer a pixel"),
+    "of another size": (lambda file: save(file, MASK[:4]), "has 8x8 pixels, but its mask {file} has 8x4"),
+    "with an unknown class": (lambda file: save(file, MASK * 2), "{file} contains [2], but the 2 classes are 0 to 1"),
+    "in colours": (lambda file: save(file, np.stack([MASK] * 3, 2)), "{file} has mode RGB, but a mask must have one integer per pixel"),
     "cut off": (lambda file: cut(file, 70), "{file} cannot be read as an image: "),
-    "of floats": (lambda file: Image.fromarray(MASK.astype(np.float32)).save(file, format="TIFF"), "{file} has mode F; a mask"),
+    "of floats": (lambda file: Image.fromarray(MASK.astype(np.float32)).save(file, format="TIFF"), "{file} has mode F, but a mask"),
 }  # fmt: skip
 
 
@@ -224,7 +224,7 @@ def test_an_unusable_mask_is_named(masks, capsys, case, number, exit_code):
     ("spoil", "message"),
     [
         (lambda masks: (masks / "07.png").unlink(), "without a partner: {data}/images/07.png"),
-        (lambda masks: save(masks / "07.bmp"), "another file has the same name but for the ending: {data}/masks/07"),
+        (lambda masks: save(masks / "07.bmp"), "another file has the same name except for the suffix: {data}/masks/07"),
     ],
 )
 def test_unpaired_masks_are_named(masks, capsys, spoil, message):
@@ -257,39 +257,39 @@ def with_file_text(given, text):
 
 
 LISTS = {
-    "no table": ((['dataset.name="csv"'], lambda data: None), "{data}/labels.csv cannot be read as a table: [Errno 2]"),
-    "bytes": (table(b"path,label\n\xff\xfe\0"), "{data}/labels.csv cannot be read as a table: "),
+    "no table": ((['dataset.name="csv"'], lambda data: None), "{data}/labels.csv cannot be read as a CSV table: [Errno 2]"),
+    "bytes": (table(b"path,label\n\xff\xfe\0"), "{data}/labels.csv cannot be read as a CSV table: "),
     "nothing": (table(b""), "{data}/labels.csv has no column 'path', 'label'; its columns are []"),
-    "a header": (table(b"path,label\n"), "{data}/labels.csv has a header and no line of a sample"),
+    "a header": (table(b"path,label\n"), "{data}/labels.csv has a header but no samples"),
     "another column": (table(b"path,labels\ncat/00.png,cat\n"), "has no column 'label' (did you mean 'labels'?)"),
-    "a short line": (table(b"path,label\ncat/00.png\n"), "has 2 columns, its samples [1] (the first is 1) have more or fewer"),
-    "a file that is not there": (table(b"path,label\ncat/99.png,cat\n"), "named, and not there: {data}/cat/99.png"),
-    "a way out": (table(b"path,label\n../run.toml,cat\n"), "not in the folder {data}: {data}/../run.toml"),
-    "an image twice": (table(b"path,label\ncat/00.png,a\ncat/00.png,b\n"), "names images more than once (samples, the first is 1): 'cat/00.png' (1, 2)"),
-    "an image twice by other names": (table(b"path,label\ncat/00.png,a\ncat//./00.png,b\n"), "names images more than once (samples, the first is 1): 'cat/00.png' (1, 2)"),
-    "no label": (table(b"path,label\ncat/00.png,0\ncat/01.png, \n"), "has no label for 1 samples (the first is 1): [2]"),
-    "a label below 0": (table(b"path,label\ncat/00.png,0\ncat/01.png,-1\n"), "labels that are numbers are the classes 0, 1, ...; got -1"),
-    "no JSON": (with_file_text(coco(), "{"), "{data}/annotations.json is no JSON: "),
+    "a short line": (table(b"path,label\ncat/00.png\n"), "has 2 columns, but samples [1] (counted from 1) have more or fewer"),
+    "a missing image file": (table(b"path,label\ncat/99.png,cat\n"), "files not found: {data}/cat/99.png"),
+    "a path out of root_dir": (table(b"path,label\n../run.toml,cat\n"), "not in the folder {data}: {data}/../run.toml"),
+    "an image twice": (table(b"path,label\ncat/00.png,a\ncat/00.png,b\n"), "lists images more than once (samples, counted from 1): 'cat/00.png' (1, 2)"),
+    "an image twice with different paths": (table(b"path,label\ncat/00.png,a\ncat//./00.png,b\n"), "lists images more than once (samples, counted from 1): 'cat/00.png' (1, 2)"),
+    "no label": (table(b"path,label\ncat/00.png,0\ncat/01.png, \n"), "has no label for 1 samples (counted from 1): [2]"),
+    "a label below 0": (table(b"path,label\ncat/00.png,0\ncat/01.png,-1\n"), "numeric labels must be class indices 0, 1, ...; got -1"),
+    "no JSON": (with_file_text(coco(), "{"), "{data}/annotations.json is not valid JSON: "),
     "no file": ((coco()[0], lambda data: None), "{data}/annotations.json cannot be read: No such file"),
-    "deep JSON": (with_file_text(coco(), "[" * 100_000), "{data}/annotations.json is no JSON: "),
+    "deep JSON": (with_file_text(coco(), "[" * 100_000), "{data}/annotations.json is not valid JSON: "),
     "another JSON": (with_file_text(coco(), "[]"), "{data}/annotations.json has no list 'images'"),
-    "an entry that is none": (with_file_text(coco(), '{"images": [{"id": 1}]}'), "annotations.json: images[0] has no 'file_name'"),
-    "no such image": (coco(annotations=[{"image_id": 2}]), "annotations[0] is of an image or a category that the file lacks"),
-    "no such category": (coco(annotations=[{"category_id": 4}]), "annotations[0] is of an image or a category that the file lacks"),
-    "two images of one id": (coco(images=[{}, {"file_name": "cat/01.png"}]), "annotations.json: two images have one id"),
-    "an image that is not there": (coco(images=[{"file_name": "x.png"}]), "named, and not there: {data}/x.png"),
-    "another size": (coco(images=[{"width": 9}]), "cat/00.png is 8x8 pixels, its annotation 9x8"),
-    "a size that is none": (coco(images=[{"width": "8"}]), "images[0] has no 'width' that is a whole number"),
-    "a size of nothing": (coco(images=[{"width": 0}]), "width and height of an image are whole numbers from 1"),
-    "an image of two entries": (coco(images=[{}, {"id": 2, "file_name": "./cat/00.png"}]), "annotations.json names images more than once: ['cat/00.png']"),
-    "a name that is none": (coco(images=[{"file_name": 0}]), "images[0] has no 'file_name' that is a text"),
-    "a category that is a text": (coco(categories=[{"id": "3"}]), "categories[0] has no 'id' that is a whole number"),
-    "a category that is a list": (coco(annotations=[{"category_id": [3]}]), "annotations[0] has no 'category_id' that is a whole number"),
-    "runs of another size": (coco(annotations=[{"segmentation": {"counts": [3, 61], "size": [4, 16]}}]), "runs are of an image of [4, 16], height and width; it has [8, 8]"),
-    "a point out of the world": (coco(annotations=[{"segmentation": [[1, 1, 10**400, 1, 5, 5]]}]), "whose segmentation is no polygon: [1, 1, 1000"),
-    "no polygon": (coco(annotations=[{"segmentation": None}]), "whose segmentation is no polygon: None"),
-    "half a polygon": (coco(annotations=[{"segmentation": [[1, 2, 3]]}]), "whose segmentation is no polygon: [1, 2, 3]"),
-    "runs that end early": (coco(annotations=[{"segmentation": {"counts": [3, 4], "size": [8, 8]}}]), "whose runs do not fill the image"),
+    "an entry without a file name": (with_file_text(coco(), '{"images": [{"id": 1}]}'), "annotations.json: images[0] must have the key 'file_name' with a string"),
+    "no such image": (coco(annotations=[{"image_id": 2}]), "annotations[0] has an image_id or category_id that is not in the file"),
+    "no such category": (coco(annotations=[{"category_id": 4}]), "annotations[0] has an image_id or category_id that is not in the file"),
+    "two images with the same id": (coco(images=[{}, {"file_name": "cat/01.png"}]), "annotations.json: two images have the same id"),
+    "a missing image": (coco(images=[{"file_name": "x.png"}]), "files not found: {data}/x.png"),
+    "another size": (coco(images=[{"width": 9}]), "cat/00.png has 8x8 pixels, but its annotation has 9x8"),
+    "a size that is not a number": (coco(images=[{"width": "8"}]), "images[0] must have the key 'width' with an integer"),
+    "a size of zero": (coco(images=[{"width": 0}]), "width and height of an image must be integers and at least 1"),
+    "an image of two entries": (coco(images=[{}, {"id": 2, "file_name": "./cat/00.png"}]), "annotations.json lists images more than once: ['cat/00.png']"),
+    "a name that is not a string": (coco(images=[{"file_name": 0}]), "images[0] must have the key 'file_name' with a string"),
+    "a category that is a text": (coco(categories=[{"id": "3"}]), "categories[0] must have the key 'id' with an integer"),
+    "a category that is a list": (coco(annotations=[{"category_id": [3]}]), "annotations[0] must have the key 'category_id' with an integer"),
+    "an RLE mask of another size": (coco(annotations=[{"segmentation": {"counts": [3, 61], "size": [4, 16]}}]), "run lengths are for [height, width] [4, 16], but the image has [8, 8]"),
+    "a point that is not finite": (coco(annotations=[{"segmentation": [[1, 1, 10**400, 1, 5, 5]]}]), "whose segmentation is not a polygon: [1, 1, 1000"),
+    "no polygon": (coco(annotations=[{"segmentation": None}]), "whose segmentation is not a polygon: None"),
+    "half a polygon": (coco(annotations=[{"segmentation": [[1, 2, 3]]}]), "whose segmentation is not a polygon: [1, 2, 3]"),
+    "an RLE mask that ends early": (coco(annotations=[{"segmentation": {"counts": [3, 4], "size": [8, 8]}}]), "whose run lengths do not add up to the pixels of the image"),
 }  # fmt: skip
 
 

@@ -274,7 +274,7 @@ def test_map_of_four_detected_boxes_out_of_five():
 
 
 def test_a_target_box_of_the_background_is_rejected():
-    with pytest.raises(ValueError, match="labels of boxes begin at 1"):
+    with pytest.raises(ValueError, match="labels of boxes must be at least 1"):
         value_of(mean_average_precision(3), ([boxes(scores=[])], [boxes(BOX, labels=[0])]))
 
 
@@ -323,7 +323,7 @@ def test_mismatched_predictions_and_targets_are_rejected(predictions, targets):
 
 @pytest.mark.parametrize("make", [confusion_matrix, lambda n: top_k_accuracy(n, k=2)])
 def test_single_label_metrics_reject_multilabel_targets(make):
-    with pytest.raises(ValueError, match="one a sample; got labels"):
+    with pytest.raises(ValueError, match="requires one class per sample; got labels"):
         make(3).update(GUESSED, LABELS)
 
 

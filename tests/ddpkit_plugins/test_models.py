@@ -184,7 +184,7 @@ def test_torchvision_weights_load_with_other_channels(arch):
     notes = load_matching(model, dict(published_on_meta(arch)))
 
     assert notes[0].startswith(f"{first}.weight ([")
-    assert notes[0].endswith("is summed or repeated, for images of another number of channels")
+    assert notes[0].endswith("is adapted to the number of image channels (summed or repeated)")
 
 
 FROZEN = {
@@ -380,17 +380,21 @@ def test_missing_published_weights_name_file_and_folder(hub, content):
     if content is not None:
         (hub / file_name("resnet18")).write_bytes(content)
 
-    with pytest.raises(ValueError, match=f"put {file_name('resnet18')} from https://.* into {hub}; got"):
+    with pytest.raises(ValueError, match=f"cannot be loaded: .*; download {file_name('resnet18')} from https://.* into {hub}"):
         resnet18(pretrained=True)
 
 
 @pytest.mark.parametrize(
     ("make", "params", "message"),
     [
-        (torchvision, {"arch": "resnet81"}, "got 'resnet81', did you mean 'resnet18'?"),
+        (torchvision, {"arch": "resnet81"}, "got 'resnet81'; did you mean 'resnet18'?"),
         (torchvision, {"arch": "raft_small"}, "got 'raft_small'"),
-        (torchvision, {"arch": "resnet18", "min_size": 64}, "and 'resnet18' does not"),
-        (torchvision, {"arch": "ssdlite320_mobilenet_v3_large", "max_size": 64}, "and 'ssdlite320_mobilenet_v3_large' does not"),
+        (torchvision, {"arch": "resnet18", "min_size": 64}, "not for 'resnet18'; remove them"),
+        (
+            torchvision,
+            {"arch": "ssdlite320_mobilenet_v3_large", "max_size": 64},
+            "not for 'ssdlite320_mobilenet_v3_large'; remove them",
+        ),
         (torchvision, {"arch": "fasterrcnn_mobilenet_v3_large_fpn", "min_size": 64, "max_size": 63}, "got 64 and 63"),
         (torchvision, {"arch": "fasterrcnn_mobilenet_v3_large_fpn", "min_size": 0}, "got 0 and 1333"),
         (torchvision, {"arch": "vgg11", "n_channels": 0}, "got 0 and None"),

@@ -48,14 +48,14 @@ def test_multilabel_is_a_sigmoid_per_label():
 @pytest.mark.parametrize(
     ("make", "outputs", "message"),
     [
-        (binary_segmentation, LOGITS, "'segmentation' takes more; got [2, 3, 4, 5]"),
+        (binary_segmentation, LOGITS, "(for more logits, use 'segmentation'); got [2, 3, 4, 5]"),
         (binary_segmentation, LOGITS[..., 0, 0], "got [2, 3]"),
-        (segmentation, LOGITS[:, :1], "'binary_segmentation' takes one; got [2, 1, 4, 5]"),
+        (segmentation, LOGITS[:, :1], "(for a single logit, use 'binary_segmentation'); got [2, 1, 4, 5]"),
         (segmentation, LOGITS[..., 0, 0], "got [2, 3]"),
-        (classification, LOGITS, "pixels want 'segmentation'; got [2, 3, 4, 5]"),
+        (classification, LOGITS, "(for logits per pixel, use 'segmentation'); got [2, 3, 4, 5]"),
         (classification, [FOUND], "got list"),
         (multilabel, LOGITS[:, 0, 0, 0], "got [2]"),
-        (detection, LOGITS, "boxes with scores and labels, which the model does not give"),
+        (detection, LOGITS, "expected the outputs of a detector: boxes, scores and labels for each image"),
     ],
 )
 def test_outputs_of_another_kind_are_rejected(make, outputs, message):
@@ -92,5 +92,5 @@ def test_boxes_are_clipped_to_the_image():
     [{"score_threshold": 1.5}, {"nms_threshold": -0.1}, {"max_detections": 0}, {"image_size": [4]}, {"image_size": [0, 4]}],
 )
 def test_invalid_detection_parameters_are_rejected(params):
-    with pytest.raises(ValueError, match=f"{next(iter(params))} is .*got"):
+    with pytest.raises(ValueError, match=f"{next(iter(params))} must be .*got"):
         detection(**params)

@@ -72,17 +72,22 @@ def test_cifar10_is_read_from_its_batches(tmp_path, monkeypatch):
 def test_a_missing_dataset_gives_instructions(name, tmp_path):
     target = import_target(manager.load().registry.get("dataset", f"torchvision/{name}").component.target)
 
-    with pytest.raises(ValueError, match=rf"needs dataset.root_dir|no {name} in {tmp_path} \(|read with a library") as caught:
+    with pytest.raises(ValueError, match=rf"{name} was not found in {tmp_path} \(|{name} requires a library") as caught:
         target(root_dir=str(tmp_path), seed=0)
-    assert re.search(r"set config.download = true|names the files|pip install", str(caught.value))
+    assert re.search(r"set 'dataset.config.download = true'|see the documentation|pip install", str(caught.value))
 
 
 def test_missing_dataset_files_are_named_with_their_folder(tmp_path):
-    with pytest.raises(ValueError, match=rf"put train-images-idx3-ubyte.gz, .* into {tmp_path}/FashionMNIST/raw, unpacked"):
+    with pytest.raises(
+        ValueError, match=rf"download train-images-idx3-ubyte.gz, .* and unpack them into {tmp_path}/FashionMNIST/raw"
+    ):
         fashion_mnist(str(tmp_path), 0)
-    with pytest.raises(ValueError, match=rf"unpack https://.*cifar-10-python.tar.gz into {tmp_path}, or set config.download"):
+    with pytest.raises(
+        ValueError,
+        match=rf"download https://.*cifar-10-python.tar.gz and unpack it into {tmp_path}, or set 'dataset.config.download",
+    ):
         cifar10(str(tmp_path), 0)
-    with pytest.raises(ValueError, match=r"CIFAR10 needs dataset.root_dir, the folder for its files"):
+    with pytest.raises(ValueError, match=r"dataset.root_dir is missing; set it to the folder for the files of CIFAR10"):
         cifar10("", 0)
 
 

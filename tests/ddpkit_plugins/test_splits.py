@@ -38,7 +38,7 @@ def test_without_shuffle_the_order_is_kept():
 
 @pytest.mark.parametrize("fractions", [{"train": 0.9, "valid": 0.2}, {"train": -0.1}])
 def test_invalid_fractions_are_rejected(fractions):
-    with pytest.raises(ValueError, match="at most 1 together"):
+    with pytest.raises(ValueError, match="add up to at most 1"):
         train_valid_test_split(10, seed=1, **fractions)
 
 
@@ -80,7 +80,7 @@ def test_stratified_splits_match_sklearn_in_size_and_balance():
 
 @pytest.mark.parametrize("targets", [None, [[0, 1]] * 10, [0.5] * 10])
 def test_stratify_requires_one_class_per_sample(targets):
-    with pytest.raises(ValueError, match="stratify needs a dataset whose 'targets' are one class a sample"):
+    with pytest.raises(ValueError, match="stratify requires a dataset whose 'targets' have one class per sample"):
         train_valid_test_split(10, 1, targets, stratify=True)
 
 
@@ -114,14 +114,18 @@ def test_grouped_splits_approximate_the_fractions():
 @pytest.mark.parametrize(
     ("group", "columns", "message"),
     [
-        ("patient", PATIENTS, r"group is a column \(file, site\) or a pattern with one group in parentheses, .*; got 'patient'"),
+        (
+            "patient",
+            PATIENTS,
+            r"group must be a column \(file, site\) or a pattern with one group in parentheses, .*; got 'patient'",
+        ),
         (r"(p\d+)_(\d)", PATIENTS, "a pattern with one group"),
-        (r"(p\d+", PATIENTS, "group is no pattern that can be read: missing \\)"),
-        (r"(q\d+)_", PATIENTS, r"finds no group in 100 of 100 names, as in \['p00_0.png', "),
-        (r"(p\d+)_", {"site": ["1"] * 100}, r"group is one of the columns \['site'\]"),
-        ("site", {"site": ["1"] * 99 + [" "]}, "1 samples have nothing in the column 'site', the first is number 99"),
-        ("site", None, "group needs a dataset that tells files or columns"),
-        ("site", {"site": ["1"] * 100}, "1 groups are too few: a split got none"),
+        (r"(p\d+", PATIENTS, "group is not a valid regular expression: missing \\)"),
+        (r"(q\d+)_", PATIENTS, r"finds no group in 100 of 100 names, such as \['p00_0.png', "),
+        (r"(p\d+)_", {"site": ["1"] * 100}, r"group must be one of the columns \['site'\]"),
+        ("site", {"site": ["1"] * 99 + [" "]}, "1 samples have no value in the column 'site'; the first one has index 99"),
+        ("site", None, "group requires a dataset with file names or columns"),
+        ("site", {"site": ["1"] * 100}, "1 groups are too few: a split got no group"),
     ],
 )
 def test_invalid_groups_are_rejected(group, columns, message):
@@ -135,7 +139,10 @@ def test_a_group_of_a_predefined_split_is_in_no_other_split(split):
 
     assert split(20, 1, None, mine, {"test": {"file": ["p77_1.png", "p77_2.png"]}}, group=r"(p\d+)_")["train"]
 
-    with pytest.raises(ValueError, match=r"2 groups are in more than one split, the dataset's own \(test\) .* \['p4', 'p5'\]"):
+    with pytest.raises(
+        ValueError,
+        match=r"2 groups are in more than one split, including the dataset's own splits \(test\), such as \['p4', 'p5'\]",
+    ):
         split(20, 1, None, mine, {"test": {"file": ["p77_1.png", "p4_9.png", "p5_9.png"]}}, group=r"(p\d+)_")
 
 
@@ -146,7 +153,10 @@ def test_predefined_splits_must_not_share_a_group():
     assert train_valid_test_split(0, 1, None, nothing, own, group=r"(p\d+)_") == {"train": [], "valid": [], "test": []}
 
     own["valid"]["file"].append("p2_2.png")
-    with pytest.raises(ValueError, match=r"1 groups are in more than one split, the dataset's own \(train, valid\) .* \['p2'\]"):
+    with pytest.raises(
+        ValueError,
+        match=r"1 groups are in more than one split, including the dataset's own splits \(train, valid\), such as \['p2'\]",
+    ):
         train_valid_test_split(0, 1, None, nothing, own, group=r"(p\d+)_")
 
 
@@ -169,7 +179,9 @@ def test_fold_sizes_differ_by_at_most_one():
 
 @pytest.mark.parametrize(("n_splits", "fold"), [(1, 0), (11, 0), (5, 5), (5, -1)])
 def test_invalid_folds_are_rejected(n_splits, fold):
-    with pytest.raises(ValueError, match=f"n_splits is 2 to the 10 samples, fold 0 to n_splits - 1; got {n_splits} and {fold}"):
+    with pytest.raises(
+        ValueError, match=rf"n_splits must be between 2 and the number of samples \(10\), .*; got {n_splits} and {fold}"
+    ):
         kfold(10, 1, n_splits=n_splits, fold=fold)
 
 
@@ -185,11 +197,14 @@ def test_a_split_file_lists_samples_by_number_or_name(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "is no JSON: Expecting"),
-        ("[1]", "is no table of train, valid, test, each a list of samples"),
-        ('{"val": [1]}', "is no table of train, valid, test"),
-        ('{"train": 1}', "is no table of train, valid, test"),
-        ('{"train": [100, -1, "x.png", true]}', r"lists what is not among the 100 samples to divide: \[100, -1, 'x.png', True\]"),
+        ("{", "is not valid JSON: Expecting"),
+        ("[1]", "must contain a list of samples per split; only the keys train, valid, test are allowed"),
+        ('{"val": [1]}', "only the keys train, valid, test are allowed"),
+        ('{"train": 1}', "only the keys train, valid, test are allowed"),
+        (
+            '{"train": [100, -1, "x.png", true]}',
+            r"lists samples that are not among the 100 samples to divide: \[100, -1, 'x.png', True\]",
+        ),
         ('{"train": [1, 2], "valid": ["p00_1.png"]}', r"lists samples more than once: \[1\]"),
     ],
 )

@@ -57,7 +57,10 @@ def test_numeric_class_names_take_precedence_over_indices(root):
 
 @pytest.mark.parametrize(
     ("classes", "message"),
-    [(["cat", "dgo"], r"labels that are no class: 'dog' \(did you mean 'dgo'\?\)"), (["cat"], "labels that are no class: 'dog'")],
+    [
+        (["cat", "dgo"], r"labels that are not in 'classes': 'dog' \(did you mean 'dgo'\?\)"),
+        (["cat"], "labels that are not in 'classes': 'dog'"),
+    ],
 )
 def test_unknown_labels_are_named(root, classes, message):
     with pytest.raises(ValueError, match=message):
@@ -65,7 +68,7 @@ def test_unknown_labels_are_named(root, classes, message):
 
 
 def test_an_unknown_numeric_class_name_is_rejected(root):
-    with pytest.raises(ValueError, match="labels that are no class: '0'; 'classes' are"):
+    with pytest.raises(ValueError, match="labels that are not in 'classes': '0'; 'classes' are"):
         CsvDataset(write(root, "scans/0.png,1,A", "scans/1.png,0,A"), ["1", "2"], 0)
 
 
@@ -74,7 +77,7 @@ def test_whitespace_around_labels_is_stripped(root):
 
 
 def test_label_indices_beyond_the_classes_are_rejected(root):
-    with pytest.raises(ValueError, match="labels go up to 2, and the 2 classes are 0 to 1"):
+    with pytest.raises(ValueError, match="the largest label is 2, but the 2 classes are 0 to 1"):
         CsvDataset(write(root, "scans/0.png,2,A"), ["x", "y"], 0)
 
 
@@ -84,7 +87,7 @@ def test_a_column_may_define_the_splits(root):
     table = CsvDataset(write(root, *lines, header="path,label,part"), [], 0, part="part")
 
     assert table.splits == {"train": [0, 2], "test": [1]}
-    with pytest.raises(ValueError, match=r"splits are train, valid, test, or nothing; the table has \['val'\]"):
+    with pytest.raises(ValueError, match=r"the split of a sample must be train, valid, test or empty; the table has \['val'\]"):
         CsvDataset(write(root, "scans/0.png,a,val", header="path,label,part"), [], 0, part="part")
 
 

@@ -228,12 +228,12 @@ def test_16_bit_grayscale_keeps_its_values(dtype):
     assert (tensor.dtype, tensor.tolist()) == (torch.uint16, [[[0, 257, 25700, 65535]]])
     for floats in (convert_image_dtype()(tensor), to_tensor()(deep)):
         torch.testing.assert_close(floats, torch.tensor([[[0, 1 / 255, 100 / 255, 1]]]))
-    with pytest.raises(ValueError, match=r"GRAY_SCALE takes 8 bits a channel, an image has mode I"):
+    with pytest.raises(ValueError, match=r"GRAY_SCALE requires 8 bits per channel, but an image has mode I"):
         gray_scale()(deep, 3)
 
 
 def test_values_beyond_16_bits_are_rejected():
-    with pytest.raises(ValueError, match="holds grey values 0 to 65536; 8 or 16 bits are needed"):
+    with pytest.raises(ValueError, match="contains grayscale values from 0 to 65536; they must be between 0 and 65535"):
         pil_to_tensor()(Image.fromarray(np.array([[0, 65536]], dtype=np.int32)))
 
 
@@ -262,7 +262,7 @@ def test_normalize_takes_one_mean_or_one_per_channel():
 
 @pytest.mark.parametrize("shape", [(1, 4, 4), (2, 1, 4, 4), (2, 4, 4, 4)])
 def test_normalize_rejects_a_channel_mismatch(shape):
-    with pytest.raises(ValueError, match=f"NORMALIZE has 3 means, the images have {shape[-3]} channels"):
+    with pytest.raises(ValueError, match=f"NORMALIZE has 3 means, but the images have {shape[-3]} channels"):
         normalize([0.1, 0.2, 0.3], [1.0, 1.0, 1.0])(torch.rand(shape))
 
 

@@ -54,7 +54,9 @@ def test_csv_has_one_row_per_box(tmp_path):
 def test_csv_rejects_values_without_a_column(tmp_path):
     writer = Csv(tmp_path)
 
-    with pytest.raises(DdpkitError, match="'x-1' has 'value_1', which the first input has not; take another 'output_format'"):
+    with pytest.raises(
+        DdpkitError, match="'x-1' has the column 'value_1', which the first input does not have; use another 'output_format'"
+    ):
         write_all(writer, {"values": [1.0]}, {"values": [1.0, 2.0]})
     writer.close()
 

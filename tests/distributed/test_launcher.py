@@ -93,12 +93,12 @@ def test_a_rank_that_is_killed_is_named(blobs):
 
     os.kill(rank_1, signal.SIGKILL)
 
-    assert launcher.communicate(timeout=SECONDS)[1].endswith("rank 1 was ended by SIGKILL (out of memory?)\n")
+    assert launcher.communicate(timeout=SECONDS)[1].endswith("rank 1 was killed by SIGKILL (possibly out of memory)\n")
     assert launcher.returncode == 1
     assert not processes_of(file)
 
 
-def test_a_report_comes_before_an_abort_which_is_its_consequence(tmp_path):
+def test_a_report_takes_precedence_over_an_abort_it_caused(tmp_path):
     report = {"time": 1, "text": "rank 1 failed: here is why", "exit_code": 1, "problems": []}
     aborted = SimpleNamespace(exitcode=-signal.SIGABRT)
     assert "rank 0 was ended" not in str(rank_report.first_failure({0: aborted}, tmp_path))
@@ -107,7 +107,7 @@ def test_a_report_comes_before_an_abort_which_is_its_consequence(tmp_path):
 
     assert str(rank_report.first_failure({0: aborted, 1: SimpleNamespace(exitcode=1)}, tmp_path)) == report["text"]
     crashed = SimpleNamespace(exitcode=-signal.SIGSEGV)
-    assert str(rank_report.first_failure({0: crashed}, tmp_path)) == "rank 0 was ended by SIGSEGV"
+    assert str(rank_report.first_failure({0: crashed}, tmp_path)) == "rank 0 was killed by SIGSEGV"
 
 
 def test_a_single_process_that_fails_keeps_its_traceback(blobs):
@@ -149,7 +149,7 @@ def test_tasks_of_srun_are_ranks(more, expected):
     assert torchrun_variables(STEP | more) == expected
 
 
-def test_a_script_of_sbatch_is_no_rank():
+def test_a_script_of_sbatch_is_not_a_rank():
     assert torchrun_variables({"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}) == {}
 
 

@@ -16,7 +16,7 @@ from ddpkit.errors import STOPS, ExitCode, RunStopped
 
 
 def start_agent(folder):
-    """What torch's agent does when it starts ranks, for no ranks."""
+    """Do what torch's agent does when it starts ranks, but with no ranks."""
     start_processes("no ranks", "true", {}, {}, DefaultLogsSpecs(log_dir=str(folder))).close()
 
 
@@ -64,7 +64,7 @@ def process_state():
     ("error", "expected", "message"),
     [
         (RuntimeError("an error of ours"), RuntimeError, "an error of ours"),
-        (TerminatedError(signal.SIGTERM, "here"), RunStopped, "ended by SIGTERM here"),
+        (TerminatedError(signal.SIGTERM, "here"), RunStopped, "stopped by SIGTERM here"),
     ],
 )
 def test_an_error_of_the_agent_leaves_handlers_variables_and_loggers_as_they_were(
@@ -97,7 +97,7 @@ def test_signals_go_to_rank_0_and_a_second_stop_or_no_listener_ends_the_launcher
     forwarder = SignalForwarder(tmp_path)
 
     forwarder.on_signal(signal.SIGUSR1, None)
-    with pytest.raises(TerminatedError, match="ended by SIGTERM before training, or after it"):
+    with pytest.raises(TerminatedError, match="stopped by SIGTERM before or after training"):
         forwarder.on_signal(signal.SIGTERM, None)
     assert sent == []
 
@@ -109,7 +109,7 @@ def test_signals_go_to_rank_0_and_a_second_stop_or_no_listener_ends_the_launcher
     assert forwarder.kill_timer.is_alive()
 
     forwarder.on_signal(signal.SIGUSR1, None)
-    with pytest.raises(TerminatedError, match="ended by SIGINT at once") as raised:
+    with pytest.raises(TerminatedError, match="stopped by SIGINT immediately") as raised:
         forwarder.on_signal(signal.SIGINT, None)
     assert raised.value.to_run_stopped().exit_code == ExitCode.INTERRUPTED
     assert len(sent) == 2

@@ -1,4 +1,4 @@
-"""The plugin with the model of the campaign."""
+"""Plugin file with the model of the campaign."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""A model of the possible contents of a disk after a power loss.
+"""Model of the possible contents of a disk after a power loss.
 
 A file that was not synced may be complete, truncated or empty. A name that was created, renamed or removed may still be in
 its previous state, independently of other names, until its folder was synced.
@@ -12,7 +12,7 @@ class File:
         self.data, self.is_synced = data, is_synced
 
     def possible_contents(self):
-        """All contents that a power loss may leave."""
+        """Return all contents that a power loss may leave."""
         return {self.data} if self.is_synced else {self.data, self.data[: len(self.data) // 2], b""}
 
 
@@ -21,14 +21,14 @@ class Folder:
         self.synced, self.changes = names, []
 
     def after(self, changes):
-        """Its entries by name, if these changes reached the disk."""
+        """Return its entries by name, if these changes reached the disk."""
         names = dict(self.synced)
         for change in changes:
             names |= change
         return {name: entry for name, entry in names.items() if entry}
 
     def possible_contents(self):
-        """All contents that a power loss may leave, each as a set of pairs of a name and its content."""
+        """Return all contents that a power loss may leave, each as a set of (name, content) pairs."""
         found = set()
         for persisted in itertools.product((True, False), repeat=len(self.changes)):
             names = self.after(itertools.compress(self.changes, persisted))
@@ -38,7 +38,7 @@ class Folder:
 
 
 class Disk:
-    """A disk with one folder, everything in it synced; has the operations of `ddpkit.runs.files.Files`, with one open file."""
+    """Disk with one folder, initially synced. It has the operations of `ddpkit.runs.files.Files`; only one file can be open."""
 
     def __init__(self, folder):
         self.root, self.top, self.opened = folder, found(folder), None
@@ -47,7 +47,7 @@ class Disk:
         return self.top.possible_contents()
 
     def entry(self, path):
-        """The current file or folder at a path."""
+        """Return the current file or folder at a path."""
         entry = self.top
         for name in path.relative_to(self.root).parts:
             entry = entry.after(entry.changes)[name]
@@ -87,17 +87,17 @@ class Disk:
 
 
 def found(path):
-    """The model of an existing file or folder, everything synced."""
+    """Return the model of an existing file or folder, with everything synced."""
     return (
         Folder({each.name: found(each) for each in path.iterdir()}) if path.is_dir() else File(path.read_bytes(), is_synced=True)
     )
 
 
-def restore(held, path):
+def restore(content, path):
     """Write one of the possible contents of a disk to a path."""
-    if isinstance(held, bytes):
-        path.write_bytes(held)
+    if isinstance(content, bytes):
+        path.write_bytes(content)
         return
     path.mkdir()
-    for name, each in held:
+    for name, each in content:
         restore(each, path / name)

@@ -38,7 +38,7 @@ def fit(file, world, **overrides):
 
 
 class RowRecorder:
-    """A callback that records the rows of history."""
+    """Callback that records the rows of history."""
 
     def __init__(self):
         self.seen = []
@@ -51,7 +51,7 @@ class RowRecorder:
 
 
 class StateRecorder(CheckpointCallback):
-    """Records a snapshot after each step, evaluated micro-batch and epoch."""
+    """Callback that records a snapshot after each step, evaluated micro-batch and epoch."""
 
     def __init__(self):
         self.states = []
@@ -63,19 +63,19 @@ class StateRecorder(CheckpointCallback):
 
 
 def evaluate_best(trainer, weights):
-    """The values of the best weights on the test split."""
+    """Return the values of the best weights on the test split."""
     return dict(trainer.evaluator.test_models(functools.partial(load_best, weights, trainer.world)).values)
 
 
 class NoWeights:
-    """A weights folder that saves nothing."""
+    """Weights folder that saves nothing."""
 
     def save_epoch(self, model, epoch, *, is_best, prefix=""):
         pass
 
 
 class RankPool:
-    """Rank processes reused for many worlds, since starting one takes seconds. Each world has its own process group."""
+    """Pool of rank processes that are reused for many worlds, because a start takes seconds. Each world has its own process group."""
 
     def __init__(self):
         self.ranks = []
@@ -101,7 +101,7 @@ class RankPool:
 
 
 class RankProcess:
-    """A spawned process that executes calls from its pipe until the pipe is closed."""
+    """Spawned process that executes calls from its pipe until the pipe is closed."""
 
     def __init__(self):
         context = multiprocessing.get_context("spawn")

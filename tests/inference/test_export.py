@@ -155,9 +155,9 @@ def test_an_existing_file_is_replaced_only_with_force(mine, capsys):
     asked = ["export", str(mine), "--format", "torchscript"]
 
     assert main([*asked, "--output", "mine", "--force"]) == 2
-    assert f"--output: {mine} is a folder; name a file in it" in capsys.readouterr().err
+    assert f"--output: {mine} is a folder; pass the path of a file" in capsys.readouterr().err
     assert [main([*asked, "--output", name]) for name in ("net.pt", "other.pt")] == [2, 2]
-    assert f"--output: {mine.parent}/net.pt is there already; replace it with --force" in capsys.readouterr().err
+    assert f"--output: {mine.parent}/net.pt already exists; use --force to replace it" in capsys.readouterr().err
     assert Path("net.pt").read_text() == Path("other.pt.json").read_text() == "kept"
     assert not Path("other.pt").exists()
 
@@ -185,17 +185,17 @@ def test_an_export_that_differs_from_the_model_is_not_kept(mine, capsys, kind):
     assert main(["export", str(mine), "--format", kind, "--force"]) == 1
 
     err = capsys.readouterr().err
-    assert f"the {kind} file differs from the model by " in err
-    assert "of its largest output, above 1e-04; does its forward draw" in err
+    assert f"the outputs of the {kind} file differ by " in err
+    assert "of the largest output, above the limit 1e-04; the forward may draw random numbers" in err
     assert [each.read_text() for each in (mine / "exports").iterdir()] == ["the one before"]
 
 
 @pytest.mark.parametrize(
     ("found", "message"),
     [
-        ([[2.0, math.nan]], "differs from the model by nan of its largest output"),
-        ([[2.0, 1.0003]], "differs from the model by 1.5e-04 of its largest output, above 1e-04"),
-        ([[2.0]], r"gives outputs of the shapes \[\[1, 1\]\], the model \[\[1, 2\]\]"),
+        ([[2.0, math.nan]], "file differ by nan of the largest output"),
+        ([[2.0, 1.0003]], "file differ by 1.5e-04 of the largest output, above the limit 1e-04"),
+        ([[2.0]], r"returns outputs of shapes \[\[1, 1\]\], but the model returns \[\[1, 2\]\]"),
     ],
 )
 def test_compare_outputs_rejects_deviations(found, message):
@@ -212,7 +212,7 @@ def test_compare_outputs_rejects_deviations(found, message):
     [
         (
             "torchscript",
-            "the torchscript file refuses what the model takes: RuntimeError: shape '[2, 64]' is invalid for input of",
+            "the torchscript file does not accept the inputs that the model accepts: RuntimeError: shape '[2, 64]' is invalid for input of",
         ),
         ("torch-export", "the model cannot be exported as torch-export: Constraints violated (batch)!"),
     ],
@@ -222,7 +222,7 @@ def test_a_model_with_a_fixed_batch_size_needs_the_batch_option(mine, capsys, ki
 
     assert main(["export", str(mine), "--format", kind]) == 1
     assert message in (err := capsys.readouterr().err)
-    assert err.endswith("; try another --format, or a fixed number of images: --batch 1\n")
+    assert err.endswith("; try another --format, or a fixed batch size: --batch 1\n")
     assert not list((mine / "exports").iterdir())
 
     assert main(["export", str(mine), "--format", kind, "--batch", "4"]) == 0
@@ -233,7 +233,7 @@ def test_a_model_without_a_tensor_output_is_rejected(mine, capsys):
     set_model(mine, 'does = "pair"')
 
     assert main(["export", str(mine), "--format", "torchscript"]) == 2
-    assert "--format: only a model that gives one tensor can be exported, and this one gives a tuple" in capsys.readouterr().err
+    assert "single tensor can be exported, but this model returns a tuple" in capsys.readouterr().err
 
 
 def set_model(folder, text):
@@ -246,7 +246,7 @@ def test_a_detector_is_rejected(acme, tmp_path, capsys):
     folder = trained(tmp_path, SHAPES, **{"dataset.config.n": 8, "train.batch_size": 2})
 
     assert main(["export", str(folder), "--format", "torchscript"]) == 2
-    assert "--format: only a model that gives one tensor can be exported, and this one gives boxes" in capsys.readouterr().err
+    assert "single tensor can be exported, but this model returns boxes" in capsys.readouterr().err
     assert not (folder / "exports").exists()
 
 
@@ -256,8 +256,8 @@ def test_a_missing_library_is_named_with_its_pip_line(mine, capsys, monkeypatch)
         monkeypatch.setitem(sys.modules, library, None)
 
     assert main(["export", str(mine), "--format", "onnx"]) == 3
-    assert "--format: onnx needs " in (err := capsys.readouterr().err)
-    assert "onnxscript, onnxruntime: pip install 'ddpkit[onnx]'" in err
+    assert "--format: the format 'onnx' requires " in (err := capsys.readouterr().err)
+    assert "onnxscript, onnxruntime; install with: pip install 'ddpkit[onnx]'" in err
 
 
 @on_run("classifier")
@@ -268,9 +268,9 @@ def test_an_unknown_image_shape_requires_the_size_option(mine, capsys):
     (mine / "model.json").unlink()
 
     assert main(["export", str(mine), "--format", "torchscript"]) == 2
-    assert "--size: the run does not tell the shape of its images; give it, as in --size 3x64x64" in capsys.readouterr().err
+    assert "--size: the run does not define the shape of its images; pass it, as in --size 3x64x64" in capsys.readouterr().err
     assert main(["export", str(mine), "--format", "torchscript", "--size", "1x9x8"]) == 2
-    assert "--size: the model refuses images of the shape [1, 1, 9, 8]: mat1 and mat2 shapes" in capsys.readouterr().err
+    assert "--size: the model does not accept images of shape [1, 1, 9, 8]: mat1 and mat2 shapes" in capsys.readouterr().err
     assert main(["export", str(mine), "--format", "torchscript", "--size", "1x8x8"]) == 0
 
 
@@ -278,7 +278,7 @@ def test_an_unknown_image_shape_requires_the_size_option(mine, capsys):
     ("arguments", "message"),
     [
         (["mine", "--format", "tflite"], "--format: invalid choice: 'tflite' (choose from "),
-        (["mine", "--format", "onnx", "--size", "3x0x4"], "--size: expected a shape as in 3x64x64, got '3x0x4'"),
+        (["mine", "--format", "onnx", "--size", "3x0x4"], "--size: must be a shape such as 3x64x64; got '3x0x4'"),
         (["mine"], "the following arguments are required: --format"),
     ],
 )
@@ -295,4 +295,4 @@ def test_an_unwritable_output_path_is_rejected(mine, capsys):
     Path("file").touch()
 
     assert main(["export", str(mine), "--format", "torchscript", "--output", "file/net.pt"]) == 6
-    assert "cannot be written: File exists; make room, or name another place: --output FILE" in capsys.readouterr().err
+    assert "cannot be written: File exists; free disk space, or pass another path" in capsys.readouterr().err

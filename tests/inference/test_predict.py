@@ -116,7 +116,7 @@ def test_pil_images_and_arrays_are_predicted_like_files(mine, images):
 
 @pytest.mark.parametrize("given", [np.zeros((4, 4)), np.zeros((4, 4, 2), np.uint8), np.zeros((0, 4), np.uint8), 3])
 def test_an_unsupported_image_type_is_rejected(mine, given):
-    with pytest.raises(ValueError, match="an image is a path, a PIL image, or an array uint8"):
+    with pytest.raises(ValueError, match="an image must be a path, a PIL image, or a uint8 array"):
         load(mine)(given)
 
 
@@ -128,7 +128,7 @@ def test_a_truncated_pil_image_is_rejected(mine, images):
 
 
 def test_an_unknown_device_is_rejected(mine):
-    with pytest.raises(ConfigError, match=r"device: must be auto, cpu, cuda or cuda:N, not 'gpu'"):
+    with pytest.raises(ConfigError, match=r"device: must be auto, cpu, cuda or cuda:N; got 'gpu'"):
         load(mine, device="gpu")
 
 
@@ -179,7 +179,7 @@ def test_unreadable_files_are_named_and_skipped(mine, images, capsys):
     assert {each["file"] for each in skipped} == {str(images / f"{name}.png") for name in BAD}
     assert all(each["file"] in each["error"] and each["error"] in err for each in skipped)
     assert len(predicted(mine)) == 6
-    assert f"skipped 7 of the inputs, see {mine}/predictions/skipped.json\n{mine}\n" in out
+    assert f"skipped inputs: 7; the reasons are in {mine}/predictions/skipped.json\n{mine}\n" in out
 
 
 def test_an_image_that_the_model_rejects_is_skipped(mine, images, capsys):
@@ -191,15 +191,15 @@ def test_an_image_that_the_model_rejects_is_skipped(mine, images, capsys):
 
     assert [Path(each["file"]).name for each in predicted(mine)] == ["fits.png"]
     assert "skipped" in (err := capsys.readouterr().err)
-    assert f"{images}/a.png is refused by the model, as [1, 8, 20]: mat1 and mat2 shapes cannot be multiplied" in err
+    assert f"{images}/a.png cannot be used: the model does not accept the shape [1, 8, 20]: mat1 and" in err
 
 
 NOT_INPUTS = {
-    "nothing": ("", "predict.input: is missing: a file, a folder or a glob of images"),
-    "not there": ("nowhere", "predict.input: there is no image 'nowhere'"),
-    "an empty folder": ("empty", "predict.input: there is no image 'empty'"),
-    "the predictions": ("my run/predictions", "my run/predictions, where predictions are written; move them elsewhere"),
-    "what holds them": ("my run", "my run/predictions, where predictions are written; move them elsewhere"),
+    "nothing": ("", "predict.input: is missing; set it to an image file, a folder or a glob of images"),
+    "not there": ("nowhere", "predict.input: no image found at 'nowhere'"),
+    "an empty folder": ("empty", "predict.input: no image found at 'empty'"),
+    "the predictions": ("my run/predictions", "my run/predictions, where predictions are written; move them to another folder"),
+    "the folder of the predictions": ("my run", "my run/predictions, where predictions are written; move them to another folder"),
 }
 
 
@@ -278,9 +278,7 @@ def test_a_dead_loader_worker_gives_a_message(mine, images, capsys):
 
     assert main(["predict", str(mine), str(images), *(part for option in options for part in ("--set", option))]) == 1
 
-    message = (
-        "a loader worker died while it read one of 6 inputs; memory, or a library that crashes? 'dataloader.num_workers = 0'"
-    )
+    message = "a loader worker died while it read one of 6 inputs, for example because memory ran out or a library crashed; set"
     assert message in (err := capsys.readouterr().err)
     assert "Traceback" not in err
     gc.collect()  # closes the files of the dead worker here, not during another test
@@ -317,7 +315,7 @@ def test_a_symlinked_predictions_folder_is_rejected(mine, images, capsys):
 
     assert main(["predict", str(mine), str(images)]) == 1
 
-    assert f"{mine}/predictions is a link, and predictions stay in the folder of their run" in capsys.readouterr().err
+    assert f"{mine}/predictions is a link, but predictions are written to the run folder itself" in capsys.readouterr().err
     assert not list((mine.parent / "elsewhere").iterdir())
 
 
@@ -439,18 +437,18 @@ def test_external_weights_start_a_run_with_only_their_results(mine, capsys):
 
 
 REFUSED = {
-    "no run": (["run", "x.toml", "--task", "test"], "x.toml:2:8: task: there is no finished run in "),
-    "no such run": (["run", "x.toml", "--task", "predict", "--set", "run_id=gone"], "--set 1: run_id: there is no run "),
-    "no run's folder": (["predict", "images", "images"], "RUN: images is not a run folder: it has no config.toml and plugins.json"),
-    "no such weights": (["predict", "my run", "images", "--weights", "x.pt"], "the run's own weights: best, ema-best, ema-last, last"),
+    "no run": (["run", "x.toml", "--task", "test"], "x.toml:2:8: task: no finished run found in "),
+    "no such run": (["run", "x.toml", "--task", "predict", "--set", "run_id=gone"], "--set 1: run_id: run /"),
+    "not a run folder": (["predict", "images", "images"], "RUN: images is not a run folder: it does not contain config.toml and plugins.json"),
+    "no such weights": (["predict", "my run", "images", "--weights", "x.pt"], "the run has these weights: best, ema-best, ema-last, last"),
     "weights of another model": (
         ["test", "my run", "--set", "model.config.hidden=8"],
-        "does not fit the model: 3 tensors (1.bias: [16] there, [8] here, 1.weight: [16, 64] there, [8, 64] here, ",
+        "does not fit the model: 3 tensors (1.bias: [16] in the file, [8] in the model, 1.weight: [16, 64] in the file, ",
     ),
-    "no weights": (["predict", "my run", "images", "--weights", "x.toml"], "x.toml: cannot be read as weights (safetensors, or tensors alone as torch saves them): it holds other things\n"),
-    "an option of training": (["run", "x.toml", "--task", "predict", "--dry-run"], "--dry-run: goes with training, and this is to predict"),
-    "weights to train": (["run", "x.toml", "--weights", "last"], "--weights: goes with '--task test' and '--task predict'; a training"),
-    "no test split": (["test", "my run", "--set", "dataset.config.n_test=0"], "dataset.split: leaves no sample to test with"),
+    "no weights": (["predict", "my run", "images", "--weights", "x.toml"], "x.toml: cannot be read as weights (safetensors, or a torch file with only tensors): it contains other objects than tensors\n"),
+    "an option of training": (["run", "x.toml", "--task", "predict", "--dry-run"], "--dry-run: requires a training, but the task is predict"),
+    "weights to train": (["run", "x.toml", "--weights", "last"], "--weights: requires '--task test' or '--task predict'; use"),
+    "no test split": (["test", "my run", "--set", "dataset.config.n_test=0"], "dataset.split: leaves no samples for the test split"),
 }  # fmt: skip
 
 
@@ -470,7 +468,8 @@ def test_a_run_without_weights_is_rejected(mine, images, capsys):
     assert main(["predict", str(mine), str(images)]) == 2
 
     assert (
-        f"--weights: there is no file {mine}/weights/best.safetensors; the run's own weights: none yet" in capsys.readouterr().err
+        f"--weights: {mine}/weights/best.safetensors was not found; the run has these weights: none so far"
+        in capsys.readouterr().err
     )
 
 
@@ -482,7 +481,10 @@ def test_a_missing_plugin_is_named_with_its_pip_line(mine, images, capsys):
     (mine / "plugins.json").write_text(json.dumps(record))
 
     assert main(["predict", str(mine), str(images)]) == 3
-    assert "the run used emca 1.2.0, which is not to be had; pip install acme-parts==1.2.0" in capsys.readouterr().err
+    assert (
+        "the run used plugin emca (version 1.2.0), which is not available; pip install acme-parts==1.2.0"
+        in capsys.readouterr().err
+    )
     with pytest.raises(PluginError, match=r"pip install acme-parts==1\.2\.0"):
         load(mine)
 
@@ -490,7 +492,7 @@ def test_a_missing_plugin_is_named_with_its_pip_line(mine, images, capsys):
 def test_testing_on_training_samples_gives_a_warning(mine, capsys):
     assert main(["test", str(mine), "--set", "dataset.config={n=30, n_test=17}"]) == 0
     assert (
-        "10 of the test samples are of the run's own train and validation split: is the split another one?"
+        "10 test samples are in the train or validation split of this run, so the results are too good; use the run's split"
         in capsys.readouterr().err
     )
 

@@ -1,6 +1,6 @@
-"""The mutations: bugs put into the source on purpose, each with the tests that must fail then.
+"""Catalog of mutations: bugs that are inserted into the source deliberately, each with the tests that must then fail.
 
-A TOML file in this folder for each package of the source.
+This folder has one TOML file for each package of the source.
 """
 
 import ast
@@ -17,19 +17,19 @@ CHANGE_KEYS = ("target", "replace", "with")
 
 
 class MutationError(Exception):
-    """An entry is incomplete, or does not fit the source."""
+    """Error for an entry that is incomplete or does not fit the source."""
 
 
 @attrs.frozen
 class Change:
-    """A text of one function, method, class or constant becomes another."""
+    """Replacement of a text in one function, method, class or constant."""
 
     target: str
-    """`module:qualified name`; `module:` is the whole file."""
+    """`module:qualified name`; `module:` means the complete file."""
     replace: str
-    """Occurs exactly once in the source of the target."""
+    """Text that occurs exactly once in the source of the target."""
     replacement: str
-    """`with` in TOML."""
+    """Text that replaces it; the key `with` in TOML."""
 
     @property
     def module(self) -> str:
@@ -40,49 +40,49 @@ class Change:
         return self.target.partition(":")[2]
 
     def applied(self, source: str) -> str:
-        """The source of the module with this change."""
+        """Return the source of the module with this change."""
         start, end = span(source, self.name)
         before, _, after = source[start:end].partition(self.replace)
         n = source[start:end].count(self.replace)
         if n != 1:
-            raise MutationError(f"{self.target}: {self.replace!r} occurs {n} times, not once")
+            raise MutationError(f"{self.target}: {self.replace!r} occurs {n} times; it must occur once")
         return source[:start] + before + self.replacement + after + source[end:]
 
 
 @attrs.frozen
 class Mutation:
-    """A bug."""
+    """Bug to insert, with the tests that must detect it."""
 
     id: str
     changes: Sequence[Change]
     cost: str
-    """What it would cost a user."""
+    """Damage to a user if the bug was released."""
     caught_by: Sequence[str]
-    """The tests that must fail, as pytest names them."""
+    """Tests that must fail, as names of pytest."""
 
     def mutated(self, root: Path = ROOT) -> dict[Path, str]:
-        """The new text of each file that it changes. Raises MutationError."""
+        """Return the new text of each changed file. Raises MutationError."""
         texts: dict[Path, str] = {}
         for change in self.changes:
             file = source_file(root, change.module)
             texts[file] = change.applied(texts.get(file) or file.read_text(encoding="utf-8"))
         for file, text in texts.items():
-            refuse_unusable(file, text)
+            check_usable(file, text)
         return texts
 
 
 def load() -> list[Mutation]:
-    """All of them. Raises MutationError."""
+    """Return the mutations of all packages. Raises MutationError."""
     return [mutation for file in sorted(HERE.glob("*.toml")) for mutation in load_file(file)]
 
 
 def load_file(file: Path) -> list[Mutation]:
-    """Those of one package."""
+    """Return the mutations of one package."""
     return [mutation_of(table) for table in tomllib.loads(file.read_text(encoding="utf-8"))["mutation"]]
 
 
 def mutation_of(table: Mapping[str, Any]) -> Mutation:
-    """An entry of a TOML file: a single change, or several under `changes`."""
+    """Convert an entry of a TOML file, which has a single change or a list `changes`."""
     rest = dict(table)
     try:
         changes = rest.pop("changes", None) or [{key: rest.pop(key) for key in CHANGE_KEYS}]
@@ -92,16 +92,16 @@ def mutation_of(table: Mapping[str, Any]) -> Mutation:
 
 
 def source_file(root: Path, module: str) -> Path:
-    """The file of a module or a package."""
+    """Return the source file of a module or a package."""
     path = root.joinpath(*module.split("."))
     found = next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
     if found is None:
-        raise MutationError(f"there is no module {module}")
+        raise MutationError(f"module {module} was not found")
     return found
 
 
 def span(source: str, name: str) -> tuple[int, int]:
-    """From where to where the lines of a qualified name go in the source of its module, decorators included."""
+    """Return the start and end offset of a definition in the source of its module, including decorators."""
     if not name:
         return 0, len(source)
     node = found(ast.parse(source), name)
@@ -112,18 +112,18 @@ def span(source: str, name: str) -> tuple[int, int]:
 
 
 def found(module: ast.Module, name: str) -> ast.stmt:
-    """The definition or assignment of a qualified name."""
+    """Return the definition or assignment of a qualified name."""
     body: Sequence[ast.stmt] = module.body
     for part in name.split("."):
         node = next((each for each in body if part in names(each)), None)
         if node is None:
-            raise MutationError(f"there is no {name}")
+            raise MutationError(f"{name} was not found")
         body = getattr(node, "body", [])
     return node
 
 
 def names(statement: ast.stmt) -> list[str]:
-    """What a statement defines."""
+    """Return the names that a statement defines."""
     match statement:
         case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
             return [statement.name]
@@ -134,11 +134,11 @@ def names(statement: ast.stmt) -> list[str]:
     return []
 
 
-def refuse_unusable(file: Path, text: str) -> None:
-    """Raise MutationError for a text that does not compile, or is the same program as the file."""
+def check_usable(file: Path, text: str) -> None:
+    """Raise MutationError if a text does not compile, or is the same program as the file."""
     try:
         compile(text, file.name, "exec")
     except SyntaxError as error:
-        raise MutationError(f"{file.name} does not compile any more: {error}") from error
+        raise MutationError(f"{file.name} does not compile with this change: {error}") from error
     if ast.dump(ast.parse(text)) == ast.dump(ast.parse(file.read_text(encoding="utf-8"))):
-        raise MutationError(f"{file.name} is the same program as before")
+        raise MutationError(f"{file.name} is the same program with and without this change")

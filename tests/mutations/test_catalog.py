@@ -49,16 +49,16 @@ def test_every_mutation_fits_the_source_and_existing_tests():
 
 
 def faults_of(mutation):
-    """Descriptions of what is wrong with a mutation."""
+    """Yield descriptions of all mistakes in a mutation."""
     if not ID.fullmatch(mutation.id):
-        yield f"{mutation.id}: an id is lower case words with hyphens"
+        yield f"{mutation.id}: an id must consist of lower-case words with hyphens"
     if not mutation.cost or not mutation.caught_by:
-        yield f"{mutation.id}: needs a cost, and a test that catches it"
+        yield f"{mutation.id}: 'cost' and 'caught_by' must not be empty"
     try:
         mutation.mutated()
     except MutationError as error:
         yield f"{mutation.id}: {error}"
-    yield from (f"{mutation.id}: there is no test {test}" for test in mutation.caught_by if not is_there(test))
+    yield from (f"{mutation.id}: test {test} was not found" for test in mutation.caught_by if not is_there(test))
 
 
 def is_there(test):
@@ -67,7 +67,7 @@ def is_there(test):
 
 
 def misplaced(file):
-    """Mutations of a file that belong to another package."""
+    """Return the mutations of a file that belong to another package."""
     return [mutation for mutation in catalog.load_file(file) if package_of(mutation) != file.stem]
 
 
@@ -77,7 +77,7 @@ def package_of(mutation):
 
 
 def changed(*changes):
-    """The new lines of the source after some changes, with their numbers."""
+    """Return the changed lines of the source, with their numbers."""
     text = SOURCE
     for target, replace, replacement in changes:
         text = Change(f"m:{target}", replace, replacement).applied(text)
@@ -108,8 +108,8 @@ def test_a_whole_module_can_be_a_target():
     [
         ("Outer", "return 1", "occurs 2 times"),
         ("doubled", "n * n", "occurs 0 times"),
-        ("Outer.Other.value", "1", "there is no Outer.Other.value"),
-        ("functools", "import", "there is no functools"),
+        ("Outer.Other.value", "1", "Outer.Other.value was not found"),
+        ("functools", "import", "functools was not found"),
     ],
 )
 def test_an_inapplicable_change_is_rejected(target, replace, message):
@@ -133,7 +133,7 @@ def test_changes_of_one_file_are_applied_together(tmp_path):
     [
         ("m:doubled", "return return", "does not compile"),
         ("m:doubled", "return (n + n)", "the same program"),
-        ("other:doubled", "return n", "there is no module other"),
+        ("other:doubled", "return n", "module other was not found"),
     ],
 )
 def test_an_unusable_mutation_is_rejected(tmp_path, target, replacement, message):

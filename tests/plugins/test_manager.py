@@ -97,9 +97,9 @@ def raises():
 @pytest.mark.parametrize(
     ("members", "error"),
     [
-        ({"ddpkit_models": no_marker}, "ddpkit_models lacks its @hookimpl"),
-        ({"ddpkit_model": hook_of("net")}, "there is no hook 'ddpkit_model', did you mean 'ddpkit_models'?"),
-        ({"ddpkit_models": not_components}, "ddpkit_models yields 'net', which is not a Component"),
+        ({"ddpkit_models": no_marker}, "ddpkit_models has no decorator; add @hookimpl"),
+        ({"ddpkit_model": hook_of("net")}, "'ddpkit_model' is not a hook of ddpkit, did you mean 'ddpkit_models'?"),
+        ({"ddpkit_models": not_components}, "ddpkit_models must yield Component records; got 'net'"),
         ({"ddpkit_models": raises}, "RuntimeError: oh no"),
         ({"ddpkit_models": hook_of("net", "net")}, "model acme/net is declared twice"),
     ],
@@ -137,7 +137,7 @@ def test_a_bare_name_resolves_to_the_builtin_or_only_match(module):
     assert registry.get("model", "resnet18").qualified_name == "builtin/resnet18"
     assert registry.get("model", "shadow/resnet18").qualified_name == "shadow/resnet18"
     with pytest.raises(
-        UnknownNameError, match=r"more than one plugin has a model 'net'; write one of 'other/net' .* 'shadow/net'"
+        UnknownNameError, match=r"more than one plugin has the model 'net'; use one of 'other/net' .* 'shadow/net'"
     ):
         registry.get("model", "net")
 
@@ -159,15 +159,15 @@ PLUGINS = {
     "broken": ("import nothing_like_it\n", "broken", "ModuleNotFoundError: No module named 'nothing_like_it' ({file}:1)"),
     "syntax": ("def\n", "broken", "SyntaxError: "),
     "leaves": ("import sys\nsys.exit(3)\n", "broken", "SystemExit: 3 ({file}:2)"),
-    "misspelt": (HOOK.replace("ddpkit_models", "ddpkit_model"), "invalid", "there is no hook 'ddpkit_model', did you mean 'ddpkit_models'?"),
-    "misspelt_prefix": (HOOK.replace("ddpkit_models", "dppkit_models"), "invalid", "there is no hook 'dppkit_models', did you mean 'ddpkit_models'?"),
+    "misspelt": (HOOK.replace("ddpkit_models", "ddpkit_model"), "invalid", "'ddpkit_model' is not a hook of ddpkit, did you mean 'ddpkit_models'?"),
+    "misspelt_prefix": (HOOK.replace("ddpkit_models", "dppkit_models"), "invalid", "'dppkit_models' is not a hook of ddpkit, did you mean 'ddpkit_models'?"),
     "of_a_later_version": (HOOK + "@hookimpl(optionalhook=True)\ndef ddpkit_of_2030():\n    pass\n", "ok", ""),
-    "unmarked": (HOOK.replace("@hookimpl", ""), "invalid", "ddpkit_models lacks its @hookimpl"),
-    "bad_name": (HOOK.replace('"net"', '"a net"'), "invalid", "a component's name is letters, digits and '_.+-', a letter first, not 'a net' ({file}:4)"),
-    "bad_target": (HOOK.replace("somewhere:Thing", "somewhere"), "invalid", "a component's target is 'package.module:callable', not 'somewhere' ({file}:4)"),
-    "newer": ("ddpkit_api = '9.0'\n" + HOOK, "incompatible", "written for version 9.0 of the hooks, this ddpkit has 1.0"),
-    "odd_version": ("ddpkit_api = 'new'\n" + HOOK, "incompatible", "ddpkit_api is like '1.0', not 'new'"),
-    "half_family": (HOOK + "@hookimpl\ndef ddpkit_find(kind, name):\n    return None\n", "invalid", "ddpkit_find needs ddpkit_names beside it"),
+    "unmarked": (HOOK.replace("@hookimpl", ""), "invalid", "ddpkit_models has no decorator; add @hookimpl"),
+    "bad_name": (HOOK.replace('"net"', '"a net"'), "invalid", "the name of a component must be a letter, then letters, digits and '_.+-'; got 'a net' ({file}:4)"),
+    "bad_target": (HOOK.replace("somewhere:Thing", "somewhere"), "invalid", "the target of a component must be 'package.module:callable'; got 'somewhere' ({file}:4)"),
+    "newer": ("ddpkit_api = '9.0'\n" + HOOK, "incompatible", "requires version 9.0 of the hooks, but this ddpkit has version 1.0"),
+    "odd_version": ("ddpkit_api = 'new'\n" + HOOK, "incompatible", "ddpkit_api must be a version such as '1.0'; got 'new'"),
+    "half_family": (HOOK + "@hookimpl\ndef ddpkit_find(kind, name):\n    return None\n", "invalid", "ddpkit_find requires ddpkit_names; define both hooks"),
 }  # fmt: skip
 
 
@@ -202,7 +202,7 @@ def test_slow_and_heavy_plugins_are_reported(on_disk):
         sys.modules.pop("tensorflow", None)
 
     assert "takes 0.2 s to load" in describe_components(found.plugins[0])
-    assert "imports tensorflow when it is loaded, which every command waits for" in describe_components(found.plugins[1])
+    assert "imports tensorflow when it is loaded, which slows down every command" in describe_components(found.plugins[1])
 
 
 def test_installation_order_does_not_matter(on_disk):
@@ -244,12 +244,12 @@ def test_a_plugin_is_blocked_by_any_name_before_its_import(on_disk, name):
     ("options", "variable", "status", "error"),
     [
         ({}, None, "ok", ""),
-        ({"no_plugins": True}, None, "blocked", "not among those that --no-plugins allows"),
-        ({}, "", "blocked", "not among those that DDPKIT_PLUGINS allows"),
+        ({"no_plugins": True}, None, "blocked", "not in the list of allowed plugins (--no-plugins)"),
+        ({}, "", "blocked", "not in the list of allowed plugins (DDPKIT_PLUGINS)"),
         ({}, "good, other", "ok", ""),
-        ({"table": schema.Plugins(allow=["other"])}, None, "blocked", "not among those that [plugins] allow allows"),
+        ({"table": schema.Plugins(allow=["other"])}, None, "blocked", "not in the list of allowed plugins ([plugins] allow)"),
         ({"table": schema.Plugins(allow=["good"])}, "good", "ok", ""),
-        ({"table": schema.Plugins(allow=["good"])}, "other", "blocked", "not among those that DDPKIT_PLUGINS allows"),
+        ({"table": schema.Plugins(allow=["good"])}, "other", "blocked", "not in the list of allowed plugins (DDPKIT_PLUGINS)"),
         ({"table": schema.Plugins(block=["good"])}, "good", "blocked", "blocked by [plugins] block"),
     ],
 )
@@ -267,13 +267,13 @@ def test_the_strictest_policy_wins_and_builtins_stay(on_disk, monkeypatch, optio
 def test_an_unknown_name_in_the_policy_is_a_warning(on_disk):
     found = register([on_disk("good", HOOK)], combine_policy(block=["goood"]))
 
-    assert found.warnings == ("-p no:goood names 'goood', which no installed plugin is called, did you mean 'good'?",)
+    assert found.warnings == ("-p no:goood lists 'goood', but no installed plugin has this name, did you mean 'good'?",)
 
 
 def test_a_component_of_a_blocked_plugin_is_unknown(blobs, capsys):
     assert main(["check", blobs.name, "-p", "no:acme-parts"]) == 2
     assert "model.name: no model is called 'tinynet'" in (message := capsys.readouterr().err)
-    assert "note: plugin acme (acme-parts) is blocked: blocked by -p no:acme-parts" in message
+    assert "note: plugin acme (acme-parts) has the status 'blocked': blocked by -p no:acme-parts" in message
 
     assert main(["run", blobs.name, "--set", "model.name=acme/tinynet", "--no-plugins"]) == 3
 
@@ -308,7 +308,7 @@ def test_a_preference_for_an_unknown_plugin_is_rejected(blobs, capsys):
     assert main(["check", blobs.name, "--set", "plugins.prefer.tinynet=acmee"]) == 2
 
     assert capsys.readouterr().err == (
-        "--set 1: plugins.prefer.tinynet: 'acmee' has no component 'tinynet', did you mean 'acme'?\n"
+        "--set 1: plugins.prefer.tinynet: plugin 'acmee' has no component 'tinynet', did you mean 'acme'?\n"
     )
 
 
@@ -317,7 +317,9 @@ def test_a_missing_library_is_named_with_its_pip_line(on_disk, blobs, monkeypatc
     found = register([*manager.list_installed(), needy])
     config = read(blobs, named_overrides({"model.name": "needy/net"}))
 
-    with pytest.raises(PluginError, match=r"needy/net needs a library: pip install 'no-such-lib>=2' other-lib"):
+    with pytest.raises(
+        PluginError, match=r"needy/net requires a library that is not installed; run: pip install 'no-such-lib>=2' other-lib"
+    ):
         check(config, found, 1)
     assert found.registry.get("model", "needy/net")
 
@@ -398,7 +400,7 @@ def test_the_example_of_each_builtin_is_valid(entry, tmp_path, capsys):
 
     read_back = validate(read(tmp_path / "x.toml"), manager.load(), 2)
 
-    assert [problem for problem in read_back.problems if "is taken in history" not in problem.message] == []
+    assert [problem for problem in read_back.problems if "the history already has a column" not in problem.message] == []
 
 
 def merge_tables(base, pasted):
@@ -435,7 +437,7 @@ def test_describe_prints_json(acme, capsys):
 def test_which_shows_the_resolved_component(on_disk, acme, capsys):
     assert main(["which", "model", "resnet18"]) == 0
 
-    assert capsys.readouterr().out.splitlines()[1].startswith("builtin/resnet18\tmeant\tddpkit 0.1.0\t")
+    assert capsys.readouterr().out.splitlines()[1].startswith("builtin/resnet18\tselected\tddpkit 0.1.0\t")
     assert main(["which", "model", "resnet81"]) == 2
     assert "NAME: no model is called 'resnet81', did you mean 'resnet18'?" in capsys.readouterr().err
 

@@ -12,7 +12,7 @@ BUILTINS = sorted({entry.component.target for entry in manager.load().registry})
 
 
 @pytest.mark.parametrize("target", BUILTINS)
-def test_source_and_import_tell_the_same(target):
+def test_source_and_import_give_the_same_parameters(target):
     read, imported = signatures.read_from_source(target), signatures.inspect_target(target)
 
     assert list(read.parameters) == list(imported.parameters)
@@ -23,7 +23,7 @@ def test_source_and_import_tell_the_same(target):
         assert kind is UNREAD or kind == imported.parameters[name], name
 
 
-def test_what_source_tells_of_a_function():
+def test_the_source_of_a_function_is_read():
     signature = signatures.read_from_source("ddpkit_plugins.metrics.stat_scores:top_k_accuracy")
 
     assert signature.parameters == {
@@ -41,7 +41,7 @@ def test_reexports_and_base_classes_are_followed():
     assert signatures.read_from_source("torch.optim:AdamW").parameters["eps"] is float
 
 
-def test_what_source_does_not_tell():
+def test_an_unreadable_source_is_reported():
     assert signatures.read_from_source("json:no_such_thing") is None
     assert signatures.read_from_source("torch.optim:AdamW").parameters["betas"] is UNREAD
     assert signatures.read_from_source("contextlib:suppress").parameters == {}
@@ -68,7 +68,7 @@ def test_annotations_in_source(annotation, kind):
 @pytest.mark.parametrize(
     "annotation", ["torch.Tensor", "Tensor", "'Tensor'", "list[Tensor]", "f()", "int[str]", "Literal[x]", "'not a type'"]
 )
-def test_annotations_that_source_does_not_tell(annotation):
+def test_unknown_annotations_in_source_are_not_checked(annotation):
     assert signatures.read_annotation(ast.parse(annotation, mode="eval").body) is UNREAD
 
 

@@ -104,7 +104,7 @@ def test_a_failing_logger_is_dropped_and_others_get_history(trained):
     assert rows(folder / "notes.jsonl") == [{"task": "every", "epoch": 1}, {"task": "every", "epoch": 2}]
     assert (folder / "notes.closed").exists()
     assert rows(folder / "other.jsonl") == [{"task": "every", "epoch": 1}]
-    assert trained[0].stderr.count("is left out from here on: RuntimeError: out of ink") == 1
+    assert trained[0].stderr.count("is disabled for the rest of the run: RuntimeError: out of ink") == 1
 
 
 def test_run_hooks_are_called_on_every_rank(trained):
@@ -155,7 +155,7 @@ def test_an_import_error_is_attributed_to_its_plugin(blobs, capsys):
 def test_an_alias_resolves_to_its_component(blobs, capsys):
     assert main(["check", blobs.name, "--set", "model.name=plain"]) == 0
     assert main(["which", "model", "plain"]) == 0
-    assert "acme/plainnet\tmeant\tacme-parts 1.2.0\t" in capsys.readouterr().out
+    assert "acme/plainnet\tselected\tacme-parts 1.2.0\t" in capsys.readouterr().out
 
 
 def test_third_party_parameters_are_checked_without_an_import(blobs):
@@ -232,10 +232,13 @@ def test_a_local_plugin_file_works_in_ranks_and_workers(mine):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--no-plugins"], "--no-plugins: plugins.files: are plugins too; leave one of the two out\n"),
-        (["--set", "plugins.files=['nowhere.py']"], "--set 1: plugins.files[0]: there is no file "),
-        (["--set", "plugins.files=['my-parts.txt']"], "--set 1: plugins.files[0]: 'my-parts.txt' is no Python module"),
-        (["--set", "plugins.files=['json.py']"], "--set 1: plugins.files[0]: there is another module 'json'"),
+        (["--no-plugins"], "--no-plugins: plugins.files: cannot be used with '--no-plugins'; remove one of them\n"),
+        (["--set", "plugins.files=['nowhere.py']"], "--set 1: plugins.files[0]: file "),
+        (
+            ["--set", "plugins.files=['my-parts.txt']"],
+            "--set 1: plugins.files[0]: 'my-parts.txt' is not the name of a Python module",
+        ),
+        (["--set", "plugins.files=['json.py']"], "--set 1: plugins.files[0]: another module 'json' already exists"),
     ],
 )
 def test_an_invalid_plugin_file_is_rejected(mine, capsys, options, message):
@@ -277,7 +280,7 @@ def test_unused_plugins_do_not_change_a_run(blobs, tmp_path, monkeypatch):
         distribution(site, f"{name}-dist", f"bad_{name}", module)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([os.environ["PYTHONPATH"], str(site)]))
 
-    beside = run_toml(text, tmp_path).assert_done()
+    with_others = run_toml(text, tmp_path).assert_done()
 
     listed = ddpkit("list-plugins", cwd=tmp_path).assert_done().stdout
     assert "bad_broken\tbroken-dist 1.0\tbroken\tModuleNotFoundError: No module named 'no_such_thing' (" in listed
@@ -285,10 +288,10 @@ def test_unused_plugins_do_not_change_a_run(blobs, tmp_path, monkeypatch):
     assert "bad_newer\tnewer-dist 1.0\tincompatible\t" in listed
     assert "imports torch" in listed
     for name in ("best.safetensors", "last.safetensors"):
-        assert (alone.folder / "weights" / name).read_bytes() == (beside.folder / "weights" / name).read_bytes()
+        assert (alone.folder / "weights" / name).read_bytes() == (with_others.folder / "weights" / name).read_bytes()
     bare = run_toml(text.replace("acme/", ""), tmp_path)
     assert (
-        "more than one plugin has a model 'tinynet'; write one of 'acme/tinynet' (acme-parts 1.2.0), 'bad_greedy/tinynet'"
+        "more than one plugin has the model 'tinynet'; use one of 'acme/tinynet' (acme-parts 1.2.0), 'bad_greedy/tinynet'"
         in bare.stderr
     )
 
@@ -303,4 +306,7 @@ def test_two_distributions_with_one_namespace_are_rejected(blobs, tmp_path, monk
     outcome = ddpkit("check", blobs, "--set", "model.name=acme/tinynet", cwd=tmp_path)
 
     assert outcome.exit_code == 3
-    assert "plugin acme (acme-parts) is collision: two distributions have plugins named 'acme'; uninstall one" in outcome.stderr
+    assert (
+        "plugin acme (acme-parts) has the status 'collision': two distributions have plugins with the namespace 'acme'"
+        in outcome.stderr
+    )

@@ -163,7 +163,7 @@ def test_an_uncountable_model_is_described_without_costs(trainer, tmp_path):
     ]  # fmt: skip
     assert (
         text
-        == "Sequential: 10 parameters, 10 of them trained\n\nlayer  type    output  parameters  trained  FLOPs\n0      Choosy  -       10          10       -\n"
+        == "Sequential: 10 parameters, 10 of them trainable\n\nlayer  type    output  parameters  trained  FLOPs\n0      Choosy  -       10          10       -\n"
     )
 
 

@@ -10,4 +10,4 @@ def test_plugins_of_one_distribution_share_one_warning(acme, capsys):
 
     check_plugins_present(used, found)
 
-    assert capsys.readouterr().err == "warning: plugin acme 1.2.0 has other code than when the run began\n"
+    assert capsys.readouterr().err == "warning: plugin acme 1.2.0 has different code than at the start of the run\n"

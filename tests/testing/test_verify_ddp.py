@@ -26,10 +26,12 @@ CASES = {
         "train.optimizer": {"type": "adamw", "learning_rate": 0.01},
     },
     "sound, BatchNorm over ranks": {**UNEVEN, "model.name": "convnet", "ddp.sync_batchnorm": True},
-    "1 BatchNorm layers (1) normalise each rank's samples by themselves; 'ddp.sync_batchnorm = true'": {"model.name": "convnet"},
-    "criterion 'lopsided' is no mean over samples": {"criterion": [{"type": "acme/lopsided"}]},
-    "the model draws at random in its forward (3)": {"model.config.dropout": 0.5},
-    "differs each time it is read: the dataset or a transform draws from a generator of its own": {
+    "1 BatchNorm layers (1) use only the statistics of each rank's own samples; set 'ddp.sync_batchnorm = true'": {
+        "model.name": "convnet"
+    },
+    "criterion 'lopsided' is not a mean over samples": {"criterion": [{"type": "acme/lopsided"}]},
+    "the model uses random numbers in its forward (3)": {"model.config.dropout": 0.5},
+    "differs each time it is read: the dataset or a transform uses its own random generator": {
         "dataset": {"name": "restless", "split": {"train": 0.8, "valid": 0.2}}
     },
 }
@@ -133,8 +135,8 @@ def test_verify_ddp_names_unused_parameters(blobs, capsys):
     assert main(["verify-ddp", blobs.name]) == 1
 
     said = capsys.readouterr().out
-    assert "different: 2 ranks give something else than one before the first step\n" in said
-    assert "cause: no gradient reaches 2 trained parameters (spare.weight, spare.bias); freeze them by 'model.freeze'" in said
+    assert "different: the results of 2 ranks and of one rank differ before the first step\n" in said
+    assert "cause: 2 trained parameters get no gradient (spare.weight, spare.bias); freeze them with 'model.freeze'" in said
     assert [file.name for file in Path().iterdir()] == [blobs.name]
 
 
@@ -148,4 +150,4 @@ def test_verify_ddp_prints_json(blobs, capsys):
 
 def test_a_config_mistake_is_reported(blobs, capsys):
     assert main(["verify-ddp", blobs.name, "--set", "train.batch_size=7"]) == 2
-    assert "7 samples cannot be shared by 2 ranks" in capsys.readouterr().err
+    assert "7 samples cannot be divided equally among 2 ranks" in capsys.readouterr().err

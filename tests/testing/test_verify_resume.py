@@ -16,12 +16,12 @@ from tests.helpers.configs import BLOBS
 
 CASES = {
     UNKNOWN: {"model.config.dropout": 0.5, "dataset.config.noise": 0.1, "train.grad_accumulation_steps": 2},
-    "differs each time it is read: the dataset or a transform draws": {
+    "differs each time it is read: the dataset or a transform uses its own random generator": {
         "dataset": {"name": "restless", "split": {"train": 0.8, "valid": 0.2}}
     },
-    "the model has other initial weights each time it is built (1.weight)": {"model.name": "willful"},
-    "the model gives other outputs for the same images under one seed": {"model.name": "tired"},
-    "(first in 1.weight): model, criterion or optimizer keeps something that is in no state_dict": {
+    "the model has different initial weights each time it is built (1.weight)": {"model.name": "willful"},
+    "the model returns different outputs for the same images and the same seed": {"model.name": "tired"},
+    "(first in 1.weight): the model, a criterion or the optimizer has state that is not in its state_dict": {
         "criterion": [{"type": "moody"}]
     },
 }
@@ -45,7 +45,7 @@ def test_a_run_finished_before_a_kill_is_inconclusive():
 
     assert not report.is_equal
     assert format_verdict(report) == [
-        "nothing is shown: the run was over before a kill; give it more steps by --batches or 'train.epoch'"
+        "no result: the run ended before the first kill; increase '--batches' or 'train.epoch' to get more steps"
     ]
 
 
@@ -77,9 +77,10 @@ def test_the_first_differing_tensor_is_named_with_its_cause(blobs, capsys):
     assert main(["verify-resume", blobs.name, "--kills", "1", "--batches", "3"]) == 1
 
     different, cause = capsys.readouterr().out.splitlines()
-    assert different.startswith("different: killed after the steps ")
-    assert " is another: model 1." in different
-    assert cause.startswith("cause: the step after a snapshot is another")
+    assert different.startswith("different: killed after steps ")
+    assert "; first difference at step " in different
+    assert ": model 1." in different
+    assert cause.startswith("cause: the first step after a resume differs")
 
 
 def test_a_config_mistake_is_reported(blobs, capsys):

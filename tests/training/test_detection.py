@@ -161,20 +161,20 @@ def test_a_detector_trains_with_options(shapes, options):
 
 CRITERION = {"criterion": [{"type": "cross_entropy"}]}
 MISTAKES = {
-    "a criterion beside a detector": (SHAPES, CRITERION, "criterion: is not allowed: the model computes its losses itself"),
-    "a criterion beside a model that wants targets": (BLOBS, {"model.name": "mute"}, "criterion: is not allowed: the model takes targets"),
+    "a criterion with a detector": (SHAPES, CRITERION, "criterion: is not allowed, because the model computes its losses itself"),
+    "a criterion with a model that requires targets": (BLOBS, {"model.name": "mute"}, "criterion: is not allowed, because the model computes its losses itself from the targets"),
     "no criterion": (BLOBS, {"criterion": []}, "criterion: is required: this model's forward() takes only images"),
-    "no losses": (BLOBS, {"criterion": [], "model.name": "mute"}, "criterion: is required, unless the model returns its losses in training (the model gave no losses in training, but Tensor)"),
-    "a criterion of masks": (BLOBS, {"criterion": [{"type": "dice"}]}, "criterion: a criterion does not fit the outputs of the model or the targets (criterion 'dice' refuses this: an overlap is of masks; got outputs ["),
-    "a postprocess of classes": (SHAPES, {"postprocess": "classification"}, "postprocess: does not fit the outputs of the model (the postprocess refuses this: it takes logits [B, C]; pixels want 'segmentation'; got list)"),
-    "a metric of classes": (SHAPES, {"metrics": ["accuracy"]}, "metrics: a metric does not fit the predictions or the targets (metric 'accuracy' refuses this: metrics of classes want"),
-    "a metric of boxes": (BLOBS, {"metrics": ["map"]}, "(metric 'map' refuses this: map is for boxes, of a dataset and 'postprocess"),
-    "nothing to judge by": (SHAPES, {"metrics": []}, "metrics: a model that computes its losses itself has no loss in evaluation; name a metric"),
-    "judged by the loss": (SHAPES, {"output.monitor": "loss"}, "output.monitor: a model that computes its losses itself has no loss"),
-    "stopped by the loss": (SHAPES, {"train.early_stopping": {"patience": 1, "monitor": "loss"}}, "train.early_stopping.monitor: a model that computes"),
+    "no losses": (BLOBS, {"criterion": [], "model.name": "mute"}, "criterion: is required, because the model does not return its losses in training (the model must return a mapping of scalar losses in training; got Tensor)"),
+    "a criterion of masks": (BLOBS, {"criterion": [{"type": "dice"}]}, "criterion: a criterion does not fit the outputs of the model or the targets (criterion 'dice' does not accept these values: overlap losses require logits per pixel [B, C, H, W]; got outputs ["),
+    "a postprocess of classes": (SHAPES, {"postprocess": "classification"}, "postprocess: does not fit the outputs of the model (the postprocess does not accept these values: expected logits [B, C] (for logits per pixel, use 'segmentation'); got list)"),
+    "a metric of classes": (SHAPES, {"metrics": ["accuracy"]}, "metrics: a metric does not fit the predictions or the targets (metric 'accuracy' does not accept these values: class metrics require"),
+    "a metric of boxes": (BLOBS, {"metrics": ["map"]}, "(metric 'map' does not accept these values: map requires boxes; use a dataset with boxes, and set 'postprocess"),
+    "no metric with a validation split": (SHAPES, {"metrics": []}, "metrics: a model that computes its losses itself has no loss in evaluation; use a metric"),
+    "loss as output.monitor": (SHAPES, {"output.monitor": "loss"}, "output.monitor: a model that computes its losses itself has no loss"),
+    "loss as early_stopping.monitor": (SHAPES, {"train.early_stopping": {"patience": 1, "monitor": "loss"}}, "train.early_stopping.monitor: a model that computes"),
     "a plateau": (SHAPES, {"train.lr_scheduler.type": "plateau"}, "train.lr_scheduler.type: uses the validation loss"),
-    "images that are no tensors": (SHAPES, {"transform": {"HFLIP": [0.5]}}, "transform: samples are not tensors; add 'PIL_TO_TENSOR = []' to [transform]"),
-    "no collate": (SHAPES, {"dataset": {"name": "loose", "config": {"n": 9}}, "transform": {}}, "dataset: the first sample cannot be used: its target is a mapping, and the dataset has no 'collate"),
+    "images that are not tensors": (SHAPES, {"transform": {"HFLIP": [0.5]}}, "transform: samples are not tensors; add 'PIL_TO_TENSOR = []' to [transform]"),
+    "no collate": (SHAPES, {"dataset": {"name": "loose", "config": {"n": 9}}, "transform": {}}, "dataset: the first sample cannot be used: its target is a mapping, which requires that the dataset has a method 'collate"),
 }  # fmt: skip
 
 
@@ -198,7 +198,9 @@ def test_without_a_valid_split_the_training_loss_decides(shapes):
 def test_losses_that_change_during_training_are_named():
     found = ModelComputedLosses().found_in({"boxes": torch.tensor(1.0)})
 
-    with pytest.raises(ValueError, match=r"gave the losses \['boxes', 'masks'\], and \['boxes'\] when it was tried"):
+    with pytest.raises(
+        ValueError, match=r"always return the losses \['boxes'\], as in its first forward; got \['boxes', 'masks'\]"
+    ):
         found({"boxes": torch.tensor(1.0), "masks": torch.tensor(1.0)}, None)
 
 
@@ -206,9 +208,9 @@ def test_losses_that_change_during_training_are_named():
 def test_a_model_loss_that_is_not_a_mean_is_named_as_a_cause(blobs, lopsided):
     loaded = loading.load(blobs, loading.named_overrides(OWN_LOSSES | {"model.config.lopsided": lopsided}))
 
-    found = [cause.partition(":")[0] for cause in ddp_causes.find_causes(loaded, manager.load())]
+    found = [cause.partition(":")[0].partition(";")[0] for cause in ddp_causes.find_causes(loaded, manager.load())]
 
-    assert found == ["own loss 'decay' is no mean over samples" if lopsided else "none that is known"]
+    assert found == ["model-computed loss 'decay' is not a mean over samples" if lopsided else "unknown"]
 
 
 def test_a_dry_run_works_with_a_detector(shapes):

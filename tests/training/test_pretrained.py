@@ -46,9 +46,9 @@ HEAD = ("head.weight", "head.bias")
     ("there", "here", "fresh", "said"),
     [
         (Net(), Net(), (), []),
-        (Net(n_classes=5), Net(n_classes=2), HEAD, ["2 tensors (head.weight ([5, 4] there, [2, 4] here), head.bias ([5] there, [2] here)) are re-initialised: the number of outputs differs"]),
-        (Net(head=False), Net(), HEAD, ["2 tensors (head.weight, head.bias) are re-initialised: the file has no such part"]),
-        (Net(auxiliary=True), Net(), (), ["2 tensors (auxiliary.weight, auxiliary.bias) are not used: the model has no such part"]),
+        (Net(n_classes=5), Net(n_classes=2), HEAD, ["2 tensors (head.weight ([5, 4] in the file, [2, 4] in the model), head.bias ([5] in the file, [2] in the model)) are re-initialised: the number of outputs differs"]),
+        (Net(head=False), Net(), HEAD, ["2 tensors (head.weight, head.bias) are re-initialised: the file does not contain this module"]),
+        (Net(auxiliary=True), Net(), (), ["2 tensors (auxiliary.weight, auxiliary.bias) are not used: the model does not have this module"]),
     ],
 )  # fmt: skip
 def test_reset_heads_and_missing_modules_are_reported(there, here, fresh, said):
@@ -62,7 +62,7 @@ def test_reset_heads_and_missing_modules_are_reported(there, here, fresh, said):
 def test_the_first_conv_is_adapted_to_the_image_channels(there, here):
     state, model = Net(n_channels=there).state_dict(), Net(n_channels=here)
 
-    said = f"body.0.weight ([4, {there}, 3, 3] there, [4, {here}, 3, 3] here) is summed or repeated,"
+    said = f"body.0.weight ([4, {there}, 3, 3] in the file, [4, {here}, 3, 3] in the model) is adapted"
     assert load_matching(model, dict(state))[0].startswith(said)
     assert same(state | {"body.0.weight": for_channels(state["body.0.weight"], here)}, model)
 
@@ -70,11 +70,11 @@ def test_the_first_conv_is_adapted_to_the_image_channels(there, here):
 @pytest.mark.parametrize(
     ("there", "here", "message"),
     [
-        (Net(deeper=True), Net(), r"2 tensors \(body.2.weight, body.2.bias\) are unknown to the model; take the model"),
-        (Net(), Net(deeper=True), r"2 tensors \(body.2.weight, body.2.bias\) are missing; take the model"),
-        (Net(width=8), Net(), r"7 tensors .body.0.weight .\[8, 3, 3, 3\] there, \[4, 3, 3, 3\] here., body.0.bias .*, \.\.\.. have another shape"),
-        (nn.Linear(4, 2), Net(), r"has nothing that fits the model: 2 tensors \(weight, bias\) there, 9 tensors \(body.0.weight, body.0.bias, body.1.weight, ...\) here"),
-        (nn.Sequential(nn.Linear(4, 2)), nn.Sequential(nn.Linear(4, 3)), "has nothing that fits"),
+        (Net(deeper=True), Net(), r"2 tensors \(body.2.weight, body.2.bias\) are unknown to the model; use the model"),
+        (Net(), Net(deeper=True), r"2 tensors \(body.2.weight, body.2.bias\) are missing; use the model"),
+        (Net(width=8), Net(), r"7 tensors .body.0.weight .\[8, 3, 3, 3\] in the file, \[4, 3, 3, 3\] in the model., body.0.bias .*, \.\.\.. have another shape"),
+        (nn.Linear(4, 2), Net(), r"fits no tensor of the model: 2 tensors \(weight, bias\) in the file, 9 tensors \(body.0.weight, body.0.bias, body.1.weight, ...\) in the model"),
+        (nn.Sequential(nn.Linear(4, 2)), nn.Sequential(nn.Linear(4, 3)), "fits no tensor of the model"),
     ],
 )  # fmt: skip
 def test_weights_of_another_model_are_rejected_by_name(there, here, message):
@@ -123,10 +123,14 @@ class MaliciousPickle:
         ("w.pt", b"hello world", "cannot be read as weights"),
         ("w.pt", MaliciousPickle(), "cannot be read as weights"),
         ("w.pt", Net(), "cannot be read as weights"),
-        ("w.pt", [torch.zeros(2)], "holds no tensors by name; give a state dict, by itself or under 'state_dict' or 'model'"),
-        ("w.pt", {"epoch": 3}, "holds no tensors by name"),
-        ("w.pt", {1: torch.zeros(2)}, "holds no tensors by name"),
-        ("w.pt", {}, "has nothing that fits"),
+        (
+            "w.pt",
+            [torch.zeros(2)],
+            "contains no state dict; save the state dict itself, or under the key 'state_dict' or 'model'",
+        ),
+        ("w.pt", {"epoch": 3}, "contains no state dict"),
+        ("w.pt", {1: torch.zeros(2)}, "contains no state dict"),
+        ("w.pt", {}, "fits no tensor of the model"),
     ],
 )
 def test_a_file_without_weights_is_rejected_and_not_executed(tmp_path, monkeypatch, name, content, message):
@@ -165,7 +169,7 @@ def test_reset_tensors_are_reported(blobs, weights, capsys):
     assert main(["run", blobs.name, "--set", "model.config.n_classes=3", "--set", f"model.pretrained='{weights}'"]) == 0
     said = [line for line in capsys.readouterr().err.splitlines() if "re-initialised" in line]
     assert len(said) == 1
-    assert "there, [3" in said[0]
+    assert "in the file, [3" in said[0]
     assert said[0].endswith("are re-initialised: the number of outputs differs")
 
 
@@ -191,7 +195,7 @@ def test_unfitting_weights_are_reported_at_their_key(blobs, capsys):
 
     assert main(["run", blobs.name, "--set", "model.pretrained=odd.pt"]) == 2
     assert (
-        "--set 1: model.pretrained: odd.pt has nothing that fits the model: 1 tensor (odd.weight) there,"
+        "--set 1: model.pretrained: odd.pt fits no tensor of the model: 1 tensor (odd.weight) in the file,"
         in capsys.readouterr().err
     )
     assert not Path("runs").exists()
@@ -199,7 +203,7 @@ def test_unfitting_weights_are_reported_at_their_key(blobs, capsys):
 
 def test_check_reports_a_missing_pretrained_file(blobs, capsys):
     assert main(["check", blobs.name, "--set", "model.pretrained=lost.pt"]) == 2
-    assert "model.pretrained: there is no file lost.pt" in capsys.readouterr().err
+    assert "model.pretrained: file lost.pt was not found" in capsys.readouterr().err
 
 
 def test_lazy_layers_load_pretrained_weights(blobs, caplog):

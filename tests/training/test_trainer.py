@@ -290,14 +290,14 @@ def test_skipped_steps_are_logged(blobs, caplog):
     losses = trainer.train_epoch([])
 
     assert math.isfinite(losses["loss"])
-    assert caplog.messages == ["epoch 1: 1 steps were left out, their gradients were not finite"]
+    assert caplog.messages == ["epoch 1: 1 steps were skipped because their gradients were not finite"]
 
 
 def test_unused_parameters_are_logged(blobs, caplog):
     build_trainer(blobs, **{"model.name": "forgetful"})
 
     (message,) = caplog.messages
-    assert message.startswith("no gradient reaches 2 trained parameters (spare.weight, spare.bias); several ranks would need")
+    assert message.startswith("2 trained parameters get no gradient (spare.weight, spare.bias); with several ranks,")
 
 
 def test_a_loss_without_trained_parameters_is_rejected(blobs):
@@ -314,7 +314,7 @@ def test_balanced_sampling_uses_the_labels_of_the_train_split(blobs):
 
 def test_balanced_sampling_requires_class_labels(blobs):
     with pytest.raises(
-        ConfigError, match=r"dataloader.sampler: 'balanced' needs a dataset whose 'targets' are one class a sample"
+        ConfigError, match=r"dataloader.sampler: 'balanced' requires a dataset whose 'targets' contain one class index per sample"
     ):
         build_trainer(blobs, **{"dataloader.sampler": "balanced", "dataset.config": {"n": 40, "labelled": False}})
 
