@@ -87,11 +87,11 @@ class Loop:
 
     def train(self, batches: Sequence[Batch]) -> None:
         """Train one epoch without computing a mean loss."""
-        self.ddp_model.train()
+        self.network.train()
         for number, (images, targets, _) in enumerate(batches, start=1):
             is_last = number % self.accumulation == 0
-            with contextlib.nullcontext() if is_last else self.ddp_model.no_sync():
-                (functional.cross_entropy(self.ddp_model(images), targets) / self.accumulation).backward()
+            with contextlib.nullcontext() if is_last else self.network.no_sync():
+                (functional.cross_entropy(self.network(images), targets) / self.accumulation).backward()
             if is_last:
                 self.optimizer.step()
                 self.optimizer.zero_grad()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import tomli
+from PIL import Image
 
 import ddpkit
 from ddpkit import testing
@@ -90,6 +91,54 @@ def test_each_readme_command_works(arguments, monkeypatch, capsys):
 
     monkeypatch.chdir(ROOT)
     assert main(arguments.split()) == 0
+
+
+PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
+RUN_COMMAND = re.compile(r"^(?:    )?(?P<line>ddpkit (?!list|describe|which|explain|run quick).*?)(?:  +#.*)?$", re.MULTILINE)
+PLACEHOLDERS = {
+    "runs/DDP_Quick_Test/RUN_ID": "{run}",
+    "runs/digits/20260301-101500-ab12/checkpoints/step-000000001200": "{checkpoint}",
+    "runs/digits/20260301-101500-ab12": "{run}",
+    "RUN": "{run}",
+    "x.toml": "configs/ddp_quick_test.toml",
+    "images/": "images",
+}
+"""Text in the documentation -> what a user writes in its place."""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_each_command_of_the_documentation_works(tmp_path):
+    for name in ("configs", "main.py"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / "images").mkdir()
+    Image.new("L", (28, 28)).save(tmp_path / "images/0.png")
+    small = ["--set", "device=cpu", "--set", "train.epoch=1"]
+    command("run", "configs/ddp_quick_test.toml", *small, "--limit-batches", "4", cwd=tmp_path, timeout=300).assert_done()
+    run = next((tmp_path / "runs/DDP_Quick_Test").iterdir())
+    values = {"run": str(run), "checkpoint": str(next((run / "checkpoints").glob("step-*")))}
+
+    lines = sorted({found["line"] for page in PAGES for found in RUN_COMMAND.finditer(page.read_text())})
+    assert len(lines) > 20
+    for line in lines:
+        command(*arguments_of(line, values), *small_options(line, small), cwd=tmp_path, timeout=300).assert_done()
+
+
+def arguments_of(line, values):
+    """Return the arguments of a printed command, with real names in place of the placeholders."""
+    for text, value in PLACEHOLDERS.items():
+        line = re.sub(rf"(?<!\S){re.escape(text)}(?!\S)", value, line)
+    return [part.format(**values) for part in line.split()[1:]]
+
+
+def small_options(line, small):
+    """Return options that make a command fast, and that repeated exports and predictions need."""
+    verb = line.split()[1]
+    if verb == "export":
+        return ["--force"]
+    if verb == "run":
+        return [*small, "--limit-batches", "4", "--set", "predict.input=images"]
+    return small if verb.startswith("verify-") else []
 
 
 def test_the_documented_package_layers_match_the_contract():

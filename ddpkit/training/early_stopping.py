@@ -27,11 +27,12 @@ class BestTracker:
     def update(self, row: Mapping[str, float], epoch: int) -> bool:
         """Update the best value with the row of an epoch; return whether this epoch is the best so far.
 
-        The first epoch is always the best so far, even with NaN. Later, NaN is never an improvement, but any number improves NaN.
+        NaN means that the epoch has no value, such as the AUC of a single class. Until an epoch has a value, the last epoch is
+        the best so far. After that, NaN is never an improvement.
         """
         value = row[self.column]
         gain = (self.value - value) * (1 if self.lower else -1)
-        if self.epoch and not (gain > self.min_delta or (math.isnan(self.value) and not math.isnan(value))):
+        if not (math.isnan(self.value) or gain > self.min_delta):
             return False
         self.value, self.epoch = float(value), epoch
         return True
@@ -46,5 +47,9 @@ class EarlyStopping:
     """Number of epochs without an improvement after which the run ends."""
 
     def should_stop(self, row: Mapping[str, float], epoch: int) -> bool:
-        """Update with the row of an epoch; return whether the last improvement is `patience` or more epochs ago."""
-        return not self.best.update(row, epoch) and epoch - self.best.epoch >= self.patience
+        """Update with the row of an epoch; return whether the last improvement is `patience` or more epochs ago.
+
+        An epoch whose value is NaN never ends the run.
+        """
+        is_better = self.best.update(row, epoch)
+        return not is_better and not math.isnan(row[self.best.column]) and epoch - self.best.epoch >= self.patience

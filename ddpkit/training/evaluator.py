@@ -1,5 +1,6 @@
 """Evaluate a run: losses and metrics of a split with each sample counted once, and the choice of the best epoch."""
 
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -18,6 +19,8 @@ from ddpkit.training.losses import Losses
 from ddpkit.training.metric_result import EvaluationResult, MetricResult
 from ddpkit.training.metrics import MetricAdapter
 from ddpkit.training.precision import Precision
+
+LOGGER = logging.getLogger(__name__)
 
 
 @attrs.frozen
@@ -50,6 +53,8 @@ class Evaluator:
     early_stopping: EarlyStopping | None = None
     valid_every: int = 1
     """Number of epochs from one validation to the next; the last epoch is always validated."""
+    warned: set[str] = attrs.field(factory=set)
+    """Columns about whose missing value the run has warned."""
 
     def is_due(self, epoch: int) -> bool:
         """Return whether best weights and early stopping are decided after this epoch (1-based)."""
@@ -114,6 +119,21 @@ class Evaluator:
                 values |= {each.prefix + key: tested.values[key] for key in ("loss", *self.metrics) if key in tested.values}
                 results |= {each.prefix + key: result for key, result in tested.metrics.items()}
         return EvaluationResult(values, results)
+
+    def warn_without_value(self, values: Row, epoch: int) -> None:
+        """Warn once about each column that selects the best weights or stops early but has no value in this epoch (1-based)."""
+        trackers = [each.best for each in self.models] + ([self.early_stopping.best] if self.early_stopping else [])
+        missing = dict.fromkeys(each.column for each in trackers if math.isnan(values[each.column]))
+        for column in [each for each in missing if each not in self.warned]:
+            self.warned.add(column)
+            message = "%s has no value (NaN) in epoch %d; such an epoch is neither an improvement nor a reason to stop early"
+            LOGGER.warning(message, column, epoch)
+
+    def warn_without_best(self) -> None:
+        """Warn about best weights that no value selected, at the end of the training."""
+        for column in dict.fromkeys(each.best.column for each in self.models if math.isnan(each.best.value)):
+            message = "%s never had a value, so the best weights are those of the last validation; set another 'output.monitor'"
+            LOGGER.warning(message, column)
 
     def should_stop(self, values: Row, epoch: int) -> bool:
         """Return whether early stopping ends the run after this epoch (1-based). Call it only if `is_due` is true."""

@@ -22,7 +22,9 @@ class StepResult:
     losses: Sequence[ShardLosses]
     """Losses of each of this rank's shards."""
     n_total: int
-    """Number of samples over all ranks; 0 if the step was skipped."""
+    """Number of samples over all ranks whose losses count."""
+    is_skipped: bool = False
+    """Whether the optimizer left the weights unchanged, because the gradient was not finite."""
 
 
 @attrs.define
@@ -43,11 +45,11 @@ class LossSums:
 
     def add(self, step: StepResult) -> None:
         """Add the losses of a step."""
-        for sums, losses in zip(self.sums, step.losses, strict=False):  # a skipped step has no losses
+        for sums, losses in zip(self.sums, step.losses, strict=False):  # a skipped step may have no losses
             for terms, n in losses:
                 add_means(sums, terms, n)
         self.n_samples += step.n_total
-        self.n_skipped += not step.n_total
+        self.n_skipped += step.is_skipped
 
 
 def zero_sums(losses: Losses, n_shards: int, device: torch.device) -> list[TermSums]:

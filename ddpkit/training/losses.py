@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import attrs
+import torch
 from torch import Tensor
 
 from ddpkit.errors import component_errors
@@ -55,11 +56,12 @@ class Losses:
 
     def __call__(self, outputs: Any, targets: Any) -> list[Tensor]:
         """Return the unweighted terms: T scalars."""
+        targets = without_crowds(targets)
         return [term.criterion(outputs, targets) for term in self.terms]
 
     def sanity_check(self, outputs: Any, targets: Any) -> list[Tensor]:
         """Return the unweighted terms. A ValueError of a criterion is prefixed with the name of its term."""
-        found = []
+        found, targets = [], without_crowds(targets)
         for term in self.terms:
             with component_errors(f"criterion {term.key!r}"):
                 found.append(term.criterion(outputs, targets))
@@ -93,7 +95,7 @@ class ModelComputedLosses(Losses):
 
     def inputs(self, images: Any, targets: Any) -> tuple[Any, ...]:
         """Return images and targets."""
-        return images, targets
+        return images, without_crowds(targets)
 
     def found_in(self, outputs: Any) -> "ModelComputedLosses":
         """Return one loss term for each key of the outputs.
@@ -116,6 +118,23 @@ class ModelComputedLosses(Losses):
             expected = f"the losses {sorted(self.keys)}, as in its first forward"
             raise ValueError(f"the model must always return {expected}; got {sorted(outputs)}")
         return super().__call__(outputs, targets)
+
+
+def without_crowds(targets: Any) -> Any:
+    """Return the targets of a micro-batch without crowds: boxes around several objects, marked by `iscrowd` as in COCO.
+
+    Only a list of mappings can contain crowds; other targets are returned unchanged.
+    """
+    if not isinstance(targets, list) or not any(isinstance(target, Mapping) and "iscrowd" in target for target in targets):
+        return targets
+    return [select_objects(target) if "iscrowd" in target else target for target in targets]
+
+
+def select_objects(target: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a target with only the boxes that are not crowds; entries with one row per box are cut in the same way."""
+    kept = torch.as_tensor(target["iscrowd"]) == 0
+    rows = {key: value for key, value in target.items() if isinstance(value, Tensor) and value.ndim and len(value) == len(kept)}
+    return {**target, **{key: value[kept] for key, value in rows.items()}}
 
 
 def select_loss(key: str, losses: Mapping[str, Tensor], _targets: object) -> Tensor:

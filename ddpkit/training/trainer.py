@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 import attrs
+import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
@@ -53,7 +54,7 @@ class TrainOptions:
     clip_norm: float = 0.0
     """Maximum norm of the gradient of a step, over all parameters; 0: no clipping."""
     skip_nonfinite: bool = False
-    """Whether a step with a non-finite gradient is skipped, with its losses. Otherwise a non-finite loss ends the run."""
+    """Whether a step with a non-finite gradient is skipped. Otherwise a non-finite loss ends the run."""
 
     def steps_per_epoch(self, loader: SplitLoader) -> int:
         """Return the number of optimizer steps per epoch; the last step may have fewer micro-batches."""
@@ -98,6 +99,8 @@ class Trainer:
             self.end_epoch(values)
             self.progress.is_over = is_due and self.evaluator.should_stop(values, self.progress.epoch)
             self.save_weights(weights, values, is_due=is_due)
+            if is_due:
+                self.evaluator.warn_without_value(values, self.progress.epoch)
 
             row = {
                 "epoch": self.progress.epoch,
@@ -110,6 +113,7 @@ class Trainer:
             for callback in callbacks:
                 callback.on_epoch_end(row)
             self.checkpointer.on_epoch_end(self)
+        self.evaluator.warn_without_best()
 
     def train_epoch(self, callbacks: Sequence[Callback]) -> dict[str, float]:
         """Train the rest of an epoch; return `loss` and each loss term over the whole epoch. Every rank must call it."""
@@ -133,7 +137,10 @@ class Trainer:
         return losses
 
     def train_step(self, micro_batches: Sequence[Batch]) -> StepResult:
-        """Make one optimizer step. Every rank must call it; a step that is skipped counts no samples."""
+        """Make one optimizer step. Every rank must call it.
+
+        The losses of a skipped step count if they are finite: only the gradients overflowed, as when a scaler starts too high.
+        """
         self.optimizer.zero_grad()
         n_shards = self.n_shards
         n_total = sum(shard.n_total for _, _, shard in micro_batches) // n_shards
@@ -144,10 +151,17 @@ class Trainer:
         self.progress.end_step(self.lr_schedule.rate())
         self.lr_schedule.end_step()
         if not counts:
-            return StepResult([], 0)
+            is_finite = self.are_finite(losses)
+            return StepResult(losses, n_total, is_skipped=True) if is_finite else StepResult([], 0, is_skipped=True)
         if self.ema:
             self.ema.update(self.model)
         return StepResult(losses, n_total)
+
+    def are_finite(self, losses: Sequence[ShardLosses]) -> bool:
+        """Return whether all losses of a step are finite on all ranks. Every rank must call it."""
+        terms = [term.isfinite() for shard in losses for terms, _ in shard for term in terms]
+        n_infinite = len(terms) - torch.stack(terms).sum() if terms else torch.tensor(0, device=self.world.device)
+        return not self.world.sum(n_infinite)
 
     def backward(self, micro_batches: Sequence[Batch], n_total: int) -> ShardLosses:
         """Add one shard's share of the gradient of a step; `n_total`: number of samples in the step over all shards."""
@@ -192,12 +206,12 @@ class Trainer:
                 weights.save_epoch(each.model, self.progress.epoch, is_best=is_best, prefix=each.prefix)
 
     def train_losses(self) -> dict[str, float]:
-        """Return the mean losses of the epoch so far. Every rank must call it.
+        """Return the mean losses of the epoch so far; NaN if all its steps were skipped. Every rank must call it.
 
         Raises NonFiniteError, on all ranks, if the loss is not finite.
         """
         losses = mean_losses(self.losses, self.loss_sums.sums, self.loss_sums.n_samples, self.world)
-        if not math.isfinite(losses["loss"]):
+        if self.loss_sums.n_samples and not math.isfinite(losses["loss"]):
             where = f"epoch {self.progress.epoch + 1} is {losses['loss']} at step {self.progress.step}"
             raise NonFiniteError(f"the loss of {where}; try a lower learning rate or a longer warm-up")
         return losses

@@ -26,7 +26,12 @@ def ddpkit_datasets() -> Iterator[Component]:
         aliases=("mask_folder",),
     )
     yield Component("csv", f"{here}.csv_dataset:CsvDataset", doc="image files listed in a table, with classes and groups")
-    yield Component("coco", f"{here}.coco:CocoDataset", doc="boxes or masks from a JSON file in the format of COCO")
+    yield Component(
+        "coco",
+        f"{here}.coco:CocoDataset",
+        doc="boxes or masks from a JSON file in the format of COCO",
+        requires=("pycocotools>=2.0.8",),
+    )
     yield Component("nuclei", f"{here}.nuclei:Nuclei", doc="bundled microscope images of cell nuclei, with masks")
     yield Component("one_shape", f"{here}.shapes:OneShape", doc="one drawn circle, square or triangle per image: three classes")
     yield Component("shapes", f"{here}.shapes:Shapes", doc="drawn circles, squares and triangles with their boxes")

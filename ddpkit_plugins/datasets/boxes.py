@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 
-def to_boxes(corners: Sequence[Sequence[float]], labels: Sequence[int], height: int, width: int) -> dict[str, Any]:
+def to_boxes(
+    corners: Sequence[Sequence[float]], labels: Sequence[int], height: int, width: int, crowds: Sequence[int] | None = None
+) -> dict[str, Any]:
     """Return the target of an image in the form of torchvision's detectors.
 
     Args:
@@ -12,16 +14,19 @@ def to_boxes(corners: Sequence[Sequence[float]], labels: Sequence[int], height: 
         labels: Class of each box, from 1.
         height: Height of the image, in pixels.
         width: Width of the image, in pixels.
+        crowds: 1 for each box around several objects, 0 for the others; None: the dataset has no such boxes.
 
     Returns:
-        `boxes`, a `tv_tensors.BoundingBoxes` XYXY float32 [N, 4], and `labels`, int64 [N].
+        `boxes`, a `tv_tensors.BoundingBoxes` XYXY float32 [N, 4], and `labels`, int64 [N]; with `crowds` also `iscrowd`,
+        int64 [N].
     """
     import torch  # noqa: PLC0415 - slow import that only runs need
     from torchvision.tv_tensors import BoundingBoxes  # noqa: PLC0415
 
     found = torch.tensor(corners, dtype=torch.float32).reshape(-1, 4)
     boxes = BoundingBoxes(found, format="XYXY", canvas_size=(height, width))
-    return {"boxes": boxes, "labels": torch.tensor(labels, dtype=torch.int64)}
+    target = {"boxes": boxes, "labels": torch.tensor(labels, dtype=torch.int64)}
+    return target if crowds is None else target | {"iscrowd": torch.tensor(crowds, dtype=torch.int64)}
 
 
 def collate(samples: Sequence[tuple[Any, dict[str, Any]]]) -> tuple[Any, list[dict[str, Any]]]:

@@ -27,8 +27,9 @@ from ddpkit_plugins.datasets.files import (
     list_files,
     read_json,
     resolve_inside,
+    same_form,
 )
-from ddpkit_plugins.datasets.images import image_size
+from ddpkit_plugins.datasets.images import image_size, swap_hint
 from ddpkit_plugins.datasets.split_indices import SPLITS, consecutive_ranges
 from ddpkit_plugins.stratify import select_stratified
 
@@ -44,8 +45,8 @@ class Annotated:
     """Image with the annotations of its objects."""
 
     file: Path
-    height: int
-    width: int
+    size: tuple[int, int] | None
+    """Width and height according to the annotation file; None if it does not contain them."""
     objects: Sequence[Mapping[str, Any]]
     """Annotations of COCO: `bbox` (left, top, width, height in pixels), `category_id`, `segmentation`, `iscrowd`."""
 
@@ -54,8 +55,10 @@ class CocoDataset:
     """Dataset of PIL images of mode `RGB`, with the boxes of their objects or the class of each pixel.
 
     Classes are the categories. They are numbered from 1, in the order of the run's `classes`, else of their ids; 0 is the
-    background. For masks, `classes` begins with `background`; for boxes, it does not contain it. Boxes of crowds and boxes
-    without an area are removed. A pixel in several objects gets the class of the last one; the pixels of a crowd get its class.
+    background. For masks, `classes` begins with `background`; for boxes, it does not contain it. Boxes are cut at the borders of
+    the image; boxes without an area are removed. A crowd, `iscrowd = 1`, is a region with several objects: losses ignore its box,
+    and a prediction inside it is not an error for the metric `map`. A polygon has the pixels that pycocotools computes. A pixel
+    in several objects gets the class of the last one; the pixels of a crowd get its class.
 
     Args:
         root_dir: Folder to which the other paths are relative; set by `[dataset]`.
@@ -129,28 +132,27 @@ class CocoDataset:
     def __getitem__(self, index: int) -> tuple[Image.Image, Any]:
         wanted = self.annotated[index]
         image = open_image(wanted.file, "RGB")
-        if (image.width, image.height) != (wanted.width, wanted.height):
-            annotated = f"{wanted.width}x{wanted.height}"
-            raise ValueError(f"{format_file(wanted.file)} has {image_size(image)} pixels, but its annotation has {annotated}")
-        return image, self.boxes(wanted) if self.target == "boxes" else self.mask(wanted)
+        if wanted.size not in (None, image.size):
+            sizes = f"{image_size(image)} pixels, but its annotation has {'x'.join(map(str, wanted.size))}"
+            raise ValueError(f"{format_file(wanted.file)} has {sizes}{swap_hint(wanted.file, image, wanted.size)}")
+        return image, (self.boxes if self.target == "boxes" else self.mask)(wanted, *image.size)
 
-    def boxes(self, wanted: Annotated) -> dict[str, Any]:
-        """Return the boxes inside the image, without crowds."""
-        objects = [each for each in wanted.objects if not each.get("iscrowd")]
-        corners = [to_corners(each.get("bbox"), wanted) for each in objects]
+    def boxes(self, wanted: Annotated, width: int, height: int) -> dict[str, Any]:
+        """Return the boxes inside the image, and which of them are crowds."""
+        corners = [to_corners(each.get("bbox"), wanted.file, width, height) for each in wanted.objects]
         seen = [number for number, (left, top, right, bottom) in enumerate(corners) if left < right and top < bottom]
-        labels = [self.label_of[objects[number]["category_id"]] for number in seen]
-        return to_boxes([corners[number] for number in seen], labels, wanted.height, wanted.width)
+        labels = [self.label_of[wanted.objects[number]["category_id"]] for number in seen]
+        crowds = [int(bool(wanted.objects[number].get("iscrowd"))) for number in seen]
+        return to_boxes([corners[number] for number in seen], labels, height, width, crowds)
 
-    def mask(self, wanted: Annotated) -> Any:
+    def mask(self, wanted: Annotated, width: int, height: int) -> Any:
         """Return the class of each pixel, a `tv_tensors.Mask` [H, W]."""
         from torchvision.tv_tensors import Mask  # noqa: PLC0415 - slow import that only runs need
 
-        indices = np.zeros((wanted.height, wanted.width), dtype=np.uint8 if len(self.classes) <= BYTES else np.int64)
+        indices = np.zeros((height, width), dtype=np.uint8 if len(self.classes) <= BYTES else np.int64)
         for each in wanted.objects:
-            indices[decode_region(each.get("segmentation"), wanted.file, (wanted.height, wanted.width))] = self.label_of[
-                each["category_id"]
-            ]
+            region = decode_region(each.get("segmentation"), wanted.file, (height, width))
+            indices[region] = self.label_of[each["category_id"]]
         return Mask(indices)
 
 
@@ -162,11 +164,13 @@ def check_splits(annotations: Mapping[str, str], images: Mapping[str, str]) -> N
 
 
 KEYS: Mapping[str, Mapping[str, type | UnionType]] = {
-    "images": {"id": int | str, "file_name": str, "width": int, "height": int},
+    "images": {"id": int | str, "file_name": str},
     "categories": {"id": int, "name": str},
     "annotations": {"image_id": int | str, "category_id": int},
 }
-"""Required keys of the entries of each list, with their types."""
+"""Required keys of the entries of each list, with their types. Some tools write the ids as `1.0`."""
+TYPE_NAMES: Mapping[Any, str] = {str: "a string", int: "an integer", int | str: "an integer or a string"}
+IDS = ("id", "image_id", "category_id")
 
 
 def read_annotations(file: Path) -> dict[str, list[dict[str, Any]]]:
@@ -178,12 +182,20 @@ def read_annotations(file: Path) -> dict[str, list[dict[str, Any]]]:
             raise ValueError(  # noqa: TRY004 - a mistake in a file
                 f"{file} has no list {name!r}; expected annotations in the format of COCO"
             )
-        for number, entry in enumerate(entries):
-            given = entry if isinstance(entry, dict) else {}
+        entries[:] = [with_integer_ids(entry) if isinstance(entry, dict) else {} for entry in entries]
+        for number, given in enumerate(entries):
             if wrong := [key for key, kind in keys.items() if not isinstance(given.get(key), kind)]:
-                wanted = "a string" if keys[wrong[0]] is str else "an integer"
+                wanted = (
+                    "a string" if keys[wrong[0]] is str else "an integer" if keys[wrong[0]] is int else "an integer or a string"
+                )
                 raise ValueError(f"{file}: {name}[{number}] must have the key {wrong[0]!r} with {wanted}")
     return {name: data[name] for name in KEYS}
+
+
+def with_integer_ids(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an entry with each id such as 1.0 as an integer."""
+    ids = {key: int(entry[key]) for key in IDS if isinstance(entry.get(key), float) and entry[key].is_integer()}
+    return {**entry, **ids}
 
 
 def merge_categories(read: Mapping[str, Mapping[str, Any]]) -> dict[int, str]:
@@ -211,10 +223,10 @@ def foreground_classes(classes: Sequence[str], target: str) -> list[str]:
 
 def number_labels(names: Mapping[int, str], classes: Sequence[str]) -> dict[int, int]:
     """Return the label, from 1, of each category id. Raises ValueError for categories that are not among the classes."""
-    label_of = {name: number for number, name in enumerate(classes, start=1)}
-    if unknown := [f"{name!r}{format_hint(name, list(label_of))}" for name in names.values() if name not in label_of]:
+    label_of = {same_form(name): number for number, name in enumerate(classes, start=1)}
+    if unknown := [f"{name!r}{format_hint(name, classes)}" for name in names.values() if same_form(name) not in label_of]:
         raise ValueError(f"categories that are not in 'classes': {', '.join(unknown)}; 'classes' are {list(classes)}")
-    return {number: label_of[name] for number, name in names.items()}
+    return {number: label_of[same_form(name)] for number, name in names.items()}
 
 
 def match_annotations(file: Path, folder: Path, data: Mapping[str, Any], label_of: Mapping[int, int]) -> list[Annotated]:
@@ -232,16 +244,25 @@ def match_annotations(file: Path, folder: Path, data: Mapping[str, Any], label_o
     name_counts = Counter(os.path.normpath(each["file_name"]) for each in data["images"])
     if doubles := [name for name, count in name_counts.items() if count > 1]:
         raise ValueError(f"{file} lists images more than once: {doubles[:SHOWN]}; keep one entry per image")
-    if any(type(each[side]) is not int or each[side] < 1 for each in data["images"] for side in ("width", "height")):
-        raise ValueError(f"{file}: width and height of an image must be integers and at least 1")
     files = list_files(folder, [each["file_name"] for each in data["images"]])
-    sizes = [(each["height"], each["width"], objects[each["id"]]) for each in data["images"]]
-    return [Annotated(image, *more) for image, more in zip(files, sizes, strict=True)]
+    return [Annotated(path, read_size(file, each), objects[each["id"]]) for path, each in zip(files, data["images"], strict=True)]
 
 
-def to_corners(box: Any, wanted: Annotated) -> tuple[float, float, float, float]:
+def read_size(file: Path, image: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Return width and height of an image; None if both are absent. Raises ValueError unless both are positive integers."""
+    sides: list[Any] = [image.get("width"), image.get("height")]
+    if sides == [None, None]:
+        return None
+    if not all(type(side) in (int, float) and float(side).is_integer() and side >= 1 for side in sides):
+        raise ValueError(
+            f"{file}: width and height of an image must be integers and at least 1; got {sides[0]!r} and {sides[1]!r}"
+        )
+    return int(sides[0]), int(sides[1])
+
+
+def to_corners(box: Any, file: Path, image_width: int, image_height: int) -> tuple[float, float, float, float]:
     """Return left, top, right and bottom of a box, clipped to the image. Raises ValueError for an invalid box."""
     if not is_numbers(box) or len(box) != 4:  # noqa: PLR2004
-        raise ValueError(f"{format_file(wanted.file)} has an annotation whose bbox is not four numbers: {box!r}")
+        raise ValueError(f"{format_file(file)} has an annotation whose bbox is not four numbers: {box!r}")
     left, top, width, height = box
-    return max(left, 0), max(top, 0), min(left + width, wanted.width), min(top + height, wanted.height)
+    return max(left, 0), max(top, 0), min(left + width, image_width), min(top + height, image_height)

@@ -1,33 +1,39 @@
 """Regions of objects in the format of COCO: polygons, and run-length encoding."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeGuard
 
 import numpy as np
-from PIL import Image, ImageDraw
 
 from ddpkit_plugins.datasets.files import format_file
 
 CORNERS = 6
 """Length of the smallest polygon: three points, six numbers."""
-LARGEST = 2**31
-"""Limit of coordinates, above any position in an image."""
+LARGEST = 2**20
+"""Limit of coordinates, above any position in an image. pycocotools allocates memory in proportion to the length of the edges."""
 
 
 def decode_region(segmentation: Any, file: Path, size: tuple[int, int]) -> Any:
     """Return the pixels of an object, bool [H, W] with `size` = (H, W), from polygons or run lengths.
 
-    Raises ValueError for another form.
+    The pixels are those of pycocotools. Raises ValueError for another form.
     """
     if isinstance(segmentation, dict):
         return decode_runs(segmentation, file, size)
-    area = Image.new("1", size[::-1])
-    for polygon in segmentation if isinstance(segmentation, list) else [segmentation]:
+    polygons = segmentation if isinstance(segmentation, list) else [segmentation]
+    for polygon in polygons:
         if not is_numbers(polygon) or len(polygon) < CORNERS or len(polygon) % 2:
             raise ValueError(f"{format_file(file)} has an annotation whose segmentation is not a polygon: {polygon!r}")
-        ImageDraw.Draw(area).polygon(list(map(float, polygon)), fill=1)
-    return np.array(area)
+    return decode_runs(encode_polygons(polygons, size), file, size) if polygons else np.zeros(size, dtype=bool)
+
+
+def encode_polygons(polygons: Sequence[Sequence[float]], size: tuple[int, int]) -> dict[str, Any]:
+    """Return the run lengths of the pixels in any of the polygons."""
+    from pycocotools import mask  # noqa: PLC0415 - an optional library
+
+    merged = mask.merge(mask.frPyObjects(polygons, *size))
+    return {"size": list(size), "counts": merged["counts"].decode()}
 
 
 def decode_runs(segmentation: Mapping[str, Any], file: Path, size: tuple[int, int]) -> Any:

@@ -1,29 +1,36 @@
 """Dataset of images that a table lists: one line per image, with its path and its class."""
 
 import csv
+import itertools
+import logging
 import os
+import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 from PIL import Image
 
 from ddpkit import open_image
-from ddpkit_plugins.datasets.files import check_root, check_strays, format_hint, group_by_file, list_files
+from ddpkit_plugins.datasets.files import check_root, check_strays, format_hint, group_by_file, list_files, same_form
 from ddpkit_plugins.datasets.split_indices import SPLITS
 from ddpkit_plugins.stratify import select_stratified
 
+LOGGER = logging.getLogger("ddpkit.csv")
 SHOWN = 5
 """Maximum number of lines or values in a message."""
+NUMBER = re.compile("0|-?[1-9][0-9]*")
+"""Label that is a number. Any other text is a name: `007`, `1.0`, `+1`."""
 Rows = list[dict[str, str]]
 
 
 class CsvDataset:
     """Dataset of the images that a CSV file lists: PIL images of mode `mode`, with the number of their class.
 
-    Labels are names of classes, numbered in the order of the run's `classes`, else in alphabetical order. If all labels are
-    numbers 0, 1, ..., these are the classes. A split may group samples by any column, such as `group = "patient"`.
+    Labels are names of classes, numbered in the order of the run's `classes`, else in alphabetical order. If no label is a name
+    in `classes` and all labels are numbers without leading zeros, they are class indices: 0, 1, ... without gaps. A split may
+    group samples by any column, such as `group = "patient"`.
 
     Args:
         root_dir: Folder of the file, to which the paths in it are relative; set by `[dataset]`.
@@ -57,9 +64,10 @@ class CsvDataset:
         follow_links: bool = False,
     ) -> None:
         self.root, self.mode = check_root(root_dir, f"the table {file!r}"), mode
-        rows = read_rows(self.root / file, [path, label, *([part] if part else [])])
-        check_unique(self.root / file, [row[path] for row in rows])
-        self.classes, numbers = number_classes(read_labels(self.root / file, [row[label] for row in rows]), classes)
+        table = self.root / file
+        rows, lines = read_rows(table, [path, label, *([part] if part else [])])
+        check_unique(table, lines, [row[path] for row in rows])
+        self.classes, numbers = number_classes(table, lines, read_labels(table, lines, [row[label] for row in rows]), classes)
         places = split_by_column([row[part] for row in rows]) if part else {"": range(len(rows))}
         chosen = sorted(place for indices in places.values() for place in select_samples(indices, max_samples, seed, numbers))
         files = list_files(self.root, [rows[index][path] for index in chosen])
@@ -83,38 +91,46 @@ class CsvDataset:
         return open_image(file, self.mode), target
 
 
-def read_rows(file: Path, wanted: Sequence[str]) -> Rows:
-    """Return the lines of a table. Raises ValueError for a missing file or column, and for a line of another length."""
+def read_rows(file: Path, wanted: Sequence[str]) -> tuple[Rows, list[int]]:
+    """Return the rows of a table, and the number of the line in which each one ends.
+
+    Raises ValueError for a missing file or column, and for a row of another length.
+    """
     try:
         with file.open(encoding="utf-8-sig", newline="") as opened:
             reader = csv.DictReader(opened, strict=True)
-            rows, names = list(reader), list(reader.fieldnames or ())
+            numbered, names = [(row, reader.line_num) for row in reader], list(reader.fieldnames or ())
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{file} cannot be read as a CSV table: {error}") from error
     if missing := [f"{name!r}{format_hint(name, names)}" for name in wanted if name not in names]:
         raise ValueError(f"{file} has no column {', '.join(missing)}; its columns are {names}")
-    if wrong := [number for number, row in enumerate(rows, start=1) if None in row or None in row.values()]:
-        raise ValueError(f"{file} has {len(names)} columns, but samples {wrong[:SHOWN]} (counted from 1) have more or fewer")
-    if not rows:
+    if wrong := [line for row, line in numbered if None in row or None in row.values()]:
+        raise ValueError(f"{file} has {len(names)} columns, but {format_lines(wrong)} has more or fewer")
+    if not numbered:
         raise ValueError(f"{file} has a header but no samples")
-    return rows
+    return [row for row, _ in numbered], [line for _, line in numbered]
 
 
-def check_unique(file: Path, paths: Sequence[str]) -> None:
+def format_lines(lines: Sequence[int]) -> str:
+    """Return text such as `line 7 (and 2 others)`."""
+    others = len(lines) - 1
+    return f"line {lines[0]}" + f" (and {others} other{'s' * (others > 1)})" * bool(others)
+
+
+def check_unique(file: Path, lines: Sequence[int], paths: Sequence[str]) -> None:
     """Raise ValueError for a path in several lines, which could be in two splits."""
-    samples = defaultdict(list)
-    for number, path in enumerate(paths, start=1):
-        samples[os.path.normpath(path)].append(number)
-    if doubles := [f"{path!r} ({', '.join(map(str, found))})" for path, found in samples.items() if len(found) > 1]:
-        raise ValueError(f"{file} lists images more than once (samples, counted from 1): {'; '.join(doubles[:SHOWN])}")
+    lines_of = defaultdict(list)
+    for line, path in zip(lines, paths, strict=True):
+        lines_of[os.path.normpath(path)].append(line)
+    if doubles := [f"{path!r} in lines {', '.join(map(str, found))}" for path, found in lines_of.items() if len(found) > 1]:
+        raise ValueError(f"{file} lists images more than once: {'; '.join(doubles[:SHOWN])}")
 
 
-def read_labels(file: Path, texts: Sequence[str]) -> list[str]:
+def read_labels(file: Path, lines: Sequence[int], texts: Sequence[str]) -> list[str]:
     """Return the labels without surrounding spaces. Raises ValueError for empty ones."""
     labels = [text.strip() for text in texts]
-    if without := [number for number, label in enumerate(labels, start=1) if not label]:
-        samples = f"{len(without)} samples (counted from 1): {without[:SHOWN]}"
-        raise ValueError(f"{file} has no label for {samples}; add the labels or remove these lines")
+    if without := [line for line, label in zip(lines, labels, strict=True) if not label]:
+        raise ValueError(f"{file} has no label in {format_lines(without)}; add the label or remove the line")
     return labels
 
 
@@ -123,27 +139,68 @@ def select_samples(indices: Sequence[int], max_samples: int | None, seed: int, n
     return [indices[place] for place in select_stratified(len(indices), max_samples, seed, [numbers[index] for index in indices])]
 
 
-def number_classes(labels: Sequence[str], classes: Sequence[str]) -> tuple[list[str], list[int]]:
+def number_classes(
+    file: Path, lines: Sequence[int], labels: Sequence[str], classes: Sequence[str]
+) -> tuple[list[str], list[int]]:
     """Return the class names and the number of each label. Raises ValueError for a label that is not a class."""
-    unknown = sorted(set(labels) - set(classes))
-    if len(unknown) == len(set(labels)) and all(label.removeprefix("-").isdecimal() for label in labels):
-        return list(classes), parse_class_numbers(labels, len(classes))
+    line_of: dict[str, int] = {}
+    for label, line in zip(labels, lines, strict=True):
+        line_of.setdefault(label, line)
+    number_of = {same_form(name): number for number, name in enumerate(classes)}
+    unknown = sorted(label for label in line_of if same_form(label) not in number_of)
+    if len(unknown) == len(line_of) and all(NUMBER.fullmatch(label) for label in line_of):
+        check_class_numbers(file, {int(label): line for label, line in line_of.items()}, len(classes))
+        return list(classes), [int(label) for label in labels]
     if classes and unknown:
-        names_and_hints = ", ".join(f"{label!r}{format_hint(label, classes)}" for label in unknown[:SHOWN])
-        raise ValueError(f"labels that are not in 'classes': {names_and_hints}; 'classes' are {list(classes)}")
-    names = list(classes) or unknown
-    number_of = {name: number for number, name in enumerate(names)}
-    return names, [number_of[label] for label in labels]
+        hints = ", ".join(f"{each!r} in line {line_of[each]}{format_hint(each, classes)}" for each in unknown[:SHOWN])
+        raise ValueError(f"{file} has labels that are not in 'classes': {hints}; 'classes' are {list(classes)}")
+    if not classes:
+        warn_about_similar_labels(file, line_of)
+        number_of = {label: number for number, label in enumerate(unknown)}
+    return list(classes) or unknown, [number_of[same_form(label) if classes else label] for label in labels]
 
 
-def parse_class_numbers(labels: Sequence[str], n_classes: int) -> list[int]:
-    """Return labels as numbers. Raises ValueError below 0, and above the classes if the run names them."""
-    numbers = [int(label) for label in labels]
-    if min(numbers) < 0:
-        raise ValueError(f"numeric labels must be class indices 0, 1, ...; got {min(numbers)}")
-    if n_classes and max(numbers) >= n_classes:
-        raise ValueError(f"the largest label is {max(numbers)}, but the {n_classes} classes are 0 to {n_classes - 1}")
-    return numbers
+def check_class_numbers(file: Path, line_of: Mapping[int, int], n_classes: int) -> None:
+    """Raise ValueError for numbers that cannot be class indices: below 0, above the classes, or with gaps.
+
+    Args:
+        file: Path of the table.
+        line_of: Line of each number.
+        n_classes: Number of classes that the run names; 0: none, so the numbers must be without gaps.
+    """
+    least, most = min(line_of), max(line_of)
+    if least < 0:
+        raise ValueError(f"{file}, line {line_of[least]}: a numeric label must be a class index 0, 1, ...; got {least}")
+    if n_classes and most >= n_classes:
+        raise ValueError(
+            f"{file}, line {line_of[most]}: the label is {most}, but the {n_classes} classes are 0 to {n_classes - 1}"
+        )
+    if not n_classes and most >= len(line_of):
+        gap = next(number for number in itertools.count() if number not in line_of)
+        message = f"{file}, line {line_of[most]}: the label {most} is a class index, but no sample has the label {gap}"
+        names = ", ".join(f'"{number}"' for number in sorted(line_of)[:SHOWN]) + ", ..." * (len(line_of) > SHOWN)
+        raise ValueError(f"{message}; number the classes from 0 without gaps, or name them: classes = [{names}]")
+
+
+def warn_about_similar_labels(file: Path, line_of: Mapping[str, int]) -> None:
+    """Warn about labels that are different classes but probably mean the same: `1` and `01`, or `cat` and `Cat`."""
+    first: dict[str, str] = {}
+    for label, line in line_of.items():
+        meaning = label_meaning(label)
+        other = first.setdefault(meaning, label)
+        if other != label:
+            message = (
+                "%s: the labels %r in line %d and %r in line %d are different classes; correct one of them if they are the same"
+            )
+            LOGGER.warning(message, file, other, line_of[other], label, line)
+
+
+def label_meaning(label: str) -> str:
+    """Return the number that a label represents, as text, or the label without upper case and Unicode form."""
+    try:
+        return str(float(label))
+    except ValueError:
+        return same_form(label).casefold()
 
 
 def split_by_column(column: Sequence[str]) -> dict[str, list[int]]:

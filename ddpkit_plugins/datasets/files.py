@@ -1,9 +1,12 @@
 """Files of datasets: functions that find them, check them, and format their names for messages."""
 
 import difflib
+import functools
 import json
 import os
-from collections.abc import Iterable, Sequence
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,11 +70,50 @@ def resolve_inside(root: Path, names: Iterable[str]) -> list[Path]:
 
 
 def list_files(root: Path, names: Iterable[str]) -> list[Path]:
-    """Return the named files in a folder. Raises ValueError for files that are missing or outside the folder."""
-    files = resolve_inside(root, names)
+    """Return the named files in a folder; a name may have another Unicode form than that of the file.
+
+    Raises ValueError for files that are missing or outside the folder, and for two names of one file.
+    """
+    entries = functools.cache(entries_by_form)
+    files = [place if place.is_file() else find_other_form(root, place, entries) for place in resolve_inside(root, names)]
     if missing := [file for file in files if not file.is_file()]:
-        raise ValueError(f"files not found: {format_files(missing)}")
+        raise ValueError(f"files not found: {format_files(missing)}{missing_hint(root, missing[0])}")
+    if doubles := [file for file, count in Counter(files).items() if count > 1]:
+        raise ValueError(f"files listed more than once, under names of different Unicode forms: {format_files(doubles)}")
     return files
+
+
+def same_form(text: str) -> str:
+    """Return a text in Unicode form NFC, in which composed and decomposed characters (macOS) are equal."""
+    return unicodedata.normalize("NFC", text)
+
+
+def entries_by_form(folder: Path) -> Mapping[str, Path]:
+    """Return the entries of a folder by their name in Unicode form NFC; {} for a path that is not a folder."""
+    return {same_form(each.name): each for each in folder.iterdir()} if folder.is_dir() else {}
+
+
+def find_other_form(root: Path, place: Path, entries: Callable[[Path], Mapping[str, Path]]) -> Path:
+    """Return the existing path below `root` whose name has another Unicode form than `place`; `place` if there is none."""
+    found = root
+    for name in place.relative_to(root).parts:
+        found = found / name if (found / name).exists() else entries(found).get(same_form(name), found / name)
+    return found
+
+
+def missing_hint(root: Path, file: Path) -> str:
+    """Return a hint about a frequent cause of a missing file, or an empty text."""
+    name = file.relative_to(root)
+    if "\\" in str(name) and (root / str(name).replace("\\", "/")).is_file():
+        return "; write the names with '/' in place of '\\'"
+    if name.parts[0] == root.name and (root.parent / name).is_file():
+        return f"; the names already contain the folder {root.name!r}, so set the folder above it, or remove {root.name + '/'!r}"
+    below = [each / name for each in list_folders(root) if (each / name).is_file()] if root.is_dir() else []
+    if below:
+        return f"; {format_file(below[0])} exists, so write {str(below[0].relative_to(root))!r}"
+    stem = same_form(file.stem).casefold()
+    similar = [each.name for form, each in entries_by_form(file.parent).items() if Path(form).stem.casefold() == stem]
+    return f" (did you mean {similar[0]!r}?)" if similar else ""
 
 
 def group_by_file(root: Path, files: Iterable[Path]) -> dict[str, list[str]]:

@@ -8,7 +8,16 @@ from typing import Literal
 from PIL import Image
 
 from ddpkit import open_image
-from ddpkit_plugins.datasets.files import ENDINGS, check_root, check_strays, format_hint, group_by_file, list_folders, list_images
+from ddpkit_plugins.datasets.files import (
+    ENDINGS,
+    check_root,
+    check_strays,
+    format_hint,
+    group_by_file,
+    list_folders,
+    list_images,
+    same_form,
+)
 from ddpkit_plugins.datasets.split_indices import SPLITS, consecutive_ranges
 from ddpkit_plugins.stratify import select_stratified
 
@@ -48,7 +57,7 @@ class CustomDataset:
     ) -> None:
         self.root, self.mode = check_root(root_dir, EXPECTED), mode
         own = find_split_folders(self.root)
-        found = {split: {each.name: list_images(each) for each in list_folders(self.root / split)} for split in own or [""]}
+        found = {split: list_class_folders(self.root / split, classes) for split in own or [""]}
         self.classes = order_classes(self.root, classes, found)
         selected = {
             split: select_samples(interleave([files.get(name, []) for name in self.classes]), max_samples, seed)
@@ -89,6 +98,12 @@ def find_split_folders(root: Path) -> list[str]:
         advice = f"only {', '.join(SPLITS)} with class folders in them can be splits"
         raise ValueError(f"{root} has the splits {own} and also the folders {others}; {advice}")
     return own
+
+
+def list_class_folders(root: Path, classes: Sequence[str]) -> dict[str, list[Path]]:
+    """Return the images of each class folder. A folder whose name differs from a class only in its Unicode form is that class."""
+    name_of = {same_form(name): name for name in classes}
+    return {name_of.get(same_form(each.name), each.name): list_images(each) for each in list_folders(root)}
 
 
 def order_classes(root: Path, classes: Sequence[str], found: Mapping[str, FilesOf]) -> list[str]:

@@ -14,8 +14,9 @@ from ddpkit_plugins.datasets.files import (
     group_by_file,
     list_images,
     resolve_inside,
+    same_form,
 )
-from ddpkit_plugins.datasets.images import image_size
+from ddpkit_plugins.datasets.images import image_size, swap_hint
 from ddpkit_plugins.datasets.masks import MaskEncoding
 from ddpkit_plugins.datasets.split_indices import SPLITS, consecutive_ranges
 from ddpkit_plugins.stratify import select_stratified
@@ -97,7 +98,7 @@ class MedicalDataset:
         if image.size != mask.size:
             raise ValueError(
                 f"{format_file(image_file)} has {image_size(image)} pixels,"
-                f" but its mask {format_file(mask_file)} has {image_size(mask)}"
+                f" but its mask {format_file(mask_file)} has {image_size(mask)}{swap_hint(image_file, image, mask.size)}"
             )
         return image, Mask(self.coding.decode(mask, mask_file))
 
@@ -113,11 +114,11 @@ def match_pairs(images: Path, masks: Path) -> list[Pair]:
 
 
 def index_by_stem(folder: Path) -> dict[str, Path]:
-    """Return the image files of a folder by stem, sorted by stem. Raises ValueError if there are none."""
+    """Return the image files of a folder by stem in Unicode form NFC, sorted by stem. Raises ValueError if there are none."""
     files = list_images(folder) if folder.is_dir() else []
     if not files:
         raise ValueError(f"no images found in {folder}; expected image files, and a mask of the same name for each image")
-    found = {file.stem: file for file in sorted(files, key=lambda file: file.stem)}
+    found = {same_form(file.stem): file for file in sorted(files, key=lambda file: file.stem)}
     if doubles := sorted(set(files) - set(found.values())):
-        raise ValueError(f"another file has the same name except for the suffix: {format_files(doubles)}")
+        raise ValueError(f"another file has the same name except for the suffix or the Unicode form: {format_files(doubles)}")
     return found

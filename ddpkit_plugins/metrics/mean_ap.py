@@ -35,6 +35,7 @@ class BoxPrecision(MeanAveragePrecision):
             extended_summary=True,  # contains the values per class; `class_metrics` would compute them a second time
             compute_on_cpu=True,
         )
+        self.warn_on_many_detections = False  # the documentation says that the best 100 boxes count
         self.n_classes = n_classes or 0
 
     def update(self, preds: list[dict[str, Tensor]], target: list[dict[str, Tensor]]) -> None:

@@ -6,7 +6,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from ddpkit_plugins.datasets.files import read_json
+from ddpkit_plugins.datasets.files import read_json, same_form
 from ddpkit_plugins.datasets.split_indices import SPLITS
 from ddpkit_plugins.splits.groups import FILE
 
@@ -31,11 +31,14 @@ def predefined(n_samples: int, root_dir: str, groups: Any = None, *, file: str |
     if file is None:
         return {}
     listed = read_splits(Path(root_dir, file))
-    number_of = {name: number for number, name in enumerate((groups or {}).get(FILE, []))}
+    number_of = {same_form(name): number for number, name in enumerate((groups or {}).get(FILE, []))}
     unknown = [each for split in listed.values() for each in split if not is_known(each, n_samples, number_of)]
     if unknown:
         raise ValueError(f"{file} lists samples that are not among the {n_samples} samples to divide: {unknown[:SHOWN]}")
-    splits = {split: [number_of[each] if isinstance(each, str) else each for each in found] for split, found in listed.items()}
+    splits = {
+        split: [number_of[same_form(each)] if isinstance(each, str) else each for each in found]
+        for split, found in listed.items()
+    }
     if doubles := [number for number, n in Counter(chain(*splits.values())).items() if n > 1]:
         raise ValueError(f"{file} lists samples more than once: {doubles[:SHOWN]}")
     return splits
@@ -53,5 +56,5 @@ def read_splits(file: Path) -> dict[str, list[Any]]:
 def is_known(sample: Any, n_samples: int, number_of: Mapping[str, int]) -> bool:
     """Return whether a listed sample exists in the dataset."""
     if isinstance(sample, str):
-        return sample in number_of
+        return same_form(sample) in number_of
     return type(sample) is int and 0 <= sample < n_samples

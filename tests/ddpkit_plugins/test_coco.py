@@ -8,9 +8,10 @@ import torch
 from PIL import Image
 from torchvision.tv_tensors import BoundingBoxes, Mask
 
+from ddpkit.training.losses import Losses, LossTerm, ModelComputedLosses
 from ddpkit_plugins.datasets.boxes import collate
 from ddpkit_plugins.datasets.coco import CocoDataset
-from ddpkit_plugins.datasets.coco_masks import unpack_counts
+from ddpkit_plugins.datasets.coco_masks import decode_region, unpack_counts
 from ddpkit_plugins.transforms import pil_to_tensor
 
 CATEGORIES = [{"id": 7, "name": "dog"}, {"id": 3, "name": "cat"}]
@@ -78,12 +79,61 @@ def test_an_unknown_category_is_named(tmp_path):
         CocoDataset(write(tmp_path, {}), ["cat", "dgo"], 0)
 
 
-def test_boxes_are_clipped_and_empty_or_crowd_boxes_dropped(tmp_path):
-    coco = CocoDataset(
-        write(tmp_path, {"bbox": [-1, 4, 3, 9]}, {"bbox": [3, 3, 0, 2]}, {"iscrowd": 1}, {"bbox": [9, 0, 2, 2]}), [], 0
-    )
+def test_boxes_are_clipped_and_empty_boxes_dropped(tmp_path):
+    coco = CocoDataset(write(tmp_path, {"bbox": [-1, 4, 3, 9]}, {"bbox": [3, 3, 0, 2]}, {"bbox": [9, 0, 2, 2]}), [], 0)
 
     assert coco[0][1]["boxes"].tolist() == [[0, 4, 2, 6]]
+
+
+def test_losses_do_not_see_crowds_and_metrics_do(tmp_path):
+    coco = CocoDataset(write(tmp_path, {"iscrowd": 1}, {"category_id": 7, "bbox": [0, 0, 8, 6]}), [], 0)
+    _, targets = coco.collate([pil_to_tensor()(*coco[index]) for index in range(2)])
+
+    (_, given), seen = ModelComputedLosses().inputs(None, targets), []
+    Losses([LossTerm("a", 1.0, lambda _, targets: seen.append(targets) or torch.tensor(0.0))])(None, targets)
+
+    for found in (given, *seen):
+        assert found[0]["boxes"].tolist() == [[0, 0, 8, 6]]
+        assert (found[0]["labels"].tolist(), len(found[1]["boxes"])) == ([2], 0)
+    assert targets[0]["iscrowd"].tolist() == [1, 0]
+    assert len(targets[0]["boxes"]) == 2
+
+
+def polygon_cases():
+    """Squares, triangles, holes, points outside, and random polygons."""
+    draws = np.random.default_rng(0)
+    yield [[2, 1, 5, 1, 5, 3, 2, 3]]
+    yield [[1, 1, 7, 1, 7, 5, 1, 5], [2.5, 2.5, 4.5, 2.5, 4.5, 3.5]]
+    yield [[-3.2, -1, 20, 2.5, 4, 30]]
+    yield [[3, 3, 3, 3, 3, 3]]
+    for n in draws.integers(3, 9, 60):
+        yield [(draws.random(2 * n) * 12 - 2).round(draws.integers(0, 3)).tolist()]
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation")  # pycocotools' decoder
+def test_polygons_and_run_lengths_have_the_pixels_of_pycocotools(tmp_path):
+    from pycocotools import mask as reference
+
+    for polygons in polygon_cases():
+        runs = reference.merge(reference.frPyObjects(polygons, 6, 8))
+        wanted = reference.decode(runs)
+        text = {"size": [6, 8], "counts": runs["counts"].decode()}
+        for segmentation in (polygons, text, {"size": [6, 8], "counts": unpack_counts(text["counts"])}):
+            assert (decode_region(segmentation, tmp_path, (6, 8)) == wanted).all(), polygons
+
+
+def test_ids_may_be_floats_and_sizes_may_be_absent(tmp_path):
+    write(tmp_path, {"image_id": 5.0, "category_id": 3.0}, {"image_id": 6.0})
+    content = json.loads((tmp_path / "annotations.json").read_text())
+    for image in content["images"]:
+        image["id"] = float(image["id"])
+        del image["width"], image["height"]
+    (tmp_path / "annotations.json").write_text(json.dumps(content))
+
+    coco = CocoDataset(str(tmp_path), [], 0)
+
+    assert [target["boxes"].tolist() for _, target in (coco[0], coco[1])] == [[[2, 1, 5, 3]]] * 2
+    assert CocoDataset(str(tmp_path), [], 0, target="mask")[0][1].shape == (6, 8)
 
 
 @pytest.mark.parametrize("box", [[1, 2, 3], [1, 2, 3, "4"], [1, 2, 3, float("nan")], None])
@@ -99,7 +149,7 @@ def test_later_objects_cover_earlier_ones_in_a_mask(tmp_path):
     _, mask = coco[0]
     assert (type(mask), mask.dtype, hasattr(coco, "collate")) == (Mask, torch.uint8, False)
     assert mask[:, 0].tolist() == [2] * 6
-    assert mask[2, 1:].tolist() == [0, 1, 1, 1, 1, 0, 0]
+    assert mask[2, 1:].tolist() == [0, 1, 1, 1, 0, 0, 0]
     assert coco[1][1].sum() == 0
 
 

@@ -437,7 +437,7 @@ def test_two_files_with_one_stem_are_rejected(tmp_path):
     medical_dataset(tmp_path, [[0, 1]])
     draw(tmp_path / "images/0.png")
 
-    with pytest.raises(ValueError, match=r"another file has the same name except for the suffix: .*images/0"):
+    with pytest.raises(ValueError, match=r"another file has the same name except for the suffix or the Unicode form: .*images/0"):
         MedicalDataset(str(tmp_path), [], 0)
 
 

@@ -46,9 +46,41 @@ def test_samples_can_be_grouped_by_column_or_file(root):
 
 @pytest.mark.parametrize("classes", [[], ["x", "y", "z"]])
 def test_numeric_labels_are_class_indices(root, classes):
-    lines = ["scans/0.png,2,A", "scans/1.png,0,A"]
+    lines = ["scans/0.png,2,A", "scans/1.png,0,A", "scans/2.png,1,A"]
 
-    assert CsvDataset(write(root, *lines), classes, 0).targets == [2, 0]
+    assert CsvDataset(write(root, *lines), classes, 0).targets == [2, 0, 1]
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [("007", "010", "100"), ("0", "00", "1"), ("0.0", "1.0", "2.0"), ("+1", "2", "3"), ("-0", "1", "0"), ("1e0", "2", "3")],
+)
+def test_only_canonical_integers_are_class_indices(root, labels):
+    table = CsvDataset(write(root, *(f"scans/{number}.png,{label},A" for number, label in enumerate(labels))), [], 0)
+
+    assert table.classes == sorted(labels)
+    assert table.targets == [sorted(labels).index(label) for label in labels]
+
+
+def test_similar_labels_are_reported(root, caplog):
+    CsvDataset(write(root, "scans/0.png,0,A", "scans/1.png,00,A", "scans/2.png,cat,A", "scans/3.png,Cat,A"), [], 0)
+
+    assert [record.getMessage().partition("labels.csv")[2] for record in caplog.records] == [
+        ": the labels '0' in line 2 and '00' in line 3 are different classes; correct one of them if they are the same",
+        ": the labels 'cat' in line 4 and 'Cat' in line 5 are different classes; correct one of them if they are the same",
+    ]
+
+
+@pytest.mark.parametrize(("labels", "line", "gap"), [("0 1 3", 4, 2), ("1 2", 3, 0), ("1000 0", 2, 1)])
+def test_class_indices_with_gaps_are_rejected(root, labels, line, gap):
+    lines = [f"scans/{number}.png,{label},A" for number, label in enumerate(labels.split())]
+
+    with pytest.raises(
+        ValueError, match=rf"labels.csv, line {line}: .* no sample has the label {gap}; .* name them: classes = \["
+    ):
+        CsvDataset(write(root, *lines), [], 0)
+    names = sorted(labels.split())
+    assert CsvDataset(str(root), names, 0).targets == [names.index(label) for label in labels.split()]
 
 
 def test_numeric_class_names_take_precedence_over_indices(root):
@@ -58,8 +90,8 @@ def test_numeric_class_names_take_precedence_over_indices(root):
 @pytest.mark.parametrize(
     ("classes", "message"),
     [
-        (["cat", "dgo"], r"labels that are not in 'classes': 'dog' \(did you mean 'dgo'\?\)"),
-        (["cat"], "labels that are not in 'classes': 'dog'"),
+        (["cat", "dgo"], r"labels.csv has labels that are not in 'classes': 'dog' in line 2 \(did you mean 'dgo'\?\)"),
+        (["cat"], "labels that are not in 'classes': 'dog' in line 2;"),
     ],
 )
 def test_unknown_labels_are_named(root, classes, message):
@@ -68,7 +100,7 @@ def test_unknown_labels_are_named(root, classes, message):
 
 
 def test_an_unknown_numeric_class_name_is_rejected(root):
-    with pytest.raises(ValueError, match="labels that are not in 'classes': '0'; 'classes' are"):
+    with pytest.raises(ValueError, match="labels that are not in 'classes': '0' in line 3; 'classes' are"):
         CsvDataset(write(root, "scans/0.png,1,A", "scans/1.png,0,A"), ["1", "2"], 0)
 
 
@@ -77,7 +109,7 @@ def test_whitespace_around_labels_is_stripped(root):
 
 
 def test_label_indices_beyond_the_classes_are_rejected(root):
-    with pytest.raises(ValueError, match="the largest label is 2, but the 2 classes are 0 to 1"):
+    with pytest.raises(ValueError, match=r"labels.csv, line 2: the label is 2, but the 2 classes are 0 to 1"):
         CsvDataset(write(root, "scans/0.png,2,A"), ["x", "y"], 0)
 
 

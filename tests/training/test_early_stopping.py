@@ -13,6 +13,8 @@ from ddpkit.training.early_stopping import BestTracker, EarlyStopping
         ({}, [3.0, 2.0, 2.5, 1.0], [1, 2, 4]),
         ({}, [1.0, 1.0], [1]),
         ({}, [math.nan, 2.0, math.nan, 1.0], [1, 2, 4]),
+        ({}, [math.nan, math.nan, 2.0, math.nan], [1, 2, 3]),
+        ({"lower": False}, [math.nan, math.nan, math.nan], [1, 2, 3]),
         ({}, [math.inf, math.inf, 5.0], [1, 3]),
         ({}, [2.0, -math.inf, 1.0], [1, 2]),
         ({"lower": False}, [0.5, 0.4, 0.6, math.nan, 0.7], [1, 3, 5]),
@@ -20,7 +22,7 @@ from ddpkit.training.early_stopping import BestTracker, EarlyStopping
         ({"lower": False, "min_delta": 0.1}, [0.5, 0.55, 0.7], [1, 3]),
     ],
 )
-def test_the_first_and_each_better_value_is_best(options, values, best_epochs):
+def test_each_better_value_is_best_and_without_values_the_last_epoch(options, values, best_epochs):
     best = BestTracker("valid/x", **options)
 
     assert [epoch for epoch, value in enumerate(values, start=1) if best.update({"valid/x": value}, epoch)] == best_epochs
@@ -33,7 +35,10 @@ def test_the_first_and_each_better_value_is_best(options, values, best_epochs):
         (2, [3.0, 2.0, 2.1, 2.2, 1.0], 4),
         (1, [1.0, 0.5, 0.5, 0.1], 3),
         (3, [1.0, 2.0, 2.0], None),
-        (2, [1.0, math.nan, math.nan], 3),
+        (2, [1.0, math.nan, math.nan, math.nan], None),
+        (2, [math.nan, math.nan, math.nan], None),
+        (3, [0.3, math.nan, math.nan, 0.4, 0.1], 4),
+        (1, [1.0, math.nan, 0.5, math.nan, 0.6], 5),
     ],
 )
 def test_early_stopping_ends_after_patience_epochs(patience, values, last):

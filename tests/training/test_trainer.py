@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from torchmetrics import Metric
 from torchmetrics.functional.classification import binary_auroc, multiclass_f1_score
 
 from ddpkit.checkpoint.weights import WeightsFolder, load_saved_weights
@@ -12,10 +13,11 @@ from ddpkit.distributed.world import World
 from ddpkit.errors import ConfigError, NonFiniteError
 from ddpkit.plugins import manager
 from ddpkit.training import builder
+from ddpkit.training.metrics import MetricAdapter
 from ddpkit.training.precision import select_kernels
 from ddpkit.training.sanity_check import sanity_check
 from tests.helpers.configs import BLOBS
-from tests.helpers.ranks import RowRecorder, evaluate_best, fit
+from tests.helpers.ranks import NoWeights, RowRecorder, evaluate_best, fit
 
 
 def same(first, second):
@@ -291,6 +293,71 @@ def test_skipped_steps_are_logged(blobs, caplog):
 
     assert math.isfinite(losses["loss"])
     assert caplog.messages == ["epoch 1: 1 steps were skipped because their gradients were not finite"]
+
+
+class ScriptedMetric(Metric):
+    """Metric that returns given values, one per evaluation."""
+
+    def __init__(self, values):
+        super().__init__()
+        self.values = iter(values)
+
+    def update(self, predictions, targets):
+        pass
+
+    def compute(self):
+        return torch.tensor(next(self.values))
+
+
+class BestEpochs:
+    """Weights folder that records the epochs whose weights were the best so far."""
+
+    def __init__(self):
+        self.epochs = []
+
+    def save_epoch(self, _model, epoch, *, is_best, prefix=""):  # noqa: ARG002 - the signature of a weights folder
+        self.epochs += [epoch] * is_best
+
+
+def test_finite_losses_of_skipped_steps_count(blobs):
+    float16 = {"train.scaler": {"compute_type": "float16"}, "criterion": [{"type": "cross_entropy", "weight": 1e4}]}
+    trainer = build_trainer(blobs, **float16, **{"train.on_nonfinite": "skip"})
+
+    losses = trainer.train_epoch([])
+
+    assert trainer.loss_sums.n_skipped > 0
+    assert trainer.loss_sums.n_samples == len(trainer.loader.sampler.indices)
+    assert math.isfinite(losses["loss"])
+
+
+def test_an_epoch_of_skipped_steps_has_no_loss_and_does_not_end_the_run(blobs):
+    trainer = build_trainer(blobs, **{"train.on_nonfinite": "skip", "train.epoch": 2})
+    trainer.loader.samples.dataset.images[list(trainer.loader.sampler.indices)] = math.nan
+    rows = RowRecorder()
+
+    trainer.fit(NoWeights(), [rows])
+
+    assert [math.isnan(row["train/loss"]) for row in rows.seen] == [True, True]
+    assert all(math.isfinite(row["valid/loss"]) for row in rows.seen)
+
+
+@pytest.mark.parametrize(
+    ("values", "best", "warned"),
+    [
+        ([math.nan, 0.5, 0.4], 2, ["valid/accuracy has no value (NaN) in epoch 1"]),
+        ([math.nan] * 3, 3, ["valid/accuracy has no value (NaN) in epoch 1", "valid/accuracy never had a value"]),
+        ([0.5, math.nan, 0.5], 1, ["valid/accuracy has no value (NaN) in epoch 2"]),
+    ],
+)
+def test_a_monitor_without_value_is_reported_once(blobs, caplog, values, best, warned):
+    trainer = build_trainer(blobs, **{"output.monitor": "accuracy", "train.epoch": 3})
+    trainer.evaluator.metrics = {"accuracy": MetricAdapter(ScriptedMetric(values))}
+    weights = BestEpochs()
+
+    trainer.fit(weights, [])
+
+    assert weights.epochs[-1] == best
+    assert [message.partition(";")[0].partition(", so")[0] for message in caplog.messages] == warned
 
 
 def test_unused_parameters_are_logged(blobs, caplog):
