@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from ddpkit.errors import ConfigError, DdpkitError, ExitCode, PluginError, RankError
 from ddpkit.plugins.hookspecs import Component, hookimpl
+from ddpkit.terminal import escape
 
 if TYPE_CHECKING:
     from ddpkit.data.images import open_image
@@ -23,6 +24,7 @@ __all__ = [
     "PluginError",
     "RankError",
     "RunResult",
+    "escape",
     "for_channels",
     "hookimpl",
     "load",

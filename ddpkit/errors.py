@@ -21,6 +21,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import attrs
 
+from ddpkit.terminal import escape
+
 LONGEST = 60
 """Maximum number of characters of a key or a value in a message."""
 
@@ -46,7 +48,7 @@ class ExitCode(enum.IntEnum):
     INTERRUPTED = 130
 
 
-STOPS = {signal.SIGTERM: ExitCode.REQUEUE, signal.SIGINT: ExitCode.INTERRUPTED}
+STOPS = {signal.SIGTERM: ExitCode.REQUEUE, signal.SIGHUP: ExitCode.REQUEUE, signal.SIGINT: ExitCode.INTERRUPTED}
 """Signal that stops a run -> exit code of the stopped run."""
 
 
@@ -70,7 +72,7 @@ class Diagnostic:
     """Line of the file with a caret, for a terminal."""
 
     def __str__(self) -> str:
-        return ": ".join(part for part in (self.where, format_key_path(self.path), self.message) if part)
+        return escape(": ".join(part for part in (self.where, format_key_path(self.path), self.message) if part))
 
 
 class ConfigError(DdpkitError):

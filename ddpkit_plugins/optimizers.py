@@ -16,4 +16,5 @@ def ddpkit_optimizers() -> Iterator[Component]:
     yield Component("rmsprop", "torch.optim:RMSprop", doc="RMSprop, Tieleman and Hinton 2012")
     yield Component("adagrad", "torch.optim:Adagrad", doc="Adagrad, Duchi, Hazan and Singer 2011")
     yield Component("adadelta", "torch.optim:Adadelta", doc="Adadelta, Zeiler 2012")
-    yield Component("lion", "timm.optim.lion:Lion", doc="sign of the momentum, Chen et al. 2023", requires=("timm>=1",))
+    lion = "steps that use only the sign of a momentum, Chen et al. 2023"
+    yield Component("lion", "timm.optim.lion:Lion", doc=lion, requires=("timm>=1",))

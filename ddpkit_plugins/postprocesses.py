@@ -18,13 +18,18 @@ BINARY = 2
 def ddpkit_postprocesses() -> Iterator[Component]:
     """Yield the built-in postprocesses."""
     here = "ddpkit_plugins.postprocesses"
-    yield Component("classification", f"{here}:classification", doc="logits to probabilities", gives="class")
+    yield Component("classification", f"{here}:classification", doc="convert logits to class probabilities", gives="class")
     yield Component(
-        "binary_segmentation", f"{here}:binary_segmentation", doc="one or two logits per pixel to probabilities", gives="mask"
+        "binary_segmentation",
+        f"{here}:binary_segmentation",
+        doc="convert one or two logits per pixel to probabilities",
+        gives="mask",
     )
-    yield Component("segmentation", f"{here}:segmentation", doc="one logit per class and pixel to probabilities", gives="mask")
-    yield Component("multilabel", f"{here}:multilabel", doc="logits to an independent probability per label", gives="labels")
-    yield Component("detection", f"{here}:detection", doc="the best boxes of each image", gives="boxes")
+    yield Component(
+        "segmentation", f"{here}:segmentation", doc="convert one logit per class and pixel to probabilities", gives="mask"
+    )
+    yield Component("multilabel", f"{here}:multilabel", doc="convert each logit to the probability of its label", gives="labels")
+    yield Component("detection", f"{here}:detection", doc="select the best boxes of each image", gives="boxes")
 
 
 def classification() -> "Callable[[Tensor], Tensor]":

@@ -6,7 +6,7 @@ import json
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from ddpkit import Component, DdpkitError, hookimpl
 
@@ -65,10 +65,10 @@ class Csv:
         found = to_rows(prediction.values)
         if self._writer is None:
             columns = list(found[0]) if found else BOX_COLUMNS
-            self._writer = csv.DictWriter(self._scratch, columns, lineterminator="\n")
+            self._writer = csv.DictWriter(UnixLines(self._scratch), columns, lineterminator="\r\n")
             self._writer.writeheader()
         if other := next((key for row in found for key in row if key not in self._writer.fieldnames), None):
-            message = f"{name!r} has the column {other!r}, which the first input does not have"
+            message = f"the prediction of {name!r} has the column {other!r}, which the first row of the file does not have"
             raise DdpkitError(f"{self._file}: {message}; use another 'output_format', such as 'json'")
         self._writer.writerows(found)
 
@@ -76,6 +76,20 @@ class Csv:
         """Finish the file, and rename it to its final name."""
         self._scratch.close()
         scratch_path(self._file).replace(self._file)
+
+
+class UnixLines:
+    r"""File for `csv.writer(..., lineterminator="\r\n")`, whose lines end with "\n".
+
+    With "\n" as line terminator, the writer would not quote a name that contains "\r", and readers would split the row there.
+    """
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def write(self, row: str) -> None:
+        """Write one row."""
+        self._file.write(row.removesuffix("\r\n") + "\n")
 
 
 class Numpy:

@@ -14,7 +14,7 @@ INTRODUCTION = """\
 # Keys of the config file
 
 This page is generated from `ddpkit/config/schema.py` by `python docs/config_reference.py`. A key marked as **required** has no
-default. If an optional key is left out, its default applies. If the default is empty, the text of the key describes the effect.
+default. If an optional key is omitted, its default applies. If the default is empty, the text of the key describes the effect.
 
 Each component has its own keys (in `[model.config]`, `[train.optimizer]`, ...), which its plugin defines. `ddpkit explain x.toml`
 shows them for a file, with their defaults. `ddpkit schema > ddpkit.schema.json` writes a JSON Schema with these keys for your

@@ -14,9 +14,15 @@ INTRODUCTION = """\
 This page is generated from `ddpkit/plugins/hookspecs.py` by `python docs/hook_reference.py`. [plugins.md](plugins.md) shows how
 to write a plugin with these hooks.
 
-There is one hook for each kind of component. It has no arguments and yields `Component` records. A record contains the import
-path of its target as a string, so that ddpkit can list, describe and check components without importing heavy libraries. The
-target is called with the keys of its TOML table. It also gets each run-time value listed below that its signature names.
+There is one hook for each kind of component. It has no arguments and yields `Component` objects. A component contains the import
+path of its *target* as a string, so that ddpkit can list, describe and check components without importing heavy libraries. The
+target is the class or function that ddpkit calls. Its arguments are the keys of its TOML table, and those *run-time values* that
+are parameters of its signature. The section of each hook lists the run-time values, and describes what the target must return.
+"""
+
+RUN_HOOKS_TEXT = """\
+Run hooks are called at events of a run, such as its start and the end of each step. They are called only for the plugins in
+`[plugins] enable`.
 """
 
 
@@ -25,11 +31,12 @@ def reference() -> str:
     kinds = "".join(section(hook, f"`{hook}`: {kind}") for kind, hook in HOOKS.items())
     families = "".join(section(hook, f"`{hook}`") for hook in FAMILY_HOOKS)
     run = "".join(section(hook, f"`{hook}`") for hook in RUN_HOOKS)
-    return f"{INTRODUCTION}\n{component()}{kinds}\n# Open families\n{families}\n# Run hooks\n{run}"
+    undeclared = f"# Components that are not declared\n{families}"
+    return f"{INTRODUCTION}\n{component()}{kinds}\n{undeclared}\n# Run hooks\n\n{RUN_HOOKS_TEXT}{run}"
 
 
 def component() -> str:
-    """Return the section about the record `Component`."""
+    """Return the section about the class `Component`."""
     fields = ", ".join(str(each) for each in inspect.signature(Component).parameters.values())
     return f"## `Component`\n\n```python\nComponent({fields})\n```\n\n{inspect.cleandoc(Component.__doc__ or '')}\n"
 

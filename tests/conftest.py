@@ -20,6 +20,7 @@ IN_WORLDS = (
     "tests/training/test_detection.py",
     "tests/testing/test_verify_ddp.py",
     "tests/ddpkit_plugins/test_metrics_of_ranks.py",
+    "tests/ddpkit_plugins/test_metrics_at_random.py",
 )
 """Files that use `in_world`; one worker runs them all, so that they share its rank processes."""
 LONG = (

@@ -88,7 +88,8 @@ class Saver:
         """Wait for the save of `step`, the last one. Raise CheckpointError if it is not safe on disk."""
         self.wait()
         if self.saved != step:
-            message = f"step {step} could not be saved (see the warning above); the last step that was saved is {self.saved}"
+            last = "no step was saved" if self.saved is None else f"the last step that was saved is {self.saved}"
+            message = f"step {step} could not be saved (see the warning above); {last}"
             raise CheckpointError(f"{self.store.folder}: {message}")
 
     def close(self) -> None:

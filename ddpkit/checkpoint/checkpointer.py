@@ -26,6 +26,7 @@ from ddpkit.errors import CheckpointError, ExitCode, RunStopped, SampleError
 from ddpkit.plugins.manager import Plugins
 from ddpkit.runs import folder as run_folder
 from ddpkit.runs import run_hooks
+from ddpkit.runs.files import REMEDY, os_errors_as
 from ddpkit.runs.folder import RunFolder
 from ddpkit.runs.run_hooks import RunInfo
 from ddpkit.training.callbacks import CheckpointCallback
@@ -51,6 +52,8 @@ class Checkpointer(CheckpointCallback):
     signals: SignalState
     collect_metadata: Callable[[], Mapping[str, Any]]
     """Function that returns the state outside of the trainer, as tensors and plain data; only rank 0 calls it."""
+    has_hooks: bool = False
+    """Whether run hooks of plugins are called, which may replace signal handlers in each step."""
     save_is_due: bool = False
     """Whether a save is pending for the end of the current epoch."""
     stop_sync: StopSync = attrs.field(init=False)
@@ -98,11 +101,16 @@ class Checkpointer(CheckpointCallback):
             self.saver.finish(trainer.progress.step)
 
     def poll_requests(self) -> None:
-        """Check for the file STOP, for a save that is due by time, and for an error of the last save; only on rank 0."""
+        """Keep the signal handlers. On rank 0 also check for the file STOP, a due save, and an error of the last save."""
         now = time.monotonic()
-        if self.saver is None or now - self.polled_at < SYNC_INTERVAL_SECONDS:
+        is_due = now - self.polled_at >= SYNC_INTERVAL_SECONDS
+        if is_due or self.has_hooks:
+            self.signals.restore_handlers()
+        if not is_due:
             return
         self.polled_at = now
+        if self.saver is None:
+            return
         self.saver.raise_pending_error()
         if (self.folder / STOP).exists():
             self.signals.stop = self.signals.stop or ExitCode.REQUEUE
@@ -129,7 +137,8 @@ class Checkpointer(CheckpointCallback):
         progress = trainer.progress
         if self.saver:
             self.saver.finish(progress.step)
-            (self.folder / STOP).unlink(missing_ok=True)
+            with os_errors_as(self.folder, REMEDY):
+                (self.folder / STOP).unlink(missing_ok=True)
         raise RunStopped(
             f"stopped and saved at step {progress.step}, epoch {progress.epoch + 1}; use '--resume' to continue from there", code
         )
@@ -171,6 +180,7 @@ def attach_checkpointer(
             policy=SavePolicy.of(config.run.train, trainer.steps_per_epoch),
             signals=signals,
             collect_metadata=collect_metadata,
+            has_hooks=run_hooks.are_enabled(plugins),
         )
         yield
         trainer.checkpointer = CheckpointCallback()
@@ -202,7 +212,8 @@ def open_saver(folder: RunFolder | None, trainer: Trainer, n_rolling: int, newes
         return
     store = Store(folder.path / CHECKPOINTS_FOLDER, n_rolling=n_rolling)
     store.check_writable(STATES * count_bytes(trainer.model.state_dict()))
-    store.clean_up(newest)
+    with os_errors_as(store.folder, REMEDY):
+        store.clean_up(newest)
     with contextlib.closing(Saver(store, Staging(pinned=trainer.world.device.type == "cuda"))) as saver:
         yield saver
 

@@ -57,7 +57,7 @@ def verify_checkpoint(folder: Path) -> dict[str, bytes]:
     """Return the content of every file in the manifest. Raise CorruptError if a file differs from what was written."""
     content = read_manifest(folder)
     if folder.name != f"step-{content['step']:012d}":
-        raise CorruptError(f"it contains step {content['step']}, not the step in the name of its folder")
+        raise CorruptError(f"it was saved at step {content['step']}, but the name of its folder has another step")
     return {name: read_verified_file(folder, name, content) for name in content["files"]}
 
 

@@ -89,8 +89,7 @@ def resolve_config(config: Config, resume_point: ResumePoint) -> Config:
     """Return the config with the output folder, task and id of the run, and the seed that was drawn for it."""
     run, folder = config.run, resume_point.folder
     seed = resume_point.checkpoint.plain["run"]["config"]["seed"] if resume_point.checkpoint and run.seed == -1 else run.seed
-    run = attrs.evolve(run, output_dir=str(folder.parent.parent), task=folder.parent.name, run_id=folder.name, seed=seed)
-    return attrs.evolve(config, run=run)
+    return config.with_run(output_dir=str(folder.parent.parent), task=folder.parent.name, run_id=folder.name, seed=seed)
 
 
 def is_finished(config: Config, resume_point: ResumePoint) -> bool:

@@ -184,7 +184,7 @@ class Store:
         for folder in self.folders():
             if newest is None or parse_step(folder) > newest:
                 start = "the beginning" if newest is None else f"step {newest}"
-                LOGGER.warning("%s is renamed to '%s...' and not used: the run continues from %s", folder, LEFT, start)
+                LOGGER.warning("the run continues from %s: the newer checkpoint %s is renamed to '%s...'", start, folder, LEFT)
                 self.quarantine(folder, LEFT)
 
     def quarantine(self, folder: Path, prefix: str) -> None:

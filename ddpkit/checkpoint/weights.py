@@ -62,13 +62,14 @@ class WeightsFolder:
 
     def rewind(self, epoch: int, best: Mapping[str, bytes]) -> None:
         """Restore the folder to the end of an epoch; `best`: content of the best weights at that time, by file name."""
-        for name, data in best.items():
-            replace_file(Files(), self.folder / name, [data])
-        for leftover in self.folder.glob(".*.tmp"):
-            leftover.unlink()
-        for file in self.folder.glob("*epoch-*.safetensors"):
-            if int(file.stem.rpartition("-")[2]) > epoch:
-                file.unlink()
+        with os_errors_as(self.folder, REMEDY):
+            for name, data in best.items():
+                replace_file(Files(), self.folder / name, [data])
+            for leftover in self.folder.glob(".*.tmp"):
+                leftover.unlink()
+            for file in self.folder.glob("*epoch-*.safetensors"):
+                if int(file.stem.rpartition("-")[2]) > epoch:
+                    file.unlink()
 
     def load_best(self, model: nn.Module, prefix: str = "") -> None:
         """Load the best weights into the model."""
@@ -81,5 +82,6 @@ class WeightsFolder:
     def close(self) -> None:
         """Delete the best weights unless the config requests them. Call it after the test."""
         if not self.save_best:
-            for file in self.folder.glob(f"*{BEST_FILE}"):
-                file.unlink()
+            with os_errors_as(self.folder, REMEDY):
+                for file in self.folder.glob(f"*{BEST_FILE}"):
+                    file.unlink()

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,12 @@ from ddpkit.config import loading
 from ddpkit.config.check import CheckReport, ranks_in_file, validate, validate_with_imports
 from ddpkit.errors import ConfigError, Diagnostic, ExitCode, PluginError, format_key_path
 from ddpkit.plugins import manager
+from ddpkit.terminal import write
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, metavar="x.toml", help="the config file")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a value of the file")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a value of the config file")
     parser.add_argument(
         "--deep", action="store_true", help="also import components whose source does not show their parameters (takes seconds)"
     )
@@ -33,12 +33,12 @@ def main(arguments: argparse.Namespace) -> int:
         report = CheckReport(error.problems)
     failure = (PluginError if report.needs_failed_plugin else ConfigError)(report.problems)
     if arguments.json:
-        sys.stdout.write(json.dumps(as_json(report), indent=2, ensure_ascii=False) + "\n")
+        write(json.dumps(as_json(report), indent=2, ensure_ascii=False) + "\n")
         return failure.exit_code if report.problems else ExitCode.DONE
-    sys.stdout.write("".join(f"{line}\n" for line in format_notes(report)))
+    write("".join(f"{line}\n" for line in format_notes(report)))
     if report.problems:
         raise failure
-    sys.stdout.write(f"{arguments.file}: no mistake found\n")
+    write(f"{arguments.file}: no mistake found\n")
     return ExitCode.DONE
 
 

@@ -3,7 +3,6 @@
 import argparse
 import inspect
 import json
-import sys
 from typing import Any
 
 import attrs
@@ -17,6 +16,7 @@ from ddpkit.plugins import manager, signatures
 from ddpkit.plugins.hookspecs import HOOKS, RUNTIME_VALUES
 from ddpkit.plugins.registry import BUILTIN, Entry, UnknownNameError
 from ddpkit.plugins.signatures import UNREAD, Signature
+from ddpkit.terminal import write
 
 PLACES = {
     "model": "[model]\nname = {name}\n\n[model.config]\n{lines}",
@@ -76,9 +76,9 @@ def main(arguments: argparse.Namespace) -> int:
         raise ConfigError([Diagnostic("NAME", (), str(error))]) from error
     description = describe_component(entry)
     if arguments.json:
-        sys.stdout.write(json.dumps(description_as_json(description), indent=2, ensure_ascii=False) + "\n")
+        write(json.dumps(description_as_json(description), indent=2, ensure_ascii=False) + "\n")
     elif arguments.toml:
-        sys.stdout.write(toml_example(description))
+        write(toml_example(description))
     else:
         print_description(description)
     return ExitCode.DONE
@@ -102,13 +102,13 @@ def print_description(description: Description) -> None:
     entry, component = description.entry, description.entry.component
     facts = {"from": entry.distribution, "source": description.source, "also called": ", ".join(component.aliases)}
     facts |= {"requires": ", ".join(component.requires), "deprecated": component.deprecated or ""}
-    sys.stdout.write(f"{entry.kind} {entry.qualified_name}: {component.doc}\n")
-    sys.stdout.write("".join(f"{name}: {text}\n" for name, text in facts.items() if text))
+    write(f"{entry.kind} {entry.qualified_name}: {component.doc}\n")
+    write("".join(f"{name}: {text}\n" for name, text in facts.items() if text))
     if description.help:
-        sys.stdout.write(f"\n{description.help}\n")
-    sys.stdout.write("\n")
+        write(f"\n{description.help}\n")
+    write("\n")
     table.print_table(("PARAMETER", "TYPE", "DEFAULT"), [(each.name, each.kind, each.default) for each in description.parameters])
-    sys.stdout.write(f"\n{toml_example(description)}")
+    write(f"\n{toml_example(description)}")
 
 
 def describe_component(entry: Entry) -> Description:

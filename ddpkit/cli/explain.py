@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from ddpkit.plugins import manager, signatures
 from ddpkit.plugins.manager import Plugins
 from ddpkit.plugins.registry import UnknownNameError
 from ddpkit.plugins.signatures import UNREAD
+from ddpkit.terminal import write
 
 ALIASES: Mapping[KeyPath, KeyPath] = {("dataset", "root_dir"): ("dataset", "base_dir")}
 
@@ -38,7 +38,7 @@ class Line:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, metavar="x.toml", help="the config file")
     parser.add_argument("key", nargs="?", metavar="KEY", help="show only this key or table, for example train.epoch")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a value of the file")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a value of the config file")
     parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
     options.add_plugin_arguments(parser)
 
@@ -49,11 +49,11 @@ def main(arguments: argparse.Namespace) -> int:
     found = manager.load(options.policy_from_options(arguments, config.run.plugins))
     lines = select_lines(explain_config(config, found), arguments.key)
     if arguments.json:
-        sys.stdout.write(json.dumps([line_as_json(line) for line in lines], indent=2, ensure_ascii=False) + "\n")
+        write(json.dumps([line_as_json(line) for line in lines], indent=2, ensure_ascii=False) + "\n")
         return ExitCode.DONE
     print_lines(lines)
     field = find_field(lines[0].path) if arguments.key and len(lines) == 1 else None
-    sys.stdout.write("".join(f"  {text}\n" for text in (format_help(field) if field else [])))
+    write("".join(f"  {text}\n" for text in (format_help(field) if field else [])))
     return ExitCode.DONE
 
 

@@ -1,12 +1,12 @@
 """Command `ddpkit export RUN --format F`: write the model of a run as one file."""
 
 import argparse
-import sys
 from pathlib import Path
 
 from ddpkit.cli.options import positive
 from ddpkit.errors import ExitCode
 from ddpkit.runs.lookup import BEST
+from ddpkit.terminal import write
 
 FORMATS = ("torchscript", "onnx", "torch-export")
 
@@ -53,5 +53,5 @@ def main(arguments: argparse.Namespace) -> int:
         batch=arguments.batch,
         force=arguments.force,
     )
-    sys.stdout.write(f"{export(arguments.run, options)}\n")
+    write(f"{export(arguments.run, options)}\n")
     return ExitCode.DONE

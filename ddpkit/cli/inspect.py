@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import attrs
 from ddpkit.checkpoint.inspection import Inspection, inspect
 from ddpkit.cli import table
 from ddpkit.errors import ExitCode
+from ddpkit.terminal import write
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,7 +23,7 @@ def main(arguments: argparse.Namespace) -> int:
     found = inspect(arguments.path)
     if arguments.json:
         files = [attrs.asdict(each) for each in found.files]
-        sys.stdout.write(json.dumps({"folder": str(found.folder), **collect_facts(found), "files": files}, indent=2) + "\n")
+        write(json.dumps({"folder": str(found.folder), **collect_facts(found), "files": files}, indent=2) + "\n")
     else:
         print_facts(found)
     return ExitCode.DONE
@@ -48,11 +48,9 @@ def collect_facts(found: Inspection) -> dict[str, Any]:
 
 
 def print_facts(found: Inspection) -> None:
-    sys.stdout.write(f"checkpoint: {found.folder}\n")
-    sys.stdout.write(
-        "".join(f"{name}: {format_fact(value)}\n" for name, value in collect_facts(found).items() if value not in ([], {}))
-    )
-    sys.stdout.write("\n")
+    write(f"checkpoint: {found.folder}\n")
+    write("".join(f"{name}: {format_fact(value)}\n" for name, value in collect_facts(found).items() if value not in ([], {})))
+    write("\n")
     rows = [(each.name, f"{each.size / 1e6:.1f}", str(each.n_tensors), str(each.n_numbers)) for each in found.files]
     table.print_table(("FILE", "MB", "TENSORS", "NUMBERS"), rows)
 

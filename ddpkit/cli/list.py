@@ -2,13 +2,13 @@
 
 import argparse
 import json
-import sys
 
 from ddpkit.cli import options, table
 from ddpkit.errors import ExitCode
 from ddpkit.plugins import manager
 from ddpkit.plugins.hookspecs import HOOKS
 from ddpkit.plugins.registry import Entry, Registry
+from ddpkit.terminal import write
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +30,7 @@ def main(arguments: argparse.Namespace) -> int:
     entries = [registry.get(arguments.kind, name) for name in registry.matching(arguments.kind, arguments.pattern)]
     if arguments.json:
         found = [{"name": each.qualified_name, "distribution": each.distribution, "doc": each.component.doc} for each in entries]
-        sys.stdout.write(json.dumps(found, indent=2, ensure_ascii=False) + "\n")
+        write(json.dumps(found, indent=2, ensure_ascii=False) + "\n")
         return ExitCode.DONE
     rows = [(each.qualified_name, each.distribution, describe_entry(each, registry)) for each in entries]
     table.print_table(("NAME", "DISTRIBUTION", "DESCRIPTION"), rows)

@@ -2,13 +2,13 @@
 
 import argparse
 import json
-import sys
 from collections import Counter
 
 from ddpkit.cli import options, table
 from ddpkit.errors import ExitCode
 from ddpkit.plugins import manager
 from ddpkit.plugins.manager import Plugin, PluginSource
+from ddpkit.terminal import write, write_error
 
 SLOW = 0.1
 """Load time in seconds above which the output reports it."""
@@ -29,9 +29,9 @@ def main(arguments: argparse.Namespace) -> int:
         return ExitCode.DONE
     found = manager.load(policy)
     for warning in found.warnings:
-        sys.stderr.write(f"warning: {warning}\n")
+        write_error(f"warning: {warning}\n")
     if arguments.json:
-        sys.stdout.write(json.dumps([plugin_as_json(plugin) for plugin in found.plugins], indent=2) + "\n")
+        write(json.dumps([plugin_as_json(plugin) for plugin in found.plugins], indent=2) + "\n")
     else:
         print_plugins(found.plugins, verbose=arguments.verbose)
     return ExitCode.DONE
@@ -42,7 +42,7 @@ def print_sources(sources: list[PluginSource], *, as_json: bool) -> None:
     rows = [(each.name, each.distribution, each.version, each.entry_point.value) for each in sources]
     columns = ("plugin", "distribution", "version", "module")
     if as_json:
-        sys.stdout.write(json.dumps([dict(zip(columns, row, strict=True)) for row in rows], indent=2) + "\n")
+        write(json.dumps([dict(zip(columns, row, strict=True)) for row in rows], indent=2) + "\n")
     else:
         table.print_table([column.upper() for column in columns], rows)
 

@@ -5,6 +5,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from ddpkit import terminal
 from ddpkit.errors import ConfigError, DdpkitError, ExitCode
 
 COMMANDS = {
@@ -28,15 +29,20 @@ COMMANDS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code. An unexpected error keeps its traceback."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    with terminal.guard_streams():
+        return run_command(list(sys.argv[1:] if arguments is None else arguments))
+
+
+def run_command(given: Sequence[str]) -> int:
+    """Parse the arguments and run the command; print errors of the user as messages."""
     parsed = build_parser(given).parse_args(given)
     try:
         return int(parsed.main(parsed))
     except DdpkitError as error:
-        sys.stderr.write(f"{format_error(error)}\n")
+        terminal.write_error(f"{format_error(error)}\n")
         return error.exit_code
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted\n")
+        terminal.write_error("interrupted\n")
         return ExitCode.INTERRUPTED
 
 

@@ -2,7 +2,6 @@
 
 import argparse
 import math
-import sys
 from pathlib import Path
 
 from ddpkit.cli.options import add_plugin_arguments, non_negative, positive
@@ -13,6 +12,7 @@ from ddpkit.runs.folder import PREDICTIONS, SKIPPED, RunResult
 from ddpkit.runs.lookup import BEST
 from ddpkit.tasks import runner
 from ddpkit.tasks.plan import RunOptions
+from ddpkit.terminal import write
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,9 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weights", default=BEST, metavar="W", help="weights for test and predict: best, last, a file or a run folder"
     )
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a value of the file")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a value of the config file")
     parser.add_argument("--nproc", type=positive, metavar="N", help="number of ranks (default: as in the config)")
-    parser.add_argument("--limit-batches", type=positive, metavar="N", help="use at most N micro-batches of each split")
+    parser.add_argument("--limit-batches", type=positive, metavar="N", help="use at most N micro-batches per epoch in each split")
     parser.add_argument(
         "--dry-run", action="store_true", help="build everything and run one training step, without creating a run folder"
     )
@@ -71,7 +71,7 @@ def run_and_report(file: Path, options: RunOptions) -> int:
     with rank_report.rank_process(), signal_forwarding.stop_on_signals():
         result = runner.run(file, options=options)
     if rank_process.is_output_process():
-        sys.stdout.write(format_result(result, options))
+        write(format_result(result, options))
     return ExitCode.SOME_SKIPPED if result and result.skipped and rank_process.is_output_process() else ExitCode.DONE
 
 

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, get_args
 
@@ -17,6 +16,7 @@ from ddpkit.plugins import manager, signatures
 from ddpkit.plugins.hookspecs import RUNTIME_VALUES
 from ddpkit.plugins.manager import Plugins
 from ddpkit.plugins.registry import Entry
+from ddpkit.terminal import write
 
 DRAFT = "http://json-schema.org/draft-04/schema#"
 Json = dict[str, Any]
@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """Print the schema, with the components of the installed plugins, as in `ddpkit schema > ddpkit.schema.json`."""
     found = manager.load(options.policy_from_options(arguments))
-    sys.stdout.write(json.dumps(json_schema(found), indent=2, ensure_ascii=False) + "\n")
+    write(json.dumps(json_schema(found), indent=2, ensure_ascii=False) + "\n")
     return ExitCode.DONE
 
 

@@ -3,12 +3,14 @@
 import sys
 from collections.abc import Iterable, Sequence
 
+from ddpkit.terminal import escape, write
+
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print rows to stdout. In a pipe, tabs and line breaks within a cell become spaces."""
     if not sys.stdout.isatty():
         lines = ("\t".join(" ".join(cell.split()) for cell in row).rstrip("\t") + "\n" for row in rows)
-        sys.stdout.write("\t".join(columns) + "\n" + "".join(lines))
+        write("\t".join(columns) + "\n" + "".join(lines))
         return
     from rich.console import Console  # noqa: PLC0415 - only a terminal needs it
     from rich.table import Table  # noqa: PLC0415
@@ -16,5 +18,5 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
     table = Table(*columns, box=None)
     for row in rows:
-        table.add_row(*map(Text, row))
+        table.add_row(*(Text(escape(cell, keep="\n")) for cell in row))
     Console().print(table)

@@ -2,12 +2,12 @@
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
 from ddpkit.checkpoint.inspection import verify_checkpoints
 from ddpkit.cli import table
 from ddpkit.errors import ExitCode
+from ddpkit.terminal import write
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,7 +19,7 @@ def main(arguments: argparse.Namespace) -> int:
     """Read every checkpoint and compare it with its digests. Nothing is changed. The exit code is 6 if one is corrupt."""
     found = list(verify_checkpoints(arguments.run))
     if arguments.json:
-        sys.stdout.write(json.dumps({folder.name: wrong or None for folder, wrong in found}, indent=2) + "\n")
+        write(json.dumps({folder.name: wrong or None for folder, wrong in found}, indent=2) + "\n")
     else:
         table.print_table(
             ("CHECKPOINT", "STATUS"), [(str(folder), f"corrupt: {wrong}" if wrong else "good") for folder, wrong in found]

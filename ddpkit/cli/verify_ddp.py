@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
 import attrs
@@ -13,6 +12,7 @@ from ddpkit.config.loading import parse_overrides
 from ddpkit.distributed import rank_process, rank_report
 from ddpkit.errors import ExitCode
 from ddpkit.tasks.plan import RunOptions
+from ddpkit.terminal import write
 from ddpkit.testing import verify_ddp
 from ddpkit.testing.verify_ddp import DdpReport
 
@@ -30,9 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=positive,
         default=4,
         metavar="K",
-        help="number of optimizer steps to compare: the first K-1 steps and the last step of an epoch (default: 4)",
+        help="compare K optimizer steps: the first K-1 steps of an epoch, and its last step (default: 4)",
     )
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a value of the file")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a value of the config file")
     parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
     parser.add_argument("--record", type=Path, help=argparse.SUPPRESS)  # internal: this command starts its ranks with it
     add_plugin_arguments(parser)
@@ -55,7 +55,7 @@ def main(arguments: argparse.Namespace) -> int:
         arguments.error("cannot run with '--nproc 1', or under torchrun or srun: this command starts at least 2 ranks itself")
     report = verify_ddp.verify_ddp(arguments.file, options, arguments.steps)
     if arguments.json:
-        sys.stdout.write(json.dumps(report_as_json(report), indent=2) + "\n")
+        write(json.dumps(report_as_json(report), indent=2) + "\n")
     else:
         print_report(report)
     return ExitCode.DONE if report.is_equal else ExitCode.FAILED
@@ -64,8 +64,8 @@ def main(arguments: argparse.Namespace) -> int:
 def print_report(report: DdpReport) -> None:
     rows = report.comparison.rows
     lines = [(f"{row.when} {row.kind}", f"{row.float64:.1e}", f"{row.float32:.1e}", row.worst) for row in rows]
-    table.print_table(["VALUES", "FLOAT64", "FLOAT32", "MOST DIFFERENT"], lines)
-    sys.stdout.write("".join(f"{line}\n" for line in format_verdict(report)))
+    table.print_table(["VALUES", "FLOAT64", "FLOAT32", "TENSOR"], lines)
+    write("".join(f"{line}\n" for line in format_verdict(report)))
 
 
 def format_verdict(report: DdpReport) -> list[str]:

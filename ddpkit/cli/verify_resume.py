@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
 import attrs
@@ -12,6 +11,7 @@ from ddpkit.config.loading import parse_overrides
 from ddpkit.distributed import rank_process
 from ddpkit.errors import ExitCode
 from ddpkit.tasks.plan import RunOptions
+from ddpkit.terminal import write
 from ddpkit.testing import verify_resume
 from ddpkit.testing.verify_resume import ResumeReport
 
@@ -19,14 +19,14 @@ from ddpkit.testing.verify_resume import ResumeReport
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, metavar="x.toml", help="the config file")
     parser.add_argument("--nproc", type=positive, metavar="N", help="number of ranks (default: as in the config)")
-    parser.add_argument("--kills", type=positive, default=3, metavar="K", help="number of kills (default: 3)")
+    parser.add_argument("--kills", type=positive, default=3, metavar="K", help="kill the run K times (default: 3)")
     parser.add_argument(
-        "--batches", type=positive, default=6, metavar="N", help="micro-batches of each split per epoch (default: 6)"
+        "--batches", type=positive, default=6, metavar="N", help="use N micro-batches per epoch in each split (default: 6)"
     )
     parser.add_argument(
         "--instants", type=int, default=0, metavar="SEED", help="seed of the random times at which the run is killed (default: 0)"
     )
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a value of the file")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a value of the config file")
     parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
     add_plugin_arguments(parser)
     parser.set_defaults(error=parser.error)
@@ -47,14 +47,16 @@ def main(arguments: argparse.Namespace) -> int:
     )
     report = verify_resume.verify_resume(arguments.file, options, arguments.kills, arguments.batches, arguments.instants)
     if arguments.json:
-        sys.stdout.write(json.dumps({"equal": report.is_equal, **attrs.asdict(report)}, indent=2) + "\n")
+        write(json.dumps({"equal": report.is_equal, **attrs.asdict(report)}, indent=2) + "\n")
     else:
-        sys.stdout.write("".join(f"{line}\n" for line in format_verdict(report)))
+        write("".join(f"{line}\n" for line in format_verdict(report)))
     return ExitCode.DONE if report.is_equal else ExitCode.FAILED
 
 
 def format_verdict(report: ResumeReport) -> list[str]:
-    kills = f"killed after steps {', '.join(map(str, report.kills)) or '-'} on {report.n_ranks} ranks"
+    steps = f"step{'s' * (len(report.kills) > 1)} {', '.join(map(str, report.kills))}"
+    killed = f"killed after {steps}" if report.kills else "not killed before its last step"
+    kills = f"{killed} on {report.n_ranks} rank{'s' * (report.n_ranks > 1)}"
     if report.is_equal:
         return [f"equal: {kills}; the resumed run is bit-identical to the uninterrupted run at each of {report.n_steps} steps"]
     if report.first is None:

@@ -78,9 +78,13 @@ HINTS: Sequence[tuple[str, KeyPath, str]] = (
     ("must not contain the key 'loss'", ("model", "name"), "the losses of this model cannot be used"),
     ("does not require grad", ("criterion",), "the loss does not depend on any trained parameter"),
     ("compiler|g\\+\\+|Inductor", ("train", "compile"), "torch.compile does not work on this machine; remove this key"),
-    ("^criterion '.*' does not accept", ("criterion",), "a criterion does not fit the outputs of the model or the targets"),
-    ("^the postprocess does not accept", ("postprocess",), "does not fit the outputs of the model"),
-    ("^metric '.*' does not accept", ("metrics",), "a metric does not fit the predictions or the targets"),
+    (
+        "^criterion '.*' does not accept",
+        ("criterion",),
+        "a criterion cannot be computed from the outputs of the model and the targets",
+    ),
+    ("^the postprocess does not accept", ("postprocess",), "cannot convert the outputs of the model"),
+    ("^metric '.*' does not accept", ("metrics",), "a metric cannot be computed from the predictions and the targets"),
     ("one element tensors can be converted", ("metrics",), "a metric must return one number, but returns several"),
 )
 """Regular expression for an error message, key path to change, and advice for the user."""

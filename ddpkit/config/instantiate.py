@@ -75,7 +75,7 @@ class ComponentFactory:
         try:
             return signatures.import_target(target)(**(wanted | params))
         except PARAMETER_ERRORS.get(reference.kind, (ValueError, TypeError)) as error:
-            LOGGER.debug("%s %s does not accept its parameters", reference.kind, reference.name, exc_info=True)
+            LOGGER.debug("%s %s does not accept the parameters in the config", reference.kind, reference.name, exc_info=True)
             raise ConfigError([self.config.problem(reference.params_path, format_refusal(reference, error))]) from error
 
 

@@ -58,6 +58,11 @@ class Config:
     issues: tuple[Issue, ...] = ()
     """Issues with unknown keys, wrong types and wrong values."""
 
+    def with_run(self, **values: Any) -> "Config":
+        """Return the config with other values of the run. They are not validated: a moved run folder may have any name."""
+        with attrs.validators.disabled():
+            return attrs.evolve(self, run=attrs.evolve(self.run, **values))
+
     def folder(self, path: KeyPath) -> Path:
         """Return the folder of the file that set a value; of the requested file if no file set it."""
         origin = self.origin(path)
@@ -297,9 +302,12 @@ def sort_problems(problems: Iterable[Diagnostic]) -> list[Diagnostic]:
 def dump(run: schema.Run) -> str:
     """Return the resolved config as TOML: every default is written out, paths are absolute, None is left out.
 
-    `run_id` and the keys that refer to other configs or runs (`extends`, `dataset.ref`, `model.continue_checkpoint`) are empty.
+    `run_id` and the keys that refer to other configs or runs (`extends`, `dataset.ref`, `model.continue_checkpoint`) are empty. A
+    `task` that a config must not contain, the name of a folder to which the run was moved, becomes the default.
     """
     plain = to_tables(run)
+    if not schema.A_NAME.matches(run.task):
+        plain["task"] = attrs.fields(schema.Run).task.default
     for path in ("extends", "run_id"):
         plain[path] = ""
     plain["model"] |= {"continue_checkpoint": "", "continue_ext_checkpoint": ""}

@@ -228,7 +228,7 @@ class Dataloader:
         limits=Range(0),
     )
     persistent_workers: bool = key("Keep the loader processes between epochs.", "各轮之间保留数据加载子进程。", default=True)
-    shuffle: bool = key("Use a new sample order in each epoch.", "每轮使用新的样本顺序。", default=True)
+    shuffle: bool = key("Shuffle the samples in each epoch.", "每轮重新打乱样本顺序。", default=True)
     pin_memory: bool = key(
         "Use page-locked memory for faster copies to the GPU; CUDA only.",
         "使用锁页内存以加快向 GPU 的拷贝；仅用于 CUDA。",
@@ -255,7 +255,7 @@ class Optimizer:
 
     type: str = key("Name of the optimizer.", "优化器名称。")
     learning_rate: float | None = key(
-        "Learning rate; left out = the default of the optimizer.", "学习率；不写则使用优化器的默认值。", None, limits=Range(0)
+        "Learning rate; if omitted, the default of the optimizer.", "学习率；不写则使用优化器的默认值。", None, limits=Range(0)
     )
     groups: list[dict[str, Any]] = key(
         'Settings by parameter name, such as `{match = "backbone.*", learning_rate = 1e-5}`; the first matching group is used.',
@@ -295,14 +295,14 @@ class LrScheduler:
 
 @attrs.frozen(kw_only=True)
 class Scaler:
-    """Number format of the computation.
+    """Floating-point precision of the computation.
 
-    计算所用的数值格式。
+    计算所用的浮点精度。
     """
 
     compute_type: Literal["float32", "bfloat16", "float16", "float64"] = key(
-        "Number format; bfloat16 and float16 = mixed precision; float64 = model and images in double precision, for checks.",
-        "数值格式；bfloat16 和 float16 表示混合精度；float64 表示模型与图像均用双精度，用于验证正确性。",
+        "Data type; bfloat16 and float16 = mixed precision; float64 = model and images in double precision, for checks.",
+        "数据类型；bfloat16 和 float16 表示混合精度；float64 表示模型与图像均用双精度，用于验证正确性。",
         "float32",
     )
 
@@ -343,27 +343,31 @@ class Train:
     )
     epoch: int = key("Passes over the training split.", "训练轮数。", limits=Range(1), unit="epochs")
     save_period: float = key(
-        "Interval between permanent checkpoints; a value between 0 and 1 is a fraction of all epochs; 0 = only at the end.",
-        "永久检查点的保存间隔；0 到 1 之间的值表示总轮数的比例；0 表示仅在结束时保存。",
+        "Save a permanent checkpoint every N epochs. A value between 0 and 1 is a fraction of all epochs; 0 = only at the end.",
+        "每隔多少轮保存一个永久检查点。0 到 1 之间的值表示总轮数的比例；0 表示仅在结束时保存。",
         0.0,
         unit="epochs",
     )
     save_recovery_period: float = key(
-        "Interval between rolling checkpoints; a value between 0 and 1 is a fraction of all optimizer steps; 0 = only at signals"
-        " and at the end.",
-        "滚动检查点的保存间隔；0 到 1 之间的值表示总优化步数的比例；0 表示仅在收到信号和结束时保存。",
+        "Save a rolling checkpoint every N epochs; only the newest rolling checkpoints are kept. A value between 0 and 1 is a"
+        " fraction of all optimizer steps; 0 = off.",
+        "每隔多少轮保存一个滚动检查点；只保留最新的几个滚动检查点。0 到 1 之间的值表示总优化步数的比例；0 表示关闭。",
         0.0,
         unit="epochs",
     )
     save_recovery_seconds: float = key(
-        "Time between rolling checkpoints; 0 = off.",
-        "滚动检查点的保存时间间隔；0 表示关闭。",
+        "Save a rolling checkpoint every N seconds; 0 = off.",
+        "每隔多少秒保存一个滚动检查点；0 表示关闭。",
         600.0,
         unit="seconds",
         limits=Range(0),
     )
     save_recovery_keep: int = key(
-        "Number of newest rolling checkpoints to keep.", "保留最新的多少个滚动检查点。", 2, unit="checkpoints", limits=Range(2)
+        "How many of the newest rolling checkpoints to keep.",
+        "保留最新的多少个滚动检查点。",
+        2,
+        unit="checkpoints",
+        limits=Range(2),
     )
     grad_accumulation_steps: int = key(
         "Number of micro-batches per optimizer step; 0 or less means 1.", "每个优化步的微批次数；小于等于 0 视为 1。", 1
@@ -387,8 +391,9 @@ class Train:
     )
     compile: bool = key("Compile the model with torch.compile.", "用 torch.compile 编译模型。", default=False)
     deterministic: bool = key(
-        "Use only deterministic kernels, so that repeated runs are bit-identical (slower on CUDA; always the case on the CPU).",
-        "只使用确定性算子，使重复运行的结果逐位一致（CUDA 上较慢；CPU 上总是如此）。",
+        "Use only deterministic kernels: repeated runs are then bit-identical on CUDA too, but slower. On the CPU, they always"
+        " are.",
+        "只使用确定性算子：CUDA 上重复运行的结果也会逐位一致，但较慢。CPU 上的结果总是逐位一致。",
         default=False,
     )
     matmul_precision: Literal["highest", "high", "medium"] = key(
@@ -402,10 +407,10 @@ class Train:
     )
     optimizer: Optimizer = key("Optimizer of the training.", "优化器。")
     lr_scheduler: LrScheduler | None = key(
-        "Learning-rate schedule; left out = constant learning rate.", "学习率调度器；不写则学习率不变。", None
+        "Learning-rate schedule; if omitted, the learning rate is constant.", "学习率调度器；不写则学习率不变。", None
     )
-    scaler: Scaler = key("Number format of the computation.", "计算所用的数值格式。", attrs.Factory(Scaler))
-    early_stopping: EarlyStopping | None = key("Early stopping; left out = off.", "提前停止；不写则不提前停止。", None)
+    scaler: Scaler = key("Floating-point precision of the computation.", "计算所用的浮点精度。", attrs.Factory(Scaler))
+    early_stopping: EarlyStopping | None = key("Early stopping; if omitted, off.", "提前停止；不写则不提前停止。", None)
 
 
 @attrs.frozen(kw_only=True)
@@ -416,13 +421,13 @@ class Valid:
     """
 
     batch_size: int | None = key(
-        "Number of samples of a batch over all ranks; left out = the value of `[test]` or, if also left out there, of `[train]`.",
+        "Number of samples of a batch over all ranks; if omitted, the value of `[test]`, or else of `[train]`.",
         "一批在所有进程上的样本总数；不写则使用 `[test]` 的值；若也未写，则使用 `[train]` 的值。",
         None,
         limits=Range(1),
         unit="samples",
     )
-    every: int = key("Interval between validations.", "验证的间隔。", 1, limits=Range(1), unit="epochs")
+    every: int = key("Validate every N epochs.", "每隔多少轮验证一次。", 1, limits=Range(1), unit="epochs")
 
 
 @attrs.frozen(kw_only=True)
@@ -433,7 +438,7 @@ class Test:
     """
 
     batch_size: int | None = key(
-        "Number of samples of a batch over all ranks; left out = the value of `[train]`.",
+        "Number of samples of a batch over all ranks; if omitted, the value of `[train]`.",
         "一批在所有进程上的样本总数；不写则使用 `[train]` 的值。",
         None,
         limits=Range(1),
@@ -460,7 +465,7 @@ class PredictConfig:
         0.5,
         limits=Range(0, 1),
     )
-    top_k: int = key("Number of most probable classes to list.", "列出概率最高的多少个类别。", 1, limits=Range(1))
+    top_k: int = key("How many of the most probable classes to list.", "列出概率最高的多少个类别。", 1, limits=Range(1))
     mode: Literal["", "RGB", "L"] = key(
         "Mode for reading images: colour or grayscale; empty = the mode of the dataset or, if it has none, according to"
         " `model.config.n_channels`.",
@@ -479,7 +484,7 @@ class Predict:
 
     input: str = key("Images to predict: file, folder or glob pattern.", "要预测的图像：文件、文件夹或通配符。", "")
     batch_size: int | None = key(
-        "Number of samples of a batch over all ranks; left out = the value of `[test]` or, if also left out there, of `[train]`.",
+        "Number of samples of a batch over all ranks; if omitted, the value of `[test]`, or else of `[train]`.",
         "一批在所有进程上的样本总数；不写则使用 `[test]` 的值；若也未写，则使用 `[train]` 的值。",
         None,
         limits=Range(1),
@@ -564,8 +569,8 @@ class Output:
         "Save the last weights as `weights/last.safetensors`.", "将最后的权重保存为 `weights/last.safetensors`。", default=True
     )
     save_interval: int = key(
-        "Interval between additional weights files (`weights/epoch-0010.safetensors`); 0 = none.",
-        "额外保存权重文件的间隔（`weights/epoch-0010.safetensors`）；0 表示不保存。",
+        "Also save the weights every N epochs, as `weights/epoch-0010.safetensors`; 0 = never.",
+        "每隔多少轮另存一次权重（`weights/epoch-0010.safetensors`）；0 表示不保存。",
         0,
         limits=Range(0),
         unit="epochs",
@@ -591,7 +596,11 @@ class Plugins:
         "允许的第三方插件；设置后，其他所有第三方插件都被屏蔽。",
         a_list(),
     )
-    enable: list[str] = key("Plugins whose run hooks are called.", "会调用其运行钩子的插件。", a_list())
+    enable: list[str] = key(
+        "Plugins whose run hooks are called: functions at the start, end and other events of a run.",
+        "会调用其运行钩子的插件；运行钩子是在运行开始、结束等时刻调用的函数。",
+        a_list(),
+    )
     prefer: dict[str, str] = key(
         'Namespace to use for a name that several plugins define: `name = "namespace"`, or `"kind.name" = "namespace"`.',
         '多个插件定义同一名称时使用的命名空间：`name = "namespace"` 或 `"kind.name" = "namespace"`。',
@@ -646,7 +655,7 @@ class Run:
     ddp: Ddp = key("Processes of the run.", "运行的进程。", attrs.Factory(Ddp))
     model: Model = key("Model to train.", "要训练的模型。")
     criterion: list[Criterion] = key(
-        "Terms of the loss; left out = the model computes its losses itself, as detection models do.",
+        "Terms of the loss; if omitted, the model must compute its losses itself, as detection models do.",
         "损失的各项；不写表示由模型自己计算损失（如检测模型）。",
         a_list(),
     )

@@ -52,8 +52,12 @@ class Pattern:
 
     def __call__(self, _owner: object, _field: "attrs.Attribute[Any]", value: str) -> None:
         """Raise ValueError if the text does not match."""
-        if not re.fullmatch(self.pattern, value):
+        if not self.matches(value):
             raise ValueError(f"must be {self.words}; got {value!r}")
+
+    def matches(self, value: str) -> bool:
+        """Return whether the pattern matches the whole text."""
+        return re.fullmatch(self.pattern, value) is not None
 
     @property
     def json_schema(self) -> dict[str, Any]:

@@ -7,6 +7,8 @@ from typing import Literal
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from ddpkit.terminal import escape
+
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 """Pillow decoders that may read a file, whatever its name is."""
 Mode = Literal["RGB", "L"]
@@ -78,5 +80,5 @@ def from_16_bits(image: Image.Image) -> Image.Image:
 
 
 def format_file(file: Path | str) -> str:
-    """Return a file name as one line: as a Python literal if it contains line ends or other unprintable characters."""
-    return str(file) if str(file).isprintable() else repr(str(file))
+    """Return a file name as one safe line."""
+    return escape(str(file))

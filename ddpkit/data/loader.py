@@ -98,8 +98,8 @@ class SeededDataset:
         """
         own = self.info.collate
         if own is None and any(isinstance(target, Mapping) for _, target in samples):
-            message = "its target is a mapping, which requires that the dataset has a method 'collate(samples)'"
-            raise ValueError(f"{message} that returns images and targets; for boxes, the targets are a list of mappings")
+            message = "its target is a dict; a dataset with such targets must have a method 'collate(samples)'"
+            raise ValueError(f"{message} that returns images and targets; for boxes, the targets are a list of dicts")
         images, targets = (own or default_collate)(samples)
         return images, targets
 

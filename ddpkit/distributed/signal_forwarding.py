@@ -7,15 +7,22 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import attrs
 
 from ddpkit.distributed.rank_process import REPORTS, is_own_rank
+from ddpkit.distributed.signals import is_ignored_hangup
 from ddpkit.errors import STOPS, ExitCode, RunStopped
 
 LISTENER_FILE = "listens"
 """File in the folder of the reports with the process id of rank 0. It exists while that rank handles signals."""
-FORWARDED = {signal.SIGTERM: signal.SIGUSR2, signal.SIGINT: signal.SIGINT, signal.SIGUSR1: signal.SIGUSR1}
+FORWARDED = {
+    signal.SIGTERM: signal.SIGUSR2,
+    signal.SIGHUP: signal.SIGUSR2,
+    signal.SIGINT: signal.SIGINT,
+    signal.SIGUSR1: signal.SIGUSR1,
+}
 """Signal to the launcher -> signal to rank 0. Rank 0 does not get SIGTERM: torch's agent uses it to end ranks after a failure."""
 GRACE_SECONDS = 120.0
 """Time in which ranks must finish a step and save; then they are terminated. `TORCH_ELASTIC_SHUTDOWN_TIMEOUT` overrides it."""
@@ -40,12 +47,16 @@ class SignalForwarder:
 
     folder: Path
     """Folder of the ranks' reports."""
+    ignores_hangup: bool = False
+    """Whether SIGHUP has no effect, as under `nohup`. Torch's agent handles it all the same."""
     kill_timer: threading.Timer | None = None
     """Timer that terminates ranks which do not save and end in time; None before the first stop signal."""
 
     def on_signal(self, number: int, _frame: object) -> None:
         """Forward the signal. Raises TerminatedError for a stop signal if no rank listens, and for a second stop signal."""
         received = signal.Signals(number)
+        if received == signal.SIGHUP and self.ignores_hangup:
+            return
         if self.kill_timer is None and self.forward(FORWARDED[received]):
             if received in STOPS:
                 self.start_kill_timer(received)
@@ -77,7 +88,7 @@ class SignalForwarder:
 @contextlib.contextmanager
 def forward_signals(folder: Path) -> Iterator[None]:
     """Forward this process's signals to rank 0. The caller must restore the handlers, because torch's agent sets some too."""
-    forwarder = SignalForwarder(folder)
+    forwarder = SignalForwarder(folder, ignores_hangup=is_ignored_hangup(signal.SIGHUP))
     try:
         if threading.current_thread() is threading.main_thread():
             for number in FORWARDED:
@@ -130,7 +141,7 @@ def announce_listener() -> Iterator[None]:
 
 @contextlib.contextmanager
 def stop_on_signals() -> Iterator[None]:
-    """Raise RunStopped on SIGTERM before and after training; ignore SIGUSR1, since there is nothing to save.
+    """Raise RunStopped on SIGTERM and SIGHUP before and after training; ignore SIGUSR1, since there is nothing to save.
 
     No effect on our ranks, or outside the main thread.
     """
@@ -141,11 +152,12 @@ def stop_on_signals() -> Iterator[None]:
     def stop(number: int, _frame: object) -> None:
         raise TerminatedError(signal.Signals(number), NOT_TRAINING)
 
-    before = signal.signal(signal.SIGTERM, stop), signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    handlers: dict[signal.Signals, Any] = {signal.SIGTERM: stop, signal.SIGHUP: stop, signal.SIGUSR1: signal.SIG_IGN}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items() if not is_ignored_hangup(number)}
     try:
         yield
     except TerminatedError as error:
         raise error.to_run_stopped() from None
     finally:
-        for number, handler in zip((signal.SIGTERM, signal.SIGUSR1), before, strict=True):
-            signal.signal(number, handler)
+        for number, previous in before.items():
+            signal.signal(number, previous)

@@ -22,6 +22,8 @@ class SignalState:
     """Exit code with which the run ends after the save; 0 = no request."""
     save: bool = False
     """Whether to save; training then continues."""
+    handled: tuple[signal.Signals, ...] = ()
+    """Signals that this object handles; () outside of `handling`."""
 
     def on_signal(self, number: int, _frame: FrameType | None) -> None:
         """Record the request. A second stop signal ends the process immediately."""
@@ -38,9 +40,24 @@ class SignalState:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal.signal(number, self.on_signal) for number in (*self.stops, signal.SIGUSR1)}
+        self.handled = tuple(number for number in (*self.stops, signal.SIGUSR1) if not is_ignored_hangup(number))
+        before = {number: signal.signal(number, self.on_signal) for number in self.handled}
         try:
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    def restore_handlers(self) -> None:
+        """Set the handlers again if code of a plugin has replaced them or blocked the signals: the run must stay stoppable."""
+        if not self.handled:
+            return
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, self.handled)
+        for number in self.handled:
+            if signal.getsignal(number) != self.on_signal:
+                signal.signal(number, self.on_signal)
+
+
+def is_ignored_hangup(number: signal.Signals) -> bool:
+    """Return whether this is SIGHUP and the process ignores it, as under `nohup`."""
+    return number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN

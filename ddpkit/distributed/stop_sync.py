@@ -64,7 +64,7 @@ class StopSync:
     def wait(self) -> list[float]:
         """Return the result of the all-reduce that was started: the requests, then the seconds per step."""
         if self.pending is None:
-            raise RuntimeError("no all-reduce was started")
+            raise RuntimeError("wait() requires an all-reduce that start() has started")
         work, values = self.pending
         work.wait()
         self.pending = None

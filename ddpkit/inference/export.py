@@ -5,7 +5,9 @@ The file gets its final name only after its outputs were compared with those of 
 
 import contextlib
 import importlib.util
+import io
 import json
+import logging
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,7 +26,7 @@ from ddpkit.errors import ConfigError, DdpkitError, Diagnostic, PluginError
 from ddpkit.inference.input_geometry import preprocess
 from ddpkit.inference.predictor import color_mode, load_trained_model, open_run
 from ddpkit.runs import folder as run_folder
-from ddpkit.runs.files import os_errors_as
+from ddpkit.runs.files import check_no_links, os_errors_as
 from ddpkit.runs.lookup import BEST
 from ddpkit.training.builder import ModelBuilder
 from ddpkit.training.precision import Precision
@@ -38,6 +40,10 @@ ANY_BATCH, TRACED = (1, 3), 2
 
 They differ, so that the comparison fails if tracing turns the batch size into a constant.
 """
+ANY_SIZE = ({0: torch.export.Dim("batch")},)
+"""Dynamic shapes for torch.export: any number of images."""
+CONSTRAINTS = "Constraints violated"
+"""Part of the message of torch.export about a forward that depends on the batch size."""
 BLANKS = ((64, 64), (200, 300))
 """Sizes (width, height) of blank images that test whether the transforms return the same shape for all images."""
 REMEDY = "free disk space, or pass another path with --output FILE"
@@ -76,6 +82,8 @@ def export(run: Path, options: ExportOptions) -> Path:
     check_libraries(options.format)
     file = (options.output or run / "exports" / f"{options.format}.{FORMATS[options.format].ending}").absolute()
     check_output_path(file, force=options.force)
+    if options.output is None:
+        check_no_links(run)
     builder = ModelBuilder(config, registry, world)
     check_not_detector(builder)
     model, shape = (
@@ -170,14 +178,47 @@ def write_model(model: nn.Module, shape: Sequence[int], file: Path, options: Exp
     batches = [torch.randn(n, *shape, generator=draws) for n in ((options.batch,) if options.batch else ANY_BATCH)]
     wanted = [run_model(model, images) for images in batches]
     kind, example = FORMATS[options.format], torch.zeros(options.batch or TRACED, *shape)
-    dynamic = None if options.batch else ({0: torch.export.Dim("batch")},)
-    with warnings.catch_warnings(action="ignore"), torch.no_grad():  # these warnings are meant for the author of the model
+    dynamic = None if options.batch else ANY_SIZE
+    if dynamic and kind.is_traced:
+        check_any_batch(model, example)
+    with quiet_export():
         with export_errors_as(f"the model cannot be exported as {options.format}"):
-            kind.save(model, example, dynamic, file)
+            content = kind.encode(model, example, dynamic)
+        file.write_bytes(content)
+        with export_errors_as(f"the {options.format} file cannot be read back"):
             call = kind.load(file)
         with export_errors_as(f"the {options.format} file does not accept the inputs that the model accepts"):
             found = [call(images) for images in batches]
     return compare_outputs(found, wanted, options.format)
+
+
+def check_any_batch(model: nn.Module, example: Tensor) -> None:
+    """Raise DdpkitError if the forward depends on the number of images: a trace would contain only one of its paths.
+
+    torch.export finds this with a symbolic batch size. It does not support every model; then only the comparison of the outputs
+    remains.
+    """
+    try:
+        with quiet_export():
+            torch.export.export(model, (example,), dynamic_shapes=ANY_SIZE)
+    except Exception as error:  # torch.export may raise anything
+        if CONSTRAINTS not in str(error):
+            return
+        guards = [line.strip(" -") for line in str(error).splitlines() if line.startswith("  - ")]
+        message = f"the model's forward depends on the batch size: {guards[0] if guards else error}"
+        raise DdpkitError(f"{message}; export it for a fixed batch size, such as --batch 1") from error
+
+
+@contextlib.contextmanager
+def quiet_export() -> Iterator[None]:
+    """Hide warnings and log messages of torch.export, which are meant for the author of the model."""
+    level = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(action="ignore"), torch.no_grad():
+            yield
+    finally:
+        logging.disable(level)
 
 
 @contextlib.contextmanager
@@ -264,32 +305,39 @@ class Format:
     """File format of an export."""
 
     ending: str
-    save: Callable[[nn.Module, Tensor, Dynamic, Path], None]
+    encode: Callable[[nn.Module, Tensor, Dynamic], bytes]
+    """Function that returns the content of the file. Python writes it, since the libraries report a full disk in other ways."""
     load: Callable[[Path], Callable[[Tensor], Tensor]]
+    is_traced: bool = False
+    """Whether the file contains only the operations of one forward with an example."""
     libraries: Sequence[str] = ()
     """Modules that the format needs in addition to torch."""
 
 
-def save_torchscript(model: nn.Module, images: Tensor, _: Dynamic, file: Path) -> None:
-    torch.jit.save(torch.jit.trace(model, images, check_trace=False), file)  # type: ignore[no-untyped-call]
+def encode_torchscript(model: nn.Module, images: Tensor, _: Dynamic) -> bytes:
+    content = io.BytesIO()
+    torch.jit.save(torch.jit.trace(model, images, check_trace=False), content)  # type: ignore[no-untyped-call]
+    return content.getvalue()
 
 
-def save_program(model: nn.Module, images: Tensor, dynamic: Dynamic, file: Path) -> None:
-    """Save the graph that `torch.export` captures."""
-    torch.export.save(torch.export.export(model, (images,), dynamic_shapes=dynamic), file)
+def encode_program(model: nn.Module, images: Tensor, dynamic: Dynamic) -> bytes:
+    """Encode the graph that `torch.export` captures."""
+    content = io.BytesIO()
+    torch.export.save(torch.export.export(model, (images,), dynamic_shapes=dynamic), content)
+    return content.getvalue()
 
 
 def load_program(file: Path) -> Callable[[Tensor], Tensor]:
     return torch.export.load(file).module()
 
 
-def save_onnx(model: nn.Module, images: Tensor, dynamic: Dynamic, file: Path) -> None:
-    """Save an ONNX file that includes the weights; such a file can have at most 2 GB."""
+def encode_onnx(model: nn.Module, images: Tensor, dynamic: Dynamic) -> bytes:
+    """Encode the model in ONNX, including the weights; such a file can have at most 2 GB."""
     program = torch.export.export(model, (images,), dynamic_shapes=dynamic)
     made: Any = torch.onnx.export(
         program, input_names=["images"], output_names=["outputs"], dynamic_shapes=dynamic, dynamo=True, verbose=False
     )
-    made.save(file, external_data=False)
+    return bytes(made.model_proto.SerializeToString())
 
 
 def load_onnx(file: Path) -> Callable[[Tensor], Tensor]:
@@ -301,7 +349,7 @@ def load_onnx(file: Path) -> Callable[[Tensor], Tensor]:
 
 
 FORMATS = {
-    "torchscript": Format(ending="pt", save=save_torchscript, load=torch.jit.load),
-    "onnx": Format(ending="onnx", save=save_onnx, load=load_onnx, libraries=("onnx", "onnxscript", "onnxruntime")),
-    "torch-export": Format(ending="pt2", save=save_program, load=load_program),
+    "torchscript": Format(ending="pt", encode=encode_torchscript, load=torch.jit.load, is_traced=True),
+    "onnx": Format(ending="onnx", encode=encode_onnx, load=load_onnx, libraries=("onnx", "onnxscript", "onnxruntime")),
+    "torch-export": Format(ending="pt2", encode=encode_program, load=load_program),
 }

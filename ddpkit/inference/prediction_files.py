@@ -8,7 +8,6 @@ skipped.json                    inputs that could not be predicted
 
 import contextlib
 import json
-import os
 import shutil
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -19,14 +18,16 @@ import attrs
 import numpy as np
 from PIL import Image
 
-from ddpkit.errors import DdpkitError
 from ddpkit.inference.drawing import draw_prediction, mask_image
 from ddpkit.inference.prediction import Prediction
 from ddpkit.plugins.protocols import Writer
+from ddpkit.runs.files import os_errors_as
 from ddpkit.runs.folder import SKIPPED
 from ddpkit.runs.log import LOGGER
 
 MASKS, IMAGES, SHARDS_FOLDER = "masks", "images", ".parts"
+AGAIN = "free disk space or correct the permissions, then run the command again"
+"""Advice in the error message if predictions cannot be written."""
 
 
 @attrs.frozen
@@ -42,11 +43,9 @@ class PredictionWriter:
     def begin(self) -> None:
         """Create an empty folder; an existing one is replaced. Call it on rank 0 only.
 
-        Raises DdpkitError if the folder is a link or cannot be created.
+        Raises CheckpointError if the folder cannot be created.
         """
-        with prediction_errors(self.path):
-            if self.path.is_symlink():
-                raise DdpkitError(f"{self.path} is a link, but predictions are written to the run folder itself; remove the link")
+        with os_errors_as(self.path, AGAIN):
             if self.path.exists():
                 shutil.rmtree(self.path)
             for name in (MASKS, IMAGES, SHARDS_FOLDER):
@@ -55,7 +54,7 @@ class PredictionWriter:
     @contextlib.contextmanager
     def part(self, rank: int) -> Iterator["RankShard"]:
         """Open the shard of a rank for writing. Each rank opens its own, after rank 0 has called `begin`."""
-        with prediction_errors(self.path), zipfile.ZipFile(self.part_file(rank), "w") as archive:
+        with os_errors_as(self.path, AGAIN), zipfile.ZipFile(self.part_file(rank), "w") as archive:
             yield RankShard(self, archive)
 
     def part_file(self, rank: int) -> Path:
@@ -68,7 +67,7 @@ class PredictionWriter:
         DdpkitError if a file cannot be written.
         """
         skipped = []
-        with prediction_errors(self.path), contextlib.ExitStack() as stack:
+        with os_errors_as(self.path, AGAIN), contextlib.ExitStack() as stack:
             parts = [stack.enter_context(zipfile.ZipFile(self.part_file(rank))) for rank in range(n_ranks)]
             for number, (file, name) in enumerate(zip(self.files, self.names, strict=True)):
                 outcome = read_shard(parts[number % n_ranks], number)
@@ -79,7 +78,8 @@ class PredictionWriter:
                     writer.write(name, outcome)
             writer.close()
             (self.path / SKIPPED).write_text(json.dumps(skipped, indent=2) + "\n", encoding="utf-8")
-        self.tidy()
+        with os_errors_as(self.path, AGAIN):
+            self.tidy()
         return skipped
 
     def tidy(self) -> None:
@@ -133,12 +133,3 @@ def read_shard(part: zipfile.ZipFile, number: int) -> Prediction | str:
         with part.open(f"{number}/{key}.npy") as file:
             arrays[key] = np.lib.format.read_array(file, allow_pickle=False)
     return Prediction(record["values"], arrays)
-
-
-@contextlib.contextmanager
-def prediction_errors(folder: Path) -> Iterator[None]:
-    """Raise an OSError of the disk as a DdpkitError that names the folder."""
-    try:
-        yield
-    except OSError as error:
-        raise DdpkitError(f"{folder}: cannot be written: {os.strerror(error.errno) if error.errno else error}") from error

@@ -1,9 +1,9 @@
 """Extension points for plugins: one hook per kind of component. This file is the reference for plugin authors.
 
-The hook of a kind has no arguments and yields `Component` records. A record contains the import path of its target as a string.
-Declaring a component therefore imports no heavy library; the target is imported when a run uses it. Every target is a callable.
-The docstring of its hook lists *run-time values*: a target gets those that its signature names. Its other parameters are the
-keys of its TOML table.
+The hook of a kind has no arguments and yields `Component` objects. A component contains the import path of its *target* as a
+string. The target is the class or function that ddpkit calls. It is imported when a run uses it, so declaring a component imports
+no heavy library. The docstring of the hook lists *run-time values*, such as the number of classes. A target gets those that are
+parameters of its signature. Its other parameters are the keys of its TOML table.
 """
 
 import re
@@ -40,9 +40,9 @@ A_TEXT, TEXTS = instance_of(str), deep_iterable(instance_of(str), instance_of(tu
 
 @attrs.frozen
 class Component:
-    """Record that the hook of a kind yields: a name for TOML files, and the import path of the target behind it.
+    """Component that the hook of a kind yields: its name in TOML files, and the import path of its target.
 
-    Raises ValueError or TypeError for an invalid field, at the line of the plugin that creates the record.
+    Raises ValueError or TypeError for an invalid field, at the line of the plugin that creates the component.
     """
 
     name: str = attrs.field(validator=check_name(r"[A-Za-z][A-Za-z0-9_.+-]*", "a letter, then letters, digits and '_.+-'"))
@@ -68,7 +68,7 @@ class Component:
     these predictions (int64 [B, ...]). `logits`: the unchanged outputs of the model."""
     gives: Gives | None = attrs.field(default=None, kw_only=True, validator=in_([None, *get_args(Gives)]))
     """For postprocesses: content of the predictions. `class`: probabilities [B, C], exactly one class is right. `labels`:
-    probabilities [B, C], any number of labels may be right. `mask`: probabilities [B, C, H, W]. `boxes`: one mapping per image,
+    probabilities [B, C], any number of labels may be right. `mask`: probabilities [B, C, H, W]. `boxes`: one dict per image,
     as torchvision's detectors return it. None: `ddpkit predict` writes the values without interpretation."""
 
 
@@ -78,7 +78,7 @@ def ddpkit_models() -> Iterable[Component]:
 
     Run-time values: `classes` (list of names, may be empty).
     Returns an `nn.Module`. It is called with images [B, C, H, W], or with the images that the dataset's `collate` returns. If
-    the TOML has no `[[criterion]]`, it is called with `(images, targets)` in training. It must then return a mapping of its
+    the TOML has no `[[criterion]]`, it is called with `(images, targets)` in training. It must then return a dict of its
     losses: scalars, each the mean over the micro-batch, with the same names in every step.
 
     Example:
@@ -126,7 +126,8 @@ def ddpkit_postprocesses() -> Iterable[Component]:
     """Declare postprocesses. `postprocess` selects one; the keys of its `config` are its parameters.
 
     Run-time values: `classes`, `n_classes`.
-    Returns a callable `outputs -> predictions`. Metrics get these predictions. `gives` of the record describes their content.
+    Returns a callable `outputs -> predictions`. Metrics get these predictions. The field `gives` of the
+    component describes their content.
 
     Example:
         @hookimpl
@@ -142,7 +143,7 @@ def ddpkit_metrics() -> Iterable[Component]:
 
     Run-time values: `classes`, `n_classes`.
     Returns a `torchmetrics.Metric`. `update(predictions, targets)` is called with the rank's own samples. `compute()` is called
-    on all ranks. It returns one number, or a mapping whose first value is that number. The mapping may also have entries for the
+    on all ranks. It returns one number, or a dict whose first value is that number. The dict may also have entries for the
     tables of the test: `per_class` ([C]) and `confusion` ([C, C], one row per true class).
 
     Example:
@@ -161,10 +162,12 @@ def ddpkit_datasets() -> Iterable[Component]:
     Returns a map-style dataset of `(image, target)`. These attributes are optional:
 
     - `collate(samples)`: method that returns the images and the targets of a micro-batch. It is required if targets are
-      mappings, as in detection.
-    - `splits`: mapping of `train`, `valid` or `test` to indices. The split component divides all other indices.
+      dicts, as in detection.
+    - `splits`: dict of the dataset's own splits, from `train`, `valid` or `test` to indices. The split component divides the
+      other samples.
     - `targets`: one label per sample.
-    - `groups`: mapping of the name of a grouping (`file`, a column of a table) to one text per sample.
+    - `groups`: dict from the name of a grouping (`file`, or a column of a table) to one text per sample. Samples with the same
+      text belong to one group, such as a patient.
 
     Example:
         @hookimpl
@@ -178,10 +181,10 @@ def ddpkit_datasets() -> Iterable[Component]:
 def ddpkit_splits() -> Iterable[Component]:
     """Declare splits. `[dataset.split] type` selects one; the other keys of that table are its parameters.
 
-    Run-time values: `n_samples` (number of samples to divide), `targets` (their labels, or None), `groups` (their groups from
-    the dataset, or None), `own_groups` (for samples in splits of the dataset's own: split -> their groups, or None), `root_dir`
-    (of the dataset), `seed`.
-    Returns a mapping of `train`, `valid`, `test` to lists of positions 0..n_samples-1. It must be identical on every rank.
+    Run-time values: `n_samples` (number of samples to divide), `targets` (their labels, or None), `groups` (the attribute
+    `groups` of the dataset for these samples, or None), `own_groups` (the same for each of the dataset's own splits: split ->
+    groups or None), `root_dir` (of the dataset), `seed`.
+    Returns a dict from `train`, `valid`, `test` to lists of positions 0..n_samples-1. It must be identical on every rank.
 
     Example:
         @hookimpl
@@ -195,8 +198,9 @@ def ddpkit_splits() -> Iterable[Component]:
 def ddpkit_optimizers() -> Iterable[Component]:
     """Declare optimizers. `[train.optimizer] type` selects one; the other keys of that table are its parameters.
 
-    Run-time values: `params`. The TOML's `learning_rate` is passed as `lr`, the name that torch uses. `fused = true` is passed if
-    the target has this parameter, unless the table selects another implementation or sets a momentum.
+    Run-time values: `params` (parameters to train, in groups). The TOML's `learning_rate` is passed as `lr`, the name that torch
+    uses. `fused = true` is passed if the target has this parameter, unless the table selects another implementation or sets a
+    momentum.
     Returns a `torch.optim.Optimizer`.
 
     Example:
@@ -229,7 +233,7 @@ def ddpkit_loggers() -> Iterable[Component]:
 
     Run-time values: `folder` (`pathlib.Path` of the run folder), `config` (the resolved config as plain tables).
     Returns an object with `on_epoch_end(row)`, called with each row of the history, and `close()`. It is created and called on
-    global rank 0 only. An exception of the logger never ends a run: it becomes a warning, and the logger is not called again.
+    global rank 0 only. An exception of the logger never ends a run: a warning is printed, and the logger is not called again.
     But a ValueError or TypeError of the target itself is reported as a mistake in its parameters.
 
     Example:
@@ -257,14 +261,15 @@ def ddpkit_writers() -> Iterable[Component]:
     raise NotImplementedError
 
 
-# --- open families: only the plugin that owns a namespace is searched for names in it ----------------------------------
+# --- components that are not declared: only the plugin that owns a namespace is searched for names in it --------------
 
 
 @hookspec
 def ddpkit_find(kind: str, name: str) -> "Component | None":
-    """Return the component with the bare name `name` of a kind (`model`, ...), or None. For families too large to declare.
+    """Return the component of a kind (`model`, ...) with the name `name`, given without namespace; None if there is none.
 
-    A plugin must also implement `ddpkit_names`. The hook must not import heavy libraries.
+    For a plugin with too many components to declare each of them. It must also implement `ddpkit_names`. The hook must not import
+    heavy libraries.
 
     Example:
         @hookimpl
@@ -276,9 +281,9 @@ def ddpkit_find(kind: str, name: str) -> "Component | None":
 
 @hookspec
 def ddpkit_names(kind: str, pattern: str) -> Iterable[str]:
-    """Return the bare names that match a pattern (`*`, `?`) and that `ddpkit_find` accepts, for lists. May be slow.
+    """Return the names that match a pattern (`*`, `?`) and that `ddpkit_find` accepts, without namespace.
 
-    A plugin must also implement `ddpkit_find`.
+    Called for lists and for suggestions; it may be slow. A plugin must also implement `ddpkit_find`.
 
     Example:
         @hookimpl
@@ -293,7 +298,7 @@ def ddpkit_names(kind: str, pattern: str) -> Iterable[str]:
 
 @hookspec
 def ddpkit_run_start(run: Any) -> None:
-    """Prepare for a run. Called on every rank before the first step; must not call collectives.
+    """Prepare for a run. Called on every rank before the first step; must not call collective operations.
 
     `run` has the attributes `folder`, `config` (plain tables), `rank`, `n_ranks`, `device`, `model` (not wrapped by DDP) and
     `optimizer`.
@@ -308,10 +313,10 @@ def ddpkit_run_start(run: Any) -> None:
 
 @hookspec
 def ddpkit_step_end(run: Any, epoch: int, step: int) -> None:
-    """Observe the end of an optimizer step. Called on every rank; must not call collectives.
+    """Observe the end of an optimizer step. Called on every rank; must not call collective operations.
 
-    `epoch` and `step` (of this epoch) are 1-based. The hook runs in the hot loop: it must not read from the device, and must
-    not change anything.
+    `epoch` and `step` (of this epoch) are 1-based. The hook is called in every step, so it must be fast: it must not read
+    values from the device. It must not change anything.
 
     Example:
         @hookimpl
@@ -323,9 +328,9 @@ def ddpkit_step_end(run: Any, epoch: int, step: int) -> None:
 
 @hookspec
 def ddpkit_epoch_end(run: Any, row: Mapping[str, float]) -> None:
-    """Observe the end of an epoch, after its evaluation. Called on every rank; must not call collectives.
+    """Observe the end of an epoch, after its evaluation. Called on every rank; must not call collective operations.
 
-    `row` is the epoch's row of the history. Its times are present on rank 0 only.
+    `row` is the epoch's row of the history. Each rank measures the times in it itself.
 
     Example:
         @hookimpl
@@ -340,7 +345,7 @@ def ddpkit_checkpoint_save(run: Any) -> "Mapping[str, Any] | None":
     """Return the state that this plugin needs to resume from here: tensors and plain values, or None.
 
     Called on rank 0 only, between two steps; must not call collectives. Tensors are copied before the next step. Keys must be
-    strings. Any other object is an error; the message contains its position in the state.
+    strings. Any other object is an error; the message says where in the state the object is.
 
     Example:
         @hookimpl

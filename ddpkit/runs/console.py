@@ -89,7 +89,7 @@ def print_start(config: Config, plugins: Sequence[Mapping[str, str]], trainer: T
     loaders = trainer.split_loaders
     sizes = ", ".join(f"{split} {len(loader.sampler.indices)}" for split, loader in loaders.items())
     n_parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
-    batch = f"{run.train.batch_size // world.size} of {run.train.batch_size} samples per micro-batch"
+    batch = f"micro-batches of {run.train.batch_size} samples, {run.train.batch_size // world.size} per rank"
     trained = sum(parameter.numel() for parameter in trainer.model.parameters() if parameter.requires_grad)
     frozen = f", {trained} of them trainable" * (trained < n_parameters)
     LOGGER.info("config  %s", config.file.name)

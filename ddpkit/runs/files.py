@@ -9,7 +9,7 @@ from pathlib import Path
 
 import attrs
 
-from ddpkit.errors import CheckpointError
+from ddpkit.errors import CheckpointError, ConfigError, Diagnostic
 
 Chunk = bytes | bytearray | memoryview
 REMEDY = "free disk space or correct the permissions, then continue from the newest checkpoint with '--resume'"
@@ -70,11 +70,37 @@ class FileDigest:
 
 @contextlib.contextmanager
 def os_errors_as(folder: Path, remedy: str) -> Iterator[None]:
-    """Convert an OSError inside the context to a CheckpointError whose message contains the folder and the remedy."""
+    """Convert an OSError inside the context to a CheckpointError.
+
+    The message contains the path of the file if the error has it, otherwise `folder`, and the remedy.
+    """
     try:
         yield
     except OSError as error:
-        raise CheckpointError(f"{folder}: cannot be written: {error.strerror or error}; {remedy}") from error
+        raise CheckpointError(f"{error.filename or folder}: cannot be written: {error.strerror or error}; {remedy}") from error
+
+
+@contextlib.contextmanager
+def os_errors_inside(folder: Path) -> Iterator[None]:
+    """Convert an OSError about a path inside the folder to a CheckpointError; other errors of the code are passed on."""
+    try:
+        yield
+    except OSError as error:
+        if not isinstance(error.filename, str) or not Path(error.filename).is_relative_to(folder):
+            raise
+        raise CheckpointError(f"{error.filename}: cannot be written: {error.strerror}; {REMEDY}") from error
+
+
+def check_no_links(folder: Path) -> None:
+    """Raise ConfigError if a run folder contains links to places outside of it. Call it before a command writes there."""
+    entries = (*folder.glob("*"), *folder.glob("checkpoints/*"))  # old checkpoints are emptied file by file
+    outside = [each for each in entries if each.is_symlink() and not each.resolve().is_relative_to(folder.resolve())]
+    problems = [
+        f"{each} is a link to {each.resolve()}, but ddpkit writes only to the run folder; replace the link by its content"
+        for each in sorted(outside)
+    ]
+    if problems:
+        raise ConfigError([Diagnostic("", (), problem) for problem in problems])
 
 
 def write_file(files: Files, file: Path, chunks: Iterable[Chunk]) -> FileDigest:

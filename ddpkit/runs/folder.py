@@ -1,6 +1,7 @@
 """Run folder: config, environment, history and results of a run. Users' scripts read these files."""
 
 import csv
+import errno
 import io
 import json
 import secrets
@@ -14,11 +15,12 @@ import attrs
 from ddpkit.config import loading, schema
 from ddpkit.config.component_refs import SPLITS
 from ddpkit.config.loading import Config
-from ddpkit.errors import ConfigError
+from ddpkit.errors import CheckpointError, ConfigError
 from ddpkit.plugins.manager import Plugins
 from ddpkit.runs import history, log
 from ddpkit.runs.environment import collect_versions
 from ddpkit.runs.files import REMEDY, Files, os_errors_as, replace_file
+from ddpkit.runs.history import UnixLines
 from ddpkit.runs.metric_tables import CONFUSION, PER_CLASS, build_tables
 from ddpkit.runs.plugin_manifest import list_components
 from ddpkit.training.callbacks import Row
@@ -33,6 +35,10 @@ SPLIT = "split.json"
 PREDICTIONS, SKIPPED = "predictions", "skipped.json"
 FINISHED = "finished.json"
 """File that exists once a run has finished."""
+
+
+DISK_ERRORS = (errno.EACCES, errno.EDQUOT, errno.EIO, errno.ENOSPC, errno.EROFS)
+"""Errors of a disk. Another error at the creation of a run folder, such as a file in its place, is a mistake in `output_dir`."""
 
 
 @attrs.frozen
@@ -66,7 +72,8 @@ class RunFolder:
                 (folder.path / name).mkdir(parents=True)
         except OSError as error:
             message = f"cannot create {folder.path}: {error.strerror}; set 'output_dir' to a writable folder"
-            raise ConfigError([config.problem(("output_dir",), message)]) from error
+            problem = config.problem(("output_dir",), message)
+            raise (CheckpointError(str(problem)) if error.errno in DISK_ERRORS else ConfigError([problem])) from error
         log.add_log_file(config.run, folder.path / "logs")
         folder.describe(config, plugins, environment)
         return folder
@@ -79,13 +86,13 @@ class RunFolder:
         rewritten with the current values.
         """
         folder = cls(run_path(config.run))
-        for name in ("weights", "logs"):
-            (folder.path / name).mkdir(exist_ok=True)
-        (folder.path / FINISHED).unlink(missing_ok=True)
-        for file in [found for results in OF_A_TEST for found in folder.path.glob(results)]:
-            file.unlink()
-        log.add_log_file(config.run, folder.path / "logs")
         with os_errors_as(folder.path, REMEDY):
+            for name in ("weights", "logs"):
+                (folder.path / name).mkdir(exist_ok=True)
+            (folder.path / FINISHED).unlink(missing_ok=True)
+            for file in [found for results in OF_A_TEST for found in folder.path.glob(results)]:
+                file.unlink()
+            log.add_log_file(config.run, folder.path / "logs")
             history.rewrite_rows(folder.path, rows)
         folder.describe(config, plugins, environment)
         return folder
@@ -104,7 +111,7 @@ class RunFolder:
     def write(self, name: str, text: str) -> None:
         """Write a text file atomically. Raise CheckpointError if it cannot be written."""
         with os_errors_as(self.path, REMEDY):
-            replace_file(Files(), self.path / name, [text.encode()])
+            replace_file(Files(), self.path / name, [text.encode(errors="surrogateescape")])
 
     def write_json(self, name: str, value: Any) -> None:
         """Write a JSON file atomically, indented for human readers."""
@@ -137,7 +144,7 @@ class RunFolder:
     def write_table(self, name: str, rows: Sequence[Sequence[Any]]) -> None:
         """Write a CSV file; the first row is its header."""
         text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows(rows)
+        csv.writer(UnixLines(text), lineterminator="\r\n").writerows(rows)
         self.write(name, text.getvalue())
 
 
@@ -178,4 +185,5 @@ def resolve_device_and_ranks(run: schema.Run, environment: Mapping[str, Any]) ->
     """Return the config with the actual device in place of `auto`, and the actual number of ranks."""
     n_ranks = environment["ranks"]
     device = run.device if run.device != "auto" else environment["device"].partition(":")[0]
-    return attrs.evolve(run, device=device, ddp=attrs.evolve(run.ddp, nproc=n_ranks))
+    with attrs.validators.disabled():  # a moved run folder may have a name that the validators reject
+        return attrs.evolve(run, device=device, ddp=attrs.evolve(run.ddp, nproc=n_ranks))

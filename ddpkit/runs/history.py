@@ -5,10 +5,28 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TextIO
+
+import attrs
 
 from ddpkit.training.callbacks import Row
 
 JSONL, CSV = "history.jsonl", "history.csv"
+
+
+@attrs.frozen
+class UnixLines:
+    r"""File for `csv.writer(..., lineterminator="\r\n")`, whose lines end with "\n".
+
+    The writer quotes a cell with a line break only if the break is part of its line terminator, so "\n" alone would not protect
+    a name that contains "\r".
+    """
+
+    file: TextIO
+
+    def write(self, row: str) -> None:
+        """Write one row."""
+        self.file.write(row.removesuffix("\r\n") + "\n")
 
 
 def append_row(folder: Path, row: Row) -> None:
@@ -18,7 +36,7 @@ def append_row(folder: Path, row: Row) -> None:
     with (folder / JSONL).open("a", encoding="utf-8") as file:
         file.write(json.dumps(stored, allow_nan=False) + "\n")
     with table.open("a", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(row), lineterminator="\n")
+        writer = csv.DictWriter(UnixLines(file), list(row), lineterminator="\r\n")
         if is_new:
             writer.writeheader()
         writer.writerow(stored)

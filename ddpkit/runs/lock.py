@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ddpkit.errors import RunLockedError
+from ddpkit.runs.files import REMEDY, check_no_links, os_errors_as
 
 NAME = "run.lock"
 WAIT = 5.0
@@ -20,9 +21,13 @@ WAIT = 5.0
 def hold_lock(folder: Path, wait: float = WAIT, *, shared: bool = False) -> Iterator[None]:
     """Hold the lock of the run in `folder`, which must exist. `shared`: for reading, together with other readers.
 
-    Raise RunLockedError if another process still holds the lock after `wait` seconds.
+    Raise RunLockedError if another process still holds the lock after `wait` seconds, ConfigError if the folder has links to
+    places outside of it.
     """
-    with (folder / NAME).open("a+") as file:
+    check_no_links(folder)
+    with contextlib.ExitStack() as stack:
+        with os_errors_as(folder, REMEDY):
+            file = stack.enter_context((folder / NAME).open("a+"))
         deadline = time.monotonic() + wait
         while not try_lock(file.fileno(), fcntl.LOCK_SH if shared else fcntl.LOCK_EX):
             if time.monotonic() > deadline:
@@ -34,9 +39,10 @@ def hold_lock(folder: Path, wait: float = WAIT, *, shared: bool = False) -> Iter
         if shared:
             yield
             return
-        file.truncate(0)
-        file.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}) + "\n")  # for the message above
-        file.flush()
+        with os_errors_as(folder, REMEDY):
+            file.truncate(0)
+            file.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}) + "\n")  # for the message above
+            file.flush()
         yield
 
 

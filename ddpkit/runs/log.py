@@ -1,7 +1,9 @@
 """Log messages: to the terminal (stderr) and to the run's log file (`[private.log]`). Ranks other than 0 log only errors."""
 
 import contextlib
+import copy
 import logging
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -9,10 +11,25 @@ from pathlib import Path
 from rich.console import Console
 
 from ddpkit.config import schema
+from ddpkit.errors import CheckpointError
+from ddpkit.runs.files import REMEDY, os_errors_as
+from ddpkit.terminal import escape
 
 LOGGER = logging.getLogger("ddpkit")
 CONSOLE = Console(stderr=True, soft_wrap=True, highlight=False)
 """Terminal, shared by the progress bar and the messages."""
+
+
+class SafeFormatter(logging.Formatter):
+    """Log formatter that escapes names and other values: a line break in a class name must not look like another message."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the message with escaped arguments; the text of the message itself may have several lines."""
+        safe = copy.copy(record)
+        safe.msg = escape(str(record.msg), keep="\n")
+        if isinstance(record.args, tuple):
+            safe.args = tuple(each if isinstance(each, int | float) else escape(str(each)) for each in record.args)
+        return super().format(safe)
 
 
 class TerminalHandler(logging.Handler):
@@ -20,6 +37,21 @@ class TerminalHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         CONSOLE.print(self.format(record), markup=False, soft_wrap=True, highlight=False)
+
+
+class LogFile(logging.FileHandler):
+    """Log file of a run. A full disk ends the run with a message, since the log would be incomplete."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - a method of logging
+        """Raise CheckpointError for an error of the disk, in the `except` clause that calls this method."""
+        if isinstance(error := sys.exception(), OSError):
+            raise CheckpointError(f"{self.baseFilename}: cannot be written: {error.strerror}; {REMEDY}") from error
+        super().handleError(record)
+
+    def close(self) -> None:
+        """Close the file. An error is not new: every message is written when it is logged."""
+        with contextlib.suppress(OSError):
+            super().close()
 
 
 @contextlib.contextmanager
@@ -30,6 +62,7 @@ def log_messages(run: schema.Run, *, is_main: bool) -> Iterator[None]:
     LOGGER.setLevel(wanted if is_main else "ERROR")
     LOGGER.propagate = False
     terminal = TerminalHandler(logging.NOTSET if run.private.log.verbose else logging.WARNING)
+    terminal.setFormatter(SafeFormatter())
     LOGGER.addHandler(terminal)
     try:
         yield
@@ -43,18 +76,19 @@ def log_messages(run: schema.Run, *, is_main: bool) -> Iterator[None]:
 
 def print_message(message: str) -> None:
     """Print a message to the terminal, before a run has a log or if there is no run."""
-    CONSOLE.print(message, markup=False, soft_wrap=True, highlight=False)
+    CONSOLE.print(escape(message, keep="\n"), markup=False, soft_wrap=True, highlight=False)
 
 
 def print_warnings(messages: Iterable[str]) -> None:
     """Print warnings to the terminal, before a run has a log."""
     for message in messages:
-        CONSOLE.print(f"warning: {message}", markup=False, soft_wrap=True, highlight=False)
+        CONSOLE.print(escape(f"warning: {message}"), markup=False, soft_wrap=True, highlight=False)
 
 
 def add_log_file(run: schema.Run, folder: Path) -> None:
     """Log to the run's log file too, from here on."""
     log = run.private.log
-    file = logging.FileHandler(folder / f"{time.strftime(log.log_file_format)}.log", encoding="utf-8")
-    file.setFormatter(logging.Formatter(log.log_format))
+    with os_errors_as(folder, REMEDY):
+        file = LogFile(folder / f"{time.strftime(log.log_file_format)}.log", encoding="utf-8")
+    file.setFormatter(SafeFormatter(log.log_format))
     LOGGER.addHandler(file)

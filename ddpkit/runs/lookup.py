@@ -107,10 +107,8 @@ def with_run_identity(config: Config, folder: Path) -> Config:
     run, before = config.run, read_run_config(folder)
     drawn = before.get("seed", run.seed) if run.seed == -1 else run.seed  # the same seed produces the splits of the training
     classes = run.classes or before.get("classes", [])
-    with attrs.validators.disabled():  # a moved run folder may have a name that the validators reject
-        run = attrs.evolve(run, output_dir=str(folder.parent.parent), task=folder.parent.name, run_id=folder.name)
-        run = attrs.evolve(run, seed=drawn, classes=classes)
-    return attrs.evolve(config, run=run)
+    identity = {"output_dir": str(folder.parent.parent), "task": folder.parent.name, "run_id": folder.name}
+    return config.with_run(**identity, seed=drawn, classes=classes)
 
 
 def read_run_config(folder: Path) -> Mapping[str, Any]:
@@ -132,7 +130,7 @@ def without_initial_weights(config: Config) -> Config:
         continue_ext_checkpoint="",
         config=attrs.evolve(model.config, params=params),
     )
-    return attrs.evolve(config, run=attrs.evolve(config.run, model=model))
+    return config.with_run(model=model)
 
 
 def is_run_known(file: Path, weights: Path) -> bool:

@@ -87,6 +87,11 @@ def open_run_hooks(plugins: Plugins, run: RunInfo) -> Iterator[list[Callback]]:
             hook(run=run, error=error)
 
 
+def are_enabled(plugins: Plugins) -> bool:
+    """Return whether steps or epochs call hooks of plugins."""
+    return any(plugins.hooks(name) for name in ("ddpkit_step_end", "ddpkit_epoch_end"))
+
+
 def collect_plugin_state(plugins: Plugins, run: RunInfo) -> dict[str, Any]:
     """Return the state that `ddpkit_checkpoint_save` of each plugin returns, by plugin name; None is omitted."""
     given = {plugin.name: plugin.hooks[SAVE](run=run) for plugin in plugins.plugins if SAVE in plugin.hooks}

@@ -78,9 +78,9 @@ class RunPlan:
 
     def rank_options(self, resolved: schema.Run) -> RunOptions:
         """Return the options of a rank: those of the command, with the open values of the config (run id, seed) filled in."""
-        is_known = self.weights is not None and is_run_known(self.file, self.weights)
-        values = {"seed": resolved.seed} if is_known else {"run_id": resolved.run_id, "seed": resolved.seed}
         point = self.resume_point
+        is_known = point is not None or (self.weights is not None and is_run_known(self.file, self.weights))
+        values = {"seed": resolved.seed} if is_known else {"run_id": resolved.run_id, "seed": resolved.seed}
         return attrs.evolve(
             self.options,
             overrides=(*self.options.overrides, *named_overrides(values)),

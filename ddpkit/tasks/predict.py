@@ -10,9 +10,10 @@ from ddpkit.config.component_refs import class_names
 from ddpkit.config.instantiate import ComponentFactory
 from ddpkit.data.loader import guard_workers, make_loader, start_loader
 from ddpkit.inference import inputs
-from ddpkit.inference.prediction_files import PredictionWriter
+from ddpkit.inference.prediction_files import AGAIN, PredictionWriter
 from ddpkit.inference.predictor import Input, Predictor, Reader, predict_batch_size
 from ddpkit.runs import folder as run_folder
+from ddpkit.runs.files import os_errors_as
 from ddpkit.runs.log import LOGGER
 from ddpkit.tasks.plan import RunPlan
 
@@ -33,9 +34,10 @@ def predict(plan: RunPlan, world: "World", weights: Path) -> None:
     LOGGER.info("predict %s: %d inputs", weights, len(files))
     if world.is_main:
         predictions.begin()
-        writer = ComponentFactory(config, plan.plugins.registry).create_only(
-            "writer", folder=folder, classes=class_names(config.run)
-        )
+        with os_errors_as(folder, AGAIN):
+            writer = ComponentFactory(config, plan.plugins.registry).create_only(
+                "writer", folder=folder, classes=class_names(config.run)
+            )
     world.barrier()  # rank 0 has created the folder
     predict_shard(plan, world, predictor, predictions)
     world.barrier()  # the files of all ranks are complete

@@ -20,6 +20,7 @@ from ddpkit.plugins import manager
 from ddpkit.plugins.manager import Plugins
 from ddpkit.runs import folder as run_folder
 from ddpkit.runs import log, lookup, plugin_manifest
+from ddpkit.runs.files import check_no_links, os_errors_inside
 from ddpkit.runs.folder import RunResult
 from ddpkit.tasks.plan import RunOptions, RunPlan, select_tasks
 from ddpkit.tasks.resources import check_device, count_ranks
@@ -130,6 +131,8 @@ def resolve_weights(plan: RunPlan) -> RunPlan:
         message = f"requires a training, but the task is {' and '.join(plan.tasks)}; remove this option"
         raise ConfigError([Diagnostic(name, (), message) for name in wrong])
     config, weights = lookup.find_run(plan.config, options.weights)
+    if (path := run_folder.run_path(config.run)).is_dir():
+        check_no_links(path)
     return attrs.evolve(plan, config=config, weights=weights)
 
 
@@ -145,15 +148,16 @@ def run_rank(plan: RunPlan) -> RunResult | None:
     with joined as world, log.log_messages(run, is_main=world.is_main), kernels:
         plan = broadcast_resolved(plan, world)
         weights = plan.weights or lookup.best_weights_path(plan.config.run)
-        if "train" in plan.tasks:
-            plan = train.train(plan, world)
-        elif "test" in plan.tasks:
-            test.test(plan, world, weights)
-        if "predict" in plan.tasks and not plan.options.dry_run:
-            world.barrier()  # rank 0 has written the best weights
-            predict.predict(plan, world, weights)
-        if "train" in plan.tasks and world.is_main:
-            train.create_weights_folder(plan.config.run).close()
+        with os_errors_inside(run_folder.run_path(plan.config.run)):
+            if "train" in plan.tasks:
+                plan = train.train(plan, world)
+            elif "test" in plan.tasks:
+                test.test(plan, world, weights)
+            if "predict" in plan.tasks and not plan.options.dry_run:
+                world.barrier()  # rank 0 has written the best weights
+                predict.predict(plan, world, weights)
+            if "train" in plan.tasks and world.is_main:
+                train.create_weights_folder(plan.config.run).close()
     if not world.is_main or plan.options.dry_run:
         return None
     return run_folder.read_result(plan.config.run, predicted="predict" in plan.tasks)
@@ -163,9 +167,7 @@ def broadcast_resolved(plan: RunPlan, world: "World") -> RunPlan:
     """Return the plan with rank 0's run id and seed, which it draws if the config has none. Every rank must call it."""
     resolved = run_folder.resolve_seed_and_id(plan.config.run)
     seed, _, run_id = world.broadcast_str(f"{resolved.seed} {resolved.run_id}").partition(" ")
-    with attrs.validators.disabled():  # as in `resolve_seed_and_id`
-        run = attrs.evolve(plan.config.run, seed=int(seed), run_id=run_id)
-    return attrs.evolve(plan, config=attrs.evolve(plan.config, run=run))
+    return attrs.evolve(plan, config=plan.config.with_run(seed=int(seed), run_id=run_id))
 
 
 def launch_ranks(plan: RunPlan) -> RunResult | None:

@@ -76,16 +76,14 @@ def with_class_names(config: Config, trainer: Trainer) -> Config:
     names = trainer.loader.samples.info.classes
     if config.run.classes or not names_fit(len(names), config.run.model.config.params.get("n_classes")):
         return config
-    with attrs.validators.disabled():
-        return attrs.evolve(config, run=attrs.evolve(config.run, classes=names))
+    return config.with_run(classes=names)
 
 
 def without_pretrained(config: Config, resume_point: ResumePoint | None) -> Config:
     """Return the config without `model.pretrained` if a checkpoint contains the weights: the file is not needed."""
     if resume_point is None or resume_point.checkpoint is None:
         return config
-    model = attrs.evolve(config.run.model, pretrained="")
-    return attrs.evolve(config, run=attrs.evolve(config.run, model=model))
+    return config.with_run(model=attrs.evolve(config.run.model, pretrained=""))
 
 
 @contextlib.contextmanager

@@ -116,7 +116,7 @@ def criterion_causes(trainer: Trainer) -> Iterator[str]:
                 f"{'model-computed loss' if are_own else 'criterion'} {key!r} is not a mean over samples: its value for"
                 f" {len(images)} samples and the weighted mean of its values for two parts of them differ by {gap:.1e}"
                 " (relative); class weights, 'ignore_index' and sums over a batch cause this; remove them, or accept that each"
-                " rank weights only its own samples"
+                " rank normalises the loss over its own samples only"
             )
 
 

@@ -40,7 +40,7 @@ def build_trainer_in(dtype: Literal["float64", "float32"], config: Config, found
     A value that is not finite raises an error: skipping the step would hide it.
     """
     train = attrs.evolve(config.run.train, scaler=attrs.evolve(config.run.train.scaler, compute_type=dtype), on_nonfinite="stop")
-    trainer = builder.build_trainer(attrs.evolve(config, run=attrs.evolve(config.run, train=train)), found.registry, world)
+    trainer = builder.build_trainer(config.with_run(train=train), found.registry, world)
     if valid := trainer.evaluator.valid:
         valid.batch_sampler.sampler = attrs.evolve(valid.sampler, limit=VALID_BATCHES)
     return trainer

@@ -56,7 +56,7 @@ def verify_ddp(file: Path, options: RunOptions, n_steps: int) -> DdpReport:
             if [problem.path for problem in error.problems] != [UNUSED_PARAMETERS]:
                 raise
             return DdpReport(n_ranks=ranks, comparison=Comparison(()), causes=[error.problems[0].message])
-        return compare_with_ranks(with_seed(config, seed), found, n_steps, Path(folder), ranks)
+        return compare_with_ranks(config.with_run(seed=seed), found, n_steps, Path(folder), ranks)
 
 
 def compare_with_ranks(config: Config, found: Plugins, n_steps: int, folder: Path, n_ranks: int) -> DdpReport:
@@ -78,10 +78,6 @@ def record_rank(file: Path, options: RunOptions, n_steps: int, folder: Path) -> 
     check(config, found, resources.count_ranks(config))
     ddp_recording.save_recordings(ddp_recording.record(config, found, n_steps), folder)
     gc.collect()  # free the process group: if its thread outlives the interpreter, the process aborts
-
-
-def with_seed(config: Config, seed: int) -> Config:
-    return attrs.evolve(config, run=attrs.evolve(config.run, seed=seed))
 
 
 def rank_command(file: Path, options: RunOptions, seed: int, n_steps: int, folder: str) -> list[str]:

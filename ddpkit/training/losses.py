@@ -115,8 +115,8 @@ class ModelComputedLosses(Losses):
         Raises ValueError if the losses have other names than in the first forward.
         """
         if outputs.keys() != {*self.keys}:
-            expected = f"the losses {sorted(self.keys)}, as in its first forward"
-            raise ValueError(f"the model must always return {expected}; got {sorted(outputs)}")
+            expected = f"the losses {sorted(self.keys)} in every step, as in its first forward"
+            raise ValueError(f"the model must return {expected}; got {sorted(outputs)}")
         return super().__call__(outputs, targets)
 
 

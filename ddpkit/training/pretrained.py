@@ -74,7 +74,7 @@ def read_weights(file: Path) -> State:
     except Exception as error:  # the unpickler may raise anything for arbitrary bytes
         first_line = str(error).partition("\n")[0]
         # torch's message suggests `weights_only=False`, which executes code in the file
-        reason = "it contains other objects than tensors" if "weights_only" in first_line else first_line
+        reason = "it contains objects that are not tensors" if "weights_only" in first_line else first_line
         raise ValueError(f"cannot be read as weights (safetensors, or a torch file with only tensors): {reason}") from error
     state = next((found[key] for key in KEYS if key in found), found) if isinstance(found, Mapping) else found
     if not isinstance(state, dict) or not all(isinstance(key, str) and isinstance(each, Tensor) for key, each in state.items()):
@@ -100,9 +100,9 @@ def load_matching(model: nn.Module, state: State) -> list[str]:
     check_none("are missing", [name for name in missing if top_level_name(name) in shared])
     check_none("are unknown to the model", [name for name in result.unexpected_keys if top_level_name(name) in shared])
     notes = {
-        "are re-initialised: the number of outputs differs": list(heads.values()),
-        "are re-initialised: the file does not contain this module": missing,
-        "are not used: the model does not have this module": result.unexpected_keys,
+        "are re-initialised: their number of outputs differs": list(heads.values()),
+        "are re-initialised: their module is missing in the file": missing,
+        "are not used: their module is missing in the model": result.unexpected_keys,
     }
     return adapted + [f"{format_names(names)} {what}" for what, names in notes.items() if names]
 

@@ -9,8 +9,8 @@ from ddpkit import Component, hookimpl
 def ddpkit_datasets() -> Iterator[Component]:
     """Yield the built-in datasets."""
     here = "ddpkit_plugins.datasets"
-    yield Component("MNIST", f"{here}.mnist:Mnist", doc="28x28 grayscale digits: 5,000 bundled ones, or the published 70,000")
-    yield Component("FashionMNIST", f"{here}.published:fashion_mnist", doc="28x28 grayscale clothes, ten classes (download)")
+    yield Component("MNIST", f"{here}.mnist:Mnist", doc="28x28 grayscale digits: 5,000 bundled, or 70,000 (download)")
+    yield Component("FashionMNIST", f"{here}.published:fashion_mnist", doc="28x28 grayscale images of clothes (download)")
     yield Component("CIFAR10", f"{here}.published:cifar10", doc="32x32 colour images, ten classes (download)")
     yield Component("CIFAR100", f"{here}.published:cifar100", doc="32x32 colour images, a hundred classes (download)")
     yield Component(

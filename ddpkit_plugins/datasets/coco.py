@@ -69,7 +69,7 @@ class CocoDataset:
         target: `boxes`, or `mask` for a `tv_tensors.Mask` [H, W] of class indices: uint8 for up to 256 classes including the
             background, else int64.
         max_samples: Maximum number of images of each split, selected by the seed.
-        follow_links: Whether links may lead out of `root_dir`.
+        follow_links: Whether symbolic links may point outside `root_dir`.
 
     Raises:
         ValueError: A file is missing or malformed, or categories, classes and annotations do not match.
@@ -160,7 +160,7 @@ def check_splits(annotations: Mapping[str, str], images: Mapping[str, str]) -> N
     """Raise ValueError for names that are not splits, or that differ between annotations and images."""
     if not annotations or annotations.keys() != images.keys() or annotations.keys() - {*SPLITS, ""}:
         given = f"{sorted(annotations)} and {sorted(images)}"
-        raise ValueError(f"annotations and images must have the same splits, from {', '.join(SPLITS)}; got {given}")
+        raise ValueError(f"annotations and images must be set for the same splits (of {', '.join(SPLITS)}); got {given}")
 
 
 KEYS: Mapping[str, Mapping[str, type | UnionType]] = {

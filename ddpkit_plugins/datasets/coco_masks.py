@@ -44,7 +44,8 @@ def decode_runs(segmentation: Mapping[str, Any], file: Path, size: tuple[int, in
     counts = segmentation.get("counts")
     runs = unpack_counts(counts) if isinstance(counts, str) else counts
     if not is_lengths(runs) or sum(runs) != size[0] * size[1]:
-        raise ValueError(f"{format_file(file)} has an annotation whose run lengths do not add up to the pixels of the image")
+        wrong = "whose run lengths (RLE) do not add up to the number of pixels of the image"
+        raise ValueError(f"{format_file(file)} has an annotation {wrong}")
     flat = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
     return flat.reshape(size[::-1]).T
 

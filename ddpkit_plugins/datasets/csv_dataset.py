@@ -43,7 +43,7 @@ class CsvDataset:
             divided by the split component.
         mode: `RGB`, or `L` for grayscale.
         max_samples: Maximum number of samples of each split, selected by the seed, with every class in its share.
-        follow_links: Whether links may lead out of `root_dir`.
+        follow_links: Whether symbolic links may point outside `root_dir`.
 
     Raises:
         ValueError: The table is missing or malformed, a label is not among the classes, or an image file is missing.

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ddpkit import escape
+
 ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 """Suffixes of image files, in lower or upper case."""
 
@@ -57,7 +59,7 @@ def check_strays(root: Path, files: Iterable[Path]) -> None:
     links = [place for place in {*files, *below} if place.is_symlink()]
     if strays := sorted(link for link in links if not link.resolve().is_relative_to(real)):
         raise ValueError(
-            f"links lead out of {root}: {format_files(strays)}; set 'dataset.config.follow_links = true' to follow them"
+            f"symbolic links point outside {root}: {format_files(strays)}; to allow it, set 'dataset.config.follow_links = true'"
         )
 
 
@@ -138,8 +140,8 @@ def format_files(files: Sequence[Path]) -> str:
 
 
 def format_file(file: Path) -> str:
-    """Return a name on one line; a name with unprintable characters is written as a Python string."""
-    return str(file) if str(file).isprintable() else repr(str(file))
+    """Return a file name as one safe line."""
+    return escape(str(file))
 
 
 def format_hint(name: str, others: Sequence[str]) -> str:

@@ -12,6 +12,7 @@ from ddpkit_plugins.datasets.files import (
     ENDINGS,
     check_root,
     check_strays,
+    format_files,
     format_hint,
     group_by_file,
     list_folders,
@@ -39,7 +40,7 @@ class CustomDataset:
         seed: Seed of the run; passed by the run.
         mode: `RGB`, or `L` for grayscale.
         max_samples: Maximum number of samples of each split, selected by the seed, with every class in its share.
-        follow_links: Whether links may lead out of `root_dir`.
+        follow_links: Whether symbolic links may point outside `root_dir`.
 
     Raises:
         ValueError: The folders and the classes differ, or a class has no images.
@@ -103,7 +104,10 @@ def find_split_folders(root: Path) -> list[str]:
 def list_class_folders(root: Path, classes: Sequence[str]) -> dict[str, list[Path]]:
     """Return the images of each class folder. A folder whose name differs from a class only in its Unicode form is that class."""
     name_of = {same_form(name): name for name in classes}
-    return {name_of.get(same_form(each.name), each.name): list_images(each) for each in list_folders(root)}
+    folders = list_folders(root)
+    if undecodable := [each for each in folders if each.name != each.name.encode(errors="replace").decode()]:
+        raise ValueError(f"folder names that are not valid UTF-8: {format_files(undecodable)}; rename these class folders")
+    return {name_of.get(same_form(each.name), each.name): list_images(each) for each in folders}
 
 
 def order_classes(root: Path, classes: Sequence[str], found: Mapping[str, FilesOf]) -> list[str]:

@@ -48,7 +48,7 @@ class MedicalDataset:
         ignore_index: Index of pixels without a class; set the same index in the losses. Values that are missing in `mask_values`
             or `palette` become this index.
         max_samples: Maximum number of samples of each split, selected by the seed.
-        follow_links: Whether links may lead out of `root_dir`.
+        follow_links: Whether symbolic links may point outside `root_dir`.
 
     Raises:
         ValueError: A folder is empty, an image or mask has no partner, or the values are ambiguous. When a sample is read: the

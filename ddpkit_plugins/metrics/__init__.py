@@ -18,6 +18,10 @@ def ddpkit_metrics() -> Iterator[Component]:
     yield Component("iou", f"{here}.stat_scores:iou", doc="intersection over union (Jaccard), for segmentation")
     yield Component("dice", f"{here}.stat_scores:dice", doc="overlap of masks; equals f1 over all pixels")
     yield Component("auc", f"{here}.auroc:auc", doc="area under the receiver operating characteristic")
-    yield Component("confusion_matrix", f"{here}.confusion_matrix:confusion_matrix", doc="counts of true and predicted classes")
+    yield Component(
+        "confusion_matrix",
+        f"{here}.confusion_matrix:confusion_matrix",
+        doc="number of samples for each pair of true and predicted class",
+    )
     library = "pycocotools>=2.0.8"
     yield Component("map", f"{here}.mean_ap:mean_average_precision", doc="mean average precision of boxes", requires=(library,))

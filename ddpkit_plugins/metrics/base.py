@@ -40,10 +40,10 @@ class ClassMetric(Metric):
     def update(self, predictions: Tensor, targets: Tensor) -> None:
         """Add a micro-batch of this rank. Raises ValueError for predictions or targets that do not fit."""
         if not isinstance(predictions, Tensor):
-            raise ValueError("class metrics require tensors, but the predictions are boxes; use 'map' for boxes")  # noqa: TRY004
+            raise ValueError("this metric requires class probabilities, but the predictions are boxes; use the metric 'map'")  # noqa: TRY004
         if predictions.ndim < BINARY or predictions.shape[1] != self.n_classes:
             given = list(predictions.shape)
-            raise ValueError(f"class metrics require one probability for each of {self.n_classes} classes; got shape {given}")
+            raise ValueError(f"this metric requires one probability for each of {self.n_classes} classes; got shape {given}")
         if are_labels(predictions, targets):
             self.n_labelled += 1
             self.take_labels(predictions, class_labels(targets, self.ignore_index))

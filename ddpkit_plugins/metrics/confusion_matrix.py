@@ -1,4 +1,4 @@
-"""Confusion matrix: counts of true and predicted classes."""
+"""Confusion matrix: number of samples for each pair of true and predicted class."""
 
 import torch
 from torch import Tensor
@@ -25,7 +25,7 @@ class ConfusionMatrix(ClassMetric):
 
     def take_labels(self, predictions: Tensor, truths: Tensor) -> None:  # noqa: ARG002 - rejected for any prediction
         """Raise ValueError: labels are independent of each other, so a confusion matrix is not defined."""
-        raise ValueError(f"confusion_matrix requires one class per sample; got labels {list(truths.shape)}")
+        raise ValueError(f"confusion_matrix requires one class per sample; got multi-label targets of shape {list(truths.shape)}")
 
     def compute(self) -> dict[str, Tensor]:
         """Return `value` [], the share on the diagonal, and `confusion` [C, C].

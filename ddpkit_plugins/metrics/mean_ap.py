@@ -92,8 +92,8 @@ def mean_without_nan(values: Tensor) -> Tensor:
 def mean_average_precision(n_classes: int | None = None, threshold: float | None = None) -> Metric:
     """Compute the mean average precision of boxes (Lin et al. 2014, "COCO").
 
-    It is the mean over classes of the area under the precision-recall curve, for the best 100 boxes of each image. A class
-    without a true box is not part of the mean, whatever is predicted, as in COCO. Targets may have `iscrowd` and `area`.
+    It is the mean over classes of the area under the precision-recall curve, for the best 100 boxes of each class in an image. A
+    class without a true box is not part of the mean, whatever is predicted, as in COCO. Targets may have `iscrowd` and `area`.
 
     Args:
         n_classes: Number of classes without the background, whose labels are 1 to n_classes; passed by the run.

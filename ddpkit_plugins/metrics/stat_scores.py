@@ -100,7 +100,8 @@ class CountMetric(ClassMetric):
     def take_labels(self, predictions: Tensor, truths: Tensor) -> None:
         """Add the counts of a micro-batch; a label with a probability above one half counts as found."""
         if self.k > 1:
-            raise ValueError(f"top_k_accuracy requires one class per sample; got labels {list(truths.shape)}")
+            given = f"multi-label targets of shape {list(truths.shape)}"
+            raise ValueError(f"top_k_accuracy requires one class per sample; got {given}")
         self.counts += multilabel_stat_scores(
             predictions, truths, num_labels=self.n_classes, average=None, ignore_index=-1, validate_args=False
         )

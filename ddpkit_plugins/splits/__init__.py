@@ -13,4 +13,4 @@ def ddpkit_splits() -> Iterator[Component]:
         "train_valid_test_split", f"{here}.random_split:train_valid_test_split", doc="random or ordered splits by fractions"
     )
     yield Component("kfold", f"{here}.random_split:kfold", doc="one of n_splits folds for validation, the others for training")
-    yield Component("predefined", f"{here}.predefined:predefined", doc="splits from a file, or only the dataset's own splits")
+    yield Component("predefined", f"{here}.predefined:predefined", doc="splits from a file; without one, only the dataset's own")

@@ -34,7 +34,8 @@ def predefined(n_samples: int, root_dir: str, groups: Any = None, *, file: str |
     number_of = {same_form(name): number for number, name in enumerate((groups or {}).get(FILE, []))}
     unknown = [each for split in listed.values() for each in split if not is_known(each, n_samples, number_of)]
     if unknown:
-        raise ValueError(f"{file} lists samples that are not among the {n_samples} samples to divide: {unknown[:SHOWN]}")
+        rule = f"it can list only the {n_samples} samples that are not in one of the dataset's own splits"
+        raise ValueError(f"{file} lists unknown samples: {unknown[:SHOWN]}; {rule}")
     splits = {
         split: [number_of[same_form(each)] if isinstance(each, str) else each for each in found]
         for split, found in listed.items()

@@ -26,13 +26,16 @@ def ddpkit_transforms() -> Iterator[Component]:
     yield Component("VFLIP", f"{here}:vflip", doc="flip top and bottom with probability p", train_only=True)
     yield Component("ROTATION", f"{here}:rotation", doc="rotate by a random angle, at most `degrees`", train_only=True)
     yield Component("INVERT", f"{here}:invert", doc="invert the values with probability p", train_only=True)
-    yield Component("COLOR_JITTER", f"{here}:color_jitter", doc="random brightness, contrast, saturation, hue", train_only=True)
-    yield Component("GAUSSIAN_BLUR", f"{here}:gaussian_blur", doc="Gaussian blur of random strength", train_only=True)
-    yield Component("GRAY_SCALE", f"{here}:gray_scale", doc="colours to grayscale, as one channel or three equal channels")
+    jitter = "change brightness, contrast, saturation and hue at random"
+    yield Component("COLOR_JITTER", f"{here}:color_jitter", doc=jitter, train_only=True)
+    yield Component("GAUSSIAN_BLUR", f"{here}:gaussian_blur", doc="blur with a Gaussian of random width", train_only=True)
+    yield Component("GRAY_SCALE", f"{here}:gray_scale", doc="convert colours to grayscale, with one channel or three equal ones")
     yield Component("AUG_MIX", f"{here}:aug_mix", doc="mix distorted copies; for integer images", train_only=True)
-    yield Component("TO_TENSOR", f"{here}:to_tensor", doc="PIL image to float32 tensor [C, H, W] in 0..1")
-    yield Component("PIL_TO_TENSOR", f"{here}:pil_to_tensor", doc="PIL image to uint8 tensor [C, H, W]")
-    yield Component("CONVERT_IMAGE_DTYPE", f"{here}:convert_image_dtype", doc="integers to floats in 0..1", batchable=True)
+    yield Component("TO_TENSOR", f"{here}:to_tensor", doc="convert a PIL image to a float32 tensor [C, H, W] in 0..1")
+    yield Component("PIL_TO_TENSOR", f"{here}:pil_to_tensor", doc="convert a PIL image to a uint8 tensor [C, H, W]")
+    yield Component(
+        "CONVERT_IMAGE_DTYPE", f"{here}:convert_image_dtype", doc="convert integers to floats in 0..1", batchable=True
+    )
     yield Component("NORMALIZE", f"{here}:normalize", doc="subtract mean and divide by std, per channel", batchable=True)
 
 

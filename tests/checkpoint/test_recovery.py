@@ -1,6 +1,7 @@
 """A run that was interrupted and resumed by the real command is bit-identical to an uninterrupted one."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -170,6 +171,7 @@ def uninterrupted(digits):
     [
         ("at_1_1", "SIGTERM", 75, 1),
         ("at_1_3", "SIGINT", 130, 3),
+        ("at_1_2", "SIGHUP", 75, 2),
         ("at_1_4", "SIGTERM", 75, 4),
         ("at_evaluation 4", "SIGTERM", 75, 4),
         ("at_2_2", "SIGINT", 130, 6),
@@ -193,6 +195,32 @@ def test_a_run_interrupted_many_times_is_bit_identical(uninterrupted):
 
     assert run("mine", "--resume") == 0
     assert end_of("mine") == uninterrupted
+
+
+@pytest.mark.parametrize(
+    "meddling",
+    [
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)",
+        "signal.signal(signal.SIGTERM, lambda *_: None)",
+        "signal.signal(signal.SIGTERM, signal.SIG_DFL)",
+        "signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})",
+    ],
+)
+def test_a_plugin_cannot_keep_a_run_from_stopping(uninterrupted, meddling):
+    assert run("mine", at_1_2=meddling, at_1_3=KILL.format("SIGTERM")) == 75
+    assert steps_of("mine") == [3]
+
+    assert run("mine", "--resume") == 0
+    assert end_of("mine") == uninterrupted
+
+
+def test_a_hangup_under_nohup_has_no_effect(digits):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert run("mine", at_1_2=KILL.format("SIGHUP")) == 0
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_signal_after_the_last_epoch_lets_the_run_finish(uninterrupted):
@@ -292,6 +320,46 @@ def test_resume_without_a_path_takes_the_newest_unfinished_run(uninterrupted, ca
     assert end_of("newer") == uninterrupted
     assert main(["run", "digits.toml", "--resume", "runs/digits/older/checkpoints/step-000000000002"]) == 0
     assert end_of("older") == uninterrupted
+
+
+@pytest.mark.parametrize("place", ["run (1)", "other folder/实验", "-x", "a.b/c"])
+def test_a_moved_run_folder_resumes_whatever_its_name(uninterrupted, place):
+    assert run("mine", at_1_2=KILL.format("SIGTERM")) == 75
+    moved = Path("moved") / place
+    moved.parent.mkdir(parents=True)
+    folder_of("mine").rename(moved)
+    Path("orders.json").unlink()
+
+    assert main(["run", "digits.toml", "--resume", str(moved)]) == 0
+    assert not folder_of("mine").exists()
+    shutil.move(moved, folder_of("mine"))
+    assert end_of("mine") == uninterrupted
+
+
+def test_two_ranks_resume_in_a_moved_run_folder(digits):
+    assert run("mine", at_1_2=KILL.format("SIGTERM")) == 75
+    moved = Path("moved/run (1)")
+    moved.parent.mkdir()
+    folder_of("mine").rename(moved)
+
+    run_in_subprocess("other", "--resume", str(moved), "--nproc", "2", "--set", "ddp.enabled=true").assert_done()
+
+    assert (moved / "finished.json").exists()
+    ddpkit("test", moved, cwd=Path.cwd()).assert_done()
+
+
+@pytest.mark.parametrize("name", ["checkpoints", "config.toml", "logs", "run.lock"])
+def test_resume_does_not_write_through_a_link(digits, capsys, name):
+    assert run("mine", at_1_2=KILL.format("SIGTERM")) == 75
+    Path("elsewhere").mkdir()
+    Path(folder_of("mine") / name).rename(Path("elsewhere") / name)
+    (folder_of("mine") / name).symlink_to(Path("elsewhere", name).absolute())
+    before = {file: file.read_bytes() for file in Path("elsewhere").rglob("*") if file.is_file()}
+
+    assert run("mine", "--resume") == 2
+
+    assert f"/{name} is a link to " in capsys.readouterr().err
+    assert {file: file.read_bytes() for file in Path("elsewhere").rglob("*") if file.is_file()} == before
 
 
 @pytest.mark.parametrize("key", ["continue_checkpoint", "continue_ext_checkpoint"])
@@ -507,7 +575,7 @@ def test_a_failed_save_on_stop_does_not_request_a_requeue(digits, capsys):
         assert run("mine", at_1_2=full + KILL.format("SIGTERM")) == 6
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    assert "step 2 could not be saved (see the warning above); the last step that was saved is None" in capsys.readouterr().err
+    assert "step 2 could not be saved (see the warning above); no step was saved" in capsys.readouterr().err
 
 
 def test_two_ranks_stop_together_resume_and_restart(digits):

@@ -340,7 +340,7 @@ def rewrite_manifest(folder, **changes):
         (lambda folder: (folder / manifest.NAME).write_text("null"), "is not a manifest"),
         (lambda folder: (folder / manifest.NAME).write_bytes(b" " * (1 << 21)), "is not a regular file, or is too large"),
         (lambda folder: rewrite_manifest(folder, format=99), "format 99"),
-        (lambda folder: rewrite_manifest(folder, step=8), "it contains step 8"),
+        (lambda folder: rewrite_manifest(folder, step=8), "it was saved at step 8"),
         (lambda folder: rewrite_manifest(folder, files={"../../x": {"size": 0, "sha256": ""}}), "is not a valid file name"),
         (lambda folder: rewrite_manifest(folder, files={"/etc/hostname": {"size": 0, "sha256": ""}}), "is not a valid file name"),
         (

@@ -92,7 +92,7 @@ def test_a_read_error_names_the_sample_file():
         read(make_split_loader(dataset))
 
     dataset.samples[5] = ("cats/5\n.png", 0)
-    with pytest.raises(SampleError, match=r"train sample 5 \('cats/5\\n\.png'\): OSError"):
+    with pytest.raises(SampleError, match=r"train sample 5 \(cats/5\\n\.png\): OSError"):
         read(make_split_loader(dataset))
 
 

@@ -174,9 +174,11 @@ def test_each_split_may_have_its_own_file(tmp_path):
 
     assert coco.splits == {"train": range(2), "valid": range(2, 4)}
     assert coco.groups["file"] == ["a/5.png", "a/6.png", "b/5.png", "b/6.png"]
-    with pytest.raises(ValueError, match=r"must have the same splits, from train, valid, test; got \['train'\] and \['test'\]"):
+    with pytest.raises(
+        ValueError, match=r"must be set for the same splits \(of train, valid, test\); got \['train'\] and \['test'\]"
+    ):
         CocoDataset(str(tmp_path), [], 0, annotations={"train": "a.json"}, images={"test": "a"})
-    with pytest.raises(ValueError, match=r"from train, valid, test; got \['val'\] and \['val'\]"):
+    with pytest.raises(ValueError, match=r"\(of train, valid, test\); got \['val'\] and \['val'\]"):
         CocoDataset(str(tmp_path), [], 0, annotations={"val": "a.json"}, images={"val": "a"})
     with pytest.raises(ValueError, match=r"not in the folder .*: .*/\.\./a; set a folder that contains all of them"):
         CocoDataset(str(tmp_path), [], 0, annotations="a.json", images="../a")

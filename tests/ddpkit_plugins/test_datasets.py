@@ -481,10 +481,11 @@ def test_links_out_of_the_folder_require_follow_links(tmp_path):
     (tmp_path / "data/dog").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "parts").mkdir()
     (tmp_path / "parts/train").symlink_to(tmp_path / "data")
-    with pytest.raises(ValueError, match=r"links lead out of .*parts: .*parts/train, "):
+    with pytest.raises(ValueError, match=r"symbolic links point outside .*parts: .*parts/train, "):
         CustomDataset(str(tmp_path / "parts"), [], 0)
     with pytest.raises(
-        ValueError, match=r"links lead out of .*data/cat/a.png, .*data/dog; set 'dataset.config.follow_links = true'"
+        ValueError,
+        match=r"symbolic links point outside .*data/cat/a.png, .*data/dog; to allow it, set 'dataset.config.follow_links = true'",
     ):
         CustomDataset(str(tmp_path / "data"), [], 0)
     assert len(CustomDataset(str(tmp_path / "data"), [], 0, follow_links=True)) == 4

@@ -144,7 +144,7 @@ FOLDERS = {
     "a folder called like an image": (lambda data: (data / "cat/a.png").mkdir(), "named like images, but not files: {data}/cat/a.png"),
     "a link to nothing": (link("gone.png"), "named like images, but not files: {data}/cat/link.png"),
     "a link to itself": (link("link.png"), "named like images, but not files: {data}/cat/link.png"),
-    "a link that leads out": (outside, "links lead out of {data}: {data}/cat/link.png; set 'dataset.config.follow_links = true'"),
+    "a link that leads out": (outside, "symbolic links point outside {data}: {data}/cat/link.png; to allow it, set 'dataset.config.follow_links = true'"),
     "a class without an image": (lambda data: (data / "eel").mkdir(), "the class folders ['eel'] in {data} contain no images"),
     "split folders next to class folders": (lambda data: save(data / "train/cat/a.png"), "has the splits ['train'] and also the folders ['cat', 'dog']"),
     "no folder": (lambda data: data.rename(data.with_name("date")), "dataset.root_dir {data} is not a folder; expected a folder with one folder"),
@@ -292,7 +292,7 @@ LISTS = {
     "a point that is not finite": (coco(annotations=[{"segmentation": [[1, 1, 10**400, 1, 5, 5]]}]), "whose segmentation is not a polygon: [1, 1, 1000"),
     "no polygon": (coco(annotations=[{"segmentation": None}]), "whose segmentation is not a polygon: None"),
     "half a polygon": (coco(annotations=[{"segmentation": [[1, 2, 3]]}]), "whose segmentation is not a polygon: [1, 2, 3]"),
-    "an RLE mask that ends early": (coco(annotations=[{"segmentation": {"counts": [3, 4], "size": [8, 8]}}]), "whose run lengths do not add up to the pixels of the image"),
+    "an RLE mask that ends early": (coco(annotations=[{"segmentation": {"counts": [3, 4], "size": [8, 8]}}]), "whose run lengths (RLE) do not add up to the number of pixels of the image"),
 }  # fmt: skip
 
 

@@ -323,7 +323,7 @@ def test_mismatched_predictions_and_targets_are_rejected(predictions, targets):
 
 @pytest.mark.parametrize("make", [confusion_matrix, lambda n: top_k_accuracy(n, k=2)])
 def test_single_label_metrics_reject_multilabel_targets(make):
-    with pytest.raises(ValueError, match="requires one class per sample; got labels"):
+    with pytest.raises(ValueError, match="requires one class per sample; got multi-label targets"):
         make(3).update(GUESSED, LABELS)
 
 

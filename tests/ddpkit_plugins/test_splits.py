@@ -203,7 +203,7 @@ def test_a_split_file_lists_samples_by_number_or_name(tmp_path):
         ('{"train": 1}', "only the keys train, valid, test are allowed"),
         (
             '{"train": [100, -1, "x.png", true]}',
-            r"lists samples that are not among the 100 samples to divide: \[100, -1, 'x.png', True\]",
+            r"lists unknown samples: \[100, -1, 'x.png', True\]; it can list only the 100 samples",
         ),
         ('{"train": [1, 2], "valid": ["p00_1.png"]}', r"lists samples more than once: \[1\]"),
     ],

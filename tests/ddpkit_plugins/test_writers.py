@@ -55,7 +55,8 @@ def test_csv_rejects_values_without_a_column(tmp_path):
     writer = Csv(tmp_path)
 
     with pytest.raises(
-        DdpkitError, match="'x-1' has the column 'value_1', which the first input does not have; use another 'output_format'"
+        DdpkitError,
+        match="'x-1' has the column 'value_1', which the first row of the file does not have; use another 'output_format'",
     ):
         write_all(writer, {"values": [1.0]}, {"values": [1.0, 2.0]})
     writer.close()

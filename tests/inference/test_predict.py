@@ -309,14 +309,28 @@ def test_nothing_is_written_outside_the_predictions_folder(mine, images):
     assert {"rf", "image", "new_line", "é" * 50, "a_b_c", "A", "a-2", "a-3", "b", "b-2"} <= written
 
 
-def test_a_symlinked_predictions_folder_is_rejected(mine, images, capsys):
-    (mine.parent / "elsewhere").mkdir()
-    (mine / "predictions").symlink_to(mine.parent / "elsewhere")
+@pytest.mark.parametrize("name", ["predictions", "exports", "logs", "test_metrics.json", "run.lock", "checkpoints/step-1"])
+@pytest.mark.parametrize(
+    "verb", [["predict", "IMAGES"], ["test"], ["export", "--format", "torchscript"]], ids=lambda verb: verb[0]
+)
+def test_no_command_writes_through_a_link_in_a_run_folder(mine, images, capsys, name, verb):
+    elsewhere = mine.parent / "elsewhere"
+    elsewhere.mkdir()
+    if (mine / name).exists():
+        shutil.move(mine / name, mine / f"{Path(name).name}-moved")
+    (mine / name).symlink_to(elsewhere)
+    arguments = [str(images) if part == "IMAGES" else part for part in verb[1:]]
 
-    assert main(["predict", str(mine), str(images)]) == 1
+    assert main([verb[0], str(mine), *arguments]) == 2
 
-    assert f"{mine}/predictions is a link, but predictions are written to the run folder itself" in capsys.readouterr().err
-    assert not list((mine.parent / "elsewhere").iterdir())
+    assert f"{mine}/{name} is a link to {elsewhere}, but ddpkit writes only to the run folder" in capsys.readouterr().err
+    assert not list(elsewhere.iterdir())
+
+
+def test_a_link_inside_a_run_folder_is_allowed(mine, images):
+    (mine / "newest").symlink_to(mine / "weights/best.safetensors")
+
+    assert main(["predict", str(mine), str(images / "a.png")]) == 0
 
 
 def test_new_predictions_replace_earlier_ones(mine, images):
@@ -445,7 +459,7 @@ REFUSED = {
         ["test", "my run", "--set", "model.config.hidden=8"],
         "does not fit the model: 3 tensors (1.bias: [16] in the file, [8] in the model, 1.weight: [16, 64] in the file, ",
     ),
-    "no weights": (["predict", "my run", "images", "--weights", "x.toml"], "x.toml: cannot be read as weights (safetensors, or a torch file with only tensors): it contains other objects than tensors\n"),
+    "no weights": (["predict", "my run", "images", "--weights", "x.toml"], "x.toml: cannot be read as weights (safetensors, or a torch file with only tensors): it contains objects that are not tensors\n"),
     "an option of training": (["run", "x.toml", "--task", "predict", "--dry-run"], "--dry-run: requires a training, but the task is predict"),
     "weights to train": (["run", "x.toml", "--weights", "last"], "--weights: requires '--task test' or '--task predict'; use"),
     "no test split": (["test", "my run", "--set", "dataset.config.n_test=0"], "dataset.split: leaves no samples for the test split"),

@@ -77,7 +77,7 @@ def test_the_first_differing_tensor_is_named_with_its_cause(blobs, capsys):
     assert main(["verify-resume", blobs.name, "--kills", "1", "--batches", "3"]) == 1
 
     different, cause = capsys.readouterr().out.splitlines()
-    assert different.startswith("different: killed after steps ")
+    assert different.startswith("different: killed after step")
     assert "; first difference at step " in different
     assert ": model 1." in different
     assert cause.startswith("cause: the first step after a resume differs")

@@ -165,16 +165,16 @@ MISTAKES = {
     "a criterion with a model that requires targets": (BLOBS, {"model.name": "mute"}, "criterion: is not allowed, because the model computes its losses itself from the targets"),
     "no criterion": (BLOBS, {"criterion": []}, "criterion: is required: this model's forward() takes only images"),
     "no losses": (BLOBS, {"criterion": [], "model.name": "mute"}, "criterion: is required, because the model does not return its losses in training (the model must return a mapping of scalar losses in training; got Tensor)"),
-    "a criterion of masks": (BLOBS, {"criterion": [{"type": "dice"}]}, "criterion: a criterion does not fit the outputs of the model or the targets (criterion 'dice' does not accept these values: overlap losses require logits per pixel [B, C, H, W]; got outputs ["),
-    "a postprocess of classes": (SHAPES, {"postprocess": "classification"}, "postprocess: does not fit the outputs of the model (the postprocess does not accept these values: expected logits [B, C] (for logits per pixel, use 'segmentation'); got list)"),
-    "a metric of classes": (SHAPES, {"metrics": ["accuracy"]}, "metrics: a metric does not fit the predictions or the targets (metric 'accuracy' does not accept these values: class metrics require"),
+    "a criterion of masks": (BLOBS, {"criterion": [{"type": "dice"}]}, "criterion: a criterion cannot be computed from the outputs of the model and the targets (criterion 'dice' does not accept these values: overlap losses require logits per pixel [B, C, H, W]; got outputs ["),
+    "a postprocess of classes": (SHAPES, {"postprocess": "classification"}, "postprocess: cannot convert the outputs of the model (the postprocess does not accept these values: expected logits [B, C] (for logits per pixel, use 'segmentation'); got list)"),
+    "a metric of classes": (SHAPES, {"metrics": ["accuracy"]}, "metrics: a metric cannot be computed from the predictions and the targets (metric 'accuracy' does not accept these values: this metric requires class probabilities"),
     "a metric of boxes": (BLOBS, {"metrics": ["map"]}, "(metric 'map' does not accept these values: map requires boxes; use a dataset with boxes, and set 'postprocess"),
     "no metric with a validation split": (SHAPES, {"metrics": []}, "metrics: a model that computes its losses itself has no loss in evaluation; use a metric"),
     "loss as output.monitor": (SHAPES, {"output.monitor": "loss"}, "output.monitor: a model that computes its losses itself has no loss"),
     "loss as early_stopping.monitor": (SHAPES, {"train.early_stopping": {"patience": 1, "monitor": "loss"}}, "train.early_stopping.monitor: a model that computes"),
     "a plateau": (SHAPES, {"train.lr_scheduler.type": "plateau"}, "train.lr_scheduler.type: uses the validation loss"),
     "images that are not tensors": (SHAPES, {"transform": {"HFLIP": [0.5]}}, "transform: samples are not tensors; add 'PIL_TO_TENSOR = []' to [transform]"),
-    "no collate": (SHAPES, {"dataset": {"name": "loose", "config": {"n": 9}}, "transform": {}}, "dataset: the first sample cannot be used: its target is a mapping, which requires that the dataset has a method 'collate"),
+    "no collate": (SHAPES, {"dataset": {"name": "loose", "config": {"n": 9}}, "transform": {}}, "dataset: the first sample cannot be used: its target is a dict; a dataset with such targets must have a method 'collate"),
 }  # fmt: skip
 
 
@@ -199,7 +199,7 @@ def test_losses_that_change_during_training_are_named():
     found = ModelComputedLosses().found_in({"boxes": torch.tensor(1.0)})
 
     with pytest.raises(
-        ValueError, match=r"always return the losses \['boxes'\], as in its first forward; got \['boxes', 'masks'\]"
+        ValueError, match=r"must return the losses \['boxes'\] in every step, as in its first forward; got \['boxes', 'masks'\]"
     ):
         found({"boxes": torch.tensor(1.0), "masks": torch.tensor(1.0)}, None)
 

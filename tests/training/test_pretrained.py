@@ -46,9 +46,9 @@ HEAD = ("head.weight", "head.bias")
     ("there", "here", "fresh", "said"),
     [
         (Net(), Net(), (), []),
-        (Net(n_classes=5), Net(n_classes=2), HEAD, ["2 tensors (head.weight ([5, 4] in the file, [2, 4] in the model), head.bias ([5] in the file, [2] in the model)) are re-initialised: the number of outputs differs"]),
-        (Net(head=False), Net(), HEAD, ["2 tensors (head.weight, head.bias) are re-initialised: the file does not contain this module"]),
-        (Net(auxiliary=True), Net(), (), ["2 tensors (auxiliary.weight, auxiliary.bias) are not used: the model does not have this module"]),
+        (Net(n_classes=5), Net(n_classes=2), HEAD, ["2 tensors (head.weight ([5, 4] in the file, [2, 4] in the model), head.bias ([5] in the file, [2] in the model)) are re-initialised: their number of outputs differs"]),
+        (Net(head=False), Net(), HEAD, ["2 tensors (head.weight, head.bias) are re-initialised: their module is missing in the file"]),
+        (Net(auxiliary=True), Net(), (), ["2 tensors (auxiliary.weight, auxiliary.bias) are not used: their module is missing in the model"]),
     ],
 )  # fmt: skip
 def test_reset_heads_and_missing_modules_are_reported(there, here, fresh, said):
@@ -170,7 +170,7 @@ def test_reset_tensors_are_reported(blobs, weights, capsys):
     said = [line for line in capsys.readouterr().err.splitlines() if "re-initialised" in line]
     assert len(said) == 1
     assert "in the file, [3" in said[0]
-    assert said[0].endswith("are re-initialised: the number of outputs differs")
+    assert said[0].endswith("are re-initialised: their number of outputs differs")
 
 
 def test_resume_does_not_read_the_pretrained_file(blobs, weights):
