@@ -12,6 +12,7 @@ from ddpkit.config.loading import Config
 from ddpkit.errors import CheckpointError, ConfigError, Diagnostic
 from ddpkit.runs import folder as run_folder
 from ddpkit.runs import lock
+from ddpkit.runs.files import reading
 
 NEWEST = ""
 """Value of `--resume` without a path."""
@@ -97,7 +98,9 @@ def is_finished(config: Config, resume_point: ResumePoint) -> bool:
     marker = resume_point.folder / run_folder.FINISHED
     if not marker.exists():
         return False
-    end = json.loads(marker.read_text(encoding="utf-8"))
-    if resume_point.checkpoint is None or resume_point.checkpoint.step < end["step"]:
+    with reading(marker):
+        end = json.loads(marker.read_text(encoding="utf-8"))
+        step, epoch, is_over = int(end["step"]), int(end["epoch"]), bool(end["is_over"])
+    if resume_point.checkpoint is None or resume_point.checkpoint.step < step:
         return False
-    return bool(end["is_over"]) or config.run.train.epoch <= int(end["epoch"])
+    return is_over or config.run.train.epoch <= epoch

@@ -13,6 +13,7 @@ import attrs
 import numpy as np
 import torch
 
+from ddpkit.checkpoint.data_changes import DataState, describe_file_changes, describe_sample_changes
 from ddpkit.checkpoint.resume import ResumePoint
 from ddpkit.config import diff
 from ddpkit.config.loading import Config, to_tables
@@ -39,6 +40,8 @@ class RunMetadata:
     """Conditions for bit-identical results, in addition to the config: torch version, device type, ranks, threads."""
     data: Mapping[str, Mapping[str, Any]]
     """Number of samples and digest of each split."""
+    data_changes: Sequence[str] = ()
+    """Samples and data files that changed since the resumed run recorded them; only rank 0 looks at the files."""
     changes: Sequence[str] = ()
     """Changes since the run was started, each with its step and epoch."""
 
@@ -51,9 +54,16 @@ class RunMetadata:
             environment=numerics_environment(trainer.world),
             data={split: digest_data(loader) for split, loader in trainer.split_loaders.items()},
         )
-        if resume_point and resume_point.checkpoint:
-            made.check_data(resume_point.checkpoint.plain["run"]["data"], resume_point.allowed)
-        return made
+        if not (resume_point and resume_point.checkpoint):
+            return made
+        before, now = (
+            DataState.of_run(resume_point.folder),
+            DataState.of_loaders(trainer.split_loaders, with_files=trainer.world.is_main),
+        )
+        explanation = describe_sample_changes(before, now)
+        made.check_data(resume_point.checkpoint.plain["run"]["data"], resume_point.allowed, explanation)
+        moved = [f"dataset: {explanation}"] if explanation else []
+        return attrs.evolve(made, data_changes=[*moved, *describe_file_changes(before, now)])
 
     def to_plain(self, history: Sequence[Row]) -> dict[str, Any]:
         """Return the metadata as plain data, with the history so far."""
@@ -66,13 +76,16 @@ class RunMetadata:
             "changes": list(self.changes),
         }
 
-    def check_data(self, before: Mapping[str, Mapping[str, Any]], allowed: Sequence[str]) -> None:
-        """Raise ConfigError if the train or valid split changed, unless `allowed` contains `diff.DATA`."""
+    def check_data(self, before: Mapping[str, Mapping[str, Any]], allowed: Sequence[str], explanation: str) -> None:
+        """Raise ConfigError if the train or valid split changed, unless `allowed` contains `diff.DATA`.
+
+        `explanation`: which samples are missing, new or moved; empty if this is not known.
+        """
         different = [split for split in ("train", "valid") if self.data.get(split) != before.get(split)]
         if not different or diff.DATA in allowed:
             return
         now, then = (", ".join(describe_data(split, data.get(split)) for split in different) for data in (self.data, before))
-        message = f"the samples differ from those of the resumed run: {now} now, {then} before"
+        message = f"the samples differ from those of the resumed run: {explanation or f'{now} now, {then} before'}"
         remedy = f"restore the data, start a new run with another 'run_id', or add '--allow-drift {diff.DATA}'"
         raise ConfigError([self.config.problem((diff.DATA,), f"{message}; {remedy}")])
 
@@ -97,6 +110,7 @@ class RunMetadata:
                 for key in now
                 if now[key] != was[key] and key not in free
             ),
+            *self.data_changes,
         ]
 
 

@@ -5,6 +5,9 @@ from typing import Any
 
 from ddpkit.cli import run, run_folder_options
 
+NAMES = {"predict.input": "IMAGES", "predict.config.output_format": "--format", "predict.config.save_images": "--save-images"}
+"""Key -> argument of this command that sets it, for messages."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     run_folder_options.add_run_folder_arguments(parser)
@@ -26,4 +29,4 @@ def main(arguments: argparse.Namespace) -> int:
         "predict.config.save_images": arguments.save_images or None,
     }
     values = {key: value for key, value in given.items() if value is not None}
-    return run.run_and_report(*run_folder_options.parse_run_options(arguments, "predict", values))
+    return run.run_and_report(*run_folder_options.parse_run_options(arguments, "predict", values, NAMES))

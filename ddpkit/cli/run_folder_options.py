@@ -10,6 +10,9 @@ from ddpkit.config.loading import named_overrides, parse_overrides
 from ddpkit.runs.lookup import BEST, config_of_run
 from ddpkit.tasks.plan import RunOptions, Task
 
+HERE = {"device": "device", "ddp.enabled": "--nproc", "ddp.nproc": "--nproc"}
+"""Key that a command sets itself -> its name in messages."""
+
 
 def add_run_folder_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a run")
@@ -24,16 +27,18 @@ def add_run_folder_arguments(parser: argparse.ArgumentParser) -> None:
     add_plugin_arguments(parser)
 
 
-def parse_run_options(arguments: argparse.Namespace, task: Task, values: Mapping[str, Any]) -> tuple[Path, RunOptions]:
+def parse_run_options(
+    arguments: argparse.Namespace, task: Task, values: Mapping[str, Any], names: Mapping[str, str] | None = None
+) -> tuple[Path, RunOptions]:
     """Return the run's resolved config file, and the options of the command.
 
-    The options select the devices of this machine, and `values` override the config. Raises ConfigError for a folder that is not
-    a run folder.
+    The options select the devices of this machine, and `values` override the config; messages show them under `names`, the
+    arguments of the command. Raises ConfigError for a folder that is not a run folder.
     """
     file = config_of_run(arguments.run, "RUN")
     here = {"device": "auto", "ddp.enabled": True, "ddp.nproc": arguments.nproc or "auto"}
     options = RunOptions(
-        overrides=(*named_overrides({**here, **values}), *parse_overrides(arguments.set)),
+        overrides=(*named_overrides(here, HERE), *named_overrides(values, names), *parse_overrides(arguments.set)),
         task=task,
         weights=arguments.weights,
         no_plugins=arguments.no_plugins,

@@ -243,9 +243,13 @@ def parse_value(text: str, name: str) -> Any:
         raise ConfigError([Diagnostic(name, (), f"invalid value: {error.problems[0].message}")]) from error
 
 
-def named_overrides(values: Mapping[str, Any]) -> tuple[Override, ...]:
-    """Return overrides from a mapping of dotted key -> value, as `ddpkit.run` accepts it. Raises ConfigError for a wrong key."""
-    return tuple(Override(f"overrides[{key!r}]", parse_key(key, "overrides"), value) for key, value in values.items())
+def named_overrides(values: Mapping[str, Any], names: Mapping[str, str] | None = None) -> tuple[Override, ...]:
+    """Return overrides from a mapping of dotted key -> value, as `ddpkit.run` accepts it. Raises ConfigError for a wrong key.
+
+    `names`: names of keys in messages, such as the argument of a command; others are `overrides['KEY']`.
+    """
+    shown = {key: f"overrides[{key!r}]" for key in values} | dict(names or {})
+    return tuple(Override(shown[key], parse_key(key, "overrides"), value) for key, value in values.items())
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ import signal
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import attrs
@@ -114,12 +115,30 @@ class SeededDataset:
         names = (self.info.groups or {}).get("file", [])
         return [names[index] for index in indices] if names and len(set(names)) == len(names) else list(indices)
 
+    def file_states(self, indices: Sequence[int]) -> list[list[int]]:
+        """Return size and modification time (ns) of the files of each sample, one after another; [] if they are not known."""
+        files = self.info.samples
+        return [] if files is None else [stat_files(files[index]) for index in indices]
+
     def describe_mismatch(self, keys: Sequence[Key], samples: Sequence[tuple[Any, Any]]) -> str:
         """Describe the first sample whose dtypes or shapes differ from those of sample 0 of the micro-batch."""
         kinds = [" and ".join(map(describe_value, sample)) for sample in samples]
         key, other = next(((key, each) for key, each in zip(keys, kinds, strict=True) if each != kinds[0]), (keys[0], kinds[0]))
         together = f"{self.name(key)} cannot be in one micro-batch with sample {keys[0][1]}"
         return f"{together}: image and target are {other} instead of {kinds[0]}"
+
+
+def stat_files(sample: Sequence[Any]) -> list[int]:
+    """Return size and modification time (ns) of each path in an entry of `samples`; a missing file has [-1, -1]."""
+    states = []
+    for path in (each for place, each in enumerate(sample) if isinstance(each, Path) or (place == 0 and isinstance(each, str))):
+        try:
+            found = Path(path).stat()
+        except OSError:
+            states += [-1, -1]
+        else:
+            states += [found.st_size, found.st_mtime_ns]
+    return states
 
 
 def describe_value(value: Any) -> str:

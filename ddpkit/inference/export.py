@@ -26,7 +26,7 @@ from ddpkit.errors import ConfigError, DdpkitError, Diagnostic, PluginError
 from ddpkit.inference.input_geometry import preprocess
 from ddpkit.inference.predictor import color_mode, load_trained_model, open_run
 from ddpkit.runs import folder as run_folder
-from ddpkit.runs.files import check_no_links, os_errors_as
+from ddpkit.runs.files import check_no_links, os_errors_as, reading
 from ddpkit.runs.lookup import BEST
 from ddpkit.training.builder import ModelBuilder
 from ddpkit.training.precision import Precision
@@ -150,8 +150,9 @@ def input_shape(builder: ModelBuilder) -> list[int]:
 def recorded_shape(builder: ModelBuilder) -> list[int]:
     """Return the shape of the training sample that `model.json` records; [] if there is no record."""
     file = run_folder.run_path(builder.run) / "model.json"
-    inputs = json.loads(file.read_text(encoding="utf-8"))["inputs"] if file.is_file() else []
-    return list(inputs[0]["size"][1:]) if inputs else []
+    with reading(file):
+        inputs = json.loads(file.read_text(encoding="utf-8"))["inputs"] if file.is_file() else []
+        return list(inputs[0]["size"][1:]) if inputs else []
 
 
 def transformed_shape(builder: ModelBuilder) -> list[int]:

@@ -81,6 +81,16 @@ def os_errors_as(folder: Path, remedy: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def reading(file: Path) -> Iterator[None]:
+    """Convert an error that the content of a run folder's file causes inside the context to a ConfigError that names the file."""
+    try:
+        yield
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        message = f"is damaged: {type(error).__name__}: {error}; restore it from a copy of the run folder"
+        raise ConfigError([Diagnostic(str(file), (), message)]) from error
+
+
+@contextlib.contextmanager
 def os_errors_inside(folder: Path) -> Iterator[None]:
     """Convert an OSError about a path inside the folder to a CheckpointError; other errors of the code are passed on."""
     try:

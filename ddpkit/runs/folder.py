@@ -19,7 +19,7 @@ from ddpkit.errors import CheckpointError, ConfigError
 from ddpkit.plugins.manager import Plugins
 from ddpkit.runs import history, log
 from ddpkit.runs.environment import collect_versions
-from ddpkit.runs.files import REMEDY, Files, os_errors_as, replace_file
+from ddpkit.runs.files import REMEDY, Files, os_errors_as, reading, replace_file
 from ddpkit.runs.history import UnixLines
 from ddpkit.runs.metric_tables import CONFUSION, PER_CLASS, build_tables
 from ddpkit.runs.plugin_manifest import list_components
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 TEST_METRICS, TESTED = "test_metrics.json", "tested.json"
 OF_A_TEST = (TEST_METRICS, TESTED, PER_CLASS, f"*{CONFUSION}*.csv")
 SPLIT = "split.json"
+DATA_FILES = "data_files.json"
+"""File with size and modification time (ns) of the files of each sample, in the order of `split.json`."""
 PREDICTIONS, SKIPPED = "predictions", "skipped.json"
 FINISHED = "finished.json"
 """File that exists once a run has finished."""
@@ -104,9 +106,12 @@ class RunFolder:
         self.write_json("environment.json", collect_versions() | {"seed": config.run.seed} | dict(environment))
 
     def write_split(self, loaders: Mapping[str, "SplitLoader"]) -> None:
-        """Write the samples of each split to `split.json`."""
+        """Write the samples of each split to `split.json`, and the states of their files to `data_files.json`."""
         found = {split: loader.samples.identify(loader.sampler.indices) for split, loader in loaders.items()}
         self.write(SPLIT, json.dumps({split: found.get(split, []) for split in SPLITS}) + "\n")
+        states = {split: loader.samples.file_states(loader.sampler.indices) for split, loader in loaders.items()}
+        if any(states.values()):
+            self.write(DATA_FILES, json.dumps(states) + "\n")
 
     def write(self, name: str, text: str) -> None:
         """Write a text file atomically. Raise CheckpointError if it cannot be written."""
@@ -176,8 +181,10 @@ def read_result(run: schema.Run, *, predicted: bool = False) -> RunResult:
     """Read the results from a run folder. `predicted`: the run included a prediction, so read its skipped inputs too."""
     folder = run_path(run)
     test, skipped = folder / TEST_METRICS, folder / PREDICTIONS / SKIPPED
-    metrics = json.loads(test.read_text(encoding="utf-8")) if test.exists() else {}
-    left_out = json.loads(skipped.read_text(encoding="utf-8")) if predicted else []
+    with reading(test):
+        metrics = dict(json.loads(test.read_text(encoding="utf-8"))) if test.exists() else {}
+    with reading(skipped):
+        left_out = list(json.loads(skipped.read_text(encoding="utf-8"))) if predicted else []
     return RunResult(folder, history.read_rows(folder), metrics, left_out)
 
 

@@ -9,6 +9,7 @@ from typing import TextIO
 
 import attrs
 
+from ddpkit.runs.files import reading
 from ddpkit.training.callbacks import Row
 
 JSONL, CSV = "history.jsonl", "history.csv"
@@ -45,7 +46,8 @@ def append_row(folder: Path, row: Row) -> None:
 def read_rows(folder: Path) -> list[Row]:
     """Return the rows so far; [] before the first epoch."""
     file = folder / JSONL
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
+    with reading(file):
+        return [dict(json.loads(line)) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
 
 
 def rewrite_rows(folder: Path, rows: Sequence[Row]) -> None:

@@ -12,6 +12,7 @@ from ddpkit.config import schema
 from ddpkit.config.loading import Config
 from ddpkit.errors import ConfigError, Diagnostic
 from ddpkit.runs import folder as run_folder
+from ddpkit.runs.files import reading
 
 BEST, LAST = "best", "last"
 WEIGHTS = "weights"
@@ -114,7 +115,8 @@ def with_run_identity(config: Config, folder: Path) -> Config:
 def read_run_config(folder: Path) -> Mapping[str, Any]:
     """Return the resolved config of a run as tables; empty if the file does not exist."""
     file = folder / "config.toml"
-    return tomli.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    with reading(file):
+        return tomli.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
 
 def without_initial_weights(config: Config) -> Config:
@@ -146,6 +148,8 @@ def read_recorded_plugins(file: Path) -> list[dict[str, Any]]:
     """Return the plugins that a run used, as recorded next to its resolved config; [] for any other TOML."""
     if run_of_config(file) is None:
         return []
-    record = json.loads(file.with_name("plugins.json").read_text(encoding="utf-8"))
-    used = {component["plugin"] for component in record["used"]}
-    return [plugin for plugin in record["plugins"] if plugin["name"] in used]
+    listed = file.with_name("plugins.json")
+    with reading(listed):
+        record = json.loads(listed.read_text(encoding="utf-8"))
+        used = {component["plugin"] for component in record["used"]}
+        return [plugin for plugin in record["plugins"] if plugin["name"] in used]

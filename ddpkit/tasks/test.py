@@ -10,6 +10,7 @@ from ddpkit.config.component_refs import class_names
 from ddpkit.errors import ConfigError
 from ddpkit.runs import folder as run_folder
 from ddpkit.runs.environment import device_environment
+from ddpkit.runs.files import reading
 from ddpkit.runs.folder import SPLIT, RunFolder
 from ddpkit.runs.log import LOGGER
 from ddpkit.tasks.plan import RunPlan
@@ -53,8 +54,9 @@ def load_if_present(weights: Path, each: EvaluatedModel) -> bool:
 def warn_about_seen_samples(folder: Path, tested: Sequence[str | int]) -> None:
     """Warn about test samples that the run used for training or validation: they make the test results too good."""
     file = folder / SPLIT
-    parts = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    seen = {sample for part in ("train", "valid") for sample in parts.get(part, [])}.intersection(tested)
+    with reading(file):
+        splits = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        seen = {sample for split in ("train", "valid") for sample in splits.get(split, [])}.intersection(tested)
     if seen:
         LOGGER.warning(
             "%d test samples are in the train or validation split of this run, so the results are too good; use the run's split",

@@ -489,7 +489,8 @@ def test_resume_rejects_a_changed_dataset_before_writing(acme, tmp_path, monkeyp
 
     more = ["run", "digits.toml", "--set", "run_id=mine", "--set", "train.epoch=3", "--resume"]
     assert main(more) == 2
-    assert "dataset: the samples differ from those of the resumed run: " in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "dataset: the samples differ from those of the resumed run: 1 sample is missing, such as 'a/0.png' (" in err
     assert {file: file.read_bytes() for file in before} == before
 
     assert main([*more, "--allow-drift", "dataset"]) == 0

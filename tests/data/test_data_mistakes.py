@@ -190,4 +190,6 @@ def test_resume_rejects_renamed_and_missing_samples(toml, capsys):
 
     assert main(["run", str(toml), *options, "--set", "train.epoch=2", "--resume"]) == 2
 
-    assert "dataset: the samples differ from those of the resumed run: train " in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "dataset: the samples differ from those of the resumed run: 2 samples are missing, such as 'images/p0_" in err
+    assert "; 1 sample is new, such as 'images/p9_0.png' (" in err
