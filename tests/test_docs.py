@@ -121,7 +121,9 @@ def test_each_command_of_the_documentation_works(tmp_path):
     lines = sorted({found["line"] for page in PAGES for found in RUN_COMMAND.finditer(page.read_text())})
     assert len(lines) > 20
     for line in lines:
-        command(*arguments_of(line, values), *small_options(line, small), cwd=tmp_path, timeout=300).assert_done()
+        done = command(*arguments_of(line, values), *small_options(line, small), cwd=tmp_path, timeout=300)
+        finds_batchnorm = line.startswith("ddpkit verify-ddp") and "set 'ddp.sync_batchnorm = true'" in done.stdout
+        assert done.exit_code == int(finds_batchnorm), f"{line}\n{done.stderr}{done.stdout}"
 
 
 def arguments_of(line, values):

@@ -1,5 +1,6 @@
 """A run that was interrupted and resumed by the real command is bit-identical to an uninterrupted one."""
 
+import contextlib
 import json
 import shutil
 import signal
@@ -614,8 +615,12 @@ def test_a_second_signal_exits_at_once_and_keeps_checkpoints(digits):
         process.send_signal(signal.SIGINT)
         time.sleep(0.3)
         assert process.poll() is None
-        process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 130  # it would sleep for longer
+        for _ in range(40):  # on a busy machine, two signals may arrive as one
+            process.send_signal(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(0.5)
+                break
+        assert process.returncode == 130  # it would sleep for longer
     assert steps_of("mine") == [2, 1]
 
 
