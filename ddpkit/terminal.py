@@ -35,11 +35,12 @@ class GuardedFile(io.FileIO):
     """Open descriptor of a terminal, pipe or file whose write errors are ignored: nobody reads the text any more."""
 
     def write(self, data: Any) -> int:
-        """Write the data, or drop it if that fails. Returns the number of bytes that were written or dropped."""
+        """Write the data, or drop it if that fails or would block. Returns the number of bytes that were written or dropped."""
         try:
-            return super().write(data)
+            written = super().write(data)
         except OSError:
-            return memoryview(data).nbytes
+            written = None
+        return memoryview(data).nbytes if written is None else written
 
 
 @contextlib.contextmanager

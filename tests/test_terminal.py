@@ -47,6 +47,18 @@ def closed_terminal():
     return window
 
 
+def test_a_reader_that_is_slow_does_not_end_a_command(tmp_path):
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    code = "import sys\nfrom ddpkit.terminal import guard_streams\nwith guard_streams():\n    for _ in range(9999): print('x' * 99, file=sys.stderr)"
+
+    done = subprocess.run([sys.executable, "-c", code], stderr=write, timeout=60, check=False)
+
+    os.close(read)
+    os.close(write)
+    assert done.returncode == 0
+
+
 BROKEN = pytest.mark.parametrize("broken", [closed_pipe, full_device, closed_terminal], ids=lambda broken: broken.__name__)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 
 from ddpkit.data.loader import SplitLoader
+from ddpkit.runs.files import reading
 from ddpkit.runs.folder import DATA_FILES, SPLIT
 
 Name = str | int
@@ -34,8 +35,16 @@ class DataState:
 
     @classmethod
     def of_run(cls, folder: Path) -> "DataState":
-        """Return the state that the run recorded when it was started or last resumed; empty if its files are missing."""
-        return cls(read_json(folder / SPLIT), read_json(folder / DATA_FILES))
+        """Return the state that the run recorded when it was started or last resumed; empty if its files are missing.
+
+        Raise ConfigError if they are damaged.
+        """
+        with reading(folder / SPLIT):
+            names = {split: tuple(listed) for split, listed in read_json(folder / SPLIT).items()}
+            hash(tuple(names.values()))  # raises TypeError for a name that is a list
+        with reading(folder / DATA_FILES):
+            states = {split: [list(state) for state in listed] for split, listed in read_json(folder / DATA_FILES).items()}
+        return cls(names, states)
 
     def split_of(self) -> dict[Name, str]:
         """Return the split of each sample."""
@@ -48,10 +57,8 @@ class DataState:
 
 
 def read_json(file: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError):
-        return {}
+    """Return the content of a file; {} if it does not exist."""
+    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else {}
 
 
 def describe_sample_changes(before: DataState, now: DataState) -> str:

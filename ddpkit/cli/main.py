@@ -4,6 +4,7 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from ddpkit import terminal
 from ddpkit.errors import ConfigError, DdpkitError, ExitCode
@@ -51,9 +52,17 @@ def format_error(error: DdpkitError) -> str:
     return error.with_excerpts() if isinstance(error, ConfigError) and sys.stderr.isatty() else str(error)
 
 
+class Parser(argparse.ArgumentParser):
+    """Parser whose messages are safe: they repeat the arguments of the user."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print usage and message, and exit with code 2."""
+        super().error(terminal.escape(message))
+
+
 def build_parser(given: Sequence[str]) -> argparse.ArgumentParser:
     """Build the parser. Only the module of the requested command is imported."""
-    top = argparse.ArgumentParser(prog="ddpkit", description="One TOML file, one command, a correct distributed run.")
+    top = Parser(prog="ddpkit", description="One TOML file, one command, a correct distributed run.")
     subparsers = top.add_subparsers(metavar="COMMAND", required=True)
     for name, summary in COMMANDS.items():
         parser = subparsers.add_parser(name, help=summary, description=summary.capitalize() + ".")

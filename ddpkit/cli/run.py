@@ -12,7 +12,7 @@ from ddpkit.runs.folder import PREDICTIONS, SKIPPED, RunResult
 from ddpkit.runs.lookup import BEST
 from ddpkit.tasks import runner
 from ddpkit.tasks.plan import RunOptions
-from ddpkit.terminal import write
+from ddpkit.terminal import escape, write
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -82,5 +82,7 @@ def format_result(result: RunResult | None, options: RunOptions) -> str:
     tested = {} if options.task == "predict" else result.test_metrics
     lines = [f"test {name} {math.nan if value is None else value:.4f}" for name, value in tested.items()]
     if result.skipped:
-        lines += [f"skipped inputs: {len(result.skipped)}; the reasons are in {result.folder / PREDICTIONS / SKIPPED}"]
-    return "\n".join([*lines, str(result.folder)]) + "\n"
+        lines += [
+            f"skipped inputs: {len(result.skipped)}; the reasons are in {escape(str(result.folder / PREDICTIONS / SKIPPED))}"
+        ]
+    return "\n".join([*lines, escape(str(result.folder))]) + "\n"

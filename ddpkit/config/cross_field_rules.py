@@ -1,5 +1,6 @@
 """Rules that check several keys of a config together; each issue is reported at the key to change."""
 
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -75,7 +76,8 @@ def input_issues(run: schema.Run) -> Iterator[Issue]:
 
 def class_issues(run: schema.Run) -> Iterator[Issue]:
     """Check that class names are unique: tables and predictions identify classes by name."""
-    if doubles := [name for name, count in Counter(run.classes).items() if count > 1]:
+    counts = Counter(unicodedata.normalize("NFC", name) for name in run.classes)
+    if doubles := [name for name, count in counts.items() if count > 1]:
         yield Issue(("classes",), f"class names must be unique; repeated: {', '.join(map(repr, doubles))}")
 
 

@@ -93,6 +93,7 @@ def forward_signals(folder: Path) -> Iterator[None]:
         if threading.current_thread() is threading.main_thread():
             for number in FORWARDED:
                 signal.signal(number, forwarder.on_signal)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)  # a plugin may have blocked them when it was imported
         with patch_agent_handler(forwarder.on_signal):
             yield
     finally:

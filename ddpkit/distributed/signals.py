@@ -42,6 +42,7 @@ class SignalState:
             return
         self.handled = tuple(number for number in (*self.stops, signal.SIGUSR1) if not is_ignored_hangup(number))
         before = {number: signal.signal(number, self.on_signal) for number in self.handled}
+        self.restore_handlers()  # unblocks them too
         try:
             yield
         finally:
@@ -52,12 +53,15 @@ class SignalState:
         """Set the handlers again if code of a plugin has replaced them or blocked the signals: the run must stay stoppable."""
         if not self.handled:
             return
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, self.handled)
         for number in self.handled:
-            if signal.getsignal(number) != self.on_signal:
-                signal.signal(number, self.on_signal)
+            signal.signal(number, self.on_signal)  # always: Python does not know handlers that C code has set
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, self.handled)
+
+
+IGNORES_HANGUP = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+"""Whether this process was started with `nohup`. This module is imported before any plugin."""
 
 
 def is_ignored_hangup(number: signal.Signals) -> bool:
-    """Return whether this is SIGHUP and the process ignores it, as under `nohup`."""
-    return number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN
+    """Return whether this is SIGHUP and the process was started with `nohup`."""
+    return number == signal.SIGHUP and IGNORES_HANGUP

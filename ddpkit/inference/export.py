@@ -26,7 +26,7 @@ from ddpkit.errors import ConfigError, DdpkitError, Diagnostic, PluginError
 from ddpkit.inference.input_geometry import preprocess
 from ddpkit.inference.predictor import color_mode, load_trained_model, open_run
 from ddpkit.runs import folder as run_folder
-from ddpkit.runs.files import check_no_links, os_errors_as, reading
+from ddpkit.runs.files import check_run_folder, os_errors_as, reading
 from ddpkit.runs.lookup import BEST
 from ddpkit.training.builder import ModelBuilder
 from ddpkit.training.precision import Precision
@@ -35,15 +35,15 @@ ALONE = {"device": "cpu", "ddp.backend": "auto"}
 """Overrides of the run's config: the export runs on the CPU and needs no GPU."""
 MOST = 1e-4
 """Maximum difference between the outputs of the file and of the model, relative to the largest output."""
-ANY_BATCH, TRACED = (1, 3), 2
+ANY_BATCH, TRACED = (1, 3, 8, 17), 2
 """Batch sizes of the comparison, and of the example that is traced.
 
 They differ, so that the comparison fails if tracing turns the batch size into a constant.
 """
 ANY_SIZE = ({0: torch.export.Dim("batch")},)
-"""Dynamic shapes for torch.export: any number of images."""
-CONSTRAINTS = "Constraints violated"
-"""Part of the message of torch.export about a forward that depends on the batch size."""
+"""Dynamic shapes of an exported file: any number of images."""
+SYMBOL = "n_images"
+"""Symbolic batch size in `check_any_batch`. Messages of torch.export contain it if the forward depends on the batch size."""
 BLANKS = ((64, 64), (200, 300))
 """Sizes (width, height) of blank images that test whether the transforms return the same shape for all images."""
 REMEDY = "free disk space, or pass another path with --output FILE"
@@ -83,7 +83,7 @@ def export(run: Path, options: ExportOptions) -> Path:
     file = (options.output or run / "exports" / f"{options.format}.{FORMATS[options.format].ending}").absolute()
     check_output_path(file, force=options.force)
     if options.output is None:
-        check_no_links(run)
+        check_run_folder(run)
     builder = ModelBuilder(config, registry, world)
     check_not_detector(builder)
     model, shape = (
@@ -201,9 +201,9 @@ def check_any_batch(model: nn.Module, example: Tensor) -> None:
     """
     try:
         with quiet_export():
-            torch.export.export(model, (example,), dynamic_shapes=ANY_SIZE)
+            torch.export.export(model, (example,), dynamic_shapes=({0: torch.export.Dim(SYMBOL)},))
     except Exception as error:  # torch.export may raise anything
-        if CONSTRAINTS not in str(error):
+        if SYMBOL not in str(error):
             return
         guards = [line.strip(" -") for line in str(error).splitlines() if line.startswith("  - ")]
         message = f"the model's forward depends on the batch size: {guards[0] if guards else error}"

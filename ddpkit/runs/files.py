@@ -10,6 +10,7 @@ from pathlib import Path
 import attrs
 
 from ddpkit.errors import CheckpointError, ConfigError, Diagnostic
+from ddpkit.terminal import escape
 
 Chunk = bytes | bytearray | memoryview
 REMEDY = "free disk space or correct the permissions, then continue from the newest checkpoint with '--resume'"
@@ -77,7 +78,8 @@ def os_errors_as(folder: Path, remedy: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise CheckpointError(f"{error.filename or folder}: cannot be written: {error.strerror or error}; {remedy}") from error
+        where = escape(str(error.filename or folder))
+        raise CheckpointError(f"{where}: cannot be written: {error.strerror or error}; {remedy}") from error
 
 
 @contextlib.contextmanager
@@ -101,16 +103,24 @@ def os_errors_inside(folder: Path) -> Iterator[None]:
         raise CheckpointError(f"{error.filename}: cannot be written: {error.strerror}; {REMEDY}") from error
 
 
-def check_no_links(folder: Path) -> None:
-    """Raise ConfigError if a run folder contains links to places outside of it. Call it before a command writes there."""
-    entries = (*folder.glob("*"), *folder.glob("checkpoints/*"))  # old checkpoints are emptied file by file
-    outside = [each for each in entries if each.is_symlink() and not each.resolve().is_relative_to(folder.resolve())]
+def check_run_folder(folder: Path) -> None:
+    """Raise ConfigError if a command must not write to a run folder: it has links to other places, or a name that is not UTF-8.
+
+    The folders in it are checked too, except the predictions, which are deleted before they are written.
+    """
     problems = [
-        f"{each} is a link to {each.resolve()}, but ddpkit writes only to the run folder; replace the link by its content"
-        for each in sorted(outside)
+        f"{each} is a link to {os.path.realpath(each)}, but ddpkit writes only to the run folder; replace the link by its content"
+        for each in sorted((*folder.glob("*"), *folder.glob("*/*")))
+        if each.is_symlink() and each.parent.name != "predictions" and not leads_inside(each, folder)
     ]
+    if str(folder).encode(errors="replace").decode() != str(folder):
+        problems = [f"the path of the run folder is not valid UTF-8: {folder}; rename the folder"]
     if problems:
         raise ConfigError([Diagnostic("", (), problem) for problem in problems])
+
+
+def leads_inside(link: Path, folder: Path) -> bool:
+    return Path(os.path.realpath(link)).is_relative_to(os.path.realpath(folder))
 
 
 def write_file(files: Files, file: Path, chunks: Iterable[Chunk]) -> FileDigest:

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ddpkit.errors import RunLockedError
-from ddpkit.runs.files import REMEDY, check_no_links, os_errors_as
+from ddpkit.runs.files import REMEDY, check_run_folder, os_errors_as
+from ddpkit.terminal import escape
 
 NAME = "run.lock"
 WAIT = 5.0
@@ -24,7 +25,7 @@ def hold_lock(folder: Path, wait: float = WAIT, *, shared: bool = False) -> Iter
     Raise RunLockedError if another process still holds the lock after `wait` seconds, ConfigError if the folder has links to
     places outside of it.
     """
-    check_no_links(folder)
+    check_run_folder(folder)
     with contextlib.ExitStack() as stack:
         with os_errors_as(folder, REMEDY):
             file = stack.enter_context((folder / NAME).open("a+"))
@@ -33,7 +34,7 @@ def hold_lock(folder: Path, wait: float = WAIT, *, shared: bool = False) -> Iter
             if time.monotonic() > deadline:
                 file.seek(0)
                 raise RunLockedError(
-                    f"{folder}: locked by another process {file.read(200).strip()}; wait until it ends, or stop it"
+                    f"{escape(str(folder))}: locked by another process {file.read(200).strip()}; wait until it ends, or stop it"
                 )
             time.sleep(0.05)
         if shared:

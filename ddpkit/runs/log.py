@@ -5,7 +5,7 @@ import copy
 import logging
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from rich.console import Console
@@ -26,17 +26,26 @@ class SafeFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the message with escaped arguments; the text of the message itself may have several lines."""
         safe = copy.copy(record)
-        safe.msg = escape(str(record.msg), keep="\n")
-        if isinstance(record.args, tuple):
-            safe.args = tuple(each if isinstance(each, int | float) else escape(str(each)) for each in record.args)
-        return super().format(safe)
+        if isinstance(record.args, Mapping):
+            safe.args = {name: escape_name(value) for name, value in record.args.items()}
+        elif record.args:
+            safe.args = tuple(escape_name(value) for value in record.args)
+        return escape(super().format(safe), keep="\n\t")
+
+
+def escape_name(value: object) -> object:
+    """Return a text, a path or an error as a safe line; other values, such as numbers, unchanged."""
+    return escape(str(value)) if isinstance(value, str | Path | BaseException) else value
 
 
 class TerminalHandler(logging.Handler):
     """Log handler that prints only the message, on one line, never wrapped."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        CONSOLE.print(self.format(record), markup=False, soft_wrap=True, highlight=False)
+        try:
+            CONSOLE.print(self.format(record), markup=False, soft_wrap=True, highlight=False)
+        except Exception:  # noqa: BLE001 - a wrong format string must not end a run
+            self.handleError(record)
 
 
 class LogFile(logging.FileHandler):

@@ -20,7 +20,7 @@ from ddpkit.plugins import manager
 from ddpkit.plugins.manager import Plugins
 from ddpkit.runs import folder as run_folder
 from ddpkit.runs import log, lookup, plugin_manifest
-from ddpkit.runs.files import check_no_links, os_errors_inside
+from ddpkit.runs.files import check_run_folder, os_errors_inside
 from ddpkit.runs.folder import RunResult
 from ddpkit.tasks.plan import RunOptions, RunPlan, select_tasks
 from ddpkit.tasks.resources import check_device, count_ranks
@@ -132,7 +132,7 @@ def resolve_weights(plan: RunPlan) -> RunPlan:
         raise ConfigError([Diagnostic(name, (), message) for name in wrong])
     config, weights = lookup.find_run(plan.config, options.weights)
     if (path := run_folder.run_path(config.run)).is_dir():
-        check_no_links(path)
+        check_run_folder(path)
     return attrs.evolve(plan, config=config, weights=weights)
 
 

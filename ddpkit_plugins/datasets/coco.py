@@ -142,7 +142,7 @@ class CocoDataset:
         corners = [to_corners(each.get("bbox"), wanted.file, width, height) for each in wanted.objects]
         seen = [number for number, (left, top, right, bottom) in enumerate(corners) if left < right and top < bottom]
         labels = [self.label_of[wanted.objects[number]["category_id"]] for number in seen]
-        crowds = [int(bool(wanted.objects[number].get("iscrowd"))) for number in seen]
+        crowds = [int(wanted.objects[number].get("iscrowd") in (1, "1")) for number in seen]
         return to_boxes([corners[number] for number in seen], labels, height, width, crowds)
 
     def mask(self, wanted: Annotated, width: int, height: int) -> Any:
@@ -207,7 +207,7 @@ def merge_categories(read: Mapping[str, Mapping[str, Any]]) -> dict[int, str]:
     if any(sorted(each) != sorted(found[0]) for each in found):
         raise ValueError(f"the annotations of the splits {sorted(read)} have different categories")
     names = dict(sorted(found[0]))
-    if not len(found[0]) == len(names) == len(set(names.values())):
+    if not len(found[0]) == len(names) == len(set(map(same_form, names.values()))):
         raise ValueError(f"two categories have the same id or the same name: {sorted(found[0])}")
     return names
 

@@ -8,7 +8,7 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from PIL import Image
 
@@ -22,6 +22,7 @@ SHOWN = 5
 """Maximum number of lines or values in a message."""
 NUMBER = re.compile("0|-?[1-9][0-9]*")
 """Label that is a number. Any other text is a name: `007`, `1.0`, `+1`."""
+BREAK = re.compile("\r\n|\r|\n")
 Rows = list[dict[str, str]]
 
 
@@ -92,23 +93,30 @@ class CsvDataset:
 
 
 def read_rows(file: Path, wanted: Sequence[str]) -> tuple[Rows, list[int]]:
-    """Return the rows of a table, and the number of the line in which each one ends.
+    """Return the rows of a table, and the number of the line in which each one starts.
 
-    Raises ValueError for a missing file or column, and for a row of another length.
+    Raises ValueError for a missing file or column, a column that occurs twice, and a row of another length.
     """
     try:
         with file.open(encoding="utf-8-sig", newline="") as opened:
             reader = csv.DictReader(opened, strict=True)
-            numbered, names = [(row, reader.line_num) for row in reader], list(reader.fieldnames or ())
+            names, numbered = list(reader.fieldnames or ()), [(row, reader.line_num - count_breaks(row)) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{file} cannot be read as a CSV table: {error}") from error
     if missing := [f"{name!r}{format_hint(name, names)}" for name in wanted if name not in names]:
         raise ValueError(f"{file} has no column {', '.join(missing)}; its columns are {names}")
+    if doubles := [name for name in wanted if names.count(name) > 1]:
+        raise ValueError(f"{file} has the column {doubles[0]!r} more than once; its columns are {names}")
     if wrong := [line for row, line in numbered if None in row or None in row.values()]:
         raise ValueError(f"{file} has {len(names)} columns, but {format_lines(wrong)} has more or fewer")
     if not numbered:
         raise ValueError(f"{file} has a header but no samples")
     return [row for row, _ in numbered], [line for _, line in numbered]
+
+
+def count_breaks(row: Mapping[Any, Any]) -> int:
+    """Return the number of line breaks inside the cells of a row; a short or long row may contain None or a list."""
+    return sum(len(BREAK.findall(cell)) for cell in row.values() if isinstance(cell, str))
 
 
 def format_lines(lines: Sequence[int]) -> str:

@@ -77,12 +77,20 @@ def list_files(root: Path, names: Iterable[str]) -> list[Path]:
     Raises ValueError for files that are missing or outside the folder, and for two names of one file.
     """
     entries = functools.cache(entries_by_form)
-    files = [place if place.is_file() else find_other_form(root, place, entries) for place in resolve_inside(root, names)]
-    if missing := [file for file in files if not file.is_file()]:
+    files = [place if is_file(place) else find_other_form(root, place, entries) for place in resolve_inside(root, names)]
+    if missing := [file for file in files if not is_file(file)]:
         raise ValueError(f"files not found: {format_files(missing)}{missing_hint(root, missing[0])}")
     if doubles := [file for file, count in Counter(files).items() if count > 1]:
         raise ValueError(f"files listed more than once, under names of different Unicode forms: {format_files(doubles)}")
     return files
+
+
+def is_file(file: Path) -> bool:
+    """Return whether a file exists; False for a name that no file can have, such as one of 300 characters."""
+    try:
+        return file.is_file()
+    except OSError:
+        return False
 
 
 def same_form(text: str) -> str:
@@ -99,18 +107,20 @@ def find_other_form(root: Path, place: Path, entries: Callable[[Path], Mapping[s
     """Return the existing path below `root` whose name has another Unicode form than `place`; `place` if there is none."""
     found = root
     for name in place.relative_to(root).parts:
-        found = found / name if (found / name).exists() else entries(found).get(same_form(name), found / name)
+        found = entries(found).get(same_form(name), found / name) if not os.path.lexists(found / name) else found / name
     return found
 
 
 def missing_hint(root: Path, file: Path) -> str:
     """Return a hint about a frequent cause of a missing file, or an empty text."""
     name = file.relative_to(root)
-    if "\\" in str(name) and (root / str(name).replace("\\", "/")).is_file():
+    if not name.parts:
+        return "; a name is empty"
+    if "\\" in str(name) and is_file(root / str(name).replace("\\", "/")):
         return "; write the names with '/' in place of '\\'"
-    if name.parts[0] == root.name and (root.parent / name).is_file():
+    if name.parts[0] == root.name and is_file(root.parent / name):
         return f"; the names already contain the folder {root.name!r}, so set the folder above it, or remove {root.name + '/'!r}"
-    below = [each / name for each in list_folders(root) if (each / name).is_file()] if root.is_dir() else []
+    below = [each / name for each in list_folders(root) if is_file(each / name)] if root.is_dir() else []
     if below:
         return f"; {format_file(below[0])} exists, so write {str(below[0].relative_to(root))!r}"
     stem = same_form(file.stem).casefold()

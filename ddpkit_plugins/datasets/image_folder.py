@@ -58,7 +58,8 @@ class CustomDataset:
     ) -> None:
         self.root, self.mode = check_root(root_dir, EXPECTED), mode
         own = find_split_folders(self.root)
-        found = {split: list_class_folders(self.root / split, classes) for split in own or [""]}
+        name_of = {same_form(name): name for name in classes}
+        found = {split: list_class_folders(self.root / split, name_of) for split in own or [""]}
         self.classes = order_classes(self.root, classes, found)
         selected = {
             split: select_samples(interleave([files.get(name, []) for name in self.classes]), max_samples, seed)
@@ -101,13 +102,18 @@ def find_split_folders(root: Path) -> list[str]:
     return own
 
 
-def list_class_folders(root: Path, classes: Sequence[str]) -> dict[str, list[Path]]:
-    """Return the images of each class folder. A folder whose name differs from a class only in its Unicode form is that class."""
-    name_of = {same_form(name): name for name in classes}
+def list_class_folders(root: Path, name_of: dict[str, str]) -> dict[str, list[Path]]:
+    """Return the images of each class folder. Folders whose names differ only in their Unicode form are one class.
+
+    `name_of`: Unicode form NFC of a class -> its name; new classes are added. Raises ValueError for two folders of one class.
+    """
     folders = list_folders(root)
+    forms = Counter(same_form(each.name) for each in folders)
+    if doubles := [each for each in folders if forms[same_form(each.name)] > 1]:
+        raise ValueError(f"class folders whose names differ only in their Unicode form: {format_files(doubles)}; merge them")
     if undecodable := [each for each in folders if each.name != each.name.encode(errors="replace").decode()]:
         raise ValueError(f"folder names that are not valid UTF-8: {format_files(undecodable)}; rename these class folders")
-    return {name_of.get(same_form(each.name), each.name): list_images(each) for each in folders}
+    return {name_of.setdefault(same_form(each.name), each.name): list_images(each) for each in folders}
 
 
 def order_classes(root: Path, classes: Sequence[str], found: Mapping[str, FilesOf]) -> list[str]:

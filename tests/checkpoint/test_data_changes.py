@@ -101,6 +101,15 @@ def test_unchanged_data_and_old_run_folders_resume_silently(trained, capsys):
     assert "changed since" not in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["split.json", "data_files.json"])
+@pytest.mark.parametrize("content", ["{", "5", '{"train": 5}', '{"train": [["a"], null, 7]}'])
+def test_damaged_records_are_named(trained, capsys, name, content):
+    (trained / name).write_text(content)
+
+    assert resume() == 2
+    assert f"{trained.absolute()}/{name}: is damaged: " in capsys.readouterr().err
+
+
 def test_predict_names_its_argument(trained, capsys):
     Path("nothing").mkdir()
 

@@ -205,6 +205,7 @@ def test_a_run_interrupted_many_times_is_bit_identical(uninterrupted):
         "signal.signal(signal.SIGTERM, lambda *_: None)",
         "signal.signal(signal.SIGTERM, signal.SIG_DFL)",
         "signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})",
+        "import faulthandler; faulthandler.register(signal.SIGTERM)",
     ],
 )
 def test_a_plugin_cannot_keep_a_run_from_stopping(uninterrupted, meddling):
@@ -216,12 +217,24 @@ def test_a_plugin_cannot_keep_a_run_from_stopping(uninterrupted, meddling):
 
 
 def test_a_hangup_under_nohup_has_no_effect(digits):
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # processes inherit it
     try:
-        assert run("mine", at_1_2=KILL.format("SIGHUP")) == 0
-        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        run_in_subprocess("mine", at_1_2=KILL.format("SIGHUP")).assert_done()
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_a_plugin_that_blocks_signals_at_its_import_does_not_disable_the_launcher(digits, plugin_file):
+    Path("blocker.py").write_text("import signal\nsignal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})\n")
+    files = ["--set", f"plugins.files=['{plugin_file}', '{Path('blocker.py').absolute()}']", "--set", "ddp.enabled=true"]
+    order = "import time; Path('here').touch(); [time.sleep(0.1) for _ in range(100)]"
+    Path("orders.json").write_text(json.dumps({"1.2": order}))
+    command = [sys.executable, "-m", "ddpkit", "run", "digits.toml", "--nproc", "2", *files, *sets(run_id="mine")]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        while process.poll() is None and not Path("here").exists():
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 75
 
 
 def test_a_signal_after_the_last_epoch_lets_the_run_finish(uninterrupted):
@@ -349,11 +362,12 @@ def test_two_ranks_resume_in_a_moved_run_folder(digits):
     ddpkit("test", moved, cwd=Path.cwd()).assert_done()
 
 
-@pytest.mark.parametrize("name", ["checkpoints", "config.toml", "logs", "run.lock"])
+@pytest.mark.parametrize("name", ["checkpoints", "config.toml", "logs", "run.lock", "logs/train.log"])
 def test_resume_does_not_write_through_a_link(digits, capsys, name):
     assert run("mine", at_1_2=KILL.format("SIGTERM")) == 75
-    Path("elsewhere").mkdir()
-    Path(folder_of("mine") / name).rename(Path("elsewhere") / name)
+    (Path("elsewhere") / name).parent.mkdir(parents=True)
+    if (folder_of("mine") / name).exists():
+        (folder_of("mine") / name).rename(Path("elsewhere") / name)
     (folder_of("mine") / name).symlink_to(Path("elsewhere", name).absolute())
     before = {file: file.read_bytes() for file in Path("elsewhere").rglob("*") if file.is_file()}
 

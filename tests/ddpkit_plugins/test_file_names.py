@@ -59,6 +59,23 @@ def test_classes_are_found_in_any_unicode_form(tmp_path, on_disk, written):
     assert CsvDataset(str(tmp_path), [written], 0).targets == [0]
 
 
+def test_two_folders_of_one_class_are_rejected_and_splits_share_a_class(tmp_path):
+    for split, name in (("train", COMPOSED), ("valid", DECOMPOSED)):
+        save(tmp_path / "splits" / split / name / "0.png")
+    for name in (COMPOSED, DECOMPOSED):
+        save(tmp_path / "twice" / name / "0.png")
+    annotations(tmp_path, "0.png", category=COMPOSED)
+    content = json.loads((tmp_path / "annotations.json").read_text())
+    content["categories"].append({"id": 2, "name": DECOMPOSED})
+    (tmp_path / "annotations.json").write_text(json.dumps(content))
+
+    assert CustomDataset(str(tmp_path / "splits"), [], 0).classes == [COMPOSED]
+    with pytest.raises(ValueError, match="class folders whose names differ only in their Unicode form"):
+        CustomDataset(str(tmp_path / "twice"), [COMPOSED], 0)
+    with pytest.raises(ValueError, match="two categories have the same id or the same name"):
+        CocoDataset(str(tmp_path), [], 0)
+
+
 @FORMS
 def test_a_split_file_may_have_another_unicode_form(tmp_path, on_disk, written):
     (tmp_path / "split.json").write_text(json.dumps({"train": [f"{written}.png"]}))
@@ -82,6 +99,8 @@ def test_two_unicode_forms_of_one_file_are_rejected(tmp_path):
         ("scans/0.PNG", r" \(did you mean '0.png'\?\)"),
         ("scans/0", r" \(did you mean '0.png'\?\)"),
         ("scans/7.png", r"7.png$"),
+        ("", r"data; a name is empty$"),
+        ("x" * 300, r"x$"),
     ],
 )
 def test_a_missing_file_gets_a_hint(tmp_path, name, hint):

@@ -62,6 +62,18 @@ def test_only_canonical_integers_are_class_indices(root, labels):
     assert table.targets == [sorted(labels).index(label) for label in labels]
 
 
+def test_line_numbers_count_line_breaks_and_empty_lines(root):
+    lines = ['scans/0.png,a,"two\nlines"', "", 'scans/1.png,a,"two\r\nlines"', "scans/1.png,a,B"]
+
+    with pytest.raises(ValueError, match=r"'scans/1.png' in lines 5, 7"):
+        CsvDataset(write(root, *lines), [], 0)
+
+
+def test_a_column_that_occurs_twice_is_rejected(root):
+    with pytest.raises(ValueError, match="has the column 'label' more than once"):
+        CsvDataset(write(root, "scans/0.png,a,b", header="path,label,label"), [], 0)
+
+
 def test_similar_labels_are_reported(root, caplog):
     CsvDataset(write(root, "scans/0.png,0,A", "scans/1.png,00,A", "scans/2.png,cat,A", "scans/3.png,Cat,A"), [], 0)
 

@@ -1,5 +1,6 @@
 """A damaged file in a run folder gives one message that names it, never a traceback."""
 
+import itertools
 import shutil
 from pathlib import Path
 
@@ -20,6 +21,7 @@ READERS = {
 }
 """File -> a command that reads it."""
 DAMAGE = {
+    "wrong values": lambda _: b'{"train": 3, "epoch": [], "inputs": 7, "used": 1}',
     "truncated": lambda content: content[: len(content) * 2 // 3],
     "not text": lambda _: b"\xff\x00{",
     "another type": lambda _: b"[7]",
@@ -35,8 +37,13 @@ def finished(acme, tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("damage", DAMAGE)
-@pytest.mark.parametrize("name", READERS)
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        *itertools.product(READERS, ["truncated", "not text", "another type"]),
+        *((name, "wrong values") for name in ("plugins.json", "finished.json", "split.json", "model.json")),
+    ],
+)
 def test_a_damaged_file_is_named(finished, tmp_path, monkeypatch, capsys, name, damage):
     monkeypatch.chdir(tmp_path)
     shutil.copytree(finished / "runs", "runs")

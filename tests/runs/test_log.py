@@ -5,6 +5,9 @@ import logging
 import re
 from pathlib import Path
 
+import numpy as np
+import torch
+
 from ddpkit.cli.main import main
 from ddpkit.config import loading
 from ddpkit.runs import log
@@ -39,6 +42,19 @@ def test_log_keys_control_level_file_and_format(blobs, capsys):
     assert main(["run", blobs.name, *sets(keys)]) == 0
     assert "\nINFO: epoch 1/2" in next(Path("runs/blobs/b/logs").iterdir()).read_text()
     assert "epoch 1/2" not in capsys.readouterr().err
+
+
+def test_any_log_call_of_a_plugin_is_safe(blobs, capsys):
+    with log.log_messages(loading.load(blobs).run, is_main=True):
+        logger = logging.getLogger("ddpkit.plugin")
+        logger.info("norm %.1f of %d, %.1f", np.float32(1.5), np.int64(3), torch.tensor(2.5))
+        logger.info("%(name)s and %(other)s", {"name": "a\nb", "other": 1})
+        logger.info("%s", "a\x1b[2J\nforged")
+        logger.info("%d", "not a number")
+
+    err = capsys.readouterr().err
+    assert err.splitlines()[:3] == ["norm 1.5 of 3, 2.5", r"a\nb and 1", r"a\u001b[2J\nforged"]
+    assert "--- Logging error ---" in err
 
 
 def sets(keys):
