@@ -52,7 +52,7 @@ def check_file(arguments: argparse.Namespace) -> CheckReport:
 
 def format_notes(report: CheckReport) -> list[str]:
     """Return one line for each warning and for each component that is not fully checked."""
-    deep = "its source does not show all of them; use `ddpkit check --deep`, which imports the component"
+    deep = "its source code does not show all parameters; use `ddpkit check --deep`, which imports the component"
     return [
         *(f"warning: {problem}" for problem in report.warnings),
         *(f"warning: {text}" for text in report.policy_warnings),

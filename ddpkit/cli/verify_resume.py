@@ -55,7 +55,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 def format_verdict(report: ResumeReport) -> list[str]:
     steps = f"step{'s' * (len(report.kills) > 1)} {', '.join(map(str, report.kills))}"
-    killed = f"killed after {steps}" if report.kills else "not killed before its last step"
+    killed = f"killed after {steps}" if report.kills else "the run ended before it could be killed"
     kills = f"{killed} on {report.n_ranks} rank{'s' * (report.n_ranks > 1)}"
     if report.is_equal:
         return [f"equal: {kills}; the resumed run is bit-identical to the uninterrupted run at each of {report.n_steps} steps"]

@@ -41,7 +41,7 @@ def rank_issues(run: schema.Run, n_ranks: int) -> Iterator[Issue]:
     if run.ddp.virtual_shards > 1 and run.ddp.sync_batchnorm:
         yield Issue(
             ("ddp", "virtual_shards"),
-            "cannot be used with 'sync_batchnorm', which requires all shards at the same time; set only one of them",
+            "cannot be used with 'sync_batchnorm', because a rank computes its shards one after the other; set only one of them",
         )
     if ":" in run.device and n_ranks > 1:
         yield Issue(("device",), f"{run.device!r} is a single GPU, but there are {n_ranks} ranks; write 'cuda'")

@@ -61,7 +61,7 @@ class SignalForwarder:
             if received in STOPS:
                 self.start_kill_timer(received)
         elif received in STOPS:
-            at_once = "immediately; continue from the newest checkpoint with '--resume'"
+            at_once = "immediately, without a save; continue from the newest checkpoint with '--resume'"
             raise TerminatedError(received, at_once if self.kill_timer else NOT_TRAINING)
 
     def forward(self, number: signal.Signals) -> bool:

@@ -22,6 +22,8 @@ from ddpkit_plugins.datasets.files import (
 from ddpkit_plugins.datasets.split_indices import SPLITS, consecutive_ranges
 from ddpkit_plugins.stratify import select_stratified
 
+PAIRS = ["images", "masks"]
+"""Folders of a segmentation dataset, which are not classes."""
 EXPECTED = f"one folder of images ({', '.join(ENDINGS)}) per class"
 
 
@@ -108,6 +110,8 @@ def list_class_folders(root: Path, name_of: dict[str, str]) -> dict[str, list[Pa
     `name_of`: Unicode form NFC of a class -> its name; new classes are added. Raises ValueError for two folders of one class.
     """
     folders = list_folders(root)
+    if [each.name for each in folders] == PAIRS:
+        raise ValueError(f"{root} contains the folders {PAIRS}, images with masks; for segmentation, set name = 'mask_folder'")
     forms = Counter(same_form(each.name) for each in folders)
     if doubles := [each for each in folders if forms[same_form(each.name)] > 1]:
         raise ValueError(f"class folders whose names differ only in their Unicode form: {format_files(doubles)}; merge them")

@@ -83,7 +83,7 @@ class MaskEncoding:
             found = [self.written(value) for value in np.unique(pixels[is_other])[:SHOWN].tolist()]
             name = "palette" if self.is_coloured else "mask_values"
             listed = list(map(self.written, self.values or ()))
-            advice = "add the values, or set dataset.config.ignore_index"
+            advice = f"add the values to {name}, or set dataset.config.ignore_index"
             raise ValueError(f"{format_file(file)} contains {found}, which are not in {name} {listed}; {advice}")
         return np.where(is_other, self.ignore_index or 0, indices)
 

@@ -30,7 +30,9 @@ def ddpkit_transforms() -> Iterator[Component]:
     yield Component("COLOR_JITTER", f"{here}:color_jitter", doc=jitter, train_only=True)
     yield Component("GAUSSIAN_BLUR", f"{here}:gaussian_blur", doc="blur with a Gaussian of random width", train_only=True)
     yield Component("GRAY_SCALE", f"{here}:gray_scale", doc="convert colours to grayscale, with one channel or three equal ones")
-    yield Component("AUG_MIX", f"{here}:aug_mix", doc="mix distorted copies; for integer images", train_only=True)
+    yield Component(
+        "AUG_MIX", f"{here}:aug_mix", doc="mix several distorted copies of an image; only for integer images", train_only=True
+    )
     yield Component("TO_TENSOR", f"{here}:to_tensor", doc="convert a PIL image to a float32 tensor [C, H, W] in 0..1")
     yield Component("PIL_TO_TENSOR", f"{here}:pil_to_tensor", doc="convert a PIL image to a uint8 tensor [C, H, W]")
     yield Component(

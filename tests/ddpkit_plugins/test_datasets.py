@@ -467,6 +467,7 @@ def test_a_root_without_pairs_is_rejected_with_a_hint(tmp_path, folder, message)
 def test_invalid_parameters_are_rejected(tmp_path, make, params):
     draw(tmp_path / "images/a.png")
     draw(tmp_path / "masks/a.png")
+    draw(tmp_path / "cat/a.png")
     with pytest.raises(ValueError, match="got"):
         make(str(tmp_path), [], 0, **params)
 
@@ -530,3 +531,13 @@ def test_the_bundled_nuclei_are_disjoint_tiles_with_masks():
 def test_a_tile_size_that_does_not_fit_is_rejected(tile):
     with pytest.raises(ValueError, match=f"got {tile}"):
         Nuclei(tile)
+
+
+def test_a_folder_of_images_and_masks_is_not_a_classification_dataset(tmp_path):
+    for name in ("images", "masks"):
+        draw(tmp_path / "pairs" / name / "0.png")
+        draw(tmp_path / "splits/train" / name / "0.png")
+
+    for folder in ("pairs", "splits"):
+        with pytest.raises(ValueError, match=r"contains the folders \['images', 'masks'\], .* set name = 'mask_folder'"):
+            CustomDataset(str(tmp_path / folder), [], 0)
