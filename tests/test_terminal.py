@@ -11,6 +11,7 @@ import pytest
 
 from ddpkit.errors import ConfigError, Diagnostic
 from ddpkit.terminal import escape
+from tests.helpers.configs import IMAGES
 
 COMMAND = [sys.executable, "-P", "-m", "ddpkit"]
 EVIL = "cat\x1b[2J\x07\x9b31m\r\n2026 ERROR forged\u202e\u2028\udc80"
@@ -112,7 +113,7 @@ def test_names_do_not_reach_terminal_log_or_tables_raw(acme, tmp_path):
         for number in range(6):
             Image.new("L", (4, 4), 40 * number).save(tmp_path / "data" / name / f"{number}.png")
 
-    outcome = run_toml(FOLDERS, tmp_path).assert_done()
+    outcome = run_toml(IMAGES.replace("N_CLASSES", "4") + FOLDERS, tmp_path).assert_done()
 
     (log,) = (outcome.folder / "logs").iterdir()
     for text in (outcome.stdout, outcome.stderr, log.read_text()):
@@ -124,24 +125,9 @@ def test_names_do_not_reach_terminal_log_or_tables_raw(acme, tmp_path):
 
 
 FOLDERS = """
-device = "cpu"
-metrics = ["accuracy", "f1"]
-postprocess = "classification"
-[model]
-name = "tinynet"
-config = { n_pixels = 16, n_classes = 4 }
-[[criterion]]
-type = "cross_entropy"
-[transform]
-PIL_TO_TENSOR = []
-CONVERT_IMAGE_DTYPE = ["float32"]
 [dataset]
 name = "CustomDataset"
 root_dir = "data"
 config = { mode = "L" }
 split = { train = 0.6, valid = 0.2, test = 0.2 }
-[train]
-batch_size = 4
-epoch = 1
-optimizer = { type = "sgd" }
 """

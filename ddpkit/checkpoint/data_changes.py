@@ -1,15 +1,13 @@
 """Changes of the data since a run was started: samples that are missing, new or moved, and files with other content."""
 
 import itertools
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import attrs
 
 from ddpkit.data.loader import SplitLoader
-from ddpkit.runs.files import reading
+from ddpkit.runs.files import read_json, reading
 from ddpkit.runs.folder import DATA_FILES, SPLIT
 
 Name = str | int
@@ -54,11 +52,6 @@ class DataState:
         """Return the state of the files of each sample."""
         pairs = [zip(self.names.get(split, ()), states, strict=False) for split, states in self.files.items()]
         return dict(itertools.chain.from_iterable(pairs))
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    """Return the content of a file; {} if it does not exist."""
-    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else {}
 
 
 def describe_sample_changes(before: DataState, now: DataState) -> str:

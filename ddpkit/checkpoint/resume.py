@@ -1,6 +1,5 @@
 """Lookup of the run and the checkpoint to resume (`--resume`, `model.continue_checkpoint`)."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from ddpkit.config.loading import Config
 from ddpkit.errors import CheckpointError, ConfigError, Diagnostic
 from ddpkit.runs import folder as run_folder
 from ddpkit.runs import lock
-from ddpkit.runs.files import reading
+from ddpkit.runs.files import read_json, reading
 
 NEWEST = ""
 """Value of `--resume` without a path."""
@@ -99,7 +98,7 @@ def is_finished(config: Config, resume_point: ResumePoint) -> bool:
     if not marker.exists():
         return False
     with reading(marker):
-        end = json.loads(marker.read_text(encoding="utf-8"))
+        end = read_json(marker)
         step, epoch, is_over = int(end["step"]), int(end["epoch"]), bool(end["is_over"])
     if resume_point.checkpoint is None or resume_point.checkpoint.step < step:
         return False

@@ -56,10 +56,8 @@ class RunMetadata:
         )
         if not (resume_point and resume_point.checkpoint):
             return made
-        before, now = (
-            DataState.of_run(resume_point.folder),
-            DataState.of_loaders(trainer.split_loaders, with_files=trainer.world.is_main),
-        )
+        before = DataState.of_run(resume_point.folder)
+        now = DataState.of_loaders(trainer.split_loaders, with_files=trainer.world.is_main)
         explanation = describe_sample_changes(before, now)
         made.check_data(resume_point.checkpoint.plain["run"]["data"], resume_point.allowed, explanation)
         moved = [f"dataset: {explanation}"] if explanation else []

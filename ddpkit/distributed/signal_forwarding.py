@@ -47,15 +47,13 @@ class SignalForwarder:
 
     folder: Path
     """Folder of the ranks' reports."""
-    ignores_hangup: bool = False
-    """Whether SIGHUP has no effect, as under `nohup`. Torch's agent handles it all the same."""
     kill_timer: threading.Timer | None = None
     """Timer that terminates ranks which do not save and end in time; None before the first stop signal."""
 
     def on_signal(self, number: int, _frame: object) -> None:
         """Forward the signal. Raises TerminatedError for a stop signal if no rank listens, and for a second stop signal."""
         received = signal.Signals(number)
-        if received == signal.SIGHUP and self.ignores_hangup:
+        if is_ignored_hangup(received):  # torch's agent handles it all the same
             return
         if self.kill_timer is None and self.forward(FORWARDED[received]):
             if received in STOPS:
@@ -88,7 +86,7 @@ class SignalForwarder:
 @contextlib.contextmanager
 def forward_signals(folder: Path) -> Iterator[None]:
     """Forward this process's signals to rank 0. The caller must restore the handlers, because torch's agent sets some too."""
-    forwarder = SignalForwarder(folder, ignores_hangup=is_ignored_hangup(signal.SIGHUP))
+    forwarder = SignalForwarder(folder)
     try:
         if threading.current_thread() is threading.main_thread():
             for number in FORWARDED:

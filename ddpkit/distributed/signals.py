@@ -41,8 +41,8 @@ class SignalState:
             yield
             return
         self.handled = tuple(number for number in (*self.stops, signal.SIGUSR1) if not is_ignored_hangup(number))
-        before = {number: signal.signal(number, self.on_signal) for number in self.handled}
-        self.restore_handlers()  # unblocks them too
+        before = {number: signal.getsignal(number) for number in self.handled}
+        self.restore_handlers()
         try:
             yield
         finally:

@@ -26,7 +26,7 @@ from ddpkit.errors import ConfigError, DdpkitError, Diagnostic, PluginError
 from ddpkit.inference.input_geometry import preprocess
 from ddpkit.inference.predictor import color_mode, load_trained_model, open_run
 from ddpkit.runs import folder as run_folder
-from ddpkit.runs.files import check_run_folder, os_errors_as, reading
+from ddpkit.runs.files import check_run_folder, os_errors_as, read_json, reading
 from ddpkit.runs.lookup import BEST
 from ddpkit.training.builder import ModelBuilder
 from ddpkit.training.precision import Precision
@@ -86,10 +86,8 @@ def export(run: Path, options: ExportOptions) -> Path:
         check_run_folder(run)
     builder = ModelBuilder(config, registry, world)
     check_not_detector(builder)
-    model, shape = (
-        load_trained_model(builder, Precision.of("float32", world.device), weights),
-        options.size or input_shape(builder),
-    )
+    model = load_trained_model(builder, Precision.of("float32", world.device), weights)
+    shape = options.size or input_shape(builder)
     with os_errors_as(file.parent, REMEDY):
         file.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".export-", dir=file.parent) as aside:
@@ -151,7 +149,7 @@ def recorded_shape(builder: ModelBuilder) -> list[int]:
     """Return the shape of the training sample that `model.json` records; [] if there is no record."""
     file = run_folder.run_path(builder.run) / "model.json"
     with reading(file):
-        inputs = json.loads(file.read_text(encoding="utf-8"))["inputs"] if file.is_file() else []
+        inputs = read_json(file)["inputs"] if file.is_file() else []
         return list(inputs[0]["size"][1:]) if inputs else []
 
 

@@ -2,10 +2,12 @@
 
 import contextlib
 import hashlib
+import json
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import attrs
 
@@ -90,6 +92,11 @@ def reading(file: Path) -> Iterator[None]:
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         message = f"is damaged: {type(error).__name__}: {error}; restore it from a copy of the run folder"
         raise ConfigError([Diagnostic(str(file), (), message)]) from error
+
+
+def read_json(file: Path) -> Any:
+    """Return the content of a JSON file in a run folder; {} if the file does not exist. Call it inside `reading`."""
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ from ddpkit.errors import CheckpointError, ConfigError
 from ddpkit.plugins.manager import Plugins
 from ddpkit.runs import history, log
 from ddpkit.runs.environment import collect_versions
-from ddpkit.runs.files import REMEDY, Files, os_errors_as, reading, replace_file
+from ddpkit.runs.files import REMEDY, Files, os_errors_as, read_json, reading, replace_file
 from ddpkit.runs.history import UnixLines
 from ddpkit.runs.metric_tables import CONFUSION, PER_CLASS, build_tables
 from ddpkit.runs.plugin_manifest import list_components
@@ -182,7 +182,7 @@ def read_result(run: schema.Run, *, predicted: bool = False) -> RunResult:
     folder = run_path(run)
     test, skipped = folder / TEST_METRICS, folder / PREDICTIONS / SKIPPED
     with reading(test):
-        metrics = dict(json.loads(test.read_text(encoding="utf-8"))) if test.exists() else {}
+        metrics = dict(read_json(test))
     with reading(skipped):
         left_out = list(json.loads(skipped.read_text(encoding="utf-8"))) if predicted else []
     return RunResult(folder, history.read_rows(folder), metrics, left_out)

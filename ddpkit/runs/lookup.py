@@ -1,6 +1,5 @@
 """Lookup of the run and the weights file for `test` and `predict` without training. Its run folder receives the results."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from ddpkit.config import schema
 from ddpkit.config.loading import Config
 from ddpkit.errors import ConfigError, Diagnostic
 from ddpkit.runs import folder as run_folder
-from ddpkit.runs.files import reading
+from ddpkit.runs.files import read_json, reading
 
 BEST, LAST = "best", "last"
 WEIGHTS = "weights"
@@ -150,6 +149,6 @@ def read_recorded_plugins(file: Path) -> list[dict[str, Any]]:
         return []
     listed = file.with_name("plugins.json")
     with reading(listed):
-        record = json.loads(listed.read_text(encoding="utf-8"))
+        record = read_json(listed)
         used = {component["plugin"] for component in record["used"]}
         return [plugin for plugin in record["plugins"] if plugin["name"] in used]

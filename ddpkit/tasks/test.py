@@ -1,7 +1,6 @@
 """Test task: evaluation of the weights of a run, or of a file, on the test split."""
 
 import functools
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +9,7 @@ from ddpkit.config.component_refs import class_names
 from ddpkit.errors import ConfigError
 from ddpkit.runs import folder as run_folder
 from ddpkit.runs.environment import device_environment
-from ddpkit.runs.files import reading
+from ddpkit.runs.files import read_json, reading
 from ddpkit.runs.folder import SPLIT, RunFolder
 from ddpkit.runs.log import LOGGER
 from ddpkit.tasks.plan import RunPlan
@@ -55,7 +54,7 @@ def warn_about_seen_samples(folder: Path, tested: Sequence[str | int]) -> None:
     """Warn about test samples that the run used for training or validation: they make the test results too good."""
     file = folder / SPLIT
     with reading(file):
-        splits = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        splits = read_json(file)
         seen = {sample for split in ("train", "valid") for sample in splits.get(split, [])}.intersection(tested)
     if seen:
         LOGGER.warning(

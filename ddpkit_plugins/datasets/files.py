@@ -76,10 +76,11 @@ def list_files(root: Path, names: Iterable[str]) -> list[Path]:
 
     Raises ValueError for files that are missing or outside the folder, and for two names of one file.
     """
-    entries = functools.cache(entries_by_form)
-    files = [place if is_file(place) else find_other_form(root, place, entries) for place in resolve_inside(root, names)]
-    if missing := [file for file in files if not is_file(file)]:
+    places, entries = resolve_inside(root, names), functools.cache(entries_by_form)
+    others = {place: find_other_form(root, place, entries) for place in places if not is_file(place)}
+    if missing := [file for file in others.values() if not is_file(file)]:
         raise ValueError(f"files not found: {format_files(missing)}{missing_hint(root, missing[0])}")
+    files = [others.get(place, place) for place in places]
     if doubles := [file for file, count in Counter(files).items() if count > 1]:
         raise ValueError(f"files listed more than once, under names of different Unicode forms: {format_files(doubles)}")
     return files
@@ -107,7 +108,7 @@ def find_other_form(root: Path, place: Path, entries: Callable[[Path], Mapping[s
     """Return the existing path below `root` whose name has another Unicode form than `place`; `place` if there is none."""
     found = root
     for name in place.relative_to(root).parts:
-        found = entries(found).get(same_form(name), found / name) if not os.path.lexists(found / name) else found / name
+        found = found / name if os.path.lexists(found / name) else entries(found).get(same_form(name), found / name)
     return found
 
 

@@ -8,30 +8,14 @@ import pytest
 from PIL import Image
 
 from ddpkit.cli.main import main
+from tests.helpers.configs import IMAGES
 
+HEAD = 'task = "table"\nrun_id = "mine"\nclasses = ["a", "b"]\n'
 TABLE = """
-task = "table"
-run_id = "mine"
-device = "cpu"
-metrics = ["accuracy"]
-postprocess = "classification"
-classes = ["a", "b"]
-[model]
-name = "tinynet"
-config = { n_pixels = 16, n_classes = 2 }
-[[criterion]]
-type = "cross_entropy"
-[transform]
-PIL_TO_TENSOR = []
-CONVERT_IMAGE_DTYPE = ["float32"]
 [dataset]
 name = "csv"
 root_dir = "data"
 config = { mode = "L", part = "part" }
-[train]
-batch_size = 4
-epoch = 1
-optimizer = { type = "sgd" }
 """
 ROWS = [f"{number}.png,{'ab'[number % 2]},{'train' if number < 6 else 'valid'}" for number in range(8)]
 
@@ -48,7 +32,7 @@ def trained(acme, tmp_path, monkeypatch):
     for number in range(9):
         Image.new("L", (4, 4), 20 * number).save(f"data/{number}.png")
     write_table(ROWS)
-    Path("x.toml").write_text(TABLE)
+    Path("x.toml").write_text(HEAD + IMAGES.replace("N_CLASSES", "2") + TABLE)
     assert main(["run", "x.toml"]) == 0
     return Path("runs/table/mine")
 

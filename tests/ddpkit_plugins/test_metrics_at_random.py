@@ -1,7 +1,5 @@
 """Metrics match pycocotools and scikit-learn on random data sets, on one rank and on two."""
 
-import contextlib
-import io
 import warnings
 
 import numpy as np
@@ -15,6 +13,7 @@ from ddpkit_plugins.metrics.auroc import auc
 from ddpkit_plugins.metrics.confusion_matrix import confusion_matrix
 from ddpkit_plugins.metrics.mean_ap import mean_average_precision
 from ddpkit_plugins.metrics.stat_scores import accuracy, f1, iou, precision, recall
+from tests.helpers.coco import coco_map
 
 FEW, MANY = range(8), range(200)
 IGNORED = 255
@@ -108,7 +107,7 @@ def references(seeds):
         found[f"accuracy micro {seed}"] = found[f"confusion {seed}"] = metrics.accuracy_score(true, guess)
         found[f"accuracy macro {seed}"] = found[f"recall macro {seed}"]
         found[f"auc {seed}"] = area(truth[:, 0, 0].numpy(), probabilities[:, :, 0, 0].numpy())
-        found[f"map {seed}"] = coco_map(*boxes(seed))
+        found[f"map {seed}"] = coco_map(*boxes(seed), N_LABELS)
     return found
 
 
@@ -119,37 +118,6 @@ def area(true, probabilities):
     sides = [(true == label, probabilities[:, label]) for label in range(probabilities.shape[1])]
     areas = [roc_auc_score(*side) for side in sides if 0 < side[0].sum() < len(true)]
     return np.mean(areas) if areas else np.nan
-
-
-def coco_map(images, found):
-    from pycocotools.cocoeval import COCOeval
-
-    with contextlib.redirect_stdout(io.StringIO()):
-        judge = COCOeval(coco_of(images), coco_of(found), iouType="bbox")
-        judge.evaluate()
-        judge.accumulate()
-        judge.summarize()
-    return judge.stats[0] if judge.stats[0] >= 0 else np.nan
-
-
-def coco_of(images):
-    from pycocotools.coco import COCO
-
-    annotations = []
-    for number, image in enumerate(images):
-        for index, (x, y, right, bottom) in enumerate(image["boxes"].double().tolist()):
-            box = {"image_id": number, "category_id": int(image["labels"][index]), "bbox": [x, y, right - x, bottom - y]}
-            box |= {"id": len(annotations) + 1, "area": (right - x) * (bottom - y)}
-            box |= {"score": float(image["scores"][index])} if "scores" in image else {"iscrowd": int(image["iscrowd"][index])}
-            annotations.append({"iscrowd": 0, **box})
-    made = COCO()
-    made.dataset = {
-        "images": [{"id": number} for number in range(len(images))],
-        "annotations": annotations,
-        "categories": [{"id": label} for label in range(1, N_LABELS + 1)],
-    }
-    made.createIndex()
-    return made
 
 
 @pytest.mark.timeout(900)

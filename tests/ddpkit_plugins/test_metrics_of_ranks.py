@@ -16,6 +16,7 @@ from ddpkit_plugins.metrics.auroc import auc
 from ddpkit_plugins.metrics.confusion_matrix import confusion_matrix
 from ddpkit_plugins.metrics.mean_ap import mean_average_precision
 from ddpkit_plugins.metrics.stat_scores import accuracy, dice, f1, iou, precision, recall, specificity, top_k_accuracy
+from tests.helpers.coco import coco_map
 
 BATCH = 6
 N = 13  # gives uneven shards, and a last micro-batch of one
@@ -67,43 +68,6 @@ def labels_scored(name, average, true, probabilities):
     found = (probabilities > 0.5).astype(int)
     known = [each for each in range(true.shape[1]) if (true | found)[:, each].any()]
     return scikit(name, true, found, average=average, labels=known, zero_division=0)
-
-
-def precision_of_coco(targets, predictions):
-    """By pycocotools itself."""
-    from pycocotools.cocoeval import COCOeval
-
-    judge = COCOeval(coco_of(targets), coco_of(predictions), iouType="bbox")
-    judge.evaluate()
-    judge.accumulate()
-    judge.summarize()
-    return judge.stats[0]
-
-
-def coco_of(images):
-    """Boxes in the format of torchvision as a COCO dataset."""
-    from pycocotools.coco import COCO
-
-    boxes = []
-    for number, image in enumerate(images):
-        for (x, y, right, bottom), label, score in zip(
-            image["boxes"].tolist(), image["labels"].tolist(), scores_of(image), strict=True
-        ):
-            width, height = right - x, bottom - y
-            known = {"image_id": number, "category_id": label, "bbox": [x, y, width, height], "area": width * height}
-            boxes.append(known | {"id": len(boxes) + 1, "iscrowd": 0, "score": score})
-    made = COCO()
-    made.dataset = {
-        "images": [{"id": number} for number in range(len(images))],
-        "annotations": boxes,
-        "categories": [{"id": label} for label in range(1, N_LABELS)],
-    }
-    made.createIndex()
-    return made
-
-
-def scores_of(image):
-    return image["scores"].tolist() if "scores" in image else [1.0] * len(image["labels"])
 
 
 def of_classes(n, n_classes=3, shape=(), *, perfect=False):
@@ -201,7 +165,9 @@ CASES |= {
     "confusion_matrix": Case(
         partial(confusion_matrix, 3), lambda true, p: scikit("accuracy_score", true, p.argmax(1)), of_classes
     ),
-    "map": Case(partial(mean_average_precision, N_LABELS), precision_of_coco, of_boxes, tolerance=1e-6),  # torchmetrics' float32
+    "map": Case(
+        partial(mean_average_precision, N_LABELS), partial(coco_map, n_labels=N_LABELS - 1), of_boxes, tolerance=1e-6
+    ),  # torchmetrics' float32
 }
 
 

@@ -1,5 +1,24 @@
 """Small configs shared by tests."""
 
+IMAGES = """\
+device = "cpu"
+metrics = ["accuracy", "f1"]
+postprocess = "classification"
+[model]
+name = "tinynet"
+config = { n_pixels = 16, n_classes = N_CLASSES }
+[[criterion]]
+type = "cross_entropy"
+[transform]
+PIL_TO_TENSOR = []
+CONVERT_IMAGE_DTYPE = ["float32"]
+[train]
+batch_size = 4
+epoch = 1
+optimizer = { type = "sgd" }
+"""
+"""Training on grayscale images of 4 x 4 pixels; append the table `[dataset]`, and replace N_CLASSES."""
+
 BLOBS = """\
 output_dir = "runs"
 task = "blobs"
