@@ -26,7 +26,11 @@ def ddpkit_postprocesses() -> Iterator[Component]:
         gives="mask",
     )
     yield Component(
-        "segmentation", f"{here}:segmentation", doc="convert one logit per class and pixel to probabilities", gives="mask"
+        "segmentation",
+        f"{here}:segmentation",
+        doc="convert one logit per class and pixel to probabilities",
+        gives="mask",
+        binary_outputs=2,
     )
     yield Component("multilabel", f"{here}:multilabel", doc="convert each logit to the probability of its label", gives="labels")
     yield Component("detection", f"{here}:detection", doc="select the best boxes of each image", gives="boxes")

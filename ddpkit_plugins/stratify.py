@@ -1,22 +1,24 @@
 """Stratification: orders and selections that keep the classes balanced."""
 
-from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 
-def spread_classes(order: Sequence[int], labels: Sequence[Hashable]) -> list[int]:
+def spread_classes(order: Sequence[int], labels: Sequence[int], least: int = 1) -> list[int]:
     """Reorder positions so that every section contains each class in proportion. `labels` are indexed by position.
 
-    The i-th of the n samples of a class is placed at (i + 1/2) / n of the length. Samples with the same place keep their order.
+    The i-th of the n samples of a class is placed at (i + 1/2) / n of the length. The samples of a class with fewer than `least`
+    samples stay where they are in the order. Samples with the same place keep their order.
     """
-    counts, seen, place = Counter(labels[position] for position in order), Counter[Hashable](), {}
-    for position in order:
-        label = labels[position]
-        place[position] = (seen[label] + 0.5) / counts[label]
-        seen[label] += 1
-    return sorted(order, key=place.__getitem__)
+    in_order = np.asarray(order, dtype=np.int64)
+    _, classes, counts = np.unique(np.asarray(labels)[in_order], return_inverse=True, return_counts=True)
+    by_class, sizes = classes.argsort(kind="stable"), counts[classes]
+    rank = np.empty_like(in_order)
+    rank[by_class] = np.arange(len(in_order)) - np.repeat(counts.cumsum() - counts, counts)
+    place = np.where(sizes < least, (np.arange(len(in_order)) + 0.5) / max(len(in_order), 1), (rank + 0.5) / sizes)
+    spread: list[int] = in_order[place.argsort(kind="stable")].tolist()
+    return spread
 
 
 def select_stratified(n_samples: int, max_samples: int | None, seed: int, labels: Sequence[int] | None = None) -> list[int]:

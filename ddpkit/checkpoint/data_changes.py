@@ -26,7 +26,7 @@ class DataState:
     def of_loaders(cls, loaders: Mapping[str, SplitLoader], *, with_files: bool) -> "DataState":
         """Return the current state. `with_files`: also look at each file, which takes microseconds on a local disk."""
         indices = {split: loader.sampler.indices for split, loader in loaders.items()}
-        names = {split: loader.samples.identify(indices[split]) for split, loader in loaders.items()}
+        names = {split: loader.samples.info.identify(indices[split]) for split, loader in loaders.items()}
         return cls(
             names, {split: each.samples.file_states(indices[split]) for split, each in loaders.items()} if with_files else {}
         )

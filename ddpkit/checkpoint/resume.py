@@ -1,12 +1,14 @@
 """Lookup of the run and the checkpoint to resume (`--resume`, `model.continue_checkpoint`)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import attrs
 
 from ddpkit.checkpoint.manifest import CorruptError
 from ddpkit.checkpoint.store import STEP, Checkpoint, Store
+from ddpkit.config.classes import with_recorded_classes
 from ddpkit.config.loading import Config
 from ddpkit.errors import CheckpointError, ConfigError, Diagnostic
 from ddpkit.runs import folder as run_folder
@@ -28,6 +30,11 @@ class ResumePoint:
     """Checkpoint to restore; None if the run has not written one yet."""
     allowed: Sequence[str] = ()
     """Keys that may differ from the config of that run."""
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """Config, plugins, data and history in the checkpoint, see `RunMetadata`; empty without a checkpoint."""
+        return self.checkpoint.plain["run"] if self.checkpoint else {}
 
 
 def requested_resume(config: Config, option: str | None) -> str | None:
@@ -86,10 +93,12 @@ def find_latest_run(config: Config) -> Path | None:
 
 
 def resolve_config(config: Config, resume_point: ResumePoint) -> Config:
-    """Return the config with the output folder, task and id of the run, and the seed that was drawn for it."""
-    run, folder = config.run, resume_point.folder
-    seed = resume_point.checkpoint.plain["run"]["config"]["seed"] if resume_point.checkpoint and run.seed == -1 else run.seed
-    return config.with_run(output_dir=str(folder.parent.parent), task=folder.parent.name, run_id=folder.name, seed=seed)
+    """Return the config with the output folder, task and id of the run, and with the seed and the classes of its checkpoint."""
+    folder = resume_point.folder
+    config = config.with_run(output_dir=str(folder.parent.parent), task=folder.parent.name, run_id=folder.name)
+    before = resume_point.metadata.get("config", {})
+    config = with_recorded_classes(config, before)
+    return config.with_run(seed=before.get("seed", -1)) if config.run.seed == -1 else config
 
 
 def is_finished(config: Config, resume_point: ResumePoint) -> bool:

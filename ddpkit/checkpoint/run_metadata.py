@@ -3,21 +3,17 @@
 The metadata consists of the config, the plugins, the environment and a digest of the data.
 """
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import attrs
-import numpy as np
 import torch
 
 from ddpkit.checkpoint.data_changes import DataState, describe_file_changes, describe_sample_changes
 from ddpkit.checkpoint.resume import ResumePoint
 from ddpkit.config import diff
 from ddpkit.config.loading import Config, to_tables
-from ddpkit.data.loader import SplitLoader
+from ddpkit.data.recorded_split import digest_samples
 from ddpkit.distributed.world import World
 from ddpkit.errors import ConfigError
 from ddpkit.plugins.manager import Plugins
@@ -44,22 +40,36 @@ class RunMetadata:
     """Samples and data files that changed since the resumed run recorded them; only rank 0 looks at the files."""
     changes: Sequence[str] = ()
     """Changes since the run was started, each with its step and epoch."""
+    keeps_split: bool = False
+    """Whether the samples are those of the recorded split, because the split component was changed since the run was started."""
 
     @classmethod
-    def of(cls, config: Config, plugins: Plugins, trainer: Trainer, resume_point: ResumePoint | None = None) -> "RunMetadata":
+    def of(
+        cls,
+        config: Config,
+        plugins: Plugins,
+        trainer: Trainer,
+        resume_point: ResumePoint | None = None,
+        *,
+        keeps_split: bool = False,
+    ) -> "RunMetadata":
         """Collect the metadata of a trainer that was built. Raise ConfigError if its data differs from the resumed run."""
         made = cls(
             config=config,
             plugins=plugin_manifest.list_used_plugins(config, plugins),
             environment=numerics_environment(trainer.world),
-            data={split: digest_data(loader) for split, loader in trainer.split_loaders.items()},
+            data={
+                split: digest_samples(loader.samples.info, loader.sampler.indices)
+                for split, loader in trainer.split_loaders.items()
+            },
+            keeps_split=keeps_split,
         )
-        if not (resume_point and resume_point.checkpoint):
+        if not resume_point or not resume_point.metadata:
             return made
         before = DataState.of_run(resume_point.folder)
         now = DataState.of_loaders(trainer.split_loaders, with_files=trainer.world.is_main)
         explanation = describe_sample_changes(before, now)
-        made.check_data(resume_point.checkpoint.plain["run"]["data"], resume_point.allowed, explanation)
+        made.check_data(resume_point.metadata["data"], resume_point.allowed, explanation)
         moved = [f"dataset: {explanation}"] if explanation else []
         return attrs.evolve(made, data_changes=[*moved, *describe_file_changes(before, now)])
 
@@ -72,6 +82,7 @@ class RunMetadata:
             "data": {split: dict(each) for split, each in self.data.items()},
             "history": [dict(row) for row in history],
             "changes": list(self.changes),
+            "keeps_split": self.keeps_split,
         }
 
     def check_data(self, before: Mapping[str, Mapping[str, Any]], allowed: Sequence[str], explanation: str) -> None:
@@ -114,23 +125,6 @@ class RunMetadata:
 
 def numerics_environment(world: World) -> dict[str, Any]:
     return {"torch": torch.__version__, "device": world.device.type, "ranks": world.size, "threads": world.threads}
-
-
-def digest_data(loader: SplitLoader) -> dict[str, Any]:
-    """Return the number of samples of a split, and a digest of their indices and of the classes and file names that are known."""
-    indices = loader.sampler.indices
-    digest = hashlib.sha256(np.asarray(indices, dtype=np.int64).tobytes())
-    for records in loader.samples.info.records():
-        if len(records) > max(indices, default=-1):
-            digest.update(json.dumps([sample_identity(records[index]) for index in indices]).encode())
-    return {"samples": len(indices), "sha256": digest.hexdigest()}
-
-
-def sample_identity(value: Any) -> Any:
-    """Return a class, or a file name and its class, without the folder of the file: the data may have moved."""
-    if isinstance(value, tuple | list):
-        return [sample_identity(each) for each in value]
-    return Path(value).name if isinstance(value, str | Path) else repr(value.item() if hasattr(value, "item") else value)
 
 
 def describe_data(split: str, data: Mapping[str, Any] | None) -> str:

@@ -9,11 +9,11 @@ import attrs
 
 from ddpkit.cli import options, table
 from ddpkit.config import toml
-from ddpkit.config.component_refs import NEVER_IN_TOML
+from ddpkit.config.component_refs import only_from_run
 from ddpkit.config.converter import describe_type, placeholder
 from ddpkit.errors import ConfigError, Diagnostic, ExitCode
 from ddpkit.plugins import manager, signatures
-from ddpkit.plugins.hookspecs import HOOKS, RUNTIME_VALUES
+from ddpkit.plugins.hookspecs import HOOKS
 from ddpkit.plugins.registry import BUILTIN, Entry, UnknownNameError
 from ddpkit.plugins.signatures import UNREAD, Signature
 from ddpkit.terminal import write
@@ -115,7 +115,7 @@ def describe_component(entry: Entry) -> Description:
     """Describe a component from its source; import its target only if the source does not show the parameters."""
     target = entry.component.target
     signature = signatures.read_from_source(target) or signatures.inspect_target(target)
-    hidden = NEVER_IN_TOML | RUNTIME_VALUES[entry.kind] - {"root_dir"}
+    hidden = only_from_run(entry.kind) - {"root_dir"}
     names = [name for name in signature.parameters if name not in hidden]
     parameters = tuple(describe_parameter(signature, name) for name in names if name != "root_dir")
     return Description(entry, signatures.find_definition(target), inspect.cleandoc(signatures.docstring(target)), parameters)

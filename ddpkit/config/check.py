@@ -7,15 +7,15 @@ does not show all of its parameters, and only before a run starts or for `ddpkit
 import importlib.metadata
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from typing import Any
 
 import attrs
 
 from ddpkit.config import schema
-from ddpkit.config.component_refs import NEVER_IN_TOML, ComponentRef, find_entry, n_classes, references
+from ddpkit.config.component_refs import NEVER_IN_TOML, ComponentRef, find_entry, only_from_run, references
 from ddpkit.config.converter import Issue, is_covered, structure
-from ddpkit.config.cross_field_rules import RULES, collect_warnings, rank_issues
+from ddpkit.config.cross_field_rules import NEW_RUN_RULES, RULES, collect_warnings, rank_issues
 from ddpkit.config.loading import Config, sort_problems
 from ddpkit.errors import ConfigError, Diagnostic, KeyPath, PluginError, closest, suggest
 from ddpkit.plugins import signatures
@@ -39,12 +39,13 @@ class CheckReport:
     """References to components whose parameters can be fully checked only after an import."""
 
 
-def check(config: Config, plugins: Plugins, n_ranks: int | None) -> CheckReport:
-    """Validate the config fully, and return the report. `n_ranks`: None if it is not known yet.
+def check(config: Config, plugins: Plugins, n_ranks: int | None, *, is_new: bool = True) -> CheckReport:
+    """Validate the config fully, and return the report.
 
+    `n_ranks`: None if it is not known yet. `is_new`: false for a run that exists, which is resumed, tested or used to predict.
     Raises ConfigError with all mistakes, or PluginError if one of them is caused by a plugin that cannot be used.
     """
-    report = validate(config, plugins, n_ranks)
+    report = validate(config, plugins, n_ranks, is_new=is_new)
     if not report.problems:  # imports take seconds, so they come last
         report = validate_with_imports(report, config, plugins)
     if report.problems:
@@ -52,8 +53,8 @@ def check(config: Config, plugins: Plugins, n_ranks: int | None) -> CheckReport:
     return report
 
 
-def validate(config: Config, plugins: Plugins, n_ranks: int | None) -> CheckReport:
-    """Return a report of all mistakes that can be found without an import. `n_ranks`: None if it is not known yet."""
+def validate(config: Config, plugins: Plugins, n_ranks: int | None, *, is_new: bool = True) -> CheckReport:
+    """Return a report of all mistakes that can be found without an import; parameters: see `check`."""
     wrong, references_, unchecked = list(config.issues), references(config.run), []
     for reference in references_:
         if not is_covered(reference.path, config.issues):
@@ -61,15 +62,19 @@ def validate(config: Config, plugins: Plugins, n_ranks: int | None) -> CheckRepo
             wrong += [issue for issue in found if not is_covered(issue.path, config.issues)]
             unchecked += [] if is_complete else [reference]
     wrong += [issue for issue in prefer_issues(config.run, plugins.registry) if not is_covered(issue.path, wrong)]
-    for reads, rule in RULES:
+    for reads, rule in [*RULES, *(NEW_RUN_RULES if is_new else ())]:
         if not any(covers_path(path, wrong) for path in reads):
             wrong += rule(config.run)
     if n_ranks is not None and not covers_path(("ddp",), wrong):
         wrong += [issue for issue in rank_issues(config.run, n_ranks) if not covers_path(issue.path, wrong)]
+    warned = [
+        *collect_warnings(config.run),
+        *([] if is_new else (each for _, rule in NEW_RUN_RULES for each in rule(config.run))),
+    ]
     return CheckReport(
         problems=tuple(sort_problems(map(config.placed, wrong))),
         needs_failed_plugin=any(issue.caused_by_plugin for issue in wrong),
-        warnings=tuple(map(config.placed, [*collect_warnings(config.run), *deprecation_warnings(references_, plugins.registry)])),
+        warnings=tuple(map(config.placed, [*warned, *deprecation_warnings(references_, plugins.registry)])),
         policy_warnings=plugins.warnings,
         unchecked=tuple(unchecked),
     )
@@ -115,7 +120,7 @@ def reference_issues(
         return [Issue(reference.path, message, at_key=reference.is_key, caused_by_plugin=True)], True
     if signature is None:
         return [], False
-    issues = list(parameter_issues(run, reference, signature))
+    issues = list(parameter_issues(reference, signature))
     issues += group_issues(run, reference, signature) if reference.kind == "optimizer" else []
     unknown = UNREAD if signature.takes_any else None
     grouped = [name for group in run.train.optimizer.groups for name in group] if reference.kind == "optimizer" else []
@@ -174,10 +179,10 @@ def prefer_issues(run: schema.Run, registry: Registry) -> Iterator[Issue]:
             yield Issue(("plugins", "prefer", name), message)
 
 
-def parameter_issues(run: schema.Run, reference: ComponentRef, signature: Signature) -> Iterator[Issue]:
+def parameter_issues(reference: ComponentRef, signature: Signature) -> Iterator[Issue]:
     """Yield the issues of a component's parameters: unknown keys, wrong types, missing parameters."""
     named = reference.named_params(signature)
-    never = NEVER_IN_TOML | RUNTIME_VALUES[reference.kind]
+    never = only_from_run(reference.kind)
     known = [name for name in signature.parameters if name not in never]
     if isinstance(reference.params, list) and len(reference.params) > len(named):
         yield Issue(reference.params_path, f"must have at most {len(named)} values: {', '.join(known) or 'none'}")
@@ -190,7 +195,7 @@ def parameter_issues(run: schema.Run, reference: ComponentRef, signature: Signat
             yield Issue(path, unknown_parameter_message(reference, name, known), at_key=True, suggestion=closest(name, known))
     # A misspelt key is reported once, and not a second time as a missing parameter.
     missing = signature.required - named.keys() - {closest(name, known) for name in named if name not in known}
-    yield from missing_issues(run, reference, missing)
+    yield from missing_issues(reference, missing)
     yield from arch_issues(reference, signature)
 
 
@@ -225,15 +230,10 @@ def value_issues(value: Any, kind: Any, path: KeyPath) -> list[Issue]:
     return [] if kind is UNREAD else structure(value, kind, path)[1]
 
 
-def missing_issues(run: schema.Run, reference: ComponentRef, missing: Iterable[str]) -> Iterator[Issue]:
+def missing_issues(reference: ComponentRef, missing: Set[str]) -> Iterator[Issue]:
     """Yield an issue for each parameter without a default that neither the TOML nor the run provides."""
-    for name in sorted(missing):
-        if name == "n_classes" and reference.kind != "model":
-            if n_classes(run) is None:
-                message = f"{reference.name!r} requires the number of classes; set 'classes' or 'model.config.n_classes'"
-                yield Issue(reference.path, message)
-        elif name not in RUNTIME_VALUES[reference.kind]:
-            yield Issue(reference.params_path, f"{reference.kind} {reference.name!r} requires the key {name!r}", at_key=True)
+    for name in sorted(missing - RUNTIME_VALUES[reference.kind]):
+        yield Issue(reference.params_path, f"{reference.kind} {reference.name!r} requires the key {name!r}", at_key=True)
 
 
 def unknown_parameter_message(reference: ComponentRef, name: str, known: list[str]) -> str:

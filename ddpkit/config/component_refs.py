@@ -1,4 +1,4 @@
-"""References to components in a config, and the classes that the config defines."""
+"""References to components in a config."""
 
 from collections.abc import Container, Mapping
 from typing import Any
@@ -8,7 +8,7 @@ import attrs
 from ddpkit.config import schema
 from ddpkit.config.converter import table_keys
 from ddpkit.errors import KeyPath
-from ddpkit.plugins.hookspecs import RUNTIME_VALUES
+from ddpkit.plugins.hookspecs import ALSO_IN_TOML, RUNTIME_VALUES
 from ddpkit.plugins.registry import Entry, Registry
 from ddpkit.plugins.signatures import Signature
 
@@ -105,21 +105,9 @@ def transform_reference(name: str, params: Any) -> ComponentRef:
     return ComponentRef("transform", name, path, params if isinstance(params, Mapping | list) else [params], path)
 
 
-def n_classes(run: schema.Run) -> int | None:
-    """Return the number of class names or `model.config.n_classes`, whichever is larger; None if both are missing."""
-    asked = run.model.config.params.get("n_classes")
-    return max(len(run.classes), asked if isinstance(asked, int) else 0) or None
-
-
-def names_fit(n_named: int, n_outputs: Any) -> bool:
-    """Return whether the number of names fits the number of outputs (None: unknown); one logit separates two classes."""
-    return n_outputs in (None, n_named) or (n_named, n_outputs) == (2, 1)
-
-
-def class_names(run: schema.Run) -> list[str]:
-    """Return the class names; missing ones are numbered. Empty if the config names no class."""
-    n_missing = (n_classes(run) or 0) - len(run.classes) if run.classes else 0
-    return [*run.classes, *(f"class_{len(run.classes) + number}" for number in range(n_missing))]
+def only_from_run(kind: str) -> frozenset[str]:
+    """Return the parameters of this kind of component that only the run can provide."""
+    return NEVER_IN_TOML | RUNTIME_VALUES[kind] - ALSO_IN_TOML.get(kind, frozenset())
 
 
 def history_columns(run: schema.Run) -> list[ComponentRef]:

@@ -2,11 +2,12 @@
 
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ddpkit.config import schema
-from ddpkit.config.component_refs import SPLITS, WANDB, history_columns, names_fit
+from ddpkit.config.classes import OUTPUTS, name_warnings, output_issues
+from ddpkit.config.component_refs import SPLITS, WANDB, history_columns
 from ddpkit.config.converter import Issue
 from ddpkit.errors import KeyPath, suggest
 from ddpkit.plugins import local_files
@@ -14,11 +15,7 @@ from ddpkit.plugins import local_files
 
 def collect_warnings(run: schema.Run) -> Iterator[Issue]:
     """Yield warnings about settings that are allowed but probably unintended."""
-    n_named, n_outputs = len(run.classes), run.model.config.params.get("n_classes", len(run.classes))
-    if n_named and isinstance(n_outputs, int) and not names_fit(n_named, n_outputs):
-        rest = "outputs without a name are numbered" if n_named < n_outputs else "the last names are not used"
-        message = f"the number of class names is {n_named}, but the model has {n_outputs} outputs; {rest}"
-        yield Issue(("classes",), message, at_key=True)
+    yield from name_warnings(run)
     table = run.train.lr_scheduler
     if table and table.warmup > run.train.epoch:
         message = f"the warm-up ({table.warmup:g} epochs) is longer than the training ({run.train.epoch} epochs)"
@@ -162,7 +159,8 @@ def file_issues(run: schema.Run) -> Iterator[Issue]:
             yield Issue(("plugins", "files", number), message)
 
 
-RULES: tuple[tuple[tuple[KeyPath, ...], Callable[[schema.Run], Iterable[Issue]]], ...] = (
+Rule = tuple[tuple[KeyPath, ...], Callable[[schema.Run], Iterable[Issue]]]
+RULES: Sequence[Rule] = (
     ((("device",), ("ddp", "backend")), backend_issues),
     ((("model", "pretrained"), ("model", "continue_checkpoint")), start_issues),
     ((("model", "config"),), input_issues),
@@ -178,3 +176,5 @@ RULES: tuple[tuple[tuple[KeyPath, ...], Callable[[schema.Run], Iterable[Issue]]]
     ((("plugins", "files"),), file_issues),
 )
 """Rules, each with the key paths that it reads. A rule is skipped if one of these paths already has an issue."""
+NEW_RUN_RULES: Sequence[Rule] = (((("classes",), OUTPUTS), output_issues),)
+"""Further rules for new runs. For a run that exists, which may be older than the rule, the issues are warnings."""

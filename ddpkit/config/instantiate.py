@@ -7,13 +7,15 @@ from typing import Any
 import attrs
 
 from ddpkit.config import schema
-from ddpkit.config.component_refs import ComponentRef, class_names, find_entry, n_classes, references
+from ddpkit.config.classes import class_names, n_classes
+from ddpkit.config.component_refs import ComponentRef, find_entry, references
 from ddpkit.config.converter import structure
 from ddpkit.config.loading import Config
 from ddpkit.errors import ConfigError
 from ddpkit.plugins import signatures
 from ddpkit.plugins.hookspecs import Component
 from ddpkit.plugins.registry import Registry
+from ddpkit.plugins.signatures import Signature
 
 LOGGER = logging.getLogger(__name__)
 
@@ -44,7 +46,7 @@ class ComponentFactory:
         return made[:tail], made[tail:]
 
     def class_values(self) -> dict[str, Any]:
-        """Return the run-time values `classes` and `n_classes` for criteria, metrics and postprocesses."""
+        """Return the run-time values `classes` and `n_classes`, which is None if it is not known."""
         return {"classes": class_names(self.run), "n_classes": n_classes(self.run)}
 
     def refs_of(self, kind: str) -> list[ComponentRef]:
@@ -54,6 +56,10 @@ class ComponentFactory:
     def component_of(self, reference: ComponentRef) -> Component:
         """Return the component that a reference names. Raises UnknownNameError."""
         return find_entry(reference, self.registry).component
+
+    def signature_of(self, kind: str) -> Signature:
+        """Return the parameters of the component of a kind that the config names once, such as the model."""
+        return signatures.inspect_target(self.component_of(self.refs_of(kind)[0]).target)
 
     def create_only(self, kind: str, **runtime: Any) -> Any:
         """Create the component of a kind that the config names once, such as the model."""
@@ -72,6 +78,13 @@ class ComponentFactory:
             for name, value in reference.named_params(signature).items()
         }
         wanted = {name: value for name, value in runtime.items() if name in signature.parameters}
+        if wanted.get("n_classes", 0) is None:
+            del wanted["n_classes"]
+        if "n_classes" in signature.required - params.keys() - wanted.keys():
+            message = (
+                f"{reference.name!r} requires the number of classes, which the data does not show; set 'classes', their names"
+            )
+            raise ConfigError([self.config.problem(reference.path, message)])
         try:
             return signatures.import_target(target)(**(wanted | params))
         except PARAMETER_ERRORS.get(reference.kind, (ValueError, TypeError)) as error:

@@ -15,6 +15,7 @@ from ddpkit.data import seeding
 from ddpkit.data.dataset_info import DatasetInfo
 from ddpkit.data.labels import sample_labels
 from ddpkit.data.loader import N_SANITY_SAMPLES, MapDataset, SeededDataset, SplitLoader, make_loader
+from ddpkit.data.recorded_split import RecordedSplit
 from ddpkit.data.sampler import BatchSampler, Sampler
 from ddpkit.distributed.world import World
 from ddpkit.errors import ConfigError
@@ -33,17 +34,22 @@ class DataBuilder(ComponentFactory):
         """Absolute path of the data folder; empty if the config names none."""
         return str(Path(self.run.dataset.root_dir).absolute()) if self.run.dataset.root_dir else ""
 
-    def loaders(self, limit: int | None) -> dict[str, SplitLoader]:
+    def loaders(self, limit: int | None, recorded: RecordedSplit | None = None) -> dict[str, SplitLoader]:
         """Build the loader of each split that has samples.
 
-        `limit`: maximum number of micro-batches per epoch of each split; None: no limit. Raises ConfigError if the config does
-        not fit the dataset.
+        Args:
+            limit: Maximum number of micro-batches per epoch of each split; None: no limit.
+            recorded: Split that the run recorded; None for a new run.
+
+        Raises:
+            ConfigError: The config does not fit the dataset.
         """
         seeding.seed_generators("dataset", self.run.seed)
         dataset = self.create_only("dataset", root_dir=self.root_dir, classes=self.run.classes, seed=self.run.seed)
-        indices = self.split_indices(dataset)
+        indices = recorded.find_indices(DatasetInfo(dataset)) if recorded else None
+        indices = indices or self.split_indices(dataset)
         self.check_train_size(len(indices["train"]))
-        return {split: self.loader(split, dataset, indices[split], limit) for split in SPLITS if indices[split]}
+        return {split: self.loader(split, dataset, indices[split], limit) for split in SPLITS if indices.get(split)}
 
     def try_reading(self, loader: SplitLoader) -> None:
         """Read the first samples. Raises ConfigError for a ValueError or OSError of the dataset or a transform."""
@@ -79,6 +85,7 @@ class DataBuilder(ComponentFactory):
             targets=None if targets is None else [targets[index] for index in free],
             groups=info.select_groups(free),
             own_groups={split: info.select_groups(indices) for split, indices in own.items()},
+            classes=self.run.classes or ([] if targets is None else info.classes),
             root_dir=self.root_dir,
             seed=self.run.seed,
         )
@@ -97,7 +104,7 @@ class DataBuilder(ComponentFactory):
     def check_train_size(self, n_samples: int) -> None:
         """Raise ConfigError if the training split yields no micro-batch."""
         if not n_samples:
-            message = "leaves no samples for training; make the other splits smaller"
+            message = "leaves no samples for training; make this split larger, or the other splits smaller"
             raise ConfigError([self.config.problem(("dataset", "split"), message)])
         needed = self.run.train.batch_size if self.run.dataloader.drop_last else 1
         if n_samples < needed:

@@ -14,6 +14,9 @@ class DatasetInfo:
 
     dataset: Any
 
+    def __len__(self) -> int:
+        return len(self.dataset)
+
     @property
     def splits(self) -> dict[str, list[int]]:
         """The dataset's own splits: `train`, `valid`, `test` -> indices. Raises ValueError if it uses the old name."""
@@ -30,6 +33,11 @@ class DatasetInfo:
     def classes(self) -> list[str]:
         """Names of the classes; [] without names."""
         return [str(name) for name in getattr(self.dataset, "classes", None) or []]
+
+    @property
+    def distinct_labels(self) -> list[int] | None:
+        """The labels that occur in a dataset without `targets`, such as masks; None: unknown. It may read all of its files."""
+        return getattr(self.dataset, "distinct_labels", None)
 
     @property
     def groups(self) -> Mapping[str, Sequence[str]] | None:
@@ -53,6 +61,11 @@ class DatasetInfo:
             values = getattr(self.dataset, name, None)
             if isinstance(values, list | tuple | Tensor | np.ndarray):
                 yield values
+
+    def identify(self, indices: Sequence[int]) -> list[str] | list[int]:
+        """Return identifiers of these samples for a record: the file names in `groups` if they are unique, else indices."""
+        names = (self.groups or {}).get("file", [])
+        return [names[index] for index in indices] if names and len(set(names)) == len(names) else list(indices)
 
     def select_groups(self, indices: Sequence[int]) -> dict[str, list[str]] | None:
         """Return the groups of some samples; None for a dataset without groups."""

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, default_collate
 from ddpkit.data import seeding
 from ddpkit.data.dataset_info import DatasetInfo
 from ddpkit.data.images import format_file
+from ddpkit.data.labels import sample_labels
 from ddpkit.data.nested import map_tensors
 from ddpkit.data.sampler import BatchSampler, Sampler, Shard
 from ddpkit.distributed.parent_death import die_with_parent
@@ -110,11 +111,6 @@ class SeededDataset:
         file = "" if files is None else f" ({format_file(files[key[1]][0])})"
         return f"{self.split} sample {key[1]}{file}"
 
-    def identify(self, indices: Sequence[int]) -> list[str] | list[int]:
-        """Return identifiers of these samples for a record: the file names in `groups` if they are unique, else indices."""
-        names = (self.info.groups or {}).get("file", [])
-        return [names[index] for index in indices] if names and len(set(names)) == len(names) else list(indices)
-
     def file_states(self, indices: Sequence[int]) -> list[list[int]]:
         """Return size and modification time (ns) of the files of each sample, one after another; [] if they are not known."""
         files = self.info.samples
@@ -200,7 +196,18 @@ class SplitLoader:
 
     def sample(self, n: int) -> tuple[Images, Any]:
         """Return the first `n` samples of the split as a batch on the device, read in this process."""
-        return self.on_device(*self.samples.collate([self.samples[0, index] for index in self.sampler.indices[:n]]))
+        return self.read(self.sampler.indices[:n])
+
+    def check_sample(self, n: int) -> tuple[Images, Any]:
+        """Return `n` samples to try the model with, one of them with the largest label: the model needs an output for it."""
+        indices = self.sampler.indices
+        labels = sample_labels(self.samples.dataset, indices)
+        largest = [] if labels is None else [indices[max(range(len(labels)), key=labels.__getitem__)]]
+        return self.read(list(dict.fromkeys([*largest, *indices[:n]]))[:n])
+
+    def read(self, indices: Sequence[int]) -> tuple[Images, Any]:
+        """Return these samples as a batch on the device, read in this process."""
+        return self.on_device(*self.samples.collate([self.samples[0, index] for index in indices]))
 
     def on_device(self, images: Images, targets: Any) -> tuple[Images, Any]:
         """Move a batch to the device asynchronously, then apply the batch transforms.

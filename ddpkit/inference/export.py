@@ -21,7 +21,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ddpkit.config import loading
-from ddpkit.config.component_refs import class_names
+from ddpkit.config.classes import class_names
 from ddpkit.errors import ConfigError, DdpkitError, Diagnostic, PluginError
 from ddpkit.inference.input_geometry import preprocess
 from ddpkit.inference.predictor import color_mode, load_trained_model, open_run

@@ -127,11 +127,3 @@ def round_values(probability: Tensor | float) -> float | None:
 def to_plain(values: Any) -> Any:
     """Round the numbers in nested lists. NaN and infinity become None."""
     return [to_plain(each) for each in values] if isinstance(values, list) else round_values(values)
-
-
-def prediction_labels(classes: Sequence[str], gives: Gives | None) -> Sequence[str]:
-    """Return the class names without the background.
-
-    The classes of a detection dataset may start with the background, which is not a label.
-    """
-    return classes[1:] if gives == "boxes" and classes[:1] == ["background"] else classes

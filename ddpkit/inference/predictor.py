@@ -13,15 +13,15 @@ from torch import Tensor, nn
 
 from ddpkit.config import loading, schema
 from ddpkit.config.check import check
-from ddpkit.config.component_refs import class_names, find_entry
+from ddpkit.config.classes import class_names, foreground_names
 from ddpkit.config.loading import Config
 from ddpkit.config.plugin_policy import combine_policy
 from ddpkit.data.images import Mode, convert_mode, format_file, open_image
 from ddpkit.distributed.world import World, choose_device
 from ddpkit.errors import ConfigError, Diagnostic
 from ddpkit.inference.input_geometry import InputGeometry, preprocess
-from ddpkit.inference.prediction import Prediction, PredictionDecoder, prediction_labels
-from ddpkit.plugins import manager, signatures
+from ddpkit.inference.prediction import Prediction, PredictionDecoder
+from ddpkit.plugins import manager
 from ddpkit.plugins.registry import Registry
 from ddpkit.runs import lookup, plugin_manifest
 from ddpkit.training.builder import ModelBuilder
@@ -61,7 +61,7 @@ def open_run(run: str | os.PathLike[str], weights: str, values: Mapping[str, Any
     config = lookup.without_initial_weights(loading.load(file, loading.named_overrides(values)))
     found = manager.load(combine_policy(config.run.plugins))
     plugin_manifest.check_plugins_present(lookup.read_recorded_plugins(file), found)
-    check(config, found, None)
+    check(config, found, None, is_new=False)
     config, chosen = lookup.find_run(config, weights)
     try:
         world = World(device=choose_device(config.run.device, 0, 1))
@@ -140,7 +140,7 @@ class Predictor:
         model = load_trained_model(builder, precision, weights)
         named = builder.refs_of("postprocess")
         gives = builder.component_of(named[0]).gives if named else None
-        wanted, classes = run.predict.config, prediction_labels(class_names(run), gives)
+        wanted, classes = run.predict.config, foreground_names(class_names(run), gives)
         return cls(
             model=model,
             reader=reader,
@@ -270,9 +270,8 @@ def color_mode(builder: ModelBuilder) -> Mode:
 
 def component_params(builder: ModelBuilder, kind: str) -> dict[str, Any]:
     """Return the parameters of the only component of a kind: the keys in the TOML file, and the defaults of the others."""
-    reference = builder.refs_of(kind)[0]
-    signature = signatures.inspect_target(find_entry(reference, builder.registry).component.target)
-    return {**signature.defaults, **reference.named_params(signature)}
+    signature = builder.signature_of(kind)
+    return {**signature.defaults, **builder.refs_of(kind)[0].named_params(signature)}
 
 
 def check_transforms(reader: Reader, config: Config) -> None:

@@ -70,13 +70,17 @@ class Component:
     """For postprocesses: content of the predictions. `class`: probabilities [B, C], exactly one class is right. `labels`:
     probabilities [B, C], any number of labels may be right. `mask`: probabilities [B, C, H, W]. `boxes`: one dict per image,
     as torchvision's detectors return it. None: `ddpkit predict` writes the values without interpretation."""
+    binary_outputs: Literal[1, 2] | None = attrs.field(default=None, kw_only=True, validator=in_([None, 1, 2]))
+    """For criteria and postprocesses: number of outputs that the component requires for two classes. A model without `n_classes`
+    gets this number. None: both are accepted."""
 
 
 @hookspec
 def ddpkit_models() -> Iterable[Component]:
     """Declare models. `[model] name` selects one; the keys of `[model.config]` are its parameters.
 
-    Run-time values: `classes` (list of names, may be empty).
+    Run-time values: `classes` (list of names, may be empty), `n_classes` (number of outputs, from `[model.config]`, else from the
+    data; a detector adds the background itself).
     Returns an `nn.Module`. It is called with images [B, C, H, W], or with the images that the dataset's `collate` returns. If
     the TOML has no `[[criterion]]`, it is called with `(images, targets)` in training. It must then return a dict of its
     losses: scalars, each the mean over the micro-batch, with the same names in every step.
@@ -166,6 +170,10 @@ def ddpkit_datasets() -> Iterable[Component]:
     - `splits`: dict of the dataset's own splits, from `train`, `valid` or `test` to indices. The split component divides the
       other samples.
     - `targets`: one label per sample.
+    - `classes`: names of the classes, in the order of the labels. For masks, the first is the background; for boxes, the
+      background has no name. If the TOML has no `classes`, the run uses these names, and their number is the number of classes.
+    - `distinct_labels`: the labels that occur, for a dataset without `targets` and `classes`, such as masks. It is read only if
+      the classes are not known otherwise, so it may be a property that reads all files.
     - `groups`: dict from the name of a grouping (`file`, or a column of a table) to one text per sample. Samples with the same
       text belong to one group, such as a patient.
 
@@ -183,7 +191,7 @@ def ddpkit_splits() -> Iterable[Component]:
 
     Run-time values: `n_samples` (number of samples to divide), `targets` (their labels, or None), `groups` (the attribute
     `groups` of the dataset for these samples, or None), `own_groups` (the same for each of the dataset's own splits: split ->
-    groups or None), `root_dir` (of the dataset), `seed`.
+    groups or None), `classes` (names of the classes, may be empty), `root_dir` (of the dataset), `seed`.
     Returns a dict from `train`, `valid`, `test` to lists of positions 0..n_samples-1. It must be identical on every rank.
 
     Example:
@@ -412,13 +420,13 @@ RUN_HOOKS = (
 
 RUNTIME_VALUES: Mapping[str, frozenset[str]] = MappingProxyType(
     {
-        "model": frozenset({"classes"}),
+        "model": frozenset({"classes", "n_classes"}),
         "criterion": frozenset({"classes", "n_classes"}),
         "transform": frozenset(),
         "postprocess": frozenset({"classes", "n_classes"}),
         "metric": frozenset({"classes", "n_classes"}),
         "dataset": frozenset({"root_dir", "classes", "seed"}),
-        "split": frozenset({"n_samples", "targets", "groups", "own_groups", "root_dir", "seed"}),
+        "split": frozenset({"n_samples", "targets", "groups", "own_groups", "classes", "root_dir", "seed"}),
         "optimizer": frozenset({"params", "lr"}),
         "lr_scheduler": frozenset({"optimizer", "total_steps", "epochs", "steps_per_epoch"}),
         "logger": frozenset({"folder", "config"}),
@@ -426,3 +434,5 @@ RUNTIME_VALUES: Mapping[str, frozenset[str]] = MappingProxyType(
     }
 )
 """Kind of component -> run-time values that the signature of a target may name, in addition to its TOML keys."""
+ALSO_IN_TOML: Mapping[str, frozenset[str]] = MappingProxyType({"model": frozenset({"n_classes"})})
+"""Kind of component -> run-time values that the TOML may set instead."""

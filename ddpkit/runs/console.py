@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from ddpkit.config.component_refs import class_names
+from ddpkit.config.classes import class_names
 from ddpkit.config.loading import Config
 from ddpkit.data.labels import count_classes
 from ddpkit.data.loader import SplitLoader
@@ -87,7 +87,9 @@ def print_start(config: Config, plugins: Sequence[Mapping[str, str]], trainer: T
     """
     run, world = config.run, trainer.world
     loaders = trainer.split_loaders
-    sizes = ", ".join(f"{split} {len(loader.sampler.indices)}" for split, loader in loaders.items())
+    n_of = {split: len(loader.sampler.indices) for split, loader in loaders.items()}
+    n_unused = len(trainer.loader.samples.info) - sum(n_of.values())
+    sizes = ", ".join([f"{split} {n}" for split, n in n_of.items()] + [f"not used {n_unused}"] * bool(n_unused))
     n_parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
     batch = f"micro-batches of {run.train.batch_size} samples, {run.train.batch_size // world.size} per rank"
     trained = sum(parameter.numel() for parameter in trainer.model.parameters() if parameter.requires_grad)
@@ -113,7 +115,7 @@ def format_class_counts(loaders: Mapping[str, SplitLoader], names: Sequence[str]
     shown = []
     for split, loader in loaders.items():
         samples = loader.samples
-        counts = count_classes(samples.dataset, loader.sampler.indices, names or samples.info.classes)
+        counts = count_classes(samples.dataset, loader.sampler.indices, names)
         if counts is None or len(counts) > FEW_CLASSES:
             return ""
         shown.append(f"{split} {', '.join(f'{name} {count}' for name, count in counts.items())}")

@@ -8,6 +8,7 @@ import attrs
 import tomli
 
 from ddpkit.config import schema
+from ddpkit.config.classes import with_recorded_classes
 from ddpkit.config.loading import Config
 from ddpkit.errors import ConfigError, Diagnostic
 from ddpkit.runs import folder as run_folder
@@ -103,12 +104,13 @@ def find_weights(folder: Path, weights: str) -> Path:
 
 
 def with_run_identity(config: Config, folder: Path) -> Config:
-    """Return the config with the run's output folder, task and id, and with its seed and class names if the config sets none."""
-    run, before = config.run, read_run_config(folder)
-    drawn = before.get("seed", run.seed) if run.seed == -1 else run.seed  # the same seed produces the splits of the training
-    classes = run.classes or before.get("classes", [])
+    """Return the config with the run's output folder, task and id, and with its seed and classes if the config sets none."""
+    seed, before = config.run.seed, read_run_config(folder)
+    with reading(folder / "config.toml"):
+        config = with_recorded_classes(config, before)
+        drawn = before.get("seed", seed) if seed == -1 else seed  # the same seed produces the splits of the training
     identity = {"output_dir": str(folder.parent.parent), "task": folder.parent.name, "run_id": folder.name}
-    return config.with_run(**identity, seed=drawn, classes=classes)
+    return config.with_run(**identity, seed=drawn)
 
 
 def read_run_config(folder: Path) -> Mapping[str, Any]:

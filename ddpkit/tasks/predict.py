@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from ddpkit.config.component_refs import class_names
+from ddpkit.config.classes import class_names
 from ddpkit.config.instantiate import ComponentFactory
 from ddpkit.data.loader import guard_workers, make_loader, start_loader
 from ddpkit.inference import inputs

@@ -66,7 +66,9 @@ def prepare(file: Path, options: RunOptions) -> RunPlan:
     tasks, n_ranks = select_tasks(config.run, options.task), count_ranks(config, options.nproc)
     if rank_process.is_output_process():
         plugin_manifest.check_plugins_present(lookup.read_recorded_plugins(file), plugins)
-    check_config(config, plugins, n_ranks if "train" in tasks else None)
+    is_resumed = rank_process.is_restarted() or resume.requested_resume(config, options.resume) is not None
+    is_new = "train" in tasks and not is_resumed
+    check_config(config, plugins, n_ranks if "train" in tasks else None, is_new=is_new)
     if "train" in tasks and options.weights != lookup.BEST:
         message = "requires '--task test' or '--task predict'; use 'model.pretrained' to set the initial weights of a training"
         raise ConfigError([Diagnostic("--weights", (), message)])
@@ -85,9 +87,12 @@ def read_config(file: Path, options: RunOptions) -> tuple[Config, Plugins]:
     return config, manager.load(combine_policy(config.run.plugins, options.block, no_plugins=options.no_plugins))
 
 
-def check_config(config: Config, plugins: Plugins, n_ranks: int | None) -> None:
-    """Raise ConfigError with all errors; print warnings. `n_ranks`: number of ranks of the training; None = no training."""
-    report = check(config, plugins, n_ranks)
+def check_config(config: Config, plugins: Plugins, n_ranks: int | None, *, is_new: bool = True) -> None:
+    """Raise ConfigError with all errors; print warnings.
+
+    `n_ranks`: number of ranks of the training; None = no training. `is_new`: whether the run starts at its first step.
+    """
+    report = check(config, plugins, n_ranks, is_new=is_new)
     if rank_process.is_output_process():
         log.print_warnings([*plugins.warnings, *map(str, report.warnings)])
 
@@ -106,8 +111,7 @@ def resolve_resume(plan: RunPlan) -> RunPlan:
             log.print_message("no run to resume was found; a new run starts at step 0")
         return plan
     config = resume.resolve_config(config, resume_point)
-    if resume_point.checkpoint:
-        before = resume_point.checkpoint.plain["run"]
+    if before := resume_point.metadata:
         plugin_manifest.check_plugins_present(before["plugins"], plan.plugins)
         diff.check_changes(diff.find_changes(before["config"], config), options.allow_drift, config)
     plan = attrs.evolve(plan, config=config, resume_point=resume_point)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ddpkit.config.component_refs import class_names
+from ddpkit.config.classes import class_names
 from ddpkit.errors import ConfigError
 from ddpkit.runs import folder as run_folder
 from ddpkit.runs.environment import device_environment
@@ -13,6 +13,7 @@ from ddpkit.runs.files import read_json, reading
 from ddpkit.runs.folder import SPLIT, RunFolder
 from ddpkit.runs.log import LOGGER
 from ddpkit.tasks.plan import RunPlan
+from ddpkit.tasks.recorded_split import recorded_split
 from ddpkit.training import builder
 from ddpkit.training.evaluator import EvaluatedModel
 from ddpkit.training.pretrained import load_weights
@@ -26,15 +27,16 @@ def test(plan: RunPlan, world: "World", weights: Path) -> None:
 
     Every rank must call it. Raise ConfigError if the weights do not fit the model, or if there is no test split.
     """
-    config = plan.config
-    trainer = builder.build_trainer(config, plan.plugins.registry, world, plan.options.limit_batches)
+    config, trainer = builder.build_run(
+        plan.config, plan.plugins.registry, world, plan.options.limit_batches, recorded_split(plan)
+    )
     loader = trainer.evaluator.test
     if loader is None:
         message = "leaves no samples for the test split; set 'dataset.split.test', or use a dataset with a test split"
         raise ConfigError([config.problem(("dataset", "split"), message)])
     path = run_folder.run_path(config.run)
     LOGGER.info("test    %s: %d samples", weights, len(loader.sampler.indices))
-    warn_about_seen_samples(path, loader.samples.identify(loader.sampler.indices))
+    warn_about_seen_samples(path, loader.samples.info.identify(loader.sampler.indices))
     tested = trainer.evaluator.test_models(functools.partial(load_if_present, weights))
     if world.is_main:
         environment = device_environment(world, plan.options.limit_batches)

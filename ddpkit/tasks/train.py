@@ -12,7 +12,7 @@ from ddpkit.checkpoint.resume import ResumePoint
 from ddpkit.checkpoint.run_metadata import RunMetadata
 from ddpkit.checkpoint.weights import BEST_FILE, WeightsFolder
 from ddpkit.config import schema
-from ddpkit.config.component_refs import class_names, names_fit
+from ddpkit.config.classes import class_names
 from ddpkit.config.loading import Config
 from ddpkit.runs import console, lock, model_summary, plugin_manifest, run_hooks
 from ddpkit.runs import folder as run_folder
@@ -20,6 +20,7 @@ from ddpkit.runs.environment import device_environment
 from ddpkit.runs.folder import RunFolder
 from ddpkit.runs.loggers import check_loggers, create_loggers
 from ddpkit.tasks.plan import RunPlan
+from ddpkit.tasks.recorded_split import recorded_split
 from ddpkit.training import builder
 from ddpkit.training.callbacks import Callback
 from ddpkit.training.evaluator import EvaluatedModel
@@ -32,22 +33,22 @@ if TYPE_CHECKING:
 def train(plan: RunPlan, world: "World") -> RunPlan:
     """Train from the first step, or from the resume point, to the end; then test. Every rank must call it.
 
-    Return the plan with the class names of its data.
+    Return the plan with the classes of its data.
     """
     plugins, resume_point = plan.plugins, plan.resume_point
     if world.is_main:  # only rank 0 uses loggers
         check_loggers(plan.config, plugins.registry)
-    trainer = builder.build_trainer(
-        without_pretrained(plan.config, resume_point), plugins.registry, world, plan.options.limit_batches
-    )
+    initial, recorded = without_pretrained(plan.config, resume_point), recorded_split(plan)
+    completed, trainer = builder.build_run(initial, plugins.registry, world, plan.options.limit_batches, recorded)
     if plan.options.dry_run:
         trainer.set_train_mode()
         trainer.train_step(next(trainer.steps()))
         return plan
 
-    plan = attrs.evolve(plan, config=with_class_names(plan.config, trainer))
+    plan = attrs.evolve(plan, config=with_classes_of(completed.run, plan.config))
     config = plan.config
-    metadata, weights = RunMetadata.of(config, plugins, trainer, resume_point), create_weights_folder(config.run)
+    metadata = RunMetadata.of(config, plugins, trainer, resume_point, keeps_split=bool(recorded and recorded.names))
+    weights = create_weights_folder(config.run)
     with open_run_folder(plan, device_environment(world, plan.options.limit_batches), is_main=world.is_main) as folder:
         world.barrier()  # rank 0 has created the run folder
         describe_start(plan, trainer, folder)
@@ -71,12 +72,10 @@ def load_best(weights: WeightsFolder, world: "World", each: EvaluatedModel) -> b
     return True
 
 
-def with_class_names(config: Config, trainer: Trainer) -> Config:
-    """Return the config with the class names of the dataset, if it has none and their number fits the model's outputs."""
-    names = trainer.loader.samples.info.classes
-    if config.run.classes or not names_fit(len(names), config.run.model.config.params.get("n_classes")):
-        return config
-    return config.with_run(classes=names)
+def with_classes_of(completed: schema.Run, config: Config) -> Config:
+    """Return the config with the class names and the number of outputs that its data completed."""
+    model = attrs.evolve(completed.model, pretrained=config.run.model.pretrained)
+    return config.with_run(model=model, classes=completed.classes)
 
 
 def without_pretrained(config: Config, resume_point: ResumePoint | None) -> Config:
@@ -97,7 +96,7 @@ def open_run_folder(plan: RunPlan, environment: Mapping[str, Any], *, is_main: b
             yield folder
     else:
         with lock.hold_lock(plan.resume_point.folder):
-            rows = plan.resume_point.checkpoint.plain["run"]["history"] if plan.resume_point.checkpoint else []
+            rows = plan.resume_point.metadata.get("history", [])
             yield RunFolder.reopen(plan.config, plan.plugins, environment, rows)
 
 

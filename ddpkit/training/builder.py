@@ -7,22 +7,24 @@ from typing import Any
 
 import attrs
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from ddpkit.config import schema
-from ddpkit.config.component_refs import class_names
+from ddpkit.config.classes import class_names
 from ddpkit.config.error_hints import translate_first_errors
 from ddpkit.config.instantiate import ComponentFactory
 from ddpkit.config.loading import Config
 from ddpkit.data import seeding
 from ddpkit.data.builder import DataBuilder
+from ddpkit.data.classes import ClassInference
 from ddpkit.data.loader import SplitLoader
+from ddpkit.data.recorded_split import RecordedSplit
 from ddpkit.distributed.sync_batchnorm import convert_to_sync_batchnorm
 from ddpkit.distributed.world import World
-from ddpkit.errors import ConfigError, KeyPath
+from ddpkit.errors import ConfigError, KeyPath, component_errors
 from ddpkit.plugins.registry import Registry
 from ddpkit.training.early_stopping import BestTracker, EarlyStopping
 from ddpkit.training.ema import EMA
@@ -40,14 +42,37 @@ LOGGER = logging.getLogger(__name__)
 
 
 def build_trainer(config: Config, registry: Registry, world: World, limit_batches: int | None = None) -> Trainer:
+    """Build the trainer of a new run, see `build_run`. Every rank must call it."""
+    return build_run(config, registry, world, limit_batches)[1]
+
+
+def build_run(
+    config: Config, registry: Registry, world: World, limit_batches: int | None = None, recorded: RecordedSplit | None = None
+) -> tuple[Config, Trainer]:
     """Build the components of the config and try them with a few samples. Every rank must call it.
 
-    Raises ConfigError if a component does not accept its parameters, or if the data does not fit the batch size or the model.
+    Args:
+        config: Validated config.
+        registry: Components of the plugins.
+        world: Ranks of the run.
+        limit_batches: Maximum number of micro-batches per epoch of each split; None: no limit.
+        recorded: Split of the run that is resumed or tested; None for a new run, whose config is completed with the classes of
+            its data.
+
+    Returns:
+        The config with the classes, and the trainer.
+
+    Raises:
+        ConfigError: A component does not accept its parameters, or the data does not fit the batch size or the model.
     """
-    run, builder = config.run, ModelBuilder(config, registry, world)
-    loaders = build_loaders(config, registry, world, limit_batches)
+    run = config.run
+    loaders = build_loaders(config, registry, world, limit_batches, recorded)
     precision = Precision.of(run.train.scaler.compute_type, world.device, channels_last=run.train.channels_last)
+    inference = None if recorded else ClassInference(config, registry, loaders)
+    builder = ModelBuilder(inference.with_classes() if inference else config, registry, world)
     model = build_model(builder, precision, loaders["train"])
+    if inference and (n_outputs := count_outputs(builder, model, precision, loaders["train"])):
+        builder = attrs.evolve(builder, config=inference.with_outputs(n_outputs))
     optimizer = builder.optimizer(model)
     metrics = builder.metrics()
     ema = EMA.of(model, run.train.ema_decay) if run.train.ema_decay else None
@@ -62,7 +87,7 @@ def build_trainer(config: Config, registry: Registry, world: World, limit_batche
     with translate_first_errors(config):
         losses, unused = sanity_check(model, losses, loaders["train"], evaluator, frozen_norms)
     check_unused_parameters(config, unused, world.size)
-    return Trainer(
+    trainer = Trainer(
         world=world,
         model=model,
         # Wrapped after the sanity check: otherwise DDP would count the backward of the check as a part of the first step.
@@ -77,12 +102,15 @@ def build_trainer(config: Config, registry: Registry, world: World, limit_batche
         ema=ema,
         frozen_norms=frozen_norms,
     )
+    return builder.config, trainer
 
 
-def build_loaders(config: Config, registry: Registry, world: World, limit_batches: int | None) -> dict[str, SplitLoader]:
+def build_loaders(
+    config: Config, registry: Registry, world: World, limit_batches: int | None, recorded: RecordedSplit | None
+) -> dict[str, SplitLoader]:
     """Build the loader of each split that has samples, and read the first training samples."""
     data = DataBuilder(config, registry, world)
-    loaders = data.loaders(limit_batches)
+    loaders = data.loaders(limit_batches, recorded)
     data.try_reading(loaders["train"])
     return loaders
 
@@ -96,6 +124,21 @@ def build_model(builder: "ModelBuilder", precision: Precision, loader: SplitLoad
         model = convert_to_sync_batchnorm(model, world.device)
     freeze(model, builder.config)
     return model
+
+
+@torch.no_grad()
+def count_outputs(builder: "ModelBuilder", model: nn.Module, precision: Precision, loader: SplitLoader) -> int | None:
+    """Return how many classes a model without the parameter `n_classes` distinguishes; None for other models.
+
+    It is the size of the second dimension of the predictions, if the postprocess declares that they are classes.
+    """
+    postprocesses = [builder.component_of(reference) for reference in builder.refs_of("postprocess")]
+    has_classes = any(component.gives in ("class", "labels", "mask") for component in postprocesses)
+    if not has_classes or "n_classes" in builder.signature_of("model").parameters:
+        return None
+    with translate_first_errors(builder.config), component_errors("the postprocess"):
+        predictions = builder.postprocess()(precision(model.eval(), loader.sample(1)[0]))
+    return predictions.shape[1] if isinstance(predictions, Tensor) and predictions.ndim > 1 else None
 
 
 def train_options(run: schema.Run) -> TrainOptions:

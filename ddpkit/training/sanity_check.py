@@ -41,7 +41,7 @@ def sanity_check(
 def check_training(model: nn.Module, losses: Losses, loader: SplitLoader, evaluator: Evaluator) -> Losses:
     """Run forward and backward with as few samples as the smallest shard has, because BatchNorm fails for a single value."""
     smallest, n_shards = loader.sampler.smallest_shard(), loader.sampler.n_shards
-    images, targets = loader.sample(min(max(smallest.n_total // n_shards, 1), 2))
+    images, targets = loader.check_sample(min(max(smallest.n_total // n_shards, 1), 2))
     with without_padding(smallest, n_shards):
         outputs = evaluator.precision(model, *losses.inputs(images, targets))
     losses = losses.found_in(outputs)
@@ -51,7 +51,7 @@ def check_training(model: nn.Module, losses: Losses, loader: SplitLoader, evalua
 
 def check_evaluation(model: nn.Module, loader: SplitLoader, evaluator: Evaluator) -> None:
     """Run forward, postprocess and metrics in evaluation mode."""
-    images, targets = loader.sample(N_SANITY_SAMPLES)
+    images, targets = loader.check_sample(N_SANITY_SAMPLES)
     model.eval()
     outputs = evaluator.precision(model, images)
     with component_errors("the postprocess"):

@@ -9,8 +9,18 @@ from ddpkit import Component, hookimpl
 def ddpkit_criteria() -> Iterator[Component]:
     """Yield the built-in losses."""
     here = "ddpkit_plugins.criteria"
-    yield Component("cross_entropy", f"{here}.entropy:CrossEntropy", doc="for logits [B, C, ...] and class indices [B, ...]")
-    yield Component("bce", f"{here}.entropy:BinaryCrossEntropy", doc="for logits and targets of 0 or 1: binary, or multi-label")
+    yield Component(
+        "cross_entropy",
+        f"{here}.entropy:CrossEntropy",
+        doc="for logits [B, C, ...] and class indices [B, ...]",
+        binary_outputs=2,
+    )
+    yield Component(
+        "bce",
+        f"{here}.entropy:BinaryCrossEntropy",
+        doc="for logits and targets of 0 or 1: binary, or multi-label",
+        binary_outputs=1,
+    )
     yield Component("focal", f"{here}.focal:Focal", doc="cross entropy with less weight on easy samples, for rare classes")
     yield Component("kl", f"{here}.entropy:KullbackLeibler", doc="divergence from target probabilities [B, C, ...]")
     yield Component("dice", f"{here}.overlap:Dice", doc="1 - Dice coefficient of predicted and true masks")

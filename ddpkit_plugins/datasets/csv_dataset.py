@@ -158,7 +158,8 @@ def number_classes(
     unknown = sorted(label for label in line_of if same_form(label) not in number_of)
     if len(unknown) == len(line_of) and all(NUMBER.fullmatch(label) for label in line_of):
         check_class_numbers(file, {int(label): line for label, line in line_of.items()}, len(classes))
-        return list(classes), [int(label) for label in labels]
+        numbers = [int(label) for label in labels]
+        return list(classes) or [str(number) for number in range(max(numbers) + 1)], numbers
     if classes and unknown:
         hints = ", ".join(f"{each!r} in line {line_of[each]}{format_hint(each, classes)}" for each in unknown[:SHOWN])
         raise ValueError(f"{file} has labels that are not in 'classes': {hints}; 'classes' are {list(classes)}")

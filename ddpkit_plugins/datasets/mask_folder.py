@@ -1,5 +1,6 @@
 """Dataset of images with masks, for segmentation."""
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -17,13 +18,15 @@ from ddpkit_plugins.datasets.files import (
     same_form,
 )
 from ddpkit_plugins.datasets.images import image_size, swap_hint
-from ddpkit_plugins.datasets.masks import MaskEncoding
+from ddpkit_plugins.datasets.masks import MaskEncoding, find_labels
 from ddpkit_plugins.datasets.split_indices import SPLITS, consecutive_ranges
 from ddpkit_plugins.stratify import select_stratified
 
 if TYPE_CHECKING:
     from torchvision.tv_tensors import Mask
 
+PAIR = ["background", "foreground"]
+"""Names of the classes of binary masks."""
 Pair = tuple[Path, Path]
 """Files of an image and its mask."""
 
@@ -37,7 +40,8 @@ class MedicalDataset:
 
     Args:
         root_dir: Folder of the images and masks; set by `[dataset]`.
-        classes: Names of the classes; passed by the run. If there are two or more, masks may contain only these classes.
+        classes: Names of the classes; passed by the run. If there are two or more, masks may contain only these classes. Absent:
+            `mask_values`, `palette` or, without them, all masks are read to count the classes.
         seed: Seed of the run; passed by the run.
         images: Name of the folder of the images in `root_dir`.
         masks: Name of the folder of the masks in `root_dir`.
@@ -71,7 +75,7 @@ class MedicalDataset:
         follow_links: bool = False,
     ) -> None:
         self.root, self.mode = check_root(root_dir, f"the folders {images!r} and {masks!r}"), mode
-        self.classes, self.coding = classes, MaskEncoding.of(mask_values, palette, ignore_index, len(classes))
+        self.named, self.coding = classes, MaskEncoding.of(mask_values, palette, ignore_index, len(classes))
         own = [split for split in SPLITS if (self.root / split / images).is_dir()]
         found = {split: match_pairs(*resolve_inside(self.root / split, [images, masks])) for split in own or [""]}
         chosen = {
@@ -81,6 +85,19 @@ class MedicalDataset:
         self.splits = consecutive_ranges({split: len(each) for split, each in chosen.items()})
         if not follow_links:
             check_strays(self.root, (file for pair in self.samples for file in pair))
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of the classes: those of the run, or `background` and `foreground` for two classes, else []."""
+        if len(self.named) > 1:
+            return self.named
+        return PAIR if self.distinct_labels == [0, 1] else []
+
+    @functools.cached_property
+    def distinct_labels(self) -> list[int]:
+        """Indices of the classes: those of the keys of this dataset, else those that the masks contain."""
+        values = self.coding.values
+        return find_labels(self.coding, [mask for _, mask in self.samples]) if values is None else [*range(len(values))]
 
     @property
     def groups(self) -> dict[str, list[str]]:

@@ -1,6 +1,8 @@
 """Encoding of masks: the class of each pixel value."""
 
+import logging
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +10,10 @@ import attrs
 import numpy as np
 from PIL import Image
 
+from ddpkit import open_image
 from ddpkit_plugins.datasets.files import format_file
 
+LOGGER = logging.getLogger("ddpkit.masks")
 SHOWN = 5
 """Maximum number of values in a message."""
 BYTE = 255
@@ -55,10 +59,20 @@ class MaskEncoding:
         pixels = self.pixels(mask, file)
         if self.values is not None:
             return self.indices(pixels, file)
-        is_binary = mask.mode != "P" and self.ignore_index != BYTE and np.isin(pixels, (0, BYTE)).all()
-        indices = pixels // BYTE if is_binary else pixels
+        indices = pixels // BYTE if self.is_black_and_white(mask, pixels) else pixels
         self.check_class_range(indices, file)
         return indices
+
+    def is_black_and_white(self, mask: Image.Image, pixels: Any) -> bool:
+        """Return whether a mask has only the values 0 and 255, which are not class indices themselves."""
+        has_more_classes = self.n_classes > SEVERAL or self.values is not None
+        return not has_more_classes and mask.mode != "P" and self.ignore_index != BYTE and bool(np.isin(pixels, (0, BYTE)).all())
+
+    def read_labels(self, file: Path) -> tuple[set[int], bool]:
+        """Return the class indices in a mask file without `ignore_index`, and whether its class 1 is the value 255."""
+        mask = open_image(file)
+        indices = np.unique(self.decode(mask, file)).tolist()
+        return {*indices} - {self.ignore_index}, 1 in indices and self.is_black_and_white(mask, self.pixels(mask, file))
 
     def pixels(self, mask: Image.Image, file: Path) -> Any:
         """Return one integer per pixel. Raises ValueError for a mask in colours without `palette`."""
@@ -104,6 +118,22 @@ class MaskEncoding:
             raise ValueError(
                 f"{format_file(file)} contains {found}, but the {self.n_classes} classes are 0 to {self.n_classes - 1}; {advice}"
             )
+
+
+def find_labels(encoding: MaskEncoding, files: Sequence[Path]) -> list[int]:
+    """Return the class indices in the masks, which are all read.
+
+    Raises ValueError if 255 is class 1 in only some of them.
+    """
+    LOGGER.info("reading %d masks to find their classes; set 'classes' to skip this", len(files))
+    with ThreadPoolExecutor() as pool:
+        found = dict(zip(files, pool.map(encoding.read_labels, files), strict=True))
+    white = [file for file, (_, is_white) in found.items() if is_white]
+    others = [file for file, (labels, is_white) in found.items() if labels - {0} and not is_white]
+    if white and others:
+        values = f"{format_file(white[0])} contains only 0 and 255, but {format_file(others[0])} contains class indices"
+        raise ValueError(f"{values}; set dataset.config.mask_values (one value per class) or dataset.config.ignore_index")
+    return sorted(set().union(*(labels for labels, _ in found.values())))
 
 
 def check_distinct(name: str, given: Sequence[Any] | None, ignore_index: int | None) -> None:

@@ -31,6 +31,8 @@ class Mnist:
         ValueError: The files of the published set cannot be read or downloaded, or `max_samples` is below 1.
     """
 
+    classes = tuple("0123456789")
+
     def __init__(
         self,
         root_dir: str,

@@ -19,6 +19,8 @@ class Nuclei:
         tile: Side of a tile in pixels: 16, 32, 64 or 128. Raises ValueError for others.
     """
 
+    classes = ("background", "nucleus")
+
     def __init__(self, tile: int = 64) -> None:
         with files("ddpkit_plugins.datasets").joinpath(BUNDLED).open("rb") as file, np.load(file) as arrays:
             self.image, self.nuclei = arrays["image"], (arrays["instances"] > 0).astype(np.uint8)

@@ -11,6 +11,12 @@ from ddpkit_plugins.datasets.split_indices import consecutive_ranges
 from ddpkit_plugins.datasets.torchvision_sets import SETS
 from ddpkit_plugins.stratify import select_stratified
 
+VOC = (
+    *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog", "horse"),
+    *("motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
+)
+"""Classes of Pascal VOC, in the order of their labels from 1 (Everingham et al. 2010, "The Pascal visual object classes")."""
+VOC_BACKGROUND = {"VOCDetection": list[str](), "VOCSegmentation": ["background"]}
 LABELS = ("targets", "labels", "_labels", "y")
 """Attributes in which torchvision's datasets store the class of each sample."""
 
@@ -37,7 +43,7 @@ class Published:
         chosen = {split: select_stratified(len(each), max_samples, seed, labels[split]) for split, each in sets.items()}
         self.joined: Any = ConcatDataset([Subset(each, chosen[split]) for split, each in sets.items()])
         self.splits = consecutive_ranges({split: len(indices) for split, indices in chosen.items()})
-        self.classes = getattr(next(iter(sets.values())), "classes", [])
+        self.classes = list_classes(name, next(iter(sets.values())))
         if all(each is not None for each in labels.values()):
             self.targets = [(labels[split] or [])[index] for split, indices in chosen.items() for index in indices]
 
@@ -145,6 +151,14 @@ def lock_download(root: Path) -> Iterator[None]:
     with (root / ".download.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def list_classes(name: str, made: Any) -> list[str]:
+    """Return the names of the classes; [] if torchvision does not know them."""
+    if name in VOC_BACKGROUND:
+        return [*VOC_BACKGROUND[name], *VOC]
+    names = getattr(made, "classes", None) or getattr(made, "categories", None) or []
+    return [str(each) for each in names]
 
 
 def read_labels(made: Any) -> list[int] | None:

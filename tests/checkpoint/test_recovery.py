@@ -497,7 +497,7 @@ def test_resume_rejects_a_changed_dataset_before_writing(acme, tmp_path, monkeyp
         Image.new("L", (8, 8), number).save(file)
     text = DIGITS.replace('"MNIST"', '"CustomDataset"\nroot_dir = "data"').replace("config = { max_samples = 60 }", "config = {}")
     text = text.replace("n_pixels = 784", "n_pixels = 192").replace("[0.13], [0.31]", "[0.1, 0.1, 0.1], [0.3, 0.3, 0.3]")
-    Path("digits.toml").write_text('task = "digits"\n' + text + "[dataset.split]\ntrain = 0.7\nvalid = 0.3\n")
+    Path("digits.toml").write_text('task = "digits"\n' + text.replace("train = 0.8, valid = 0.1", "train = 0.7, valid = 0.3"))
     assert main(["run", "digits.toml", "--set", "run_id=mine"]) == 0, capsys.readouterr().err
     Path("data/a/0.png").rename("data/a/00.png")
     before = {file: file.read_bytes() for file in folder_of("mine").rglob("*") if file.is_file() and file.name != "run.lock"}

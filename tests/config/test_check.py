@@ -41,7 +41,7 @@ MISTAKES = {
     "an invalid log format": ("[train]", "[private.log]\nlog_format = 'hello'\n[train]", "26:14: private.log.log_format: must be a %-style format string of Python's logging module"),
     "a folder that cannot be created": ('output_dir = "runs"', 'output_dir = "/proc/x"', "1:14: output_dir: cannot create /proc/x/blobs/"),
     "a name with a path": ('task = "blobs"', 'task = ".."', "2:8: task: must be a name of letters, digits, '.', '_' and '-', but not '.' or '..'; got '..'"),
-    "more labels than outputs": ('"tinynet"', '"tinynet"\nconfig = { n_classes = 1 }', "13:24: model.config.n_classes: a target is not a valid class index of the model"),
+    "more labels than outputs": ('"tinynet"', '"tinynet"\nconfig = { n_classes = 1 }', "13:24: model.config.n_classes: criterion 'cross_entropy' requires one output per class, but 'classes' has 2 names; set n_classes = 2"),
     "no training samples": ("train = 0.8", "train = 0.0", "21:10: dataset.split: leaves no samples for training"),
     "rejected by the component": ("momentum = 0.9", "momentum = -0.9", "28:13: train.optimizer: optimizer 'sgd' does not accept these parameters: Invalid momentum value: -0.9"),
     "fractions with a sum above one": ("train = 0.8", "train = 0.9", "23:9: dataset.split.valid: the sum of the fractions must be at most 1; got 1.1"),

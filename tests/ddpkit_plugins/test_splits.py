@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections import Counter
 from itertools import chain
 
 import pytest
@@ -21,6 +22,59 @@ def test_samples_left_by_the_fractions_are_unused():
     parts = train_valid_test_split(100, seed=1, train=0.5, valid=0.1)
 
     assert len(parts["train"] + parts["valid"] + parts["test"]) == 60
+
+
+def sizes(parts):
+    return [len(parts[split]) for split in ("train", "valid", "test")]
+
+
+@pytest.mark.parametrize(
+    ("own", "expected"),
+    [
+        ((), [80, 10, 10]),
+        (("test",), [90, 10, 0]),
+        (("valid",), [90, 0, 10]),
+        (("valid", "test"), [100, 0, 0]),
+        (("train",), [0, 50, 50]),
+        (("train", "valid"), [0, 0, 100]),
+        (("train", "valid", "test"), [0, 0, 0]),
+    ],
+)
+def test_without_fractions_the_splits_that_the_dataset_lacks_are_filled(own, expected):
+    assert sizes(train_valid_test_split(100, 1, own_groups=dict.fromkeys(own))) == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"), [({"train": 0.5}, [50, 0, 0]), ({"test": 0.2}, [0, 0, 20]), ({"train": 0.7, "test": 0.3}, [70, 0, 30])]
+)
+def test_if_a_fraction_is_given_the_absent_ones_are_0(given, expected):
+    assert sizes(train_valid_test_split(100, 1, **given)) == expected
+
+
+@pytest.mark.parametrize("split", [train_valid_test_split, kfold])
+def test_labels_are_stratified_unless_the_order_is_kept(split):
+    default = split(100, 1, LABELS)
+
+    assert class_counts(default["valid"]) == ([6, 3, 1] if split is train_valid_test_split else [12, 6, 2])
+    assert default == split(100, 1, LABELS, stratify=True)
+    assert default != split(100, 1, LABELS, stratify=False) == split(100, 1)
+    assert split(100, 1, LABELS, shuffle=False) == split(100, 1, shuffle=False)
+
+
+def test_a_class_that_is_too_small_is_placed_at_random_with_a_warning(caplog):
+    labels = [0] * 95 + [1, 1] + [2] + [3, 3]
+    names = ["cat", "dog"]
+    places = Counter()
+    for seed in range(200):
+        parts = train_valid_test_split(100, seed, labels, classes=names)
+        places += Counter(split for split, found in parts.items() if 97 in found)
+        assert class_counts(parts["train"], labels)[0] in (76, 77, 75, 78)
+
+    assert places["train"] == pytest.approx(160, abs=25)
+    assert min(places["valid"], places["test"]) > 5
+    assert (
+        "classes with fewer samples than the 3 splits are placed at random: 'dog' (2), 2 (1), 3 (2); add samples" in caplog.text
+    )
 
 
 def test_random_state_takes_precedence_over_the_seed():
@@ -49,9 +103,9 @@ PATIENTS = {
 }
 
 
-def class_counts(positions):
+def class_counts(positions, labels=LABELS):
     """The number of samples of each class."""
-    return [sum(LABELS[position] == label for position in positions) for label in range(3)]
+    return [sum(labels[position] == label for position in positions) for label in range(3)]
 
 
 @pytest.mark.parametrize("shuffle", [True, False])
@@ -160,7 +214,7 @@ def test_predefined_splits_must_not_share_a_group():
         train_valid_test_split(0, 1, None, nothing, own, group=r"(p\d+)_")
 
 
-@pytest.mark.parametrize("options", [{}, {"shuffle": False}, {"stratify": True}, {"group": r"(p\d+)_"}])
+@pytest.mark.parametrize("options", [{}, {"shuffle": False}, {"stratify": True}, {"group": r"(p\d+)_", "stratify": False}])
 def test_each_sample_validates_in_exactly_one_fold(options):
     folds = [kfold(100, 2, LABELS, PATIENTS, n_splits=5, fold=fold, **options) for fold in range(5)]
 
@@ -168,7 +222,7 @@ def test_each_sample_validates_in_exactly_one_fold(options):
     for fold in folds:
         assert sorted(fold["train"] + fold["valid"]) == list(range(100))
         assert len(fold["valid"]) == 20
-        assert "stratify" not in options or class_counts(fold["valid"]) == [12, 6, 2]
+        assert not options.get("stratify", "shuffle" not in options) or class_counts(fold["valid"]) == [12, 6, 2]
         names = [{PATIENTS["file"][position][:3] for position in part} for part in fold.values()]
         assert "group" not in options or not names[0] & names[1]
 

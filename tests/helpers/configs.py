@@ -76,6 +76,7 @@ NORMALIZE = [[0.13], [0.31]]
 [dataset]
 name = "MNIST"
 config = { max_samples = 60 }
+split = { train = 0.8, valid = 0.1 }
 
 [train]
 batch_size = 16

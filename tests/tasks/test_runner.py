@@ -185,7 +185,7 @@ def test_list_plugins_shows_a_third_party_plugin(acme, tmp_path):
     outcome = ddpkit("list-plugins", cwd=tmp_path).assert_done()
 
     assert (
-        "acme\tacme-parts 1.2.0\tok\tmodel: tinynet, normnet, convnet, forgetful, lazynet, sovereign, mute, tiny_detector, willful, tired, troubled; criterion: fragile, lopsided, deaf, moody, first_pixel; metric: counts, confidence; dataset: restless, loose, blobs\n"
+        "acme\tacme-parts 1.2.0\tok\tmodel: tinynet, normnet, convnet, forgetful, lazynet, sovereign, mute, tiny_detector, willful, asking, named, tired, troubled; criterion: fragile, lopsided, deaf, moody, first_pixel; metric: counts, confidence; dataset: restless, loose, blobs\n"
         in outcome.stdout
     )
     assert "builtin.models\tddpkit 0.1.0\tok\tmodel: resnet18, " in outcome.stdout
@@ -193,7 +193,7 @@ def test_list_plugins_shows_a_third_party_plugin(acme, tmp_path):
     assert listed[0]["components"][0] == {"kind": "model", "name": "acme/tinynet", "doc": "one hidden layer"}
 
 
-def test_a_mismatched_number_of_class_names_is_a_warning(blobs, capsys):
+def test_class_names_must_fit_the_outputs(blobs, capsys):
     outputs = ["--set", "model.config.n_classes=2"]
 
     assert main(["run", blobs.name, *outputs, "--set", "classes=['left']", "--dry-run"]) == 0
@@ -202,8 +202,9 @@ def test_a_mismatched_number_of_class_names_is_a_warning(blobs, capsys):
         in capsys.readouterr().err
     )
 
-    assert main(["check", blobs.name, *outputs, "--set", "classes=['left', 'right', 'up']"]) == 0
-    assert "the number of class names is 3, but the model has 2 outputs; the last names are not used\n" in capsys.readouterr().out
+    assert main(["check", blobs.name, *outputs, "--set", "classes=['left', 'right', 'up']"]) == 2
+    message = "--set 1: model.config.n_classes: the model has 2 outputs, but 'classes' has 3 names; set n_classes = 3\n"
+    assert capsys.readouterr().err == message
 
 
 def test_run_without_a_config_explains_the_usage(tmp_path):

@@ -89,6 +89,20 @@ class Willful(TinyNet):
         nn.init.normal_(self[1].weight, generator=torch.Generator().manual_seed(time.time_ns() % 2**40))
 
 
+class Asking(TinyNet):
+    """Has no default number of outputs."""
+
+    def __init__(self, n_classes: int, n_pixels: int = 64):
+        super().__init__(n_pixels, n_classes=n_classes)
+
+
+class Named(TinyNet):
+    """Calls its number of outputs `width`, so the run does not know it."""
+
+    def __init__(self, width: int = 5, n_pixels: int = 64):
+        super().__init__(n_pixels, n_classes=width)
+
+
 class Tired(TinyNet):
     """Scales its outputs by a count of its calls that is in no state_dict."""
 
