@@ -235,6 +235,13 @@ def test_the_largest_label_is_tried_if_nothing_else_tells_the_classes(write, cap
     assert "model.config.n_classes: a target is not a valid class index of the model" in capsys.readouterr().err
 
 
+def test_a_label_that_a_criterion_ignores_is_not_a_class(write):
+    body = segmenter("border", "segmentation", "cross_entropy").replace('metrics = ["dice"]\n', "")
+    file = write(body.replace('"cross_entropy"', '"cross_entropy", config = { ignore_index = 255 }'))
+
+    assert complete(file)[0].run.model.config.params["n_classes"] == 3
+
+
 @pytest.mark.parametrize(
     ("root", "message"),
     [
