@@ -3,11 +3,9 @@
 Every method ends with fsync. Lightning's method is included if Lightning is installed.
 """
 
-import argparse
 import hashlib
 import os
 import shutil
-import sys
 import tempfile
 import time
 import warnings
@@ -20,7 +18,8 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import attrs
 import torch
 import torch.distributed.checkpoint as dcp
-from rounds import ratios, spread
+from results import Rows, parser_of, publish
+from rounds import ratios
 from torch import Tensor
 from torchvision.models import resnet50
 
@@ -156,19 +155,18 @@ def sync(place: Path) -> None:
 
 def main() -> None:
     """Run the benchmark and print a table: milliseconds, and ratios to other methods within each round."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=7, help="number of rounds (default: %(default)s)")
+    parser = parser_of(__doc__, rounds=7)
     parser.add_argument("--dir", default=None, help="folder on the disk to measure (default: the folder for temporary files)")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     folder = Path(tempfile.mkdtemp(dir=options.dir))
     try:
-        measure(Run(folder), options.rounds)
+        publish(measure(Run(folder), options.rounds), options)
     finally:
         shutil.rmtree(folder)
 
 
-def measure(run: Run, n_rounds: int) -> None:
+def measure(run: Run, n_rounds: int) -> Rows:
     """Measure all methods in interleaved rounds, in reverse order in odd rounds; the first round is a warm-up."""
     methods = {
         "ours": run.ours,
@@ -188,13 +186,19 @@ def measure(run: Run, n_rounds: int) -> None:
             seconds = methods[name]()
             if number:
                 measured[name].append(seconds)
-    header = ["METHOD", "BLOCKED MS", "VS DCP ASYNC", "ON DISK MS", "VS TORCH.SAVE", "VS READ AND HASH"]
-    sys.stdout.write("\t".join(header) + "\n")
-    for name, rows in measured.items():
-        blocked, on_disk = ([row[column] for row in rows] for column in (0, 1))
-        cells = [spread([1000 * each for each in blocked], ".0f"), ratios(blocked, [row[0] for row in measured["DCP async"]])]
-        cells += [spread([1000 * each for each in on_disk], ".0f"), ratios(on_disk, [row[1] for row in measured["torch.save"]])]
-        sys.stdout.write("\t".join([name, *cells, ratios(on_disk, [row[1] for row in measured["read and hash"]])]) + "\n")
+    bases = {"blocked, ratio to DCP": ("DCP async", 0), "on disk, ratio to torch.save": ("torch.save", 1)}
+    bases |= {"on disk, ratio to read and hash": ("read and hash", 1)}
+    return {
+        name: {
+            "blocked ms": [1000 * row[0] for row in rows],
+            "on disk ms": [1000 * row[1] for row in rows],
+            **{
+                title: ratios([row[place] for row in rows], [row[place] for row in measured[base]])
+                for title, (base, place) in bases.items()
+            },
+        }
+        for name, rows in measured.items()
+    }
 
 
 if __name__ == "__main__":

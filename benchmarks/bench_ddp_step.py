@@ -3,15 +3,13 @@
 The ratios are ratios of means, because with gradient accumulation the steps differ. CPU seconds are sums over both ranks.
 """
 
-import argparse
 import contextlib
 import copy
+import json
 import os
-import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from statistics import mean
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
@@ -19,7 +17,8 @@ import attrs
 import torch
 import torch.multiprocessing
 from ready import CachedLoader, train_epoch
-from rounds import Cost, interleaved
+from results import Rows, parser_of, publish
+from rounds import Cost, interleaved, ratios
 from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import SGD
@@ -109,10 +108,10 @@ def make(case: Case, folder: Path, world: World) -> Trainer:
     return trainer
 
 
-def together(costs: list[Cost], world: World) -> tuple[float, float]:
-    """Return the sum over ranks of the mean CPU seconds, and the mean wall-clock seconds. All ranks must call it."""
-    sums = world.sum(torch.tensor([mean(cost.cpu for cost in costs), mean(cost.wall for cost in costs)]))
-    return float(sums[0]), float(sums[1]) / world.size
+def together(costs: Sequence[Cost], world: World) -> list[Cost]:
+    """Return the cost of each round over all ranks: the sum of the CPU times, and the mean wall-clock time."""
+    sums = world.sum(torch.tensor([[cost.cpu, cost.wall / world.size] for cost in costs], dtype=torch.float64))
+    return [Cost(cpu, wall) for cpu, wall in sums.tolist()]
 
 
 def n_reductions(call: Callable[[], object]) -> int:
@@ -122,41 +121,44 @@ def n_reductions(call: Callable[[], object]) -> int:
     return sum(event.name == "gloo:all_reduce" for event in profiler.events())
 
 
-def lines(case: Case, folder: Path, world: World, n_rounds: int) -> Iterator[str]:
-    """Yield the table rows of a case. All ranks must iterate over all of them."""
+def measure(case: Case, folder: Path, world: World, n_rounds: int) -> Rows:
+    """Return the rows of a case. All ranks must call it."""
     trainer = make(case, folder, world)
     batches, loop = trainer.loader.batches, Loop.like(trainer)
     view = Loop.like(trainer, gradient_as_bucket_view=True)
-    rows: dict[str, Callable[[], object]] = {
+    calls: dict[str, Callable[[], object]] = {
         "loop": lambda: loop.train(batches),
         "trainer": lambda: train_epoch(trainer),
         "loop, gradients as bucket views": lambda: view.train(batches),
     }
-    measured = {name: together(costs, world) for name, costs in interleaved(rows, n_rounds, world.barrier).items()}
-    for name, (cpu, wall) in measured.items():
-        base = measured["loop"]
-        figures = f"{1e6 * cpu / world.size / case.micro_batches:8.0f} {cpu / base[0]:10.2f} {wall / base[1]:10.2f}"
-        yield f"{case.name:20} {name:32} {figures} {n_reductions(rows[name]):8} in {case.micro_batches}\n"
+    measured = {name: together(costs, world) for name, costs in interleaved(calls, n_rounds, world.barrier).items()}
+    base = measured["loop"]
+    return {
+        f"{case.name}: {name}": {
+            "CPU us per micro-batch": [1e6 * cost.cpu / world.size / case.micro_batches for cost in costs],
+            "CPU ratio": ratios([cost.cpu for cost in costs], [cost.cpu for cost in base]),
+            "wall ratio": ratios([cost.wall for cost in costs], [cost.wall for cost in base]),
+            f"all-reduces in {case.micro_batches}": [n_reductions(calls[name])],
+        }
+        for name, costs in measured.items()
+    }
 
 
 def rank(number: int, folder: str, n_rounds: int) -> None:
-    """Run the benchmark in one of the two processes; rank 0 prints the rows."""
+    """Run the benchmark in one of the two processes; rank 0 writes the rows to `rows.json`."""
     os.environ |= {"RANK": str(number), "WORLD_SIZE": str(N_RANKS)}
     with init_distributed(device="cpu", init_method=f"file://{folder}/meet") as world:
-        for case in CASES:
-            for line in lines(case, Path(folder), world, n_rounds):
-                if world.is_main:
-                    sys.stdout.write(line)
+        rows = {name: cells for case in CASES for name, cells in measure(case, Path(folder), world, n_rounds).items()}
+        if world.is_main:
+            Path(folder, "rows.json").write_text(json.dumps(rows), encoding="utf-8")
 
 
 def main() -> None:
     """Run the benchmark and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=15, help="number of rounds (default: %(default)s)")
-    n_rounds = parser.parse_args().rounds
-    sys.stdout.write(f"{'':53} {'CPU us':>8} {'CPU ratio':>10} {'wall ratio':>10} {'all-reduces':>8}\n")
+    options = parser_of(__doc__, rounds=15).parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        torch.multiprocessing.spawn(rank, (folder, n_rounds), nprocs=N_RANKS)
+        torch.multiprocessing.spawn(rank, (folder, options.rounds), nprocs=N_RANKS)
+        publish(json.loads(Path(folder, "rows.json").read_text(encoding="utf-8")), options)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,13 @@
 """Compare implementations of an optimizer step: CPU milliseconds of 20 steps on ResNet-18 with one thread."""
 
-import argparse
 import os
-import sys
 from collections.abc import Callable
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import torch
-from rounds import interleaved, ratios, spread
+from results import parser_of, publish
+from rounds import interleaved, ratios
 from torch.optim import SGD, AdamW
 from torchvision.models import resnet18
 
@@ -30,17 +29,17 @@ def steps_of(kind: type[SGD | AdamW], **options: bool) -> Callable[[], None]:
 
 
 def main() -> None:
-    """Run the benchmark and print a table: optimizer, implementation, milliseconds, ratio to the default."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=9, help="number of rounds (default: %(default)s)")
-    n_rounds = parser.parse_args().rounds
+    """Run the benchmark and print a table."""
+    options = parser_of(__doc__, rounds=9).parse_args()
+    table = {}
     for kind in (SGD, AdamW):
         rows = {"default": steps_of(kind), "foreach": steps_of(kind, foreach=True), "fused": steps_of(kind, fused=True)}
-        measured = interleaved(rows, n_rounds)
+        measured = interleaved(rows, options.rounds)
         for name, costs in measured.items():
             cpu = [cost.cpu for cost in costs]
             to_default = ratios(cpu, [cost.cpu for cost in measured["default"]])
-            sys.stdout.write(f"{kind.__name__:6} {name:8} {spread([1000 * each for each in cpu], '.0f'):>20} {to_default:>20}\n")
+            table[f"{kind.__name__}, {name}"] = {"CPU ms": [1000 * each for each in cpu], "ratio to default": to_default}
+    publish(table, options)
 
 
 if __name__ == "__main__":

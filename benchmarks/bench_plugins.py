@@ -1,12 +1,12 @@
 """Measure the cost of installed distributions: CPU milliseconds of `ddpkit list-plugins` with 0 and with 600 of them."""
 
-import argparse
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+from results import parser_of, publish
 
 N = 600
 
@@ -31,18 +31,14 @@ def measure(path: str) -> float:
 
 
 def main() -> None:
-    """Run the benchmark and print the medians of interleaved rounds."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=15, help="number of rounds (default: %(default)s)")
-    rounds = parser.parse_args().rounds
+    """Run the benchmark and print a table."""
+    options = parser_of(__doc__, rounds=15).parse_args()
     with tempfile.TemporaryDirectory() as folder:
         install(Path(folder))
-        pairs = [(measure(""), measure(folder)) for _ in range(rounds)]
-    without, with_fillers = (statistics.median(column) for column in zip(*pairs, strict=True))
-    more = statistics.median(each[1] - each[0] for each in pairs)
-    sys.stdout.write(
-        f"0 distributions: {without:.0f} ms; {N} distributions: {with_fillers:.0f} ms; median difference: {more:.0f} ms\n"
-    )
+        pairs = [(measure(""), measure(folder)) for _ in range(options.rounds)]
+    without, with_fillers = zip(*pairs, strict=True)
+    rows = {"no other distribution": without, f"{N} distributions": with_fillers, "difference": [b - a for a, b in pairs]}
+    publish({name: {"CPU ms": values} for name, values in rows.items()}, options)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
 """Measure the time of complete commands in seconds: median and range of interleaved rounds."""
 
-import argparse
 import os
-import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+from results import parser_of, publish
 
 QUICK = Path(__file__).parent.parent / "configs/ddp_quick_test.toml"
 COMMANDS = {
@@ -30,15 +30,15 @@ def measure(arguments: list[str]) -> tuple[float, float]:
 
 def main() -> None:
     """Run the benchmark and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5, help="number of rounds (default: %(default)s)")
-    rounds = parser.parse_args().rounds
-    measured = [{name: measure(arguments) for name, arguments in COMMANDS.items()} for _ in range(rounds)]
-    sys.stdout.write(f"{'command':26} {'wall s':>22} {'CPU s':>22}\n")
-    for name in COMMANDS:
-        columns = [sorted(one[name][kind] for one in measured) for kind in (0, 1)]
-        cells = [f"{statistics.median(each):6.2f} [{each[0]:5.2f} - {each[-1]:5.2f}]" for each in columns]
-        sys.stdout.write(f"{name:26} {cells[0]:>22} {cells[1]:>22}\n")
+    options = parser_of(__doc__, rounds=5).parse_args()
+    measured = [{name: measure(arguments) for name, arguments in COMMANDS.items()} for _ in range(options.rounds)]
+    publish(
+        {
+            name: {kind: [one[name][place] for one in measured] for place, kind in enumerate(("wall s", "CPU s"))}
+            for name in COMMANDS
+        },
+        options,
+    )
 
 
 if __name__ == "__main__":

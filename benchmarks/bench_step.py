@@ -4,14 +4,15 @@ The trainer is built from a TOML as by `ddpkit run` and trains a 32-64-10 MLP in
 of the model. Both get the same micro-batches from memory, except in the rows with a loader.
 """
 
-import argparse
 import contextlib
 import copy
 import cProfile
+import json
 import os
 import pstats
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,9 @@ os.environ |= {"OMP_NUM_THREADS": "1", "FORCE_COLOR": "1"}  # one thread; the pr
 import attrs
 import torch
 from ready import CachedLoader, train_epoch
-from rounds import interleaved, ratios, spread
+from results import parser_of, publish
+from rounds import interleaved, ratios
+from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional
 from torch.optim import SGD
@@ -36,6 +39,7 @@ from ddpkit.distributed.world import World
 from ddpkit.plugins import manager
 from ddpkit.runs import environment
 from ddpkit.runs import folder as run_folder
+from ddpkit.runs.console import REFRESH_SECONDS
 from ddpkit.runs.folder import RunFolder
 from ddpkit.tasks import train
 from ddpkit.tasks.plan import RunOptions, RunPlan
@@ -89,6 +93,22 @@ class Loop:
             functional.cross_entropy(self.model(images), targets).backward()
             self.optimizer.step()
 
+    def train_with_loss(self, batches: Iterable[Sequence[Any]]) -> float:
+        """Train one epoch; return the mean loss, and print it twice a second."""
+        self.model.train()
+        total, n, printed = torch.zeros((), dtype=torch.float64), 0, time.monotonic()
+        for images, targets, *_ in batches:
+            self.optimizer.zero_grad()
+            loss = functional.cross_entropy(self.model(images), targets)
+            loss.backward()
+            self.optimizer.step()
+            total += loss.detach() * len(targets)
+            n += len(targets)
+            if time.monotonic() - printed > REFRESH_SECONDS:
+                printed = time.monotonic()
+                sys.stderr.write(f"loss {loss.item():.4f}\r")
+        return total.item() / n
+
     @torch.no_grad()
     def evaluate(self, batches: list[Batch]) -> tuple[float, float]:
         """Return the mean loss and the accuracy over all samples."""
@@ -138,8 +158,10 @@ def candidates(trainer: Trainer, callbacks: list[Callback], folder: Path) -> dic
     loader = DataLoader(samples, BATCH, shuffle=True)
 
     def raw_full() -> None:
-        loop.train(train.batches)
-        loop.evaluate(valid.batches)
+        row = {"train": loop.train_with_loss(train.batches), "valid": loop.evaluate(valid.batches)}
+        with (folder / "loop.jsonl").open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        save_file(loop.model.state_dict(), folder / "loop.safetensors")
 
     def trainer_on(batches: SplitLoader, call: Callable[[], object]) -> Callable[[], object]:
         def measured() -> None:
@@ -152,21 +174,20 @@ def candidates(trainer: Trainer, callbacks: list[Callback], folder: Path) -> dic
         "loop": lambda: loop.train(train.batches),
         "trainer, bare": trainer_on(train, lambda: train_epoch(trainer)),
         "trainer + callbacks": trainer_on(train, lambda: train_epoch(trainer, callbacks)),
-        "loop + evaluation": raw_full,
+        "loop, full": raw_full,
         "trainer, full": trainer_on(train, lambda: fit(trainer, weights, callbacks)),
         "loop + loader": lambda: loop.train(loader),
         "trainer, bare + loader": trainer_on(with_loader, lambda: train_epoch(trainer)),
     }
 
 
-BASES = {"trainer, full": "loop + evaluation", "trainer, bare + loader": "loop + loader"}
+BASES = {"trainer, full": "loop, full", "trainer, bare + loader": "loop + loader"}
 """Baselines of the rows that are not compared with the loop."""
 
 
 def main() -> None:
-    """Run the benchmark and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=15, help="number of rounds (default: %(default)s)")
+    """Run the benchmark and print a table. Ratios are to the loop with the same features."""
+    parser = parser_of(__doc__, rounds=15)
     parser.add_argument(
         "--steps", type=int, default=1000, help="steps per epoch, which is one measurement (default: %(default)s)"
     )
@@ -179,20 +200,22 @@ def main() -> None:
         config, found = read(folder, options.steps)
         trainer = builder.build_trainer(config, found.registry, World())
         with run_callbacks(config, found, trainer) as callbacks:
-            rows = candidates(trainer, callbacks, run_folder.run_path(config.run) / "weights")
-            profiler = profiled(rows["trainer, bare"]) if options.profile else None
-            wanted = {"loop"} | {row for row in rows if options.only in row}
+            functions = candidates(trainer, callbacks, run_folder.run_path(config.run) / "weights")
+            profiler = profiled(functions["trainer, bare"]) if options.profile else None
+            wanted = {"loop"} | {row for row in functions if options.only in row}
             wanted |= {BASES.get(row, "loop") for row in wanted}
-            measured = interleaved({row: rows[row] for row in rows if row in wanted}, options.rounds)
+            measured = interleaved({row: functions[row] for row in functions if row in wanted}, options.rounds)
     if profiler:
         pstats.Stats(profiler, stream=sys.stdout).strip_dirs().sort_stats("tottime").print_stats(30)
-    sys.stdout.write(f"{'':22} {'CPU us per step':>22} {'CPU ratio':>20} {'wall ratio':>20}  baseline\n")
+    rows = {}
     for row, costs in measured.items():
-        base = BASES.get(row, "loop")
-        cpu = spread([1e6 * cost.cpu / options.steps for cost in costs], ".0f")
-        cpu_ratio = ratios([cost.cpu for cost in costs], [cost.cpu for cost in measured[base]])
-        wall_ratio = ratios([cost.wall for cost in costs], [cost.wall for cost in measured[base]])
-        sys.stdout.write(f"{row:22} {cpu:>22} {cpu_ratio:>20} {wall_ratio:>20}  {base}\n")
+        base = measured[BASES.get(row, "loop")]
+        rows[row] = {
+            "CPU us per step": [1e6 * cost.cpu / options.steps for cost in costs],
+            "CPU ratio": ratios([cost.cpu for cost in costs], [cost.cpu for cost in base]),
+            "wall ratio": ratios([cost.wall for cost in costs], [cost.wall for cost in base]),
+        }
+    publish(rows, options)
 
 
 def profiled(call: Callable[[], object]) -> cProfile.Profile:

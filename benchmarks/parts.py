@@ -13,8 +13,8 @@ N_CLASSES = 10
 @hookimpl
 def ddpkit_models() -> Iterator[Component]:
     """Yield the models."""
-    yield Component("bench_mlp", "parts:Mlp")
-    yield Component("bench_cnn", "parts:Cnn")
+    yield Component("bench_mlp", "parts:Mlp", draws=())
+    yield Component("bench_cnn", "parts:Cnn", draws=())
 
 
 @hookimpl

@@ -1,6 +1,5 @@
 """Interleaved measurements: the speed of a machine changes over time, so only values of the same round are compared."""
 
-import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 
@@ -43,11 +42,6 @@ def interleaved(
     return costs
 
 
-def spread(values: Sequence[float], form: str = ".2f") -> str:
-    """Format values as `median [min-max]`."""
-    return f"{statistics.median(values):{form}} [{min(values):{form}}-{max(values):{form}}]"
-
-
-def ratios(costs: Sequence[float], bases: Sequence[float]) -> str:
-    """Format the ratios of costs to base costs, one per round."""
-    return spread([cost / base for cost, base in zip(costs, bases, strict=True)])
+def ratios(costs: Sequence[float], bases: Sequence[float]) -> list[float]:
+    """Return the ratios of costs to base costs, one per round."""
+    return [cost / base for cost, base in zip(costs, bases, strict=True)]

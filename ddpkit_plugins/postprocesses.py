@@ -18,12 +18,15 @@ BINARY = 2
 def ddpkit_postprocesses() -> Iterator[Component]:
     """Yield the built-in postprocesses."""
     here = "ddpkit_plugins.postprocesses"
-    yield Component("classification", f"{here}:classification", doc="convert logits to class probabilities", gives="class")
+    yield Component(
+        "classification", f"{here}:classification", doc="convert logits to class probabilities", gives="class", draws=()
+    )
     yield Component(
         "binary_segmentation",
         f"{here}:binary_segmentation",
         doc="convert one or two logits per pixel to probabilities",
         gives="mask",
+        draws=(),
     )
     yield Component(
         "segmentation",
@@ -31,9 +34,12 @@ def ddpkit_postprocesses() -> Iterator[Component]:
         doc="convert one logit per class and pixel to probabilities",
         gives="mask",
         binary_outputs=2,
+        draws=(),
     )
-    yield Component("multilabel", f"{here}:multilabel", doc="convert each logit to the probability of its label", gives="labels")
-    yield Component("detection", f"{here}:detection", doc="select the best boxes of each image", gives="boxes")
+    yield Component(
+        "multilabel", f"{here}:multilabel", doc="convert each logit to the probability of its label", gives="labels", draws=()
+    )
+    yield Component("detection", f"{here}:detection", doc="select the best boxes of each image", gives="boxes", draws=())
 
 
 def classification() -> "Callable[[Tensor], Tensor]":

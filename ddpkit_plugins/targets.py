@@ -9,8 +9,8 @@ def class_indices(outputs: Tensor, targets: Tensor) -> Tensor:
 
     Targets are integers [B, ...] or [B, 1, ...]. Raises ValueError for others.
     """
-    shape = (outputs.shape[0], *outputs.shape[2:])
-    if targets.shape == shape and targets.dtype == torch.int64:
+    shape = outputs.shape[:1] + outputs.shape[2:]
+    if targets.dtype == torch.int64 and targets.shape == shape:
         return targets
     if targets.is_floating_point() or targets.shape not in (shape, add_channel(shape)):
         raise ValueError(
@@ -52,8 +52,11 @@ def class_numbers(outputs: Tensor, targets: Tensor) -> Tensor:
 
 def check_below(largest: int, targets: Tensor) -> None:
     """Raise ValueError for targets outside 0..largest, such as masks with the values 0 and 255."""
-    if targets.numel() and not 0 <= targets.amin() <= targets.amax() <= largest:
-        raise ValueError(f"targets must be between 0 and {largest}; got {targets.amin()} to {targets.amax()}")
+    if not targets.numel():
+        return
+    low, high = (each.item() for each in targets.aminmax())
+    if not 0 <= low <= high <= largest:
+        raise ValueError(f"targets must be between 0 and {largest}; got {low} to {high}")
 
 
 def add_channel(shape: tuple[int, ...]) -> tuple[int, ...]:

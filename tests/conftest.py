@@ -18,6 +18,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 IN_WORLDS = (
     "tests/training/test_ranks.py",
     "tests/training/test_detection.py",
+    "tests/training/test_step_cost.py",
     "tests/testing/test_verify_ddp.py",
     "tests/ddpkit_plugins/test_metrics_of_ranks.py",
     "tests/ddpkit_plugins/test_metrics_at_random.py",

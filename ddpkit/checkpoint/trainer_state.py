@@ -58,9 +58,9 @@ def restore_state(trainer: Trainer, state: Mapping[str, Any], losses: Sequence[f
     the evaluated models differ from those of the state.
     """
     saved, shards = state["tally"], trainer.loader.sampler.shards
-    sums = redistribute_sums(saved["sums"], trainer.loader.sampler.n_shards)[list(shards)].to(trainer.world.device, copy=True)
+    sums = redistribute_sums(saved["sums"], trainer.loader.sampler.n_shards)[list(shards)]
     trainer.progress = Progress(**state["progress"])
-    trainer.loss_sums = LossSums([each.unbind() for each in sums], saved["n_samples"], saved["n_skipped"])
+    trainer.loss_sums = LossSums(sums.tolist(), trainer.world.device, saved["n_samples"], saved["n_skipped"])
     trainer.model.load_state_dict(state["model"])
     if losses is None:
         trainer.lr_schedule.load_state_dict(state["schedule"])
@@ -78,8 +78,8 @@ def restore_state(trainer: Trainer, state: Mapping[str, Any], losses: Sequence[f
 
 def gather_loss_sums(trainer: Trainer) -> Tensor:
     """Return the losses of the current epoch, summed over the samples of each shard: float64 [V, T]. Every rank must call it."""
-    mine = torch.stack([torch.stack(list(sums)) for sums in trainer.loss_sums.sums])
-    return trainer.world.gather(mine).transpose(0, 1).flatten(0, 1)  # [ranks, own shards, T]: shard = rank + ranks * position
+    sums = trainer.world.gather(trainer.loss_sums.read())  # [ranks, own shards, T]: shard = rank + ranks * position
+    return sums.transpose(0, 1).flatten(0, 1)
 
 
 def redistribute_sums(sums: Tensor, n_shards: int) -> Tensor:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 import attrs
 
@@ -13,7 +13,7 @@ from ddpkit.config.converter import structure
 from ddpkit.config.loading import Config
 from ddpkit.errors import ConfigError
 from ddpkit.plugins import signatures
-from ddpkit.plugins.hookspecs import Component
+from ddpkit.plugins.hookspecs import Component, Draws
 from ddpkit.plugins.registry import Registry
 from ddpkit.plugins.signatures import Signature
 
@@ -48,6 +48,11 @@ class ComponentFactory:
     def class_values(self) -> dict[str, Any]:
         """Return the run-time values `classes` and `n_classes`, which is None if it is not known."""
         return {"classes": class_names(self.run), "n_classes": n_classes(self.run)}
+
+    def draws_of(self, *kinds: str) -> frozenset[Draws]:
+        """Return the random generators that the components of these kinds draw from; all if one does not declare them."""
+        declared = [self.component_of(reference).draws for reference in references(self.run) if reference.kind in kinds]
+        return frozenset(name for draws in declared for name in (get_args(Draws) if draws is None else draws))
 
     def refs_of(self, kind: str) -> list[ComponentRef]:
         """Return the references to components of a kind, in the order of the config."""

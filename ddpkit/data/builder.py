@@ -127,7 +127,7 @@ class DataBuilder(ComponentFactory):
             seed=run.seed,
             shuffle=training and options.shuffle,
             drop_last=training and options.drop_last,
-            pad_empty_shards=training,
+            shards_in_turn=training,
             limit=limit,
             labels=self.labels(dataset, indices) if training and options.sampler == "balanced" else None,
         )

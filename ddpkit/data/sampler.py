@@ -45,8 +45,9 @@ class Sampler:
     seed: int
     shuffle: bool = False
     drop_last: bool = False
-    pad_empty_shards: bool = False
-    """Add a padding sample to a shard without samples (training); otherwise omit its micro-batch (evaluation)."""
+    shards_in_turn: bool = False
+    """Order of this rank's shards: those of a micro-batch before those of the next one (training), or one shard number after the
+    other (evaluation)."""
     limit: int | None = None
     """Maximum number of micro-batches in an epoch; None: no limit."""
     labels: Sequence[int] | None = None
@@ -62,14 +63,6 @@ class Sampler:
         """Return the number of samples that count in an epoch, over all ranks."""
         return min(len(self.indices), self.n_batches() * self.batch_size)
 
-    def n_common(self) -> int:
-        """Return how many of this rank's shards in an evaluation epoch have a counterpart on every rank.
-
-        These are, for each of the rank's shard numbers, the micro-batches with at least one sample for every shard.
-        """
-        whole, left = divmod(self.n_samples(), self.batch_size)
-        return len(self.shards) * (whole * (self.batch_size >= self.n_shards) + (left >= self.n_shards))
-
     def smallest_shard(self) -> Shard:
         """Return this rank's shard of a micro-batch as small as the last one of an epoch, which is the smallest.
 
@@ -79,16 +72,11 @@ class Sampler:
         return shard_batch(list(self.indices[:n_last]), self.shards[-1], self.n_shards)
 
     def epoch_shards(self, epoch: int) -> list[Shard]:
-        """Return this rank's shards of an epoch, in order.
-
-        In training, all shards of this rank in a micro-batch come before those in the next micro-batch. In evaluation, all
-        shards with one shard number come before those with the next number.
-        """
+        """Return this rank's shards of an epoch, in order; every rank has the same number."""
         batches = self.batches(epoch)
-        if self.pad_empty_shards:
+        if self.shards_in_turn:
             return [shard_batch(batch, shard, self.n_shards) for batch in batches for shard in self.shards]
-        cut = [shard_batch(batch, shard, self.n_shards) for shard in self.shards for batch in batches]
-        return [shard for shard in cut if shard.n_valid]
+        return [shard_batch(batch, shard, self.n_shards) for shard in self.shards for batch in batches]
 
     def batches(self, epoch: int) -> list[list[int]]:
         """Return the micro-batches of an epoch over all shards."""

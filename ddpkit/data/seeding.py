@@ -6,9 +6,13 @@ generator state has to be saved.
 
 import hashlib
 import random
+from collections.abc import Collection
 
 import numpy as np
 import torch
+
+GENERATORS = frozenset({"torch", "numpy", "python"})
+"""Names of the global random generators, as components declare them (`Component.draws`)."""
 
 
 def seed_for(*key: int | str) -> int:
@@ -17,17 +21,25 @@ def seed_for(*key: int | str) -> int:
     return int.from_bytes(hashlib.blake2b(repr(key).encode(), digest_size=8).digest(), "little")
 
 
-def seed_generators(*key: int | str, device: torch.device | None = None) -> None:
+def seed_generators(*key: int | str, device: torch.device | None = None, draws: Collection[str] = GENERATORS) -> None:
     """Seed the global generators that datasets, transforms and layers use: torch's, numpy's and Python's.
 
-    `device`: if it is a CUDA device, which must be the current one, its generator is seeded too.
+    Args:
+        key: Purpose of the random numbers, and its numbers, such as `("sample", seed, epoch, index)`.
+        device: If it is a CUDA device, which must be the current one, its generator is seeded with torch's.
+        draws: Generators to seed, of `GENERATORS`.
     """
+    if not draws:
+        return
     seed = seed_for(*key)
-    torch.default_generator.manual_seed(seed)  # `torch.manual_seed` visits every backend: 100 times slower
-    np.random.seed(seed % 2**32)  # noqa: NPY002 - third-party transforms draw from the global generator
-    random.seed(seed)
-    if device is not None and device.type == "cuda":
-        torch.cuda.manual_seed(seed)
+    if "torch" in draws:
+        torch.default_generator.manual_seed(seed)  # `torch.manual_seed` visits every backend: 100 times slower
+        if device is not None and device.type == "cuda":
+            torch.cuda.manual_seed(seed)
+    if "numpy" in draws:
+        np.random.seed(seed % 2**32)  # noqa: NPY002 - third-party transforms draw from the global generator
+    if "python" in draws:
+        random.seed(seed)
 
 
 def generator_for(*key: int | str) -> torch.Generator:

@@ -35,7 +35,10 @@ def check_name(pattern: str, words: str) -> Any:
 
 Gives = Literal["class", "labels", "mask", "boxes"]
 """Content of the predictions of a postprocess, see `Component.gives`."""
+Draws = Literal["torch", "numpy", "python"]
+"""Global random generator, see `Component.draws`."""
 A_TEXT, TEXTS = instance_of(str), deep_iterable(instance_of(str), instance_of(tuple))
+GENERATORS = deep_iterable(in_(get_args(Draws)), instance_of(tuple))
 
 
 @attrs.frozen
@@ -70,6 +73,9 @@ class Component:
     """For postprocesses: content of the predictions. `class`: probabilities [B, C], exactly one class is right. `labels`:
     probabilities [B, C], any number of labels may be right. `mask`: probabilities [B, C, H, W]. `boxes`: one dict per image,
     as torchvision's detectors return it. None: `ddpkit predict` writes the values without interpretation."""
+    draws: tuple[Draws, ...] | None = attrs.field(default=None, kw_only=True, validator=optional(GENERATORS))
+    """For models, criteria, metrics and postprocesses: global random generators that a call draws from (`torch`, `numpy`,
+    `python`). `()`: none, which saves their seeding in each step. None: unknown, all are seeded."""
     binary_outputs: Literal[1, 2] | None = attrs.field(default=None, kw_only=True, validator=in_([None, 1, 2]))
     """For criteria and postprocesses: number of outputs that the component requires for two classes. A model without `n_classes`
     gets this number. None: both are accepted."""

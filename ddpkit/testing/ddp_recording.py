@@ -15,7 +15,6 @@ from ddpkit.plugins.manager import Plugins
 from ddpkit.runs import plugin_manifest
 from ddpkit.testing.ddp_comparison import DTYPES, Recording
 from ddpkit.training import builder
-from ddpkit.training.loss_sums import sum_over_shards
 from ddpkit.training.trainer import Trainer
 
 VALID_BATCHES = 8
@@ -60,8 +59,8 @@ def record_steps(trainer: Trainer, n_steps: int) -> Iterator[tuple[str, Tensor]]
         trainer.progress.step_in_epoch = position
         step = trainer.train_step(next(trainer.steps()))
         sums = trainer.zero_loss_sums()
-        sums.add(step)
-        losses = trainer.world.sum(sum_over_shards(sums.sums)).cpu() / step.n_total
+        sums.add_step(step)
+        losses = trainer.world.sum(sums.read().sum(0)).cpu() / step.n_total
         yield from ((f"step {position + 1}|loss|{key}", loss) for key, loss in zip(trainer.losses.keys, losses, strict=True))
         yield from ((f"step {position + 1}|gradient|{name}", gradient) for name, gradient in gradients.items())
     yield from (("end|weights|" + name, tensor.detach().cpu().clone()) for name, tensor in trainer.model.named_parameters())

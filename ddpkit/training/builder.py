@@ -2,7 +2,7 @@
 
 import inspect
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import attrs
@@ -78,7 +78,7 @@ def build_run(
     ema = EMA.of(model, run.train.ema_decay) if run.train.ema_decay else None
     if run.train.compile:
         model.compile()
-    options = train_options(run)
+    options = train_options(run, builder.draws_of("model", "criterion"))
     losses = builder.losses(model)
     lr_schedule = builder.lr_schedule(optimizer, options.steps_per_epoch(loaders["train"]), has_valid="valid" in loaders)
     evaluator = builder.evaluator(model, ema, losses, metrics, precision, loaders)
@@ -141,11 +141,12 @@ def count_outputs(builder: "ModelBuilder", model: nn.Module, precision: Precisio
     return predictions.shape[1] if isinstance(predictions, Tensor) and predictions.ndim > 1 else None
 
 
-def train_options(run: schema.Run) -> TrainOptions:
+def train_options(run: schema.Run, draws: Collection[str]) -> TrainOptions:
     return TrainOptions(
         epochs=run.train.epoch,
         grad_accumulation_steps=max(run.train.grad_accumulation_steps, 1),
         seed=run.seed,
+        draws=draws,
         clip_norm=run.train.grad_clip_norm,
         skip_nonfinite=run.train.on_nonfinite == "skip",
     )
@@ -218,6 +219,7 @@ class ModelBuilder(ComponentFactory):
             postprocess=self.postprocess(),
             precision=precision,
             seed=self.run.seed,
+            draws=self.draws_of("model", "criterion", "postprocess", "metric"),
             epochs=self.run.train.epoch,
             valid=loaders.get("valid"),
             test=loaders.get("test"),

@@ -23,7 +23,7 @@ class CheckpointCallback:
         """Act after an optimizer step."""
 
     def on_eval_batch_end(self, trainer: Any) -> None:
-        """Act after an evaluated micro-batch of which every rank has a shard.
+        """Act after an evaluated micro-batch.
 
         The training steps of the epoch are finished.
         """

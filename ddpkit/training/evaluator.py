@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -14,7 +14,7 @@ from ddpkit.data.loader import SplitLoader
 from ddpkit.distributed.world import World
 from ddpkit.training.callbacks import Row
 from ddpkit.training.early_stopping import BestTracker, EarlyStopping
-from ddpkit.training.loss_sums import add_means, mean_losses, zero_sums
+from ddpkit.training.loss_sums import LossSums
 from ddpkit.training.losses import Losses
 from ddpkit.training.metric_result import EvaluationResult, MetricResult
 from ddpkit.training.metrics import MetricAdapter
@@ -47,6 +47,8 @@ class Evaluator:
     postprocess: Callable[[Any], Any]
     precision: Precision
     seed: int
+    draws: Collection[str] = seeding.GENERATORS
+    """Random generators that an evaluation draws from; they are seeded in each micro-batch."""
     epochs: int
     valid: SplitLoader | None = None
     test: SplitLoader | None = None
@@ -78,25 +80,29 @@ class Evaluator:
     def evaluate(self, model: nn.Module, loader: SplitLoader, after_batch: Callable[[], None] | None = None) -> EvaluationResult:
         """Return losses, if evaluation has them, and metrics over a split. Every rank must call it.
 
+        All ranks make the same number of forwards, so a model may use collective operations.
+
         Args:
             model: Model to evaluate. It is put into evaluation mode, and its buffers are replaced by those of rank 0.
             loader: Loader of the split.
-            after_batch: Called after each micro-batch of which every rank has a shard.
+            after_batch: Called after each micro-batch.
         """
         self.world.broadcast(model.buffers())  # statistics of BatchNorm, which differ between ranks
         model.eval()
-        sums = zero_sums(self.losses, len(loader.sampler.shards), self.world.device)
+        sums = LossSums.zeros(self.losses, len(loader.sampler.shards), self.world.device)
         with loader.guard_workers():
-            for number, (images, targets, shard) in enumerate(loader.epoch(0), start=1):
-                seeding.seed_generators("evaluate", self.seed, shard.indices[0], device=self.world.device)
+            for images, targets, shard in loader.epoch(0):
+                key = ("evaluate", self.seed, shard.indices[0])
+                seeding.seed_generators(*key, device=self.world.device, draws=self.draws)
                 outputs = self.precision(model, images)
-                add_means(sums[shard.number // self.world.size], self.losses(outputs, targets), shard.n_valid)
-                predictions = self.postprocess(outputs)
-                for metric in self.metrics.values():
-                    metric.update(outputs, predictions, targets)
-                if after_batch and number <= loader.sampler.n_common():
+                terms, predictions = self.losses(outputs, targets), self.postprocess(outputs)
+                if shard.n_valid:  # a padding sample only makes the number of forwards equal on all ranks
+                    sums.add(terms, shard.n_valid, shard.number // self.world.size)
+                    for metric in self.metrics.values():
+                        metric.update(outputs, predictions, targets)
+                if after_batch:
                     after_batch()
-        losses = mean_losses(self.losses, sums, loader.sampler.n_samples(), self.world)
+        losses = sums.mean_losses(self.losses, loader.sampler.n_samples(), self.world)
         results = {key: metric.compute() for key, metric in self.metrics.items()}
         return EvaluationResult(losses | {key: result.value for key, result in results.items()}, results)
 

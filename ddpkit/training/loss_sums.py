@@ -1,4 +1,4 @@
-"""Sums of losses, for the means in history. They are float64, on the device, and separate for each shard."""
+"""Sums of losses, for the means in history: float64, and separate for each shard."""
 
 from collections.abc import Sequence
 
@@ -11,8 +11,8 @@ from ddpkit.training.losses import Losses
 
 ShardLosses = Sequence[tuple[Sequence[Tensor], int]]
 """Losses of a shard: for each micro-batch, the loss terms (scalars, each a mean over samples) and the number of these samples."""
-TermSums = Sequence[Tensor]
-"""Sum of each loss term over samples: float64 scalars on the device."""
+MAX_PENDING = 1000
+"""Number of micro-batches after which their losses are read from the device."""
 
 
 @attrs.frozen
@@ -29,45 +29,53 @@ class StepResult:
 
 @attrs.define
 class LossSums:
-    """Loss sums of the current epoch so far."""
+    """Sums of the loss terms over the samples that counted.
 
-    sums: Sequence[TermSums]
-    """Sums for each of this rank's shards, over the samples that counted."""
+    The losses of a micro-batch stay on the device until the sums are read, because reading waits for the device. They are added
+    one after the other, so the sums do not depend on when they are read.
+    """
+
+    sums: list[list[float]]
+    """Sum of each term, for each of this rank's shards. It lacks the pending losses: use `read`."""
+    device: torch.device
     n_samples: int = 0
     """Number of samples that counted, over all ranks."""
     n_skipped: int = 0
     """Number of skipped steps."""
+    pending: list[tuple[int, Sequence[Tensor], int]] = attrs.field(factory=list)
+    """Shard, terms and number of samples of each micro-batch that is not in `sums` yet."""
 
     @classmethod
     def zeros(cls, losses: Losses, n_shards: int, device: torch.device) -> "LossSums":
         """Return the sums at the start of an epoch; `n_shards`: number of this rank's shards."""
-        return cls(zero_sums(losses, n_shards, device))
+        return cls([[0.0] * len(losses.terms) for _ in range(n_shards)], device)
 
-    def add(self, step: StepResult) -> None:
+    def add_step(self, step: StepResult) -> None:
         """Add the losses of a step."""
-        for sums, losses in zip(self.sums, step.losses, strict=False):  # a skipped step may have no losses
+        for shard, losses in enumerate(step.losses):
             for terms, n in losses:
-                add_means(sums, terms, n)
+                self.add(terms, n, shard)
         self.n_samples += step.n_total
         self.n_skipped += step.is_skipped
 
+    def add(self, terms: Sequence[Tensor], n: int, shard: int = 0) -> None:
+        """Add `terms`, means over the `n` samples of a micro-batch, to the sums of a shard."""
+        self.pending.append((shard, terms, n))
+        if len(self.pending) >= MAX_PENDING:
+            self.read()
 
-def zero_sums(losses: Losses, n_shards: int, device: torch.device) -> list[TermSums]:
-    """Return zeros for each loss term of each of this rank's shards."""
-    return [each.unbind() for each in torch.zeros(n_shards, len(losses.terms), dtype=torch.float64, device=device)]
+    def read(self) -> Tensor:
+        """Return the sums, float64 [shards, T] on the device. Waits for the device."""
+        n_terms = len(self.sums[0])
+        if self.pending and n_terms:
+            values = torch.stack([term for _, terms, _ in self.pending for term in terms]).tolist()
+            for number, (shard, _, n) in enumerate(self.pending):
+                sums = self.sums[shard]
+                for place in range(n_terms):
+                    sums[place] += values[number * n_terms + place] * n
+        self.pending.clear()
+        return torch.tensor(self.sums, dtype=torch.float64, device=self.device)
 
-
-def add_means(sums: TermSums, terms: Sequence[Tensor], n: int) -> None:
-    """Add `terms`, means over `n` samples, to the sums in place."""
-    for total, term in zip(sums, terms, strict=True):
-        total.add_(term, alpha=n)
-
-
-def sum_over_shards(sums: Sequence[TermSums]) -> Tensor:
-    """Return the sums over all of this rank's shards: float64 [T]."""
-    return torch.stack([torch.stack(list(each)) for each in sums]).sum(0)
-
-
-def mean_losses(losses: Losses, sums: Sequence[TermSums], n_samples: int, world: World) -> dict[str, float]:
-    """Return `loss` and each term as means over the `n_samples` of all ranks; {} without terms. Every rank must call it."""
-    return losses.name_values((world.sum(sum_over_shards(sums)) / n_samples).tolist()) if losses.terms else {}
+    def mean_losses(self, losses: Losses, n_samples: int, world: World) -> dict[str, float]:
+        """Return `loss` and each term as means over `n_samples` of all ranks; {} without terms. Every rank must call it."""
+        return losses.name_values((world.sum(self.read().sum(0)) / n_samples).tolist()) if losses.terms else {}

@@ -1,7 +1,6 @@
 """Losses of a run: a weighted sum of criteria, or of the losses that a model computes itself. History records each term."""
 
 import functools
-import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -56,7 +55,8 @@ class Losses:
 
     def __call__(self, outputs: Any, targets: Any) -> list[Tensor]:
         """Return the unweighted terms: T scalars."""
-        targets = without_crowds(targets)
+        if isinstance(targets, list):
+            targets = without_crowds(targets)
         return [term.criterion(outputs, targets) for term in self.terms]
 
     def sanity_check(self, outputs: Any, targets: Any) -> list[Tensor]:
@@ -69,9 +69,13 @@ class Losses:
 
     def loss(self, values: Iterable[Number]) -> Number:
         """Return the weighted sum of the unweighted terms `values`: the quantity to minimise."""
-        pairs = zip(self.terms, values, strict=True)
-        # No multiplication for a weight of 1: it would be one more operation on the device.
-        return functools.reduce(operator.add, [value if term.weight == 1 else value * term.weight for term, value in pairs])
+        total = None
+        for term, value in zip(self.terms, values, strict=True):
+            weighted = value if term.weight == 1 else value * term.weight  # for a weight of 1, no operation on the device
+            total = weighted if total is None else total + weighted
+        if total is None:
+            raise ValueError("a loss needs at least one term")
+        return total
 
     def name_values(self, values: Sequence[float]) -> dict[str, float]:
         """Return `loss` and each term under its key, computed from the unweighted terms."""

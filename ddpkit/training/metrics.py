@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import attrs
-import torch
 from torch import Tensor
 from torchmetrics import Metric
 
@@ -25,7 +24,7 @@ class MetricAdapter:
     def update(self, outputs: Any, predictions: Any, targets: Any) -> None:
         """Update the metric with a micro-batch of this rank."""
         given = outputs if self.takes == "logits" else predictions
-        self.metric.update(torch.argmax(given, dim=1) if self.takes == "labels" else given, targets)
+        self.metric.update(given.max(dim=1).indices if self.takes == "labels" else given, targets)
 
     def sanity_check(self, name: str, outputs: Any, predictions: Any, targets: Any) -> None:
         """Update the metric with a trial micro-batch. A ValueError of the metric is prefixed with its name."""

@@ -77,16 +77,17 @@ class Precision:
         Inputs and outputs may be tensors in lists and mappings. Integer inputs keep their dtype. If the images are a list, the
         model must combine them into a batch itself.
         """
-        inputs = tuple(map_tensors(self.formatted, value) for value in inputs)
+        formatted = [map_tensors(self.formatted, value) for value in inputs]
         if self.mixed is None:
-            return network(*inputs)
+            return network(*formatted)
         with torch.autocast(self.device_type, self.mixed):
-            outputs = network(*inputs)
+            outputs = network(*formatted)
         return map_tensors(to_float32, outputs)
 
     def formatted(self, values: Tensor) -> Tensor:
         # Integer images keep their dtype: they are raw pixel values, which a transform must scale first.
-        values = values.to(self.dtype) if values.is_floating_point() else values
+        if values.dtype != self.dtype and values.is_floating_point():
+            values = values.to(self.dtype)
         if self.channels_last and values.ndim == 4:  # noqa: PLR2004 - B, C, H, W
             return values.contiguous(memory_format=torch.channels_last)
         return values

@@ -11,7 +11,7 @@ import itertools
 import logging
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 import attrs
@@ -29,8 +29,8 @@ from ddpkit.errors import NonFiniteError
 from ddpkit.training.callbacks import Callback, CheckpointCallback, WeightsWriter
 from ddpkit.training.ema import EMA
 from ddpkit.training.evaluator import Evaluator, prefix_keys
-from ddpkit.training.gradients import GradientMean, backward_with_zero_grad, scale_loss
-from ddpkit.training.loss_sums import LossSums, ShardLosses, StepResult, mean_losses, sum_over_shards
+from ddpkit.training.gradients import GradientMean, backward_with_zero_grad, clear_gradients, scale_loss
+from ddpkit.training.loss_sums import LossSums, ShardLosses, StepResult
 from ddpkit.training.losses import Losses
 from ddpkit.training.lr_schedule import LRSchedule
 from ddpkit.training.precision import Precision
@@ -53,6 +53,8 @@ class TrainOptions:
     seed: int
     clip_norm: float = 0.0
     """Maximum norm of the gradient of a step, over all parameters; 0: no clipping."""
+    draws: Collection[str] = seeding.GENERATORS
+    """Random generators that the model and the losses draw from; they are seeded in each micro-batch."""
     skip_nonfinite: bool = False
     """Whether a step with a non-finite gradient is skipped. Otherwise a non-finite loss ends the run."""
 
@@ -122,7 +124,7 @@ class Trainer:
         with self.loader.guard_workers():
             for micro_batches in self.steps():
                 step = self.train_step(micro_batches)
-                self.loss_sums.add(step)
+                self.loss_sums.add_step(step)
                 for callback in callbacks:
                     callback.on_train_step_end(
                         epoch, self.progress.step_in_epoch, n_steps, functools.partial(self.step_loss, step)
@@ -141,9 +143,9 @@ class Trainer:
 
         The losses of a skipped step count if they are finite: only the gradients overflowed, as when a scaler starts too high.
         """
-        self.optimizer.zero_grad()
+        clear_gradients(self.optimizer)
         n_shards = self.n_shards
-        n_total = sum(shard.n_total for _, _, shard in micro_batches) // n_shards
+        n_total = sum([shard.n_total for _, _, shard in micro_batches]) // n_shards
         losses = [self.backward(micro_batches, n_total)] if n_shards == 1 else self.backward_in_turn(micro_batches, n_total)
         self.checkpointer.on_step_begin()
         clip, skips = self.options.clip_norm, self.options.skip_nonfinite
@@ -168,9 +170,8 @@ class Trainer:
         losses: list[tuple[list[Tensor], int]] = []
         n_shards = self.loader.sampler.n_shards
         for number, (images, targets, shard) in enumerate(micro_batches, start=1):
-            seeding.seed_generators(
-                "forward", self.options.seed, self.progress.step, number, shard.number, device=self.world.device
-            )
+            key = ("forward", self.options.seed, self.progress.step, number, shard.number)
+            seeding.seed_generators(*key, device=self.world.device, draws=self.options.draws)
             with self.gradients_reduced(now=number == len(micro_batches)), without_padding(shard, n_shards):
                 outputs = self.precision(self.ddp_model, *self.losses.inputs(images, targets))
                 if shard.n_valid:
@@ -210,7 +211,7 @@ class Trainer:
 
         Raises NonFiniteError, on all ranks, if the loss is not finite.
         """
-        losses = mean_losses(self.losses, self.loss_sums.sums, self.loss_sums.n_samples, self.world)
+        losses = self.loss_sums.mean_losses(self.losses, self.loss_sums.n_samples, self.world)
         if self.loss_sums.n_samples and not math.isfinite(losses["loss"]):
             where = f"epoch {self.progress.epoch + 1} is {losses['loss']} at step {self.progress.step}"
             raise NonFiniteError(f"the loss of {where}; try a lower learning rate or a longer warm-up")
@@ -222,8 +223,8 @@ class Trainer:
         Waits for the device.
         """
         n_samples, sums = sum(n for losses in step.losses for _, n in losses), self.zero_loss_sums()
-        sums.add(step)
-        return self.losses.loss((sum_over_shards(sums.sums) / n_samples).tolist()) if n_samples else math.nan
+        sums.add_step(step)
+        return self.losses.loss((sums.read().sum(0) / n_samples).tolist()) if n_samples else math.nan
 
     def set_train_mode(self) -> None:
         """Set every layer to training mode, except the frozen norms."""

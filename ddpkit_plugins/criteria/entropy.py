@@ -1,5 +1,7 @@
 """Losses that compare probability distributions."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -51,8 +53,13 @@ class CrossEntropy(nn.Module):
         if as_probabilities:
             return functional.cross_entropy(outputs, targets, weight, label_smoothing=self.label_smoothing)
         indices = class_indices(outputs, targets)
+        ignored, smoothing = self.ignore_index, self.label_smoothing
+        if outputs.device.type == "cpu":  # on a GPU, the check for NaN would wait for the device
+            loss = functional.cross_entropy(outputs, indices, weight, ignore_index=ignored, label_smoothing=smoothing)
+            if not math.isnan(loss.item()):
+                return loss
         total = functional.cross_entropy(
-            outputs, indices, weight, ignore_index=self.ignore_index, label_smoothing=self.label_smoothing, reduction="sum"
+            outputs, indices, weight, ignore_index=ignored, label_smoothing=smoothing, reduction="sum"
         )
         total_weight = self.total_weight(indices, weight)
         return total / total_weight.where(total_weight > 0, 1)

@@ -28,6 +28,7 @@ class ClassMetric(Metric):
     is_differentiable = False
     higher_is_better = True
     n_labelled: Tensor
+    n_invalid: Tensor
 
     def __init__(self, n_classes: int, average: Average | None, ignore_index: int | None) -> None:
         super().__init__()
@@ -36,6 +37,7 @@ class ClassMetric(Metric):
         self.ignore_index = ignore_index
         # summed over ranks, because a rank without samples does not know the kind of the targets
         self.add_state("n_labelled", torch.tensor(0), dist_reduce_fx="sum")
+        self.add_state("n_invalid", torch.tensor(0), dist_reduce_fx="sum")
 
     def update(self, predictions: Tensor, targets: Tensor) -> None:
         """Add a micro-batch of this rank. Raises ValueError for predictions or targets that do not fit."""
@@ -48,10 +50,33 @@ class ClassMetric(Metric):
             self.n_labelled += 1
             self.take_labels(predictions, class_labels(targets, self.ignore_index))
             return
-        indices = class_indices(predictions, targets)
-        kept = indices if self.ignore_index is None else indices[indices != self.ignore_index]
-        check_below(self.n_classes - 1, kept)
-        self.take_classes(predictions, indices)
+        self.take_classes(predictions, self.checked(class_indices(predictions, targets)))
+
+    def checked(self, indices: Tensor) -> Tensor:
+        """Return class indices. Raises ValueError for others; on a GPU, where that would wait, `check_counted` raises it."""
+        if indices.device.type == "cpu":
+            check_below(self.n_classes - 1, indices if self.ignore_index is None else indices[indices != self.ignore_index])
+        return indices
+
+    def check_counted(self) -> None:
+        """Raise ValueError if `count_pairs` got targets that are not classes. Call it at the start of `compute`."""
+        if self.n_invalid:
+            raise ValueError(f"targets must be between 0 and {self.n_classes - 1}; {int(self.n_invalid)} targets are not")
+
+    def count_pairs(self, predictions: Tensor, indices: Tensor) -> Tensor:
+        """Return the number of elements of each true class (row) and most probable class (column): int64 [C, C].
+
+        Ignored targets are left out. It never waits for the device, as a count by torch.bincount does.
+        """
+        found = predictions.max(dim=1).indices  # on the CPU, argmax over this dimension takes 13 times as long
+        is_class = (indices >= 0) & (indices < self.n_classes)
+        is_ignored = torch.zeros_like(is_class) if self.ignore_index is None else indices == self.ignore_index
+        is_kept = is_class & ~is_ignored
+        self.n_invalid += (~is_class & ~is_ignored).sum()
+        n_pairs = self.n_classes**2
+        pairs = (indices * self.n_classes + found).where(is_kept, n_pairs).flatten()
+        counts = torch.zeros(n_pairs + 1, dtype=torch.int64, device=pairs.device)
+        return counts.scatter_add_(0, pairs, torch.ones_like(pairs))[:-1].view(self.n_classes, self.n_classes)
 
     def take_classes(self, predictions: Tensor, indices: Tensor) -> None:
         """Add a micro-batch with class indices, int64 [B, ...]."""

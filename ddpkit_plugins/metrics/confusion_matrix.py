@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor
 from torchmetrics import Metric
-from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from ddpkit_plugins.metrics.base import ClassMetric
 
@@ -19,9 +18,7 @@ class ConfusionMatrix(ClassMetric):
 
     def take_classes(self, predictions: Tensor, indices: Tensor) -> None:
         """Add the counts of a micro-batch."""
-        self.matrix += multiclass_confusion_matrix(
-            predictions, indices, self.n_classes, ignore_index=self.ignore_index, validate_args=False
-        )
+        self.matrix += self.count_pairs(predictions, indices)
 
     def take_labels(self, predictions: Tensor, truths: Tensor) -> None:  # noqa: ARG002 - rejected for any prediction
         """Raise ValueError: labels are independent of each other, so a confusion matrix is not defined."""
@@ -32,6 +29,7 @@ class ConfusionMatrix(ClassMetric):
 
         `confusion` has one row per true class and one column per predicted class. All ranks must call it.
         """
+        self.check_counted()
         return {"value": self.matrix.trace().double() / self.matrix.sum(), "confusion": self.matrix}
 
 

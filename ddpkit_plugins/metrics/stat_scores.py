@@ -87,15 +87,14 @@ class CountMetric(ClassMetric):
 
     def take_classes(self, predictions: Tensor, indices: Tensor) -> None:
         """Add the counts of a micro-batch; the most probable class, or the top `k`, counts as found."""
-        self.counts += multiclass_stat_scores(
-            predictions,
-            indices,
-            num_classes=self.n_classes,
-            average=None,
-            top_k=self.k,
-            ignore_index=self.ignore_index,
-            validate_args=False,
-        )
+        if self.k > 1:
+            self.counts += multiclass_stat_scores(
+                predictions, indices, self.n_classes, None, self.k, ignore_index=self.ignore_index, validate_args=False
+            )
+            return
+        pairs = self.count_pairs(predictions, indices)
+        tp, found, true = pairs.diagonal(), pairs.sum(0), pairs.sum(1)
+        self.counts += torch.stack([tp, found - tp, pairs.sum() - found - true + tp, true - tp, true], dim=1)
 
     def take_labels(self, predictions: Tensor, truths: Tensor) -> None:
         """Add the counts of a micro-batch; a label with a probability above one half counts as found."""
@@ -108,6 +107,7 @@ class CountMetric(ClassMetric):
 
     def compute(self) -> dict[str, Tensor]:
         """Return `value` [] and `per_class` [C], float64. All ranks must call it."""
+        self.check_counted()
         counts = Counts(*self.counts.double().unbind(1)[:4])
         ratio = self.ratio_of_labels if self.n_labelled else self.ratio
         present = self.present(counts)

@@ -14,7 +14,7 @@ def sampler(rank=0, n_ranks=1, n=21, **options):
             "batch_size": 4,
             "seed": 1,
             "shuffle": True,
-            "pad_empty_shards": True,
+            "shards_in_turn": True,
             "shards": [rank],
             "n_shards": n_ranks,
         }
@@ -40,10 +40,12 @@ def test_an_empty_shard_gets_a_padding_sample():
     assert (shard.indices, shard.n_valid, shard.n_total) == ([7], 0, 1)
 
 
-def test_evaluation_has_no_padding_samples():
-    shards = sampler(rank=1, n_ranks=2, n=5, pad_empty_shards=False).epoch_shards(0)
+def test_all_ranks_make_the_same_number_of_forwards_in_an_evaluation():
+    order = sampler(n=5).order(0)
+    shards = [sampler(rank=rank, n_ranks=2, n=5, shards_in_turn=False).epoch_shards(0) for rank in range(2)]
 
-    assert [shard.indices for shard in shards] == [sampler(n=5).order(0)[2:4]]
+    assert [[shard.indices for shard in each] for each in shards] == [[order[:2], order[4:]], [order[2:4], order[4:]]]
+    assert [[shard.n_valid for shard in each] for each in shards] == [[2, 1], [2, 0]]
 
 
 def test_each_epoch_has_its_own_order():

@@ -63,7 +63,7 @@ def value_of(world, metric, predictions, targets):
     """Value over all ranks; each rank has its shards."""
     adapter = MetricAdapter(metric)
     sampler = Sampler(indices=range(len(targets)), batch_size=2, shards=[world.rank], n_shards=world.size, seed=1)
-    for shard in sampler.epoch_shards(0):
+    for shard in [each for each in sampler.epoch_shards(0) if each.n_valid]:
         adapter.update(None, *(select(each, shard.indices) for each in (predictions, targets)))
     return adapter.compute().value
 

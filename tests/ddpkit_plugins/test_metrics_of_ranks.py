@@ -181,7 +181,8 @@ def evaluate_metric(world, name, *, last_alone=False, perfect=False):
     measure = MetricAdapter(case.make())
     shards, n_shards = ([world.rank], world.size) if not last_alone else ([0], 1)
     sampler = Sampler(indices=range(N), batch_size=BATCH, shards=shards, n_shards=n_shards, seed=1)
-    for shard in sampler.epoch_shards(0) if world.rank == world.size - 1 or not last_alone else []:
+    mine = [shard for shard in sampler.epoch_shards(0) if shard.n_valid]
+    for shard in mine if world.rank == world.size - 1 or not last_alone else []:
         measure.update(None, select(predictions, shard.indices), select(targets, shard.indices))
     result = measure.compute()
     return [result.value, *result.per_class, *(count for row in result.confusion for count in row)]
