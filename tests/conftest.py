@@ -1,13 +1,12 @@
 """Shared fixtures: a third-party package installed by pip, and small configs that use it."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
+from tests.helpers.acme import installed
 from tests.helpers.configs import BLOBS, DIGITS
 
 HERE = Path(__file__).parent
@@ -59,15 +58,8 @@ def pytest_xdist_make_scheduler(config, log):
 @pytest.fixture(scope="session")
 def acme(tmp_path_factory):
     """Folder where pip installed the package `tests/acme`. It is on `sys.path` of this process and its children."""
-    site = tmp_path_factory.mktemp("site")
-    install = ["install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--target", str(site)]
-    subprocess.run([sys.executable, "-m", "pip", *install, str(HERE / "acme")], check=True)
-    before = os.environ.get("PYTHONPATH", "")
-    sys.path.insert(0, str(site))
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(site), before]))  # an empty entry would be the current folder
-    yield site
-    sys.path.remove(str(site))
-    os.environ["PYTHONPATH"] = before
+    with installed(tmp_path_factory.mktemp("site")) as site:
+        yield site
 
 
 @pytest.fixture(scope="session")

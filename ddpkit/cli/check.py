@@ -10,6 +10,7 @@ from ddpkit.config import loading
 from ddpkit.config.check import CheckReport, ranks_in_file, validate, validate_with_imports
 from ddpkit.errors import ConfigError, Diagnostic, ExitCode, PluginError, format_key_path
 from ddpkit.plugins import manager
+from ddpkit.runs import lookup
 from ddpkit.terminal import write
 
 
@@ -46,7 +47,7 @@ def check_file(arguments: argparse.Namespace) -> CheckReport:
     """Validate without imports; with `--deep`, also import the components whose source does not show all parameters."""
     config = loading.read(arguments.file, loading.parse_overrides(arguments.set))
     found = manager.load(options.policy_from_options(arguments, config.run.plugins))
-    report = validate(config, found, ranks_in_file(config.run))
+    report = validate(config, found, ranks_in_file(config.run), is_new=lookup.run_of_config(arguments.file) is None)
     return validate_with_imports(report, config, found) if arguments.deep else report
 
 

@@ -24,7 +24,7 @@ def n_classes(run: schema.Run) -> int | None:
 def configured_outputs(run: schema.Run) -> int | None:
     """Return `model.config.n_classes`; None if it is missing."""
     given = run.model.config.params.get("n_classes")
-    return given if isinstance(given, int) else None
+    return given if type(given) is int else None
 
 
 def class_names(run: schema.Run) -> list[str]:
@@ -33,13 +33,16 @@ def class_names(run: schema.Run) -> list[str]:
 
 
 def number_missing(names: Sequence[str], n: int) -> list[str]:
-    """Return the names, followed by numbered ones if there are fewer than `n`."""
-    return [*names, *(f"class_{number}" for number in range(len(names), n))]
+    """Return the names, followed by numbered ones if there are fewer than `n`. All names are different."""
+    numbers = range(len(names), n)
+    form = "class_{}" if not {*names} & {f"class_{number}" for number in numbers} else "output_{}"
+    return [*names, *(form.format(number) for number in numbers)]
 
 
-def foreground_names(classes: Sequence[str], gives: Gives | None) -> list[str]:
-    """Return the class names without the background, which is not a class of boxes."""
-    return list(classes[1:] if gives == "boxes" and classes[:1] == [BACKGROUND] else classes)
+def foreground_names(classes: Sequence[str], gives: Gives | None, n_outputs: int | None) -> list[str]:
+    """Return the class names without the background, which is not a class of boxes unless it has an output of its own."""
+    has_background = gives == "boxes" and classes[:1] == [BACKGROUND] and len(classes) != n_outputs
+    return list(classes[1:] if has_background else classes)
 
 
 def covers(n_outputs: int, n_classes: int) -> bool:

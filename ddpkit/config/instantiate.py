@@ -86,9 +86,8 @@ class ComponentFactory:
         if wanted.get("n_classes", 0) is None:
             del wanted["n_classes"]
         if "n_classes" in signature.required - params.keys() - wanted.keys():
-            message = (
-                f"{reference.name!r} requires the number of classes, which the data does not show; set 'classes', their names"
-            )
+            remedy = "set 'n_classes'" if reference.kind == "model" else "set 'classes', their names"
+            message = f"{reference.name!r} requires the number of classes, which the data does not show; {remedy}"
             raise ConfigError([self.config.problem(reference.path, message)])
         try:
             return signatures.import_target(target)(**(wanted | params))

@@ -34,6 +34,11 @@ class DataBuilder(ComponentFactory):
         """Absolute path of the data folder; empty if the config names none."""
         return str(Path(self.run.dataset.root_dir).absolute()) if self.run.dataset.root_dir else ""
 
+    @property
+    def written_classes(self) -> list[str]:
+        """Class names as written in the config; a resumed run also has those that it recorded."""
+        return self.run.classes if self.config.written(("classes",)) else []
+
     def loaders(self, limit: int | None, recorded: RecordedSplit | None = None) -> dict[str, SplitLoader]:
         """Build the loader of each split that has samples.
 
@@ -45,7 +50,7 @@ class DataBuilder(ComponentFactory):
             ConfigError: The config does not fit the dataset.
         """
         seeding.seed_generators("dataset", self.run.seed)
-        dataset = self.create_only("dataset", root_dir=self.root_dir, classes=self.run.classes, seed=self.run.seed)
+        dataset = self.create_only("dataset", root_dir=self.root_dir, classes=self.written_classes, seed=self.run.seed)
         indices = recorded.find_indices(DatasetInfo(dataset)) if recorded else None
         indices = indices or self.split_indices(dataset)
         self.check_train_size(len(indices["train"]))

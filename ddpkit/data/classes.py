@@ -1,23 +1,25 @@
 """Classes of the data: they complete `classes` and `model.config.n_classes`, or are compared with them."""
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
+import numpy as np
 
 from ddpkit.config.classes import OUTPUTS, configured_outputs, covers, foreground_names, number_missing
-from ddpkit.config.component_refs import references
 from ddpkit.config.instantiate import ComponentFactory
 from ddpkit.config.loading import Config
 from ddpkit.data.labels import sample_labels
-from ddpkit.data.loader import SeededDataset, SplitLoader
+from ddpkit.data.loader import N_SANITY_SAMPLES, SeededDataset, SplitLoader
 from ddpkit.errors import ConfigError, KeyPath
+from ddpkit.plugins import signatures
 from ddpkit.plugins.hookspecs import Gives
 
 LOGGER = logging.getLogger(__name__)
 SHOWN = 5
 """Maximum number of class names in a message."""
+BINARY = 2
 
 
 @attrs.frozen
@@ -30,6 +32,8 @@ class KnownClasses:
     """Names that the dataset has."""
     labels: Collection[int] = ()
     """The different labels in the data, without those that are ignored; empty if they are not known."""
+    ignored: Collection[Any] = ()
+    """Labels that mean "no class"."""
     sample: str = ""
     """The sample with the largest label."""
 
@@ -46,7 +50,8 @@ class KnownClasses:
     @property
     def gap(self) -> int | None:
         """The first class that has neither a name nor a sample; None if there is none."""
-        return next((label for label in range(self.n_named, self.n) if label not in self.labels), None)
+        known = {*self.labels, *self.ignored}
+        return next((label for label in range(self.n_named, self.n) if label not in known), None)
 
     def __str__(self) -> str:
         if self.n > self.n_named:
@@ -68,19 +73,30 @@ class ClassInference(ComponentFactory):
         """Content of the predictions; None without a postprocess, or if it does not declare it."""
         return next((self.component_of(reference).gives for reference in self.refs_of("postprocess")), None)
 
+    @property
+    def predicts_classes(self) -> bool:
+        """Whether each output is known to be a class: a regression may have the same data."""
+        return self.gives is not None or bool(self.required_for_two())
+
+    @property
+    def train(self) -> SeededDataset:
+        """Samples of the training split."""
+        return self.loaders["train"].samples
+
     def with_classes(self) -> Config:
         """Return the config with `classes` and, if the model has this parameter, `n_classes`.
 
-        Raises ConfigError if an output is missing for a class, or if the labels have gaps; warns about outputs without a class.
+        Raises ConfigError if an output is missing for a class, or if the number of classes is not certain; warns about outputs
+        without a class.
         """
-        known, model, n_outputs = self.known_classes(), self.run.model, configured_outputs(self.run)
+        known, model = self.known_classes(), self.run.model
         if not known.n:
             return self.config
         self.warn_about_missing_names(known)
-        if n_outputs is not None:
-            self.check_outputs(known, n_outputs, OUTPUTS)
+        if "n_classes" in model.config.params:
+            self.check_outputs(known, configured_outputs(self.run), OUTPUTS)
         elif "n_classes" in self.signature_of("model").parameters:
-            self.check_gaps(known)
+            self.check_certain(known)
             params = {**model.config.params, "n_classes": self.choose_outputs(known.n)}
             model = attrs.evolve(model, config=attrs.evolve(model.config, params=params))
         return self.config.with_run(model=model, classes=self.run.classes or number_missing(known.found, known.n))
@@ -96,48 +112,65 @@ class ClassInference(ComponentFactory):
 
     def known_classes(self) -> KnownClasses:
         """Return the classes that are known. Raises ConfigError if the dataset finds a mistake in its classes."""
-        train = self.loaders["train"].samples
+        found = self.train.info.classes
+        n_outputs = configured_outputs(self.run) or len(found)
+        known = KnownClasses(foreground_names(self.run.classes, self.gives, n_outputs), found, ignored=self.ignored_labels())
+        if not self.predicts_classes or self.gives in ("boxes", "labels"):
+            return known
+        if self.are_targets_labels():
+            return self.with_labels(known)
+        if known.n_named >= BINARY:
+            return known
         try:
-            names = foreground_names(train.info.classes, self.gives)
-            known = KnownClasses(foreground_names(self.run.classes, self.gives), names)
-            if self.gives in ("boxes", "labels"):
-                return known
-            known = self.with_labels(known)
-            if not known.labels and not known.found and train.info.distinct_labels:
-                labels = {*train.info.distinct_labels} - ignored_labels(self.config)
-                return attrs.evolve(known, labels=labels, sample="a sample")
+            labels = {*(self.train.info.distinct_labels or ())} - {*known.ignored}
         except (ValueError, OSError) as error:
             raise ConfigError([self.config.problem(("dataset",), str(error))]) from error
-        return known
+        return attrs.evolve(known, labels=labels | ({1} if labels == {0} else set()), sample="a sample")
+
+    def are_targets_labels(self) -> bool:
+        """Return whether the dataset's `targets` are the targets of the samples; a transform may change them."""
+        indices = self.loaders["train"].sampler.indices[:N_SANITY_SAMPLES]
+        labels = sample_labels(self.train.dataset, indices)
+        return labels is not None and all(
+            np.ndim(target) == 0 and target == label
+            for label, target in zip(labels, (self.train[0, index][1] for index in indices), strict=True)
+        )
 
     def with_labels(self, known: KnownClasses) -> KnownClasses:
-        """Return the classes with the labels of all splits.
-
-        Labels are classes if the dataset names its classes, or if the predictions are classes.
-        """
-        if not known.found and self.gives != "class":
-            return known
+        """Return the classes with the labels of the samples of all splits."""
         sample_of: dict[int, tuple[SeededDataset, int]] = {}
         for loader in self.loaders.values():
             indices = loader.sampler.indices
-            labels_of = zip(sample_labels(loader.samples.dataset, indices) or [], indices, strict=False)
-            for label, index in labels_of:
+            for label, index in zip(sample_labels(loader.samples.dataset, indices) or [], indices, strict=False):
                 sample_of.setdefault(label, (loader.samples, index))
-        labels = {label for label in sample_of if label >= 0} - ignored_labels(self.config)
+        labels = {label for label in sample_of if label >= 0} - {*known.ignored}
         if not labels:
             return known
         samples, index = sample_of[max(labels)]
         return attrs.evolve(known, labels=labels, sample=samples.name((0, index)))
+
+    def ignored_labels(self) -> set[Any]:
+        """Return the labels that mean "no class": the keys `ignore_index` of the criteria and of the dataset."""
+        found = set()
+        for reference in [*self.refs_of("criterion"), *self.refs_of("dataset")]:
+            signature = signatures.inspect_target(self.component_of(reference).target)
+            values = {**signature.defaults, **reference.named_params(signature)}
+            found |= {values.get("ignore_index")}
+        return found - {None}
 
     def choose_outputs(self, n_classes: int) -> int:
         """Return the number of outputs for these classes.
 
         For two classes, it is what criteria and postprocess require, else the default of the model if that is a single logit.
         """
-        if n_classes != 2 or self.gives in ("boxes", "labels"):  # noqa: PLR2004 - one logit distinguishes two classes
+        if n_classes != BINARY or self.gives in ("boxes", "labels") or self.has_multilabel_targets():
             return n_classes
         has_one = self.signature_of("model").defaults.get("n_classes") == 1
         return max(self.required_for_two().values(), default=1 if has_one else n_classes)
+
+    def has_multilabel_targets(self) -> bool:
+        """Return whether the target of a sample is a list of labels."""
+        return np.ndim(self.train[0, self.loaders["train"].sampler.indices[0]][1]) == 1
 
     def required_for_two(self) -> dict[str, int]:
         """Return the criteria and postprocesses that require a certain number of outputs for two classes."""
@@ -145,36 +178,43 @@ class ClassInference(ComponentFactory):
         required = {f"{each.kind} {each.name!r}": self.component_of(each).binary_outputs for each in named}
         return {name: n for name, n in required.items() if n}
 
-    def check_outputs(self, known: KnownClasses, n_outputs: int, path: KeyPath) -> None:
-        """Raise ConfigError at `path` if outputs are missing; warn about outputs without a class."""
+    def check_outputs(self, known: KnownClasses, n_outputs: int | None, path: KeyPath) -> None:
+        """Raise ConfigError at `path` if outputs are missing; warn about outputs without a class.
+
+        Outputs that fit the names in the config are right: a transform may change the classes of the dataset.
+        """
+        if n_outputs is None or not self.predicts_classes or n_outputs == len(known.given):
+            return
+        for problem in self.output_problems(known, n_outputs, path):
+            raise ConfigError([self.config.problem(path, problem)])
+        if n_outputs > known.n > len(known.given):
+            message = f"the model has {n_outputs} outputs, but {known}; set another number if this is not intended"
+            LOGGER.warning("%s", self.config.problem(path, message))
+
+    def output_problems(self, known: KnownClasses, n_outputs: int, path: KeyPath) -> Iterator[str]:
+        """Yield why the outputs are too few for the classes."""
         remedy = f"set n_classes = {known.n}" if path == OUTPUTS else f"configure the model for {known.n} outputs"
         if known.n > known.n_named:
             remedy += ", or set 'ignore_index' if this label is not a class"
         is_single_logit = covers(n_outputs, known.n) and self.gives not in ("boxes", "labels")
         if n_outputs < known.n and not is_single_logit:
-            raise ConfigError([self.config.problem(path, f"the model has {n_outputs} outputs, but {known}; {remedy}")])
-        if n_outputs < known.n:
+            yield f"the model has {n_outputs} outputs, but {known}; {remedy}"
+        elif n_outputs < known.n:
             for name in [name for name, n in self.required_for_two().items() if n > n_outputs]:
-                raise ConfigError([self.config.problem(path, f"{name} requires one output per class, but {known}; {remedy}")])
-        if n_outputs > known.n > len(known.given):
-            message = f"the model has {n_outputs} outputs, but {known}; {remedy}, unless you want more outputs"
-            LOGGER.warning("%s", self.config.problem(path, message))
+                yield f"{name} requires one output per class, but {known}; {remedy}"
 
-    def check_gaps(self, known: KnownClasses) -> None:
-        """Raise ConfigError if the number of classes is not certain, because a label between others does not occur."""
+    def check_certain(self, known: KnownClasses) -> None:
+        """Raise ConfigError if the number of classes is not certain: a label does not occur, or there is only one class."""
         if known.gap is not None:
             message = f"{known.sample} has the label {known.n - 1}, but no sample has the label {known.gap}"
             remedy = "set 'ignore_index' if it is not a class, else set 'classes' or 'model.config.n_classes'"
             raise ConfigError([self.config.problem(("dataset",), f"{message}; {remedy}")])
+        if known.n == 1 and self.gives == "class":
+            message = f"there is only one class: {', '.join([*known.given, *known.found][:1]) or 0}; check the folder of the data"
+            raise ConfigError([self.config.problem(("dataset",), message)])
 
     def warn_about_missing_names(self, known: KnownClasses) -> None:
         """Warn if the config names only some of the classes, and `check` has not warned about it."""
-        if 0 < len(known.given) < known.n and len(known.given) >= (configured_outputs(self.run) or 0):
+        if 0 < len(known.given) < known.n and len(known.given) > (configured_outputs(self.run) or 0):
             message = f"the number of class names is {len(known.given)}, but {known}; classes without a name are numbered"
             LOGGER.warning("%s", self.config.problem(("classes",), message))
-
-
-def ignored_labels(config: Config) -> set[Any]:
-    """Return the labels that mean "no class": the keys `ignore_index` of all components."""
-    tables = [reference.params for reference in references(config.run) if isinstance(reference.params, Mapping)]
-    return {table["ignore_index"] for table in tables if "ignore_index" in table}

@@ -32,7 +32,8 @@ class DatasetInfo:
     @property
     def classes(self) -> list[str]:
         """Names of the classes; [] without names."""
-        return [str(name) for name in getattr(self.dataset, "classes", None) or []]
+        names = getattr(self.dataset, "classes", None)
+        return [] if names is None else [str(name) for name in names]
 
     @property
     def distinct_labels(self) -> list[int] | None:
@@ -53,7 +54,7 @@ class DatasetInfo:
     def samples(self) -> list[Any] | None:
         """`(file, class)` of each sample, as in torchvision's folder datasets; None: unknown."""
         samples = getattr(self.dataset, "samples", None)
-        return samples if isinstance(samples, list) else None
+        return samples if isinstance(samples, list) and all(isinstance(each, tuple | list) for each in samples[:1]) else None
 
     def records(self) -> Iterator[Any]:
         """Yield all data that identifies the samples: targets, samples and files, each with one entry per sample."""

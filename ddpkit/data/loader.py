@@ -199,11 +199,11 @@ class SplitLoader:
         return self.read(self.sampler.indices[:n])
 
     def check_sample(self, n: int) -> tuple[Images, Any]:
-        """Return `n` samples to try the model with, one of them with the largest label: the model needs an output for it."""
+        """Return `n` samples to try the model with; the first have the largest and the smallest label."""
         indices = self.sampler.indices
-        labels = sample_labels(self.samples.dataset, indices)
-        largest = [] if labels is None else [indices[max(range(len(labels)), key=labels.__getitem__)]]
-        return self.read(list(dict.fromkeys([*largest, *indices[:n]]))[:n])
+        labels = sample_labels(self.samples.dataset, indices) or []
+        extremes = [indices[choose(range(len(labels)), key=labels.__getitem__)] for choose in (max, min) if labels]
+        return self.read(list(dict.fromkeys([*extremes, *indices[:n]]))[:n])
 
     def read(self, indices: Sequence[int]) -> tuple[Images, Any]:
         """Return these samples as a batch on the device, read in this process."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ddpkit.config import loading, schema
 from ddpkit.config.check import check
-from ddpkit.config.classes import class_names, foreground_names
+from ddpkit.config.classes import class_names, configured_outputs, foreground_names
 from ddpkit.config.loading import Config
 from ddpkit.config.plugin_policy import combine_policy
 from ddpkit.data.images import Mode, convert_mode, format_file, open_image
@@ -140,7 +140,7 @@ class Predictor:
         model = load_trained_model(builder, precision, weights)
         named = builder.refs_of("postprocess")
         gives = builder.component_of(named[0]).gives if named else None
-        wanted, classes = run.predict.config, foreground_names(class_names(run), gives)
+        wanted, classes = run.predict.config, foreground_names(class_names(run), gives, configured_outputs(run))
         return cls(
             model=model,
             reader=reader,

@@ -88,7 +88,8 @@ def print_start(config: Config, plugins: Sequence[Mapping[str, str]], trainer: T
     run, world = config.run, trainer.world
     loaders = trainer.split_loaders
     n_of = {split: len(loader.sampler.indices) for split, loader in loaders.items()}
-    n_unused = len(trainer.loader.samples.info) - sum(n_of.values())
+    indices = {index for loader in loaders.values() for index in loader.sampler.indices}
+    n_unused = len(trainer.loader.samples.info) - len(indices)
     sizes = ", ".join([f"{split} {n}" for split, n in n_of.items()] + [f"not used {n_unused}"] * bool(n_unused))
     n_parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
     batch = f"micro-batches of {run.train.batch_size} samples, {run.train.batch_size // world.size} per rank"

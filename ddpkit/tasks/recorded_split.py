@@ -21,8 +21,10 @@ def recorded_split(plan: RunPlan) -> RecordedSplit | None:
     config = lookup.read_run_config(folder)
     if not config:
         return None
-    is_same = not changes_dataset(plan, config) and reads_same_folder(plan, config)
-    return RecordedSplit(DataState.of_run(folder).names if is_same else {})
+    names = DataState.of_run(folder).names
+    are_files = all(isinstance(name, str) for split in names.values() for name in split)  # found in a moved folder too
+    is_same = not changes_dataset(plan, config) and (are_files or reads_same_folder(plan, config))
+    return RecordedSplit(names if is_same else {})
 
 
 def split_to_resume(plan: RunPlan, point: ResumePoint) -> RecordedSplit:

@@ -18,6 +18,7 @@ from ddpkit.runs import console, lock, model_summary, plugin_manifest, run_hooks
 from ddpkit.runs import folder as run_folder
 from ddpkit.runs.environment import device_environment
 from ddpkit.runs.folder import RunFolder
+from ddpkit.runs.log import LOGGER
 from ddpkit.runs.loggers import check_loggers, create_loggers
 from ddpkit.tasks.plan import RunPlan
 from ddpkit.tasks.recorded_split import recorded_split
@@ -40,6 +41,8 @@ def train(plan: RunPlan, world: "World") -> RunPlan:
         check_loggers(plan.config, plugins.registry)
     initial, recorded = without_pretrained(plan.config, resume_point), recorded_split(plan)
     completed, trainer = builder.build_run(initial, plugins.registry, world, plan.options.limit_batches, recorded)
+    if recorded and recorded.names:
+        LOGGER.info("split   as recorded by the run, because the code of the split was changed; new samples are not used")
     if plan.options.dry_run:
         trainer.set_train_mode()
         trainer.train_step(next(trainer.steps()))

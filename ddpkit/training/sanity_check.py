@@ -34,7 +34,9 @@ def sanity_check(
     with torch.no_grad():
         for buffer, old in zip(model.buffers(), before, strict=True):
             buffer.copy_(old)
-        check_evaluation(model, loader, evaluator)
+        for each in [loader, evaluator.valid, evaluator.test]:
+            if each is not None:
+                check_evaluation(model, each, evaluator)
     return losses, unused
 
 
@@ -50,10 +52,11 @@ def check_training(model: nn.Module, losses: Losses, loader: SplitLoader, evalua
 
 
 def check_evaluation(model: nn.Module, loader: SplitLoader, evaluator: Evaluator) -> None:
-    """Run forward, postprocess and metrics in evaluation mode."""
+    """Run forward, losses, postprocess and metrics in evaluation mode."""
     images, targets = loader.check_sample(N_SANITY_SAMPLES)
     model.eval()
     outputs = evaluator.precision(model, images)
+    evaluator.losses.sanity_check(outputs, targets)
     with component_errors("the postprocess"):
         predictions = evaluator.postprocess(outputs)
     with warnings.catch_warnings(action="ignore"):  # torchmetrics warns about classes that are absent from these few samples

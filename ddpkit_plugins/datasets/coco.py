@@ -5,7 +5,7 @@ import json
 import os
 import zlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal
@@ -94,7 +94,7 @@ class CocoDataset:
         folder_of = dict(zip(folders, resolve_inside(root, folders.values()), strict=True))
         read = {split: read_annotations(root / file) for split, file in files.items()}
         names = merge_categories(read)
-        foreground = foreground_classes(classes, target) or list(names.values())
+        foreground = foreground_classes(classes, target, names.values()) or list(names.values())
         self.label_of = number_labels(names, foreground)
         found = {
             split: match_annotations(root / files[split], folder_of[split], data, self.label_of) for split, data in read.items()
@@ -212,9 +212,12 @@ def merge_categories(read: Mapping[str, Mapping[str, Any]]) -> dict[int, str]:
     return names
 
 
-def foreground_classes(classes: Sequence[str], target: str) -> list[str]:
-    """Return the run's classes without the background of masks. Raises ValueError if boxes name the background."""
-    if list(classes[:1]) != [BACKGROUND]:
+def foreground_classes(classes: Sequence[str], target: str, categories: Collection[str]) -> list[str]:
+    """Return the run's classes without the background of masks.
+
+    Raises ValueError if the classes of boxes contain a background that is not a category.
+    """
+    if list(classes[:1]) != [BACKGROUND] or (target == "boxes" and BACKGROUND in categories):
         return list(classes)
     if target == "boxes":
         raise ValueError(f"'classes' must not contain {BACKGROUND!r} if the targets are boxes; got {list(classes)}")

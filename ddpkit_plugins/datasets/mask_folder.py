@@ -1,6 +1,7 @@
 """Dataset of images with masks, for segmentation."""
 
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -25,8 +26,6 @@ from ddpkit_plugins.stratify import select_stratified
 if TYPE_CHECKING:
     from torchvision.tv_tensors import Mask
 
-PAIR = ["background", "foreground"]
-"""Names of the classes of binary masks."""
 Pair = tuple[Path, Path]
 """Files of an image and its mask."""
 
@@ -75,7 +74,8 @@ class MedicalDataset:
         follow_links: bool = False,
     ) -> None:
         self.root, self.mode = check_root(root_dir, f"the folders {images!r} and {masks!r}"), mode
-        self.named, self.coding = classes, MaskEncoding.of(mask_values, palette, ignore_index, len(classes))
+        self.named = [] if are_numbered(classes) else classes
+        self.coding = MaskEncoding.of(mask_values, palette, ignore_index, len(self.named))
         own = [split for split in SPLITS if (self.root / split / images).is_dir()]
         found = {split: match_pairs(*resolve_inside(self.root / split, [images, masks])) for split in own or [""]}
         chosen = {
@@ -88,10 +88,8 @@ class MedicalDataset:
 
     @property
     def classes(self) -> list[str]:
-        """Names of the classes: those of the run, or `background` and `foreground` for two classes, else []."""
-        if len(self.named) > 1:
-            return self.named
-        return PAIR if self.distinct_labels == [0, 1] else []
+        """Names of the classes of the run; [] if there are fewer than two."""
+        return self.named if len(self.named) > 1 else []
 
     @functools.cached_property
     def distinct_labels(self) -> list[int]:
@@ -118,6 +116,11 @@ class MedicalDataset:
                 f" but its mask {format_file(mask_file)} has {image_size(mask)}{swap_hint(image_file, image, mask.size)}"
             )
         return image, Mask(self.coding.decode(mask, mask_file))
+
+
+def are_numbered(classes: Sequence[str]) -> bool:
+    """Return whether the names are those that a run gives to classes without names."""
+    return all(name == f"class_{number}" for number, name in enumerate(classes))
 
 
 def match_pairs(images: Path, masks: Path) -> list[Pair]:

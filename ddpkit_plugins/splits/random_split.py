@@ -14,6 +14,8 @@ from ddpkit_plugins.stratify import spread_classes
 LOGGER = logging.getLogger("ddpkit.split")
 SHOWN = 5
 """Maximum number of classes in a message."""
+FEW, SEVERAL = 20, 3
+"""Number of labels that are always classes, and number of samples that most of more classes have at least."""
 REST = 0.1
 """Default fraction of the validation samples, and of the test samples."""
 
@@ -144,14 +146,20 @@ def labels_to_stratify(targets: Any, n_samples: int, *, stratify: bool | None, s
     """
     try:
         classes = np.asarray([] if targets is None else targets)
-    except ValueError:  # lists of different lengths
+    except (TypeError, ValueError):  # lists of different lengths, a tensor that numpy cannot convert
         classes = np.asarray([])
     if classes.shape == (n_samples,) and classes.dtype.kind in "iub":
         labels: list[int] = classes.astype(np.int64).tolist()
-        return labels if stratify or (stratify is None and shuffle) else None
+        return labels if stratify or (stratify is None and shuffle and are_classes(labels)) else None
     if stratify:
         raise ValueError("stratify requires a dataset whose 'targets' have one class per sample; remove 'stratify'")
     return None
+
+
+def are_classes(labels: Sequence[int]) -> bool:
+    """Return whether labels are few, or most of them occur several times; ages or other numbers may occur only once."""
+    counts = Counter(labels).values()
+    return len(counts) <= FEW or sum(count >= SEVERAL for count in counts) * 2 >= len(counts)
 
 
 def warn_about_small_classes(labels: Sequence[int] | None, n_splits: int, classes: Sequence[str]) -> None:

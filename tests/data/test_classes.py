@@ -1,6 +1,7 @@
 """Class names and the number of outputs come from the data, or must fit it."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -68,7 +69,7 @@ SHAPES = 'dataset = { name = "shapes", config = { n = 20, size = 32 } }\n'
 BOXES = 'dataset = { name = "coco", root_dir = "coco" }\n'
 COCO_MASKS = 'dataset = { name = "coco", root_dir = "coco", config = { target = "mask" } }\n'
 RGB_UNET = SEGMENTER.replace("n_channels = 1", "n_channels = 3").replace("POSTPROCESS", "segmentation")
-PAIR = ["background", "foreground"]
+PAIR = ["class_0", "class_1"]
 KINDS = {
     # kind: config, names of the data, n_classes that is inferred, that is also right, too small (None: there is none), too large
     "folders": (classifier(folders(5)), LETTERS, 5, 5, 3, 7),
@@ -228,18 +229,90 @@ def test_a_label_without_a_name_needs_an_output(write, capsys):
 
 
 def test_the_largest_label_is_tried_if_nothing_else_tells_the_classes(write, capsys):
-    body = classifier('dataset = { name = "blobs", config = { n = 20 }, split = { train = 1.0, shuffle = false } }\n')
+    split = "{ train = 0.5, valid = 0.5, shuffle = false }"
+    body = classifier(f'dataset = {{ name = "blobs", config = {{ n = 20 }}, split = {split} }}\n', criterion="moody")
     file = write(body.replace("16", "64").replace('postprocess = "classification"\nmetrics = ["accuracy"]\n', ""))
 
     assert main(["run", str(file), "--dry-run", "--set", "model.config.n_classes=1", "--set", "train.batch_size=1"]) == 2
     assert "model.config.n_classes: a target is not a valid class index of the model" in capsys.readouterr().err
 
 
-def test_a_label_that_a_criterion_ignores_is_not_a_class(write):
-    body = segmenter("border", "segmentation", "cross_entropy").replace('metrics = ["dice"]\n', "")
-    file = write(body.replace('"cross_entropy"', '"cross_entropy", config = { ignore_index = 255 }'))
+def ignoring(root, label):
+    body = segmenter(root, "segmentation", "cross_entropy").replace('metrics = ["dice"]\n', "")
+    return body.replace('"cross_entropy"', f'"cross_entropy", config = {{ ignore_index = {label} }}')
 
-    assert complete(file)[0].run.model.config.params["n_classes"] == 3
+
+@pytest.mark.parametrize(("root", "label", "n"), [("border", 255, 3), ("four", 0, 4), ("four", 3, 3), ("four", 1, 4)])
+def test_a_label_that_a_criterion_ignores_is_not_a_class(write, root, label, n):
+    assert complete(write(ignoring(root, label)))[0].run.model.config.params["n_classes"] == n
+
+
+def test_a_run_on_masks_without_names_resumes_and_is_tested(write, capsys):
+    file = write(ignoring("border", 255))
+
+    assert main(["run", str(file)]) == 0
+    folder = capsys.readouterr().out.splitlines()[-1]
+    assert main(["run", str(file), "--resume", "--set", "train.epoch=2"]) == 0
+    assert main(["test", folder]) == 0
+    assert main(["run", f"{folder}/config.toml", "--dry-run"]) == 0
+
+
+def test_a_metric_that_ignores_a_label_does_not_remove_its_class(write):
+    body = segmenter("four", "segmentation", "cross_entropy").replace(
+        '["dice"]', '[{ type = "dice", config = { ignore_index = 3 } }]'
+    )
+
+    assert complete(write(body))[0].run.model.config.params["n_classes"] == 4
+
+
+def test_a_category_called_background_is_a_class_of_boxes(write, data, capsys):
+    (data / "odd").mkdir(exist_ok=True)
+    text = (data / "coco/annotations.json").read_text().replace('"cup"', '"background"')
+    (data / "odd/annotations.json").write_text(text)
+    body = (
+        DETECTOR
+        + 'dataset = { name = "coco", root_dir = ".", config = { annotations = "odd/annotations.json", images = "coco/images" } }\n'
+    )
+    file = write(body)
+
+    assert complete(file)[0].run.model.config.params["n_classes"] == 2
+    assert main(["run", str(file)]) == 0
+    folder = capsys.readouterr().out.splitlines()[-1]
+    assert main(["run", str(file), "--resume", "--set", "train.epoch=2"]) == 0
+    assert main(["test", folder]) == 0
+    assert load(folder).classes == ["background", "pen"]
+
+
+def test_a_regression_on_labelled_data_is_not_a_classification(write):
+    regression = classifier(DIGITS, criterion="acme/first_pixel").replace("n_pixels = 16", "n_pixels = 784, n_classes = 1")
+    body = regression.replace('postprocess = "classification"\nmetrics = ["accuracy"]\n', "").replace("acme/first_pixel", "mse")
+
+    assert complete(write(body))[0].run.model.config.params["n_classes"] == 1
+
+
+def test_names_and_outputs_of_the_config_are_right_if_they_fit(write, capsys):
+    file = write(classifier(DIGITS).replace("n_pixels = 16", "n_pixels = 784, n_classes = 2"), classes=["even", "odd"])
+
+    assert main(["run", str(file), "--dry-run"]) == 2  # a transform could change the targets, but there is none
+    assert "model.config.n_classes: a target is not a valid class index of the model" in capsys.readouterr().err
+
+
+def test_numbered_names_differ_from_those_of_the_dataset(write, data):
+    for number in (1, 2):
+        if not (target := data / f"numbered/class_{number}").exists():
+            target.parent.mkdir(exist_ok=True)
+            shutil.copytree(data / "2/a", target)
+    body = classifier(folders(2), "named").replace('root_dir = "2"', 'root_dir = "numbered"')
+
+    assert complete(write(body), **{"model.config.width": 3})[0].run.classes == ["class_1", "class_2", "output_2"]
+
+
+def test_a_single_class_is_refused(write, data, capsys):
+    if not (data / "one").exists():
+        shutil.copytree(data / "2/a", data / "one/a")
+
+    assert main(["run", str(write(classifier(folders(2)).replace('"2"', '"one"'))), "--dry-run"]) == 2
+    assert "dataset: there is only one class: a; check the folder of the data" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

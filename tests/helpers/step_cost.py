@@ -6,6 +6,7 @@ Run `python -m tests.helpers.step_cost` to record the counts of the current code
 import collections
 import contextlib
 import json
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -24,6 +25,7 @@ from ddpkit.runs.folder import RunFolder
 from ddpkit.tasks import train
 from ddpkit.tasks.plan import RunOptions, RunPlan
 from ddpkit.training import builder
+from tests.helpers.acme import installed
 from tests.helpers.configs import BLOBS
 from tests.helpers.ranks import RankPool
 
@@ -140,8 +142,9 @@ def measure_in_world(world, folder):
 
 
 def main():
+    os.environ["OMP_NUM_THREADS"] = "1"
     pool = RankPool()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, installed(Path(folder, "site")):
         counts = {name: measure(name, folder) for name in CASES}
         counts |= {"two ranks": pool.in_world(2, Path(folder), measure_in_world, folder)[0]}
     pool.close()
