@@ -33,8 +33,8 @@ def measure(width: int, depth: int, n_classes: int, n_rounds: int) -> dict[str, 
     }
     costs = {name: [1000 * cost.cpu for cost in costs] for name, costs in interleaved(parts, n_rounds).items()}
     totals = [sum(values) for values in zip(*costs.values(), strict=True)]
-    shares = [part / total for part, total in zip(costs["two metrics"], totals, strict=True)]
-    return {f"{name} ms": values for name, values in costs.items()} | {"share of metrics": shares}
+    shares = [100 * part / total for part, total in zip(costs["two metrics"], totals, strict=True)]
+    return {f"{name} ms": values for name, values in costs.items()} | {"share of metrics, %": shares}
 
 
 @torch.no_grad()

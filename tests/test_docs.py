@@ -22,7 +22,10 @@ FILE = re.compile(r"```(?:python|toml)\n# (?P<name>[\w./]+)\n(?P<text>.*?)```", 
 """A block of code that begins with the name of its file."""
 
 
-@pytest.mark.parametrize(("script", "page"), [("config_reference.py", "config.md"), ("hook_reference.py", "hooks.md")])
+@pytest.mark.parametrize(
+    ("script", "page"),
+    [("config_reference.py", "config.md"), ("hook_reference.py", "hooks.md"), ("performance_page.py", "performance.md")],
+)
 def test_a_generated_page_is_up_to_date(tmp_path, script, page):
     (tmp_path / script).write_bytes((DOCS / script).read_bytes())
     subprocess.run([sys.executable, tmp_path / script], check=True)

@@ -29,8 +29,6 @@ def seed_generators(*key: int | str, device: torch.device | None = None, draws: 
         device: If it is a CUDA device, which must be the current one, its generator is seeded with torch's.
         draws: Generators to seed, of `GENERATORS`.
     """
-    if not draws:
-        return
     seed = seed_for(*key)
     if "torch" in draws:
         torch.default_generator.manual_seed(seed)  # `torch.manual_seed` visits every backend: 100 times slower

@@ -92,8 +92,9 @@ class Evaluator:
         sums = LossSums.zeros(self.losses, len(loader.sampler.shards), self.world.device)
         with loader.guard_workers():
             for images, targets, shard in loader.epoch(0):
-                key = ("evaluate", self.seed, shard.indices[0])
-                seeding.seed_generators(*key, device=self.world.device, draws=self.draws)
+                if self.draws:
+                    key = ("evaluate", self.seed, shard.indices[0])
+                    seeding.seed_generators(*key, device=self.world.device, draws=self.draws)
                 outputs = self.precision(model, images)
                 terms, predictions = self.losses(outputs, targets), self.postprocess(outputs)
                 if shard.n_valid:  # a padding sample only makes the number of forwards equal on all ranks

@@ -15,7 +15,7 @@ MAX_PENDING = 1000
 """Number of micro-batches after which their losses are read from the device."""
 
 
-@attrs.frozen
+@attrs.define
 class StepResult:
     """Losses of one optimizer step."""
 

@@ -170,9 +170,10 @@ class Trainer:
         losses: list[tuple[list[Tensor], int]] = []
         n_shards = self.loader.sampler.n_shards
         for number, (images, targets, shard) in enumerate(micro_batches, start=1):
-            key = ("forward", self.options.seed, self.progress.step, number, shard.number)
-            seeding.seed_generators(*key, device=self.world.device, draws=self.options.draws)
-            with self.gradients_reduced(now=number == len(micro_batches)), without_padding(shard, n_shards):
+            if self.options.draws:
+                key = ("forward", self.options.seed, self.progress.step, number, shard.number)
+                seeding.seed_generators(*key, device=self.world.device, draws=self.options.draws)
+            with self.micro_batch_context(shard, n_shards, is_last=number == len(micro_batches)):
                 outputs = self.precision(self.ddp_model, *self.losses.inputs(images, targets))
                 if shard.n_valid:
                     terms = self.losses(outputs, targets)
@@ -238,6 +239,17 @@ class Trainer:
     def after_eval_batch(self) -> None:
         """Let the checkpointer act between two micro-batches of an evaluation."""
         self.checkpointer.on_eval_batch_end(self)
+
+    def micro_batch_context(
+        self, shard: Shard, n_shards: int, *, is_last: bool
+    ) -> contextlib.AbstractContextManager[contextlib.ExitStack | None]:
+        """Return the context of a forward and its backward; the usual one costs nothing."""
+        if is_last and shard.n_total >= n_shards:
+            return NO_CONTEXT
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(self.gradients_reduced(now=is_last))
+            stack.enter_context(without_padding(shard, n_shards))
+            return stack.pop_all()
 
     def gradients_reduced(self, *, now: bool) -> contextlib.AbstractContextManager[None]:
         """Reduce gradients over ranks if `now`, in the last backward of a step; before that, they accumulate on each rank."""
