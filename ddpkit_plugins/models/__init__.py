@@ -94,13 +94,20 @@ def detector_components() -> Iterator[Component]:
         draws=("torch",),
     )
     yield Component(
-        "retinanet_resnet50_fpn", f"{here}:retinanet_resnet50_fpn", doc="torchvision's RetinaNet, 34 million parameters", draws=()
+        "retinanet_resnet50_fpn",
+        f"{here}:retinanet_resnet50_fpn",
+        doc="torchvision's RetinaNet, 34 million parameters",
+        draws=("torch",),
     )
-    yield Component("fcos_resnet50_fpn", f"{here}:fcos_resnet50_fpn", doc="torchvision's FCOS, 32 million parameters", draws=())
-    yield Component("ssd300_vgg16", f"{here}:ssd300_vgg16", doc="torchvision's SSD for 300x300, 36 million parameters", draws=())
+    yield Component(
+        "fcos_resnet50_fpn", f"{here}:fcos_resnet50_fpn", doc="torchvision's FCOS, 32 million parameters", draws=("torch",)
+    )
+    yield Component(
+        "ssd300_vgg16", f"{here}:ssd300_vgg16", doc="torchvision's SSD for 300x300, 36 million parameters", draws=("torch",)
+    )
     yield Component(
         "ssdlite320_mobilenet_v3_large",
         f"{here}:ssdlite320_mobilenet_v3_large",
         doc="torchvision's SSDlite for 320x320",
-        draws=(),
+        draws=("torch",),
     )

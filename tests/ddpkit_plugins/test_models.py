@@ -2,7 +2,9 @@
 
 import copy
 import functools
+import random
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_model, save_model
@@ -406,3 +408,28 @@ def test_missing_published_weights_name_file_and_folder(hub, content):
 def test_invalid_parameters_are_rejected(make, params, message):
     with pytest.raises(ValueError, match=message):
         make(**params)
+
+
+DRAWS = {component.name: component.draws for component in ddpkit_models() if component.name != "torchvision"}
+
+
+def generator_states():
+    """The state of each global random generator, by the name that components declare."""
+    numpy_state = np.random.get_state()[1].tolist()  # noqa: NPY002 - a model may draw from the global generator
+    return {"torch": torch.get_rng_state().tolist(), "numpy": numpy_state, "python": random.getstate()}
+
+
+@pytest.mark.parametrize("name", mark_slow_except(DRAWS, {"unet", "resnet18", "mobilenet_v3_small", "retinanet_resnet50_fpn"}))
+def test_a_model_draws_only_from_the_generators_that_it_declares(name):
+    is_detector = name in DETECTORS
+    sizes = {"min_size": 64, "max_size": 96} if is_detector and not name.startswith("ssd") else {}
+    model = UNet(3, 2, 2, 4) if name == "unet" else torchvision(name, n_classes=3, **sizes)
+    images = torch.rand(2, 3, *(2 * [224 if name == "vit_b_16" else 64]))
+    before = generator_states()
+
+    outputs = model.train()(images, targets_for(name)) if is_detector else model.train()(images)
+    loss = sum(outputs.values()) if is_detector else outputs.sum()
+    loss.backward()
+
+    after = generator_states()
+    assert {generator for generator, state in after.items() if state != before[generator]} <= {*DRAWS[name]}
