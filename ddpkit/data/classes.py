@@ -185,8 +185,8 @@ class ClassInference(ComponentFactory):
         """
         if n_outputs is None or not self.predicts_classes or n_outputs == len(known.given):
             return
-        for problem in self.output_problems(known, n_outputs, path):
-            raise ConfigError([self.config.problem(path, problem)])
+        if problems := list(self.output_problems(known, n_outputs, path)):
+            raise ConfigError([self.config.problem(path, problem) for problem in problems])
         if n_outputs > known.n > len(known.given):
             message = f"the model has {n_outputs} outputs, but {known}; set another number if this is not intended"
             LOGGER.warning("%s", self.config.problem(path, message))

@@ -185,7 +185,7 @@ def test_list_plugins_shows_a_third_party_plugin(acme, tmp_path):
     outcome = ddpkit("list-plugins", cwd=tmp_path).assert_done()
 
     assert (
-        "acme\tacme-parts 1.2.0\tok\tmodel: tinynet, normnet, convnet, forgetful, lazynet, sovereign, mute, tiny_detector, willful, asking, named, tired, troubled; criterion: fragile, lopsided, deaf, moody, first_pixel; metric: counts, confidence; dataset: restless, loose, blobs\n"
+        "acme\tacme-parts 1.2.0\tok\tmodel: tinynet, normnet, convnet, forgetful, lazynet, sovereign, mute, tiny_detector, willful, chatty, asking, named, tired, troubled; criterion: fragile, lopsided, deaf, moody, first_pixel; metric: counts, confidence; dataset: restless, loose, blobs\n"
         in outcome.stdout
     )
     assert "builtin.models\tddpkit 0.1.0\tok\tmodel: resnet18, " in outcome.stdout

@@ -417,3 +417,15 @@ def test_ranks_evaluate_with_the_same_batchnorm_statistics(results):
 
 def test_gradients_are_reduced_once_per_optimizer_step(results):
     assert results[1][0]["reductions"] == {"reductions": 1, "steps": 1, "micro_batches": 4, "looks for unused": False}
+
+
+def fit_chatty(world, file):
+    """Train with 5 validation samples: in the last micro-batch of an evaluation, the second rank has none."""
+    uneven = {"model.name": "chatty", "dataset.config": {"n": 37}, "dataset.split": {"train": 32 / 37, "valid": 5 / 37}}
+    return fit(file, world, **uneven, **{"valid.batch_size": 4, "train.epoch": 1})["steps"]
+
+
+def test_a_model_that_uses_collectives_does_not_hang_in_an_uneven_evaluation(in_world, tmp_path):
+    (tmp_path / "blobs.toml").write_text(BLOBS)
+
+    assert in_world(2, tmp_path, fit_chatty, str(tmp_path / "blobs.toml")) == [4, 4]

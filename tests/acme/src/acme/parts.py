@@ -89,6 +89,15 @@ class Willful(TinyNet):
         nn.init.normal_(self[1].weight, generator=torch.Generator().manual_seed(time.time_ns() % 2**40))
 
 
+class Chatty(TinyNet):
+    """Exchanges a number with the other ranks in each forward."""
+
+    def forward(self, images):
+        if torch.distributed.is_initialized():
+            torch.distributed.all_reduce(torch.ones(1))
+        return super().forward(images)
+
+
 class Asking(TinyNet):
     """Has no default number of outputs."""
 

@@ -12,6 +12,7 @@ def ddpkit_models():
     yield Component("mute", "acme.parts:Mute", doc="takes targets but returns no losses")
     yield Component("tiny_detector", "acme.parts:tiny_detector", doc="torchvision's RetinaNet on two convolutions")
     yield Component("willful", "acme.parts:Willful", doc="draws its weights from its own generator")
+    yield Component("chatty", "acme.parts:Chatty", doc="uses a collective in its forward")
     yield Component("asking", "acme.parts:Asking", doc="requires its number of outputs", draws=())
     yield Component("named", "acme.parts:Named", doc="its number of outputs has another name")
     yield Component("tired", "acme.parts:Tired", doc="counts its calls")
