@@ -448,7 +448,7 @@ def test_list_filters_components_by_pattern(acme, capsys):
     assert names == ["builtin/resnet18", "torchvision/resnet18"]
 
     assert main(["list", "model", "acme/*", "--json"]) == 0
-    assert [each["name"] for each in json.loads(capsys.readouterr().out)][:2] == ["acme/asking", "acme/convnet"]
+    assert [each["name"] for each in json.loads(capsys.readouterr().out)][:2] == ["acme/asking", "acme/chatty"]
 
 
 def test_list_plugins_shows_versions_without_an_import(acme, capsys):
