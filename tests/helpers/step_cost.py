@@ -111,9 +111,10 @@ def count_python(trainer, callbacks):
 
 def measure(name, folder, world=None):
     """Return the counts of a step of a case."""
-    file = Path(folder, "step.toml")
+    run_id = name.replace(" ", "-")
+    file = Path(folder, f"{run_id}.toml")  # one per rank: another rank must not read a file that is being written
     file.write_text(TEXT)
-    values = {"output_dir": str(folder), "run_id": name.replace(" ", "-"), **CASES.get(name, {})}
+    values = {"output_dir": str(folder), "run_id": run_id, **CASES.get(name, {})}
     config = loading.load(file, loading.named_overrides(values))
     found = manager.load()
     config, trainer = builder.build_run(config, found.registry, world or World())
