@@ -13,7 +13,7 @@ from ddpkit.config.converter import structure
 from ddpkit.config.loading import Config
 from ddpkit.errors import ConfigError
 from ddpkit.plugins import signatures
-from ddpkit.plugins.hookspecs import Component, Draws
+from ddpkit.plugins.hookspecs import Component, Draws, Gives
 from ddpkit.plugins.registry import Registry
 from ddpkit.plugins.signatures import Signature
 
@@ -62,9 +62,19 @@ class ComponentFactory:
         """Return the component that a reference names. Raises UnknownNameError."""
         return find_entry(reference, self.registry).component
 
+    @property
+    def gives(self) -> Gives | None:
+        """Content of the predictions; None without a postprocess, or if it does not declare it."""
+        return next((self.component_of(reference).gives for reference in self.refs_of("postprocess")), None)
+
     def signature_of(self, kind: str) -> Signature:
         """Return the parameters of the component of a kind that the config names once, such as the model."""
         return signatures.inspect_target(self.component_of(self.refs_of(kind)[0]).target)
+
+    def params_of(self, reference: ComponentRef) -> dict[str, Any]:
+        """Return the parameters of a component: the keys in the TOML file, and the defaults of the others."""
+        signature = signatures.inspect_target(self.component_of(reference).target)
+        return {**signature.defaults, **reference.named_params(signature)}
 
     def create_only(self, kind: str, **runtime: Any) -> Any:
         """Create the component of a kind that the config names once, such as the model."""

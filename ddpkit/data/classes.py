@@ -1,5 +1,6 @@
 """Classes of the data: they complete `classes` and `model.config.n_classes`, or are compared with them."""
 
+import functools
 import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
@@ -13,8 +14,6 @@ from ddpkit.config.loading import Config
 from ddpkit.data.labels import sample_labels
 from ddpkit.data.loader import N_SANITY_SAMPLES, SeededDataset, SplitLoader
 from ddpkit.errors import ConfigError, KeyPath
-from ddpkit.plugins import signatures
-from ddpkit.plugins.hookspecs import Gives
 
 LOGGER = logging.getLogger(__name__)
 SHOWN = 5
@@ -69,11 +68,6 @@ class ClassInference(ComponentFactory):
     loaders: Mapping[str, SplitLoader]
 
     @property
-    def gives(self) -> Gives | None:
-        """Content of the predictions; None without a postprocess, or if it does not declare it."""
-        return next((self.component_of(reference).gives for reference in self.refs_of("postprocess")), None)
-
-    @property
     def predicts_classes(self) -> bool:
         """Whether each output is known to be a class: a regression may have the same data."""
         return self.gives is not None or bool(self.required_for_two())
@@ -89,7 +83,7 @@ class ClassInference(ComponentFactory):
         Raises ConfigError if an output is missing for a class, or if the number of classes is not certain; warns about outputs
         without a class.
         """
-        known, model = self.known_classes(), self.run.model
+        known, model = self.known, self.run.model
         if not known.n:
             return self.config
         self.warn_about_missing_names(known)
@@ -106,12 +100,12 @@ class ClassInference(ComponentFactory):
 
         Raises ConfigError if an output is missing for a class; warns about outputs without a class.
         """
-        known = self.known_classes()
-        self.check_outputs(known, n_outputs, ("model", "config"))
-        return self.config.with_run(classes=number_missing(self.run.classes or known.found, n_outputs))
+        self.check_outputs(self.known, n_outputs, ("model", "config"))
+        return self.config.with_run(classes=number_missing(self.run.classes or self.known.found, n_outputs))
 
-    def known_classes(self) -> KnownClasses:
-        """Return the classes that are known. Raises ConfigError if the dataset finds a mistake in its classes."""
+    @functools.cached_property
+    def known(self) -> KnownClasses:
+        """The classes that are known. Raises ConfigError if the dataset finds a mistake in its classes."""
         found = self.train.info.classes
         n_outputs = configured_outputs(self.run) or len(found)
         known = KnownClasses(foreground_names(self.run.classes, self.gives, n_outputs), found, ignored=self.ignored_labels())
@@ -151,11 +145,7 @@ class ClassInference(ComponentFactory):
 
     def ignored_labels(self) -> set[Any]:
         """Return the labels that mean "no class": the keys `ignore_index` of the criteria and of the dataset."""
-        found = set()
-        for reference in [*self.refs_of("criterion"), *self.refs_of("dataset")]:
-            signature = signatures.inspect_target(self.component_of(reference).target)
-            values = {**signature.defaults, **reference.named_params(signature)}
-            found |= {values.get("ignore_index")}
+        found = {self.params_of(each).get("ignore_index") for each in [*self.refs_of("criterion"), *self.refs_of("dataset")]}
         return found - {None}
 
     def choose_outputs(self, n_classes: int) -> int:

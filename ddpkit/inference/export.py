@@ -122,7 +122,7 @@ def metadata_path(file: Path) -> Path:
 
 def check_not_detector(builder: ModelBuilder) -> None:
     """Raise ConfigError if the postprocess returns boxes, because the outputs of a detector are not a single tensor."""
-    if any(builder.component_of(named).gives == "boxes" for named in builder.refs_of("postprocess")):
+    if builder.gives == "boxes":
         raise not_a_tensor_error("boxes")
 
 

@@ -138,15 +138,13 @@ class Predictor:
         reader = Reader(color_mode(builder), per_sample)
         check_transforms(reader, config)
         model = load_trained_model(builder, precision, weights)
-        named = builder.refs_of("postprocess")
-        gives = builder.component_of(named[0]).gives if named else None
-        wanted, classes = run.predict.config, foreground_names(class_names(run), gives, configured_outputs(run))
+        wanted, classes = run.predict.config, foreground_names(class_names(run), builder.gives, configured_outputs(run))
         return cls(
             model=model,
             reader=reader,
             batch_transforms=per_batch,
             postprocess=builder.postprocess(),
-            interpreter=PredictionDecoder(gives=gives, classes=classes, threshold=wanted.threshold, top_k=wanted.top_k),
+            interpreter=PredictionDecoder(gives=builder.gives, classes=classes, threshold=wanted.threshold, top_k=wanted.top_k),
             precision=precision,
             device=world.device,
             train=run.train,
@@ -270,8 +268,7 @@ def color_mode(builder: ModelBuilder) -> Mode:
 
 def component_params(builder: ModelBuilder, kind: str) -> dict[str, Any]:
     """Return the parameters of the only component of a kind: the keys in the TOML file, and the defaults of the others."""
-    signature = builder.signature_of(kind)
-    return {**signature.defaults, **builder.refs_of(kind)[0].named_params(signature)}
+    return builder.params_of(builder.refs_of(kind)[0])
 
 
 def check_transforms(reader: Reader, config: Config) -> None:

@@ -87,7 +87,7 @@ def build_run(
     with translate_first_errors(config):
         losses, unused = sanity_check(model, losses, loaders["train"], evaluator, frozen_norms)
     check_unused_parameters(config, unused, world.size)
-    trainer = Trainer(
+    return builder.config, Trainer(
         world=world,
         model=model,
         # Wrapped after the sanity check: otherwise DDP would count the backward of the check as a part of the first step.
@@ -102,7 +102,6 @@ def build_run(
         ema=ema,
         frozen_norms=frozen_norms,
     )
-    return builder.config, trainer
 
 
 def build_loaders(
@@ -132,9 +131,7 @@ def count_outputs(builder: "ModelBuilder", model: nn.Module, precision: Precisio
 
     It is the size of the second dimension of the predictions, if the postprocess declares that they are classes.
     """
-    postprocesses = [builder.component_of(reference) for reference in builder.refs_of("postprocess")]
-    has_classes = any(component.gives in ("class", "labels", "mask") for component in postprocesses)
-    if not has_classes or "n_classes" in builder.signature_of("model").parameters:
+    if builder.gives not in ("class", "labels", "mask") or "n_classes" in builder.signature_of("model").parameters:
         return None
     with translate_first_errors(builder.config), component_errors("the postprocess"):
         predictions = builder.postprocess()(precision(model.eval(), loader.sample(1)[0]))

@@ -56,7 +56,10 @@ class MaskEncoding:
 
         Without `values`, a grayscale mask with only the values 0 and 255 has the classes 0 and 1.
         """
-        pixels = self.pixels(mask, file)
+        return self.to_classes(mask, self.pixels(mask, file), file)
+
+    def to_classes(self, mask: Image.Image, pixels: Any, file: Path) -> Any:
+        """Return the class index of each pixel; `pixels`: all pixels of the mask, or only their different values."""
         if self.values is not None:
             return self.indices(pixels, file)
         indices = pixels // BYTE if self.is_black_and_white(mask, pixels) else pixels
@@ -71,8 +74,9 @@ class MaskEncoding:
     def read_labels(self, file: Path) -> tuple[set[int], bool]:
         """Return the class indices in a mask file without `ignore_index`, and whether its class 1 is the value 255."""
         mask = open_image(file)
-        indices = np.unique(self.decode(mask, file)).tolist()
-        return {*indices} - {self.ignore_index}, 1 in indices and self.is_black_and_white(mask, self.pixels(mask, file))
+        pixels = np.unique(self.pixels(mask, file))
+        labels = {*self.to_classes(mask, pixels, file).tolist()}
+        return labels - {self.ignore_index}, 1 in labels and self.is_black_and_white(mask, pixels)
 
     def pixels(self, mask: Image.Image, file: Path) -> Any:
         """Return one integer per pixel. Raises ValueError for a mask in colours without `palette`."""
