@@ -23,6 +23,7 @@ def capture_state(trainer: Trainer) -> dict[str, Any]:
     The states of the ranks differ only in the statistics of BatchNorm; evaluation uses those of rank 0.
     """
     stopping = trainer.evaluator.early_stopping
+    trainer.loader.unreadable.sync(trainer.world)
     return {
         "progress": attrs.asdict(trainer.progress),
         "tally": {
@@ -37,6 +38,7 @@ def capture_state(trainer: Trainer) -> dict[str, Any]:
         "average": trainer.ema.state_dict() if trainer.ema else {},
         "best": {each.name: best_state(each.best) for each in trainer.evaluator.models},
         "stopping": best_state(stopping.best) if stopping else {},
+        "unreadable": {str(index): error for index, error in trainer.loader.unreadable.errors.items()},
     }
 
 
@@ -60,6 +62,7 @@ def restore_state(trainer: Trainer, state: Mapping[str, Any], losses: Sequence[f
     saved, shards = state["tally"], trainer.loader.sampler.shards
     sums = redistribute_sums(saved["sums"], trainer.loader.sampler.n_shards)[list(shards)]
     trainer.progress = Progress(**state["progress"])
+    trainer.loader.unreadable.errors |= {int(index): error for index, error in state.get("unreadable", {}).items()}
     trainer.loss_sums = LossSums(sums.tolist(), trainer.world.device, saved["n_samples"], saved["n_skipped"])
     trainer.model.load_state_dict(state["model"])
     if losses is None:

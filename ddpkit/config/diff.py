@@ -26,7 +26,7 @@ IGNORED = (
 ADJUSTABLE = (
     *("train.epoch", "train.optimizer.*", "train.lr_scheduler*", "train.early_stopping*", "train.grad_clip_norm"),
     *("train.ema_decay", "train.on_nonfinite", "train.matmul_precision", "train.channels_last", "train.deterministic"),
-    *("train.compile", "valid.batch_size", "valid.every"),
+    *("train.compile", "valid.batch_size", "valid.every", "dataset.on_error", "dataset.max_skipped"),
 )
 DATA = "dataset"
 """Name with which `--allow-drift` permits other samples. The samples are compared later, in `checkpoint.run_metadata`."""

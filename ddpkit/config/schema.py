@@ -211,6 +211,18 @@ class Dataset:
         "",
     )
     config: dict[str, Any] = key("Parameters of the dataset.", "数据集的参数。", a_table())
+    on_error: Literal["stop", "skip"] = key(
+        "What happens at an unreadable sample. stop = the run ends; skip = it is replaced by another sample in training and left "
+        "out in evaluation.",
+        "遇到无法读取的样本时：stop 表示结束运行；skip 表示训练时用另一个样本代替，评估时略过。",
+        "stop",
+    )
+    max_skipped: float = key(
+        'Largest share of the dataset\'s samples that may be unreadable with `on_error = "skip"`; more end the run.',
+        '`on_error = "skip"` 时，无法读取的样本占数据集的最大比例；超过则结束运行。',
+        0.01,
+        limits=Range(0, 1),
+    )
     split: Split = key("Division into splits.", "数据集的划分。", attrs.Factory(Split))
 
 

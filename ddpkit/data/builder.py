@@ -17,6 +17,7 @@ from ddpkit.data.labels import sample_labels
 from ddpkit.data.loader import N_SANITY_SAMPLES, MapDataset, SeededDataset, SplitLoader, make_loader
 from ddpkit.data.recorded_split import RecordedSplit
 from ddpkit.data.sampler import BatchSampler, Sampler
+from ddpkit.data.unreadable import UnreadableSamples
 from ddpkit.distributed.world import World
 from ddpkit.errors import ConfigError
 
@@ -54,7 +55,13 @@ class DataBuilder(ComponentFactory):
         indices = recorded.find_indices(DatasetInfo(dataset)) if recorded else None
         indices = indices or self.split_indices(dataset)
         self.check_train_size(len(indices["train"]))
-        return {split: self.loader(split, dataset, indices[split], limit) for split in SPLITS if indices.get(split)}
+        table = self.run.dataset
+        unreadable = UnreadableSamples(len(dataset), table.max_skipped) if table.on_error == "skip" else UnreadableSamples()
+        return {
+            split: attrs.evolve(self.loader(split, dataset, indices[split], limit), unreadable=unreadable)
+            for split in SPLITS
+            if indices.get(split)
+        }
 
     def try_reading(self, loader: SplitLoader) -> None:
         """Read the first samples. Raises ConfigError for a ValueError or OSError of the dataset or a transform."""
@@ -122,7 +129,8 @@ class DataBuilder(ComponentFactory):
     def loader(self, split: str, dataset: MapDataset, indices: list[int], limit: int | None) -> SplitLoader:
         run, options, training = self.run, self.run.dataloader, split == "train"
         per_sample, per_batch = self.transforms(training=training)
-        samples = SeededDataset(dataset, per_sample, run.seed, split)
+        substitutes = indices if run.dataset.on_error == "skip" else ()
+        samples = SeededDataset(dataset, per_sample, run.seed, split, substitutes)
         n_shards = max(self.world.size, run.ddp.virtual_shards)
         sampler = Sampler(
             indices=indices,

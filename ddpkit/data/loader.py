@@ -22,7 +22,9 @@ from ddpkit.data.images import format_file
 from ddpkit.data.labels import sample_labels
 from ddpkit.data.nested import map_tensors
 from ddpkit.data.sampler import BatchSampler, Sampler, Shard
+from ddpkit.data.unreadable import UnreadableSampleError, UnreadableSamples
 from ddpkit.distributed.parent_death import die_with_parent
+from ddpkit.distributed.world import World
 from ddpkit.errors import SampleError
 
 LOGGER = logging.getLogger(__name__)
@@ -33,6 +35,8 @@ Batch = tuple[Images, Any, Shard]
 dataset has its own `collate`."""
 Key = tuple[int, int]
 """(epoch, index): identifies a sample and seeds its random transforms."""
+N_SUBSTITUTES = 100
+"""Maximum number of samples that are tried in place of an unreadable one."""
 N_SANITY_SAMPLES = 8
 """Number of samples that are read before training, and that the metrics are tried with."""
 
@@ -66,32 +70,73 @@ class SeededDataset:
     transforms: Sequence[Callable[[Any, Any], tuple[Any, Any]]]
     seed: int
     split: str = "train"
-    """Name of the split, for messages."""
+    """Name of the split. In `train`, an unreadable sample is replaced; in another split, it is left out."""
+    substitutes: Sequence[int] = ()
+    """Indices of the samples that may replace an unreadable one; (): an unreadable sample is an error."""
 
     @property
     def info(self) -> DatasetInfo:
         return DatasetInfo(self.dataset)
 
     def __getitem__(self, key: Key) -> tuple[Any, Any]:
-        epoch, index = key
-        seeding.seed_generators("sample", self.seed, epoch, index)
-        image, target = self.dataset[index]
+        """Return a sample, or its substitute if it is unreadable and `substitutes` are given."""
+        try:
+            return self.read(key, key[1])
+        except UnreadableSampleError:
+            return self.read_substitute(key)
+
+    def __getitems__(self, keys: Sequence[Key]) -> Any:
+        """Return images and targets of a micro-batch, and the errors of its unreadable samples by index; or a ReadFailure.
+
+        Torch's DataLoader calls this method in place of `__getitem__`.
+        """
+        samples: list[Any] = []
+        unreadable: dict[int, str] = {}
+        try:
+            for key in keys:
+                samples += self.read_or_skip(key, unreadable)
+            samples = samples or [self[keys[0]]]  # a padding sample
+        except Exception as error:  # noqa: BLE001 - a dataset may raise anything
+            return ReadFailure(f"{self.name(key)}: {type(error).__name__}: {error}", traceback.format_exc())
+        try:
+            return *self.collate(samples), unreadable
+        except Exception as error:  # noqa: BLE001
+            kept = [key for key in keys if self.split == "train" or key[1] not in unreadable]
+            return ReadFailure(f"{self.describe_mismatch(kept, samples)} ({error})", traceback.format_exc())
+
+    def read_or_skip(self, key: Key, unreadable: dict[int, str]) -> list[Any]:
+        """Return the sample in a list. If it is unreadable, add its error, and return its substitute in training, else []."""
+        try:
+            return [self.read(key, key[1])]
+        except UnreadableSampleError as error:
+            unreadable[key[1]] = f"{self.name(key)}: {error}"
+            return [self.read_substitute(key)] if self.split == "train" else []
+
+    def read_substitute(self, key: Key) -> tuple[Any, Any]:
+        """Return a sample in place of that of `key`; it depends only on the seed, the key and which samples are unreadable."""
+        for attempt in range(N_SUBSTITUTES):
+            number = seeding.seed_for("substitute", self.seed, *key, attempt) % len(self.substitutes)
+            with contextlib.suppress(UnreadableSampleError):
+                return self.read(key, self.substitutes[number])
+        raise SampleError(
+            f"no readable sample was found in {N_SUBSTITUTES} attempts; check the data with 'ddpkit check FILE --data'"
+        )
+
+    def read(self, key: Key, index: int) -> tuple[Any, Any]:
+        """Return sample `index` with the random numbers of `key`.
+
+        Raises UnreadableSampleError in place of an error of the dataset if `substitutes` are given.
+        """
+        seeding.seed_generators("sample", self.seed, *key)
+        try:
+            image, target = self.dataset[index]
+        except Exception as error:
+            if not self.substitutes or isinstance(error, MemoryError):  # a lack of memory is not a defect of the sample
+                raise
+            raise UnreadableSampleError(f"{type(error).__name__}: {error}") from error
         for transform in self.transforms:
             image, target = transform(image, target)
         return image, target
-
-    def __getitems__(self, keys: Sequence[Key]) -> Any:
-        """Return a collated micro-batch, or a ReadFailure. Torch's DataLoader calls this method in place of `__getitem__`."""
-        samples = []
-        for key in keys:
-            try:
-                samples.append(self[key])
-            except Exception as error:  # noqa: BLE001 - a dataset may raise anything
-                return ReadFailure(f"{self.name(key)}: {type(error).__name__}: {error}", traceback.format_exc())
-        try:
-            return self.collate(samples)
-        except Exception as error:  # noqa: BLE001
-            return ReadFailure(f"{self.describe_mismatch(keys, samples)} ({error})", traceback.format_exc())
 
     def collate(self, samples: list[tuple[Any, Any]]) -> tuple[Any, Any]:
         """Collate samples into the images and targets of a micro-batch with the dataset's own `collate`, or else with torch's.
@@ -142,6 +187,8 @@ def describe_value(value: Any) -> str:
     return f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
 
 
+REMEDY = """\
+repair the sample or remove it from the data ('ddpkit check FILE --data' finds all of them), or set 'dataset.on_error = "skip"'"""
 FAILURES = {
     "DataLoader worker (pid": "a loader worker died while it read {}, for example because memory ran out or a library crashed;",
     "DataLoader timed out": "no loader worker returned a micro-batch within 'ddp.timeout' while the workers read {};",
@@ -163,8 +210,12 @@ class SplitLoader:
     batch_transforms: Sequence[Callable[[Tensor], Tensor]]
     """Transforms of whole batches of images, applied on the device."""
     device: torch.device
+    unreadable: UnreadableSamples = attrs.field(factory=UnreadableSamples)
+    """Unreadable samples of the run, shared by the loaders of all splits."""
     n_read: int = 0
     """Number of micro-batches read since the last call of `epoch`."""
+    n_left_out: int = 0
+    """Number of unreadable samples that this rank left out since the last call of `epoch`."""
 
     @property
     def sampler(self) -> Sampler:
@@ -176,13 +227,33 @@ class SplitLoader:
         Raises SampleError if a sample cannot be read or does not fit into its micro-batch.
         """
         shards = self.batch_sampler.set_epoch(epoch, start)
-        self.n_read = 0
+        self.n_read = self.n_left_out = 0
         for read, shard in zip(start_loader(self.loader), shards, strict=True):
             self.n_read += 1
             if isinstance(read, ReadFailure):
                 LOGGER.debug("%s", read.traceback)
-                raise SampleError(f"{read.message}; repair the sample or remove it from the data")
-            yield *self.on_device(*read), shard
+                raise SampleError(f"{read.message}; {REMEDY}")
+            images, targets, unreadable = read
+            yield *self.on_device(images, targets), self.without_unreadable(shard, unreadable) if unreadable else shard
+
+    def without_unreadable(self, shard: Shard, unreadable: Mapping[int, str]) -> Shard:
+        """Record unreadable samples; return the shard without those that were left out."""
+        self.unreadable.add(unreadable)
+        if self.samples.split == "train":
+            return shard
+        n_left_out = sum(index in unreadable for index in shard.indices[: shard.n_valid])
+        self.n_left_out += n_left_out
+        return attrs.evolve(shard, n_valid=shard.n_valid - n_left_out)
+
+    def count_left_out(self, world: World) -> int:
+        """Return how many samples all ranks left out since the last call of `epoch`. Every rank must call it.
+
+        Raises SampleError, on all ranks, if too many samples of the run are unreadable.
+        """
+        if not self.unreadable.n_samples:
+            return 0
+        self.unreadable.check(world)
+        return int(world.sum(torch.tensor(self.n_left_out, device=self.device)))
 
     def guard_workers(self) -> contextlib.AbstractContextManager[None]:
         """Return a context in which micro-batches are read and used; it raises SampleError if a worker dies or hangs."""

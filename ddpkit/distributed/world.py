@@ -69,6 +69,16 @@ class World:
         torch.distributed.broadcast(received, src=0)
         return bytes(received.cpu().tolist()).decode()
 
+    def gather_str(self, text: str) -> list[str]:
+        """Return the texts of all ranks in rank order. All ranks must call it."""
+        if self.size == 1:
+            return [text]
+        data = text.encode()
+        lengths = self.gather(torch.tensor(len(data), device=self.device)).tolist()
+        padded = torch.zeros(max(lengths), dtype=torch.uint8, device=self.device)
+        padded[: len(data)] = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+        return [bytes(row[:n].tolist()).decode() for row, n in zip(self.gather(padded), lengths, strict=True)]
+
     def barrier(self) -> None:
         """Wait until all ranks have called it."""
         if self.size > 1:

@@ -34,6 +34,8 @@ OF_A_TEST = (TEST_METRICS, TESTED, PER_CLASS, f"*{CONFUSION}*.csv")
 SPLIT = "split.json"
 DATA_FILES = "data_files.json"
 """File with size and modification time (ns) of the files of each sample, in the order of `split.json`."""
+SKIPPED_SAMPLES = "skipped_samples.json"
+"""File with the unreadable samples of a run with `dataset.on_error = "skip"`, and their errors."""
 PREDICTIONS, SKIPPED = "predictions", "skipped.json"
 FINISHED = "finished.json"
 """File that exists once a run has finished."""
@@ -113,6 +115,13 @@ class RunFolder:
         if any(states.values()):
             self.write(DATA_FILES, json.dumps(states) + "\n")
 
+    def write_skipped_samples(self, loader: "SplitLoader") -> None:
+        """Write the unreadable samples of all splits to `skipped_samples.json`, with the same names as in `split.json`."""
+        if errors := loader.unreadable.errors:
+            names = loader.samples.info.identify(sorted(errors))
+            found = [{"sample": name, "error": errors[index]} for name, index in zip(names, sorted(errors), strict=True)]
+            self.write_json(SKIPPED_SAMPLES, found)
+
     def write(self, name: str, text: str) -> None:
         """Write a text file atomically. Raise CheckpointError if it cannot be written."""
         with os_errors_as(self.path, REMEDY):
@@ -141,7 +150,8 @@ class RunFolder:
     def write_test_metrics(self, tested: EvaluationResult, classes: Sequence[str], weights: Path) -> None:
         """Write the test metrics of a weights file, their tables, and the path of that file."""
         inside = weights.is_relative_to(self.path)
-        self.write_json(TESTED, {"weights": str(weights.relative_to(self.path) if inside else weights.absolute())})
+        path = str(weights.relative_to(self.path) if inside else weights.absolute())
+        self.write_json(TESTED, {"weights": path, "n_skipped": tested.n_left_out})
         for name, rows in build_tables(tested.metrics, classes).items():
             self.write_table(name, rows)
         self.write_json(TEST_METRICS, history.to_storable(tested.values))

@@ -49,7 +49,8 @@ def uses_other_component(plan: RunPlan, used: Any) -> bool:
 
 def changes_dataset(plan: RunPlan, recorded: Mapping[str, Any]) -> bool:
     """Return whether `[dataset]` or `[dataset.split]` differs from the recorded config."""
-    return any(change.path[0] == "dataset" for change in diff.find_changes(recorded, plan.config))
+    changes = [change for change in diff.find_changes(recorded, plan.config) if not diff.is_adjustable(change)]
+    return any(change.path[0] == "dataset" for change in changes)
 
 
 def reads_same_folder(plan: RunPlan, recorded: Mapping[str, Any]) -> bool:

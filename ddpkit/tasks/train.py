@@ -55,7 +55,7 @@ def train(plan: RunPlan, world: "World") -> RunPlan:
     with open_run_folder(plan, device_environment(world, plan.options.limit_batches), is_main=world.is_main) as folder:
         world.barrier()  # rank 0 has created the run folder
         describe_start(plan, trainer, folder)
-        with create_callbacks(plan, trainer, folder) as callbacks:
+        with create_callbacks(plan, trainer, folder) as callbacks, record_skipped_samples(trainer, folder):
             with attach_checkpointer(trainer, metadata, plugins, weights, folder, resume_point):
                 trainer.fit(weights, callbacks)
             if trainer.evaluator.test is not None and "test" in plan.tasks:
@@ -110,6 +110,16 @@ def describe_start(plan: RunPlan, trainer: Trainer, folder: RunFolder | None) ->
     if folder:
         folder.write_split(trainer.split_loaders)
     model_summary.write_summary(trainer, plan.config.run.model, folder)
+
+
+@contextlib.contextmanager
+def record_skipped_samples(trainer: Trainer, folder: RunFolder | None) -> Iterator[None]:
+    """Write the unreadable samples that were skipped in this context and before to the run folder, even after an error."""
+    try:
+        yield
+    finally:
+        if folder:
+            folder.write_skipped_samples(trainer.loader)
 
 
 def create_weights_folder(run: schema.Run) -> WeightsFolder:

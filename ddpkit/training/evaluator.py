@@ -86,6 +86,9 @@ class Evaluator:
             model: Model to evaluate. It is put into evaluation mode, and its buffers are replaced by those of rank 0.
             loader: Loader of the split.
             after_batch: Called after each micro-batch.
+
+        Raises:
+            SampleError: Too many samples are unreadable; all ranks raise it.
         """
         self.world.broadcast(model.buffers())  # statistics of BatchNorm, which differ between ranks
         model.eval()
@@ -103,9 +106,10 @@ class Evaluator:
                         metric.update(outputs, predictions, targets)
                 if after_batch:
                     after_batch()
-        losses = sums.mean_losses(self.losses, loader.sampler.n_samples(), self.world)
+        n_left_out = loader.count_left_out(self.world)
+        losses = sums.mean_losses(self.losses, loader.sampler.n_samples() - n_left_out, self.world)
         results = {key: metric.compute() for key, metric in self.metrics.items()}
-        return EvaluationResult(losses | {key: result.value for key, result in results.items()}, results)
+        return EvaluationResult(losses | {key: result.value for key, result in results.items()}, results, n_left_out)
 
     def test_models(self, load_weights: Callable[[EvaluatedModel], bool]) -> EvaluationResult:
         """Return `loss`, if evaluation has it, and metrics on the test split, with each model's prefix. Every rank must call it.
@@ -120,12 +124,14 @@ class Evaluator:
             raise ValueError("the run has no test split")
         values: dict[str, float] = {}
         results: dict[str, MetricResult] = {}
+        n_left_out = 0
         for each in self.models:
             if load_weights(each):
                 tested = self.evaluate(each.model, self.test)
+                n_left_out = tested.n_left_out
                 values |= {each.prefix + key: tested.values[key] for key in ("loss", *self.metrics) if key in tested.values}
                 results |= {each.prefix + key: result for key, result in tested.metrics.items()}
-        return EvaluationResult(values, results)
+        return EvaluationResult(values, results, n_left_out)
 
     def warn_without_value(self, values: Row, epoch: int) -> None:
         """Warn once about each column that selects the best weights or stops early but has no value in this epoch (1-based)."""

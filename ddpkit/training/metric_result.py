@@ -27,3 +27,5 @@ class EvaluationResult:
     """`loss`, loss terms and metrics, under their names in history."""
     metrics: Mapping[str, MetricResult]
     """Full results of the metrics, under the same names."""
+    n_left_out: int = 0
+    """Number of unreadable samples that were left out."""

@@ -39,8 +39,9 @@ from ddpkit.training.progress import Progress
 T = TypeVar("T")
 LOGGER = logging.getLogger(__name__)
 NO_CONTEXT = contextlib.nullcontext()
-FINITE_CHECK_INTERVAL = 100
-"""Number of steps between two checks that the losses are finite; a check waits for the device and for the other ranks."""
+CHECK_INTERVAL = 100
+"""Number of steps between two checks of the losses and of the unreadable samples; a check waits for the device and for the other
+ranks."""
 
 
 @attrs.frozen(kw_only=True)
@@ -129,10 +130,10 @@ class Trainer:
                     callback.on_train_step_end(
                         epoch, self.progress.step_in_epoch, n_steps, functools.partial(self.step_loss, step)
                     )
-                if self.progress.step_in_epoch % FINITE_CHECK_INTERVAL == 0:
-                    self.train_losses()
+                if self.progress.step_in_epoch % CHECK_INTERVAL == 0:
+                    self.check_losses_and_data()
                 self.checkpointer.on_step_end(self)
-        losses = self.train_losses()
+        losses = self.check_losses_and_data()
         if self.loss_sums.n_skipped:
             message = "epoch %d: %d steps were skipped because their gradients were not finite"
             LOGGER.warning(message, epoch, self.loss_sums.n_skipped)
@@ -206,6 +207,11 @@ class Trainer:
             is_best = is_due and each.best.update(values, self.progress.epoch)
             if self.world.is_main:
                 weights.save_epoch(each.model, self.progress.epoch, is_best=is_best, prefix=each.prefix)
+
+    def check_losses_and_data(self) -> dict[str, float]:
+        """Return `train_losses`; raise SampleError, on all ranks, if too many samples are unreadable. Every rank must call it."""
+        self.loader.unreadable.check(self.world)
+        return self.train_losses()
 
     def train_losses(self) -> dict[str, float]:
         """Return the mean losses of the epoch so far; NaN if all its steps were skipped. Every rank must call it.

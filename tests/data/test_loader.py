@@ -54,8 +54,9 @@ def dawdle(_):
 
 
 def make_split_loader(dataset, num_workers=0, *, persistent=False, timeout=60):
-    sampler = Sampler(indices=range(len(dataset)), batch_size=2, shards=[0], n_shards=1, seed=1, shards_in_turn=True)
-    samples, batch_sampler = SeededDataset(dataset, [], 5), BatchSampler(sampler)
+    sampler = Sampler(indices=range(10), batch_size=2, shards=[0], n_shards=1, seed=1, shards_in_turn=True)
+    samples = dataset if isinstance(dataset, SeededDataset) else SeededDataset(dataset, [], 5)
+    batch_sampler = BatchSampler(sampler)
     loader = make_loader(samples, batch_sampler, num_workers=num_workers, persistent=persistent, pin=False, timeout=timeout)
     return SplitLoader(samples, batch_sampler, loader, [], torch.device("cpu"))
 

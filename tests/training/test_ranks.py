@@ -15,7 +15,7 @@ from ddpkit.config import loading
 from ddpkit.distributed.stop_sync import StopSync
 from ddpkit.distributed.sync_batchnorm import convert_to_sync_batchnorm
 from ddpkit.distributed.world import World, init_distributed
-from ddpkit.errors import ConfigError, NonFiniteError, PluginError
+from ddpkit.errors import ConfigError, NonFiniteError, PluginError, SampleError
 from ddpkit.plugins import manager
 from ddpkit.training import builder
 from tests.helpers.configs import BLOBS
@@ -45,8 +45,15 @@ GRID = {  # each two values of {BatchNorm over ranks, none}, {SGD, AdamW}, tails
     "sync, even, clipping, accumulation": SYNC | EVEN | CLIPPING | ACCUMULATED,
     "adamw, uneven, groups": ADAMW | UNEVEN | GROUPS,
 }
+UNREADABLE = {  # of 32, 8 and 13 samples; the last micro-batch of the test split contains only one
+    "dataset.config": {"n_test": 13, "noise": 0.1, "unreadable": [0, 3, 4, 17, 30, 31, 35, 41, 52]},
+    "dataset.on_error": "skip",
+    "dataset.max_skipped": 0.2,
+    "test.batch_size": 6,
+}
 CASES = {
     **GRID,
+    "unreadable samples": UNREADABLE,
     "a repeated sample without a finite loss": {"criterion": [{"type": "acme/fragile"}], "valid.batch_size": 9, **ONE},
     "last batch dropped": {**ONE, "dataloader.drop_last": True},
     "uneven test set": {"dataset.config.n_test": 13, "test.batch_size": 4},
@@ -84,6 +91,7 @@ def run_cases(world, file):
     results = equal_cases(world, file)
     results |= {"reductions": count_reductions(world, file), "batchnorm": fit(file, world, **{"model.name": "lazynet"})}
     results |= {"overflow": overflow(world, file), "poisoned": poisoned(world, file), "stopped": stopped(world, file)}
+    results |= {"too many": too_many_unreadable(world, file)}
     results |= {"float32": fit(file, world, **{"train.epoch": 2, "train.batch_size": 6, **EVEN})["weights"]}
     results |= {"agreed": stop_requests(world), "normalised": normalised_layer(world), "forgetful": forgetful(world, file)}
     results |= {f"resumed, {name}": resumed(world, file, name) for name in RESUMED}
@@ -195,6 +203,27 @@ def stopped(world, file):
         trainer.train_epoch([])
     except NonFiniteError as error:
         return str(error)
+
+
+def too_many_unreadable(world, file):
+    """The error of an epoch with one unreadable sample more than allowed, and the step at which the rank raised it."""
+    loaded = loading.load(Path(file), loading.named_overrides(UNREADABLE | {"dataset.max_skipped": 3 / 53}))
+    trainer = builder.build_trainer(loaded, manager.load().registry, world)
+    try:
+        trainer.fit(NoWeights(), [])
+    except SampleError as error:
+        return str(error), trainer.progress.step
+
+
+def test_too_many_unreadable_samples_end_the_run_at_one_step(results):
+    alone, (first, second) = results[0]["too many"], [rank["too many"] for rank in results[1]]
+
+    assert alone == first == second
+    assert alone[1] == 4
+    assert alone[0].startswith(
+        "6 of 53 samples are unreadable, more than 'dataset.max_skipped = 0.0566038'; repair or remove them"
+    )
+    assert "train sample 3: OSError: truncated; train sample 4: OSError: truncated" in alone[0]
 
 
 def test_a_nan_on_one_rank_ends_the_run_on_all(results):
@@ -333,6 +362,7 @@ IN_TURN = {
         "dataloader.num_workers": 1,
         "train.lr_scheduler.type": "plateau",
     },
+    "unreadable samples, workers": DROPOUT | UNREADABLE | {"dataloader.num_workers": 1},
 }
 
 
@@ -346,7 +376,7 @@ def test_virtual_shards_are_bit_identical_on_one_and_two_ranks(results, case):
 
 def crossed(world, file):
     """The final states of a run with virtual shards, and of runs resumed from snapshots of another number of ranks."""
-    overrides = loading.named_overrides(VIRTUAL | IN_TURN["adamw, uneven, accumulation, clipping"])
+    overrides = loading.named_overrides(VIRTUAL | IN_TURN["adamw, uneven, accumulation, clipping"] | UNREADABLE)
     trainer = builder.build_trainer(loading.load(Path(file), overrides), manager.load().registry, world)
     trainer.checkpointer = kept = StateRecorder()
     ends = [fit_on(trainer)]

@@ -240,10 +240,19 @@ class Loose:
 class Blobs:
     """Images [1, 8, 8] of two classes, deterministic for an index; `noise` is drawn at each access.
 
-    `ragged`: images lack up to four rows.
+    `ragged`: images lack up to four rows. `unreadable`: indices whose reading raises an error.
     """
 
-    def __init__(self, n: int = 40, n_test: int = 0, noise: float = 0.0, *, ragged: bool = False, labelled: bool = True):
+    def __init__(
+        self,
+        n: int = 40,
+        n_test: int = 0,
+        noise: float = 0.0,
+        *,
+        ragged: bool = False,
+        labelled: bool = True,
+        unreadable: tuple[int, ...] = (),
+    ):
         generator = torch.Generator().manual_seed(7)
         self.n = n + n_test
         if labelled:
@@ -252,11 +261,14 @@ class Blobs:
         self.images[1::2, :, :4] += 0.3
         self.noise = noise
         self.ragged = ragged
+        self.unreadable = unreadable
         self.splits = {"test": range(n, n + n_test)} if n_test else {}
 
     def __len__(self):
         return self.n
 
     def __getitem__(self, index):
+        if index in self.unreadable:
+            raise OSError("truncated")
         image = self.images[index] + self.noise * torch.randn(1, 8, 8)
         return image[:, index % 5 * self.ragged :], index % 2
