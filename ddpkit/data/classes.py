@@ -118,7 +118,9 @@ class ClassInference(ComponentFactory):
         try:
             labels = {*(self.train.info.distinct_labels or ())} - {*known.ignored}
         except (ValueError, OSError) as error:
-            raise ConfigError([self.config.problem(("dataset",), str(error))]) from error
+            is_skipped = self.run.dataset.on_error == "skip"
+            hint = "; set 'classes', so that not all samples are read at the start" if is_skipped else ""
+            raise ConfigError([self.config.problem(("dataset",), f"{error}{hint}")]) from error
         return attrs.evolve(known, labels=labels | ({1} if labels == {0} else set()), sample="a sample")
 
     def are_targets_labels(self) -> bool:
