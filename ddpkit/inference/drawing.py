@@ -1,52 +1,54 @@
-"""Draw predictions: masks in colour, and images with the prediction drawn on them, in the size of the original image."""
+"""Draw annotations on pictures: masks, boxes and tags."""
 
-import colorsys
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
+import attrs
 import numpy as np
-import torch
-from PIL import Image
-from torchvision.transforms.v2 import functional
-from torchvision.utils import draw_bounding_boxes
+from PIL import Image, ImageDraw
 
-from ddpkit.inference.prediction import Prediction
-
-GOLDEN = 0.618034
-"""Step of the hue from class to class, as a fraction of the colour circle. It keeps the hues of all classes apart."""
+from ddpkit.inference.palette import contrasting_color, mask_image
+from ddpkit.inference.tags import LEAST_SIDE, Tag, add_strip, font_size
 
 
-def class_palette() -> list[int]:
-    """Return red, green and blue of 256 classes as a flat list; class 0 is black."""
-    colours = [colorsys.hsv_to_rgb(label * GOLDEN % 1, 0.85, 1.0) for label in range(255)]
-    return [0, 0, 0, *(round(255 * part) for colour in colours for part in colour)]
+@attrs.frozen(kw_only=True)
+class Annotation:
+    """Annotation of a picture. Coordinates are in pixels of the picture."""
+
+    tags: Sequence[Tag] = ()
+    """Texts below the picture: its classes, or the legend of its mask."""
+    mask: "np.ndarray[Any, Any] | None" = None
+    """Class indices, integers [H, W]."""
+    boxes: Sequence[tuple[Sequence[float], Tag]] = ()
+    """Corners (left, top, right, bottom) and text of each box; the first box is drawn on top of the others."""
 
 
-def mask_image(mask: "np.ndarray[Any, Any]") -> Image.Image:
-    """Return a mask as an image of class indices, with a colour palette if the mask is uint8."""
-    image = Image.fromarray(mask)
-    if mask.dtype == np.uint8:
-        image.putpalette(class_palette())
-    return image
+def draw(picture: Image.Image, annotation: Annotation, factor: float | None = None) -> Image.Image:
+    """Return an RGB picture with its annotation: mask and boxes on it, tags in a strip below it.
+
+    Args:
+        picture: RGB image.
+        annotation: What to draw.
+        factor: Scale of the picture; None: a small picture is enlarged by a whole number, others keep their size.
+    """
+    factor = enlargement(picture.size) if factor is None else factor
+    if annotation.mask is not None:
+        picture = overlay_mask(picture, annotation.mask)
+    picture = scale(picture, factor)
+    size = font_size(picture.size)
+    draw_boxes(picture, [([factor * each for each in corners], tag) for corners, tag in annotation.boxes], size)
+    return add_strip(picture, annotation.tags, size)
 
 
-def draw_prediction(picture: Image.Image, prediction: Prediction) -> Image.Image:
-    """Draw the mask, the boxes or the labels of a prediction on an RGB image."""
-    if "mask" in prediction.arrays:
-        return overlay_mask(picture, prediction.arrays["mask"])
-    values = prediction.values
-    if "boxes" in values:
-        boxes = torch.from_numpy(prediction.arrays["boxes"])
-        return draw_boxes(
-            picture, boxes, [f"{name} {score}" for name, score in zip(values["names"], values["scores"], strict=True)]
-        )
-    width, height = picture.size
-    return draw_boxes(picture, torch.tensor([[0.0, 0.0, width - 1, height - 1]]), [caption(values)])
+def enlargement(size: tuple[int, int]) -> int:
+    """Return the factor of a picture of this size; 1 unless it is small."""
+    return max(1, LEAST_SIDE // max(size))
 
 
-def caption(values: Mapping[str, Any]) -> str:
-    """Return the text to draw on an image: its class with the probability, or its labels."""
-    return f"{values['name']} {values['probability']}" if "name" in values else ", ".join(values.get("labels", ()))
+def scale(picture: Image.Image, factor: float) -> Image.Image:
+    """Return a scaled copy. Enlarged pixels stay sharp squares."""
+    width, height = (max(1, round(factor * side)) for side in picture.size)
+    return picture.resize((width, height), Image.Resampling.NEAREST if factor >= 1 else Image.Resampling.BOX)
 
 
 def overlay_mask(picture: Image.Image, mask: "np.ndarray[Any, Any]") -> Image.Image:
@@ -56,12 +58,37 @@ def overlay_mask(picture: Image.Image, mask: "np.ndarray[Any, Any]") -> Image.Im
     300 MB instead of 0.01 s for 150 classes on 1024 x 2048 pixels.
     """
     colors = mask_image((mask & 255).astype(np.uint8)).convert("RGB")
-    return Image.composite(Image.blend(picture, colors, 0.5), picture, Image.fromarray(mask > 0))
+    return Image.composite(Image.blend(picture, colors, 0.5), picture, Image.fromarray(mask != 0))
 
 
-def draw_boxes(picture: Image.Image, boxes: torch.Tensor, labels: list[str]) -> Image.Image:
-    """Draw boxes XYXY [N, 4], each with its label."""
-    if not len(boxes):
-        return picture
-    image: Image.Image = functional.to_pil_image(draw_bounding_boxes(functional.pil_to_tensor(picture), boxes, labels))
-    return image
+def draw_boxes(picture: Image.Image, boxes: Sequence[tuple[Sequence[float], Tag]], size: int) -> None:
+    """Draw boxes and their tags on the picture itself.
+
+    An outline has an edge in a contrasting colour, so that it is visible on every image. torchvision's `draw_bounding_boxes`
+    draws neither this edge nor texts that stay inside the picture.
+    """
+    canvas, line = ImageDraw.Draw(picture), max(2, size // 8)
+    edge = max(1, line // 3)
+    placed = [(clip_corners(corners, picture.size, line + edge), tag) for corners, tag in reversed(boxes)]
+    for (left, top, right, bottom), tag in placed:
+        outer = (left - edge, top - edge, right + edge, bottom + edge)
+        canvas.rectangle(outer, outline=contrasting_color(tag.color), width=line + 2 * edge)
+        canvas.rectangle((left, top, right, bottom), outline=tag.color, width=line)
+    for (left, top, *_), tag in placed:
+        draw_box_tag(canvas, picture, (left, top), tag, size)
+
+
+def draw_box_tag(canvas: ImageDraw.ImageDraw, picture: Image.Image, corner: tuple[int, int], tag: Tag, size: int) -> None:
+    """Draw the tag of a box above its left upper corner, or inside the box if the picture ends there."""
+    box = tag.fit(size, max(picture.width / 2, min(picture.width, 12 * size)))
+    if box.text:
+        left, top = corner
+        y = top if top < box.height else top - box.height
+        box.draw(canvas, max(0, min(left, picture.width - box.width)), max(0, min(y, picture.height - box.height)))
+
+
+def clip_corners(corners: Sequence[float], size: tuple[int, int], margin: int) -> tuple[int, int, int, int]:
+    """Return whole corners that are at most `margin` pixels outside a picture; the right lower corner is not before the other."""
+    limits = np.array([*size, *size]) + margin
+    left, top, right, bottom = np.nan_to_num(corners).clip(-margin, limits).round().astype(int).tolist()
+    return left, top, max(left, right), max(top, bottom)

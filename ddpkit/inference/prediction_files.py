@@ -18,8 +18,9 @@ import attrs
 import numpy as np
 from PIL import Image
 
-from ddpkit.inference.drawing import draw_prediction, mask_image
+from ddpkit.inference.palette import mask_image
 from ddpkit.inference.prediction import Prediction
+from ddpkit.inference.prediction_drawing import draw_prediction
 from ddpkit.plugins.protocols import Writer
 from ddpkit.runs.files import os_errors_as
 from ddpkit.runs.folder import SKIPPED

@@ -540,7 +540,8 @@ def test_the_segmentation_config_trains_tests_and_predicts(tmp_path, monkeypatch
 
     (found,) = predicted(result.folder)
     mask, picture = (open_image(result.folder / "predictions" / found[key]) for key in ("mask", "image"))
-    assert (mask.size, picture.size, mask.mode, picture.mode) == ((128, 96), (128, 96), "P", "RGB")
+    assert (mask.size, picture.width, mask.mode, picture.mode) == ((128, 96), 256, "P", "RGB")
+    assert picture.height > 192  # enlarged, with a legend below it
     assert sum(found["classes"].values()) == pytest.approx(1)
     assert np.asarray(mask).mean() == pytest.approx(found["classes"]["nucleus"], abs=1e-6)
     assert (load(result.folder)("field.png")["mask"] == np.asarray(mask)).all()
