@@ -15,6 +15,7 @@ COMMANDS = {
     "predict": "run inference on images with a trained model",
     "export": "export the model of a run as one file that works without ddpkit",
     "check": "find all mistakes in a TOML file without starting a run",
+    "preview": "draw the first training samples with their targets, as the model gets them",
     "verify-ddp": "compare several ranks with one rank, with the model and data of a TOML file",
     "verify-resume": "kill a short run, resume it, and compare it bit by bit with an uninterrupted run",
     "inspect": "show the contents of a checkpoint",
