@@ -10,6 +10,7 @@ from ddpkit.terminal import escape
 if TYPE_CHECKING:
     from ddpkit.data.images import open_image
     from ddpkit.inference.predictor import load
+    from ddpkit.plugins.starter import Starter
     from ddpkit.runs.folder import RunResult
     from ddpkit.tasks.runner import run
     from ddpkit.training.pretrained import for_channels
@@ -24,6 +25,7 @@ __all__ = [
     "PluginError",
     "RankError",
     "RunResult",
+    "Starter",
     "escape",
     "for_channels",
     "hookimpl",
@@ -34,6 +36,7 @@ __all__ = [
 
 _LAZY = {
     "RunResult": "ddpkit.runs.folder",
+    "Starter": "ddpkit.plugins.starter",
     "for_channels": "ddpkit.training.pretrained",
     "load": "ddpkit.inference.predictor",
     "open_image": "ddpkit.data.images",

@@ -15,6 +15,7 @@ import ddpkit
 from ddpkit import testing
 from ddpkit.plugins import hookspecs
 from ddpkit.testing import ddpkit as command
+from tests.helpers.user_data import draw_photos
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -100,11 +101,13 @@ PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
 RUN_COMMAND = re.compile(r"^(?:    )?(?P<line>ddpkit (?!list|describe|which|explain|run quick).*?)(?:  +#.*)?$", re.MULTILINE)
 PLACEHOLDERS = {
     "runs/DDP_Quick_Test/RUN_ID": "{run}",
+    "runs/photos/RUN_ID": "{run}",
     "runs/digits/20260301-101500-ab12/checkpoints/step-000000001200": "{checkpoint}",
     "runs/digits/20260301-101500-ab12": "{run}",
     "RUN": "{run}",
     "x.toml": "configs/ddp_quick_test.toml",
     "images/": "images",
+    "new_photos/": "images",
 }
 """Text in the documentation -> what a user writes in its place."""
 
@@ -116,6 +119,7 @@ def test_each_command_of_the_documentation_works(tmp_path):
         (tmp_path / name).symlink_to(ROOT / name)
     (tmp_path / "images").mkdir()
     Image.new("L", (28, 28)).save(tmp_path / "images/0.png")
+    draw_photos(tmp_path / "photos")
     small = ["--set", "device=cpu", "--set", "train.epoch=1"]
     command("run", "configs/ddp_quick_test.toml", *small, "--limit-batches", "4", cwd=tmp_path, timeout=300).assert_done()
     run = next((tmp_path / "runs/DDP_Quick_Test").iterdir())

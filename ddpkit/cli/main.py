@@ -10,6 +10,7 @@ from ddpkit import terminal
 from ddpkit.errors import ConfigError, DdpkitError, ExitCode
 
 COMMANDS = {
+    "init": "write a TOML file for your own data: a folder of images, a table, or COCO annotations",
     "run": "train, test or predict with a TOML file",
     "test": "evaluate the weights of a run on its test split",
     "predict": "run inference on images with a trained model",

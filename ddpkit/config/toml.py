@@ -60,12 +60,12 @@ def toml_error(text: str, name: str, offset: int, message: str) -> ConfigError:
 def format_inline(value: Any) -> str:
     """Return a value as TOML on one line. Raises TypeError for a type that TOML does not have."""
     if isinstance(value, Mapping):
-        pairs = (f"{json.dumps(key, ensure_ascii=False)} = {format_inline(item)}" for key, item in value.items())
-        return "{" + ", ".join(pairs) + "}"
+        pairs = ", ".join(f"{format_key((key,))} = {format_inline(item)}" for key, item in value.items())
+        return f"{{ {pairs} }}" if pairs else "{}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(format_inline, value)) + "]"
     if isinstance(value, bool | str):
-        return json.dumps(value, ensure_ascii=False)
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     if isinstance(value, int | float):
         return repr(value)
     raise TypeError(f"a value of type {type(value).__name__} cannot be written as TOML: {value!r}")

@@ -37,6 +37,7 @@ Gives = Literal["class", "labels", "mask", "boxes"]
 """Content of the predictions of a postprocess, see `Component.gives`."""
 Draws = Literal["torch", "numpy", "python"]
 """Global random generator, see `Component.draws`."""
+AN_IMPORT_PATH = check_name(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", "'package.module:callable'")
 A_TEXT, TEXTS = instance_of(str), deep_iterable(instance_of(str), instance_of(tuple))
 GENERATORS = deep_iterable(in_(get_args(Draws)), instance_of(tuple))
 
@@ -50,7 +51,7 @@ class Component:
 
     name: str = attrs.field(validator=check_name(r"[A-Za-z][A-Za-z0-9_.+-]*", "a letter, then letters, digits and '_.+-'"))
     """Name without the plugin's namespace: a letter, then letters, digits and `_.+-`."""
-    target: str = attrs.field(validator=check_name(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", "'package.module:callable'"))
+    target: str = attrs.field(validator=AN_IMPORT_PATH)
     """Import path `package.module:callable`; imported when a run uses the component."""
     doc: str = attrs.field(default="", kw_only=True, validator=A_TEXT)
     """Description of one line, shown in lists."""
@@ -79,6 +80,11 @@ class Component:
     binary_outputs: Literal[1, 2] | None = attrs.field(default=None, kw_only=True, validator=in_([None, 1, 2]))
     """For criteria and postprocesses: number of outputs that the component requires for two classes. A model without `n_classes`
     gets this number. None: both are accepted."""
+    starter: str | None = attrs.field(default=None, kw_only=True, validator=optional(AN_IMPORT_PATH))
+    """For datasets: import path of a function `(path: Path) -> Starter | None`. `ddpkit init PATH` calls it with a file or a
+    folder. It returns the config for data that the dataset reads, and None for other data; see `ddpkit.Starter`. It raises
+    ValueError, with a message that says what to change, for data with a mistake. It must not import torch, and must read a
+    bounded number of samples."""
 
 
 @hookspec

@@ -15,8 +15,13 @@ def swap_hint(file: Path, image: Image.Image, size: tuple[int, int]) -> str:
     if image.size != size[::-1] or image.size == size:
         return ""
     with Image.open(file) as stored:
-        is_rotated = stored.getexif().get(Base.Orientation, 1) > 4  # noqa: PLR2004 - values 5 to 8 exchange width and height
+        is_rotated = is_sideways(stored)
     cause = (
         f"the EXIF orientation of {file.name} rotates it; save the image upright, without EXIF orientation" if is_rotated else ""
     )
     return f"; width and height are exchanged{': ' * bool(cause)}{cause}"
+
+
+def is_sideways(stored: Image.Image) -> bool:
+    """Return whether the EXIF orientation of an opened image file exchanges width and height."""
+    return int(stored.getexif().get(Base.Orientation, 1)) > 4  # noqa: PLR2004 - values 5 to 8 exchange width and height
