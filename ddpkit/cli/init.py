@@ -1,6 +1,7 @@
 """Command `ddpkit init PATH`: write a config for a user's own data."""
 
 import argparse
+import os
 import shlex
 from pathlib import Path
 from typing import Any, get_args
@@ -32,9 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Write the config, and show what was found in the data; no file is overwritten."""
+    check_data(arguments.path)
     folder = folder_name(arguments.path)
     output = arguments.output or Path(f"{safe_name(folder) or 'data'}.toml")
-    check_paths(arguments.path, output)
+    check_output(output)
     plugins = manager.load(options.policy_from_options(arguments))
     recognition = Recognition(arguments.path, folder, arguments.lang, plugins)
     try:
@@ -53,19 +55,21 @@ def folder_name(path: Path) -> str:
     return (whole.parent if whole.is_file() else whole).name
 
 
-def check_paths(path: Path, output: Path) -> None:
-    """Raise ConfigError if the data does not exist, or if the config cannot be written as a new file."""
-    problem = None
-    if not path.exists():
-        problem = Diagnostic("PATH", (), f"{path} was not found")
-    elif str(path).encode(errors="replace").decode() != str(path):
-        problem = Diagnostic("PATH", (), f"{path} is not valid UTF-8; rename the folder or file")
-    elif output.exists() or output.is_symlink():
-        problem = Diagnostic(str(output), (), "exists already and is not overwritten; write another file with '--output FILE'")
-    elif not output.parent.is_dir():
-        problem = Diagnostic("--output", (), f"{output.parent} is not a folder; create it first")
-    if problem:
-        raise ConfigError([problem])
+def check_data(path: Path) -> None:
+    """Raise ConfigError if the data does not exist, or has a name that a config cannot contain."""
+    if not os.path.lexists(path):
+        raise ConfigError([Diagnostic("PATH", (), f"{path} was not found")])
+    if str(path).encode(errors="replace").decode() != str(path):
+        raise ConfigError([Diagnostic("PATH", (), f"{path} is not valid UTF-8; rename the folder or file")])
+
+
+def check_output(file: Path) -> None:
+    """Raise ConfigError if the config cannot be written as a new file."""
+    if os.path.lexists(file):
+        message = "exists already and is not overwritten; write another file with '--output FILE'"
+        raise ConfigError([Diagnostic(str(file), (), message)])
+    if not file.parent.is_dir():
+        raise ConfigError([Diagnostic("--output", (), f"{file.parent} is not a folder; create it first")])
 
 
 def write_new(file: Path, text: str) -> None:

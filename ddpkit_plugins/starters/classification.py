@@ -22,10 +22,6 @@ FOUND = """\
   group        $group | 分组         $group
   unreadable   $unreadable; `ddpkit check --data` finds all | 无法读取     $unreadable；`ddpkit check --data` 可找出全部
 """
-LARGEST, LARGEST_OF_MANY = 128, 224
-"""Longest side of the images in pixels, for few images and for many."""
-MANY = 5000
-"""Number of images from which larger images are worth the time."""
 IMBALANCED = 3
 """Ratio of the largest class to the smallest one from which the config suggests a balanced sampler."""
 SINGLE_PIXEL = 32
@@ -48,7 +44,7 @@ def suggest_classifier(data: CustomDataset | CsvDataset, keys: Mapping[str, Any]
     counts = Counter(data.classes[label] for label in data.targets)
     survey = survey_images([file for file, _ in data.samples])
     size = TrainingSize(len(data.samples), data.splits)
-    height_width = survey.input_size(LARGEST_OF_MANY if size.n_samples >= MANY else LARGEST)
+    height_width = survey.input_size(size.longest_side(128, 224))
     batch_size = size.batch_size(64)
     values = {
         **dict.fromkeys(("file", "path", "label", "part", "group")),
@@ -59,7 +55,7 @@ def suggest_classifier(data: CustomDataset | CsvDataset, keys: Mapping[str, Any]
         "imbalance": imbalance(counts.values()),
         "size": height_width,
         "batch_size": batch_size,
-        "epochs": size.epochs(4000, 10, 40),
+        "epochs": size.epochs(3000, 10, 40),
         "drop_last": True if max(height_width) <= SINGLE_PIXEL and size.n_train >= batch_size else None,
         "monitor": "accuracy" if size.has_valid else "loss",
     }

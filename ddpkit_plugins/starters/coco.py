@@ -10,7 +10,7 @@ from typing import Any
 
 from ddpkit import Starter
 from ddpkit_plugins.datasets.coco import KEYS, Annotated, CocoDataset, read_annotations
-from ddpkit_plugins.datasets.files import is_file, list_folders, visible_paths
+from ddpkit_plugins.datasets.files import format_file, is_file, list_folders, visible_paths
 from ddpkit_plugins.starters.class_names import class_values
 from ddpkit_plugins.starters.image_survey import evenly_spaced, survey_images
 from ddpkit_plugins.starters.training_size import TrainingSize
@@ -29,13 +29,12 @@ TEMPLATE = Path(__file__).with_name("detection.toml")
 FOUND = """\
   images       $n_samples with $n_boxes boxes | 图像数       $n_samples，共 $n_boxes 个框
   classes      $n_classes: $counts | 类别数       $n_classes：$counts
+  outlines     see `target` in the config ($n_mask_classes classes) | 轮廓         见配置中的 `target`（$n_mask_classes 类）
   sizes        $sizes, $colours | 尺寸         $sizes，$colours
   sizes        $sizes, grayscale ($gray) | 尺寸         $sizes，灰度（$gray）
   splits       $own | 划分         $own
   unreadable   $unreadable; `ddpkit check --data` finds all | 无法读取     $unreadable；`ddpkit check --data` 可找出全部
 """
-LARGEST = 256
-"""Longest side of the images in pixels."""
 
 
 def coco(path: Path) -> Starter | None:
@@ -83,8 +82,16 @@ def split_text(file: Path, folder: Path) -> str:
 
 def is_coco(file: Path) -> bool:
     """Return whether a JSON file has the lists of COCO; it is searched for their names, because parsing takes long."""
-    content = file.read_bytes()
+    content = read_content(file)
     return all(f'"{name}"'.encode() in content for name in KEYS)
+
+
+def read_content(file: Path) -> bytes:
+    """Return the content of a file. Raises ValueError if it cannot be read."""
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{format_file(file)} cannot be read: {error.strerror}") from error
 
 
 def find_image_folders(root: Path, files: Mapping[str, Path]) -> dict[str, str | None]:
@@ -94,7 +101,7 @@ def find_image_folders(root: Path, files: Mapping[str, Path]) -> dict[str, str |
 
 def first_names(file: Path) -> list[str]:
     """Return the first names of images in an annotation file. Raises ValueError if its format is not that of COCO."""
-    names = [json.loads(found[1]) for found in islice(FILE_NAME.finditer(file.read_bytes()), SAMPLED)]
+    names = [json.loads(found[1]) for found in islice(FILE_NAME.finditer(read_content(file)), SAMPLED)]
     return names or [each["file_name"] for each in read_annotations(file)["images"][:SAMPLED]]
 
 
@@ -123,7 +130,7 @@ def suggest_detector(data: CocoDataset, keys: dict[str, Any]) -> Starter:
         raise ValueError("the annotations contain no objects; add their boxes")
     survey = survey_images([each.file for each in data.annotated])
     size = TrainingSize(len(data), data.splits)
-    sides = survey.input_size(LARGEST)
+    sides = survey.input_size(size.longest_side(128, 320))
     values = {
         "root": keys["root"],
         **{key: None if keys[key] == default else keys[key] for key, default in DEFAULTS.items()},
@@ -134,8 +141,8 @@ def suggest_detector(data: CocoDataset, keys: dict[str, Any]) -> Starter:
         "n_mask_classes": len(data.classes) + 1 if has_outlines(data.annotated) else None,
         "min_size": min(sides),
         "max_size": max(sides),
-        "batch_size": size.batch_size(8),
-        "epochs": size.epochs(3000, 10, 40),
+        "batch_size": size.batch_size(4),
+        "epochs": size.epochs(1500, 10, 40),
         "monitor": "map" if size.has_valid else "loss",
     }
     return Starter(config=TEMPLATE.read_text(encoding="utf-8"), found=FOUND, values=values)

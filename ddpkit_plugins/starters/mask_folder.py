@@ -28,8 +28,6 @@ FOUND = """\
   splits       $own | 划分         $own
   unreadable   $unreadable; `ddpkit check --data` finds all | 无法读取     $unreadable；`ddpkit check --data` 可找出全部
 """
-LARGEST = 256
-"""Longest side of the images in pixels."""
 
 
 def mask_folder(path: Path) -> Starter | None:
@@ -62,9 +60,9 @@ def suggest_segmenter(data: MedicalDataset, keys: dict[str, Any]) -> Starter:
         **meaning.keys,
         **class_values(meaning, size.n_samples),
         **loss_values(meaning),
-        "size": survey.input_size(LARGEST),
+        "size": survey.input_size(256),
         "batch_size": size.batch_size(16),
-        "epochs": size.epochs(2000, 10, 40),
+        "epochs": size.epochs(1000, 10, 40),
         "monitor": "dice" if size.has_valid else "loss",
     }
     return Starter(config=TEMPLATE.read_text(encoding="utf-8"), found=FOUND, values=values)

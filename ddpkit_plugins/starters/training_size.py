@@ -9,6 +9,8 @@ STEPS = 8
 """Number of optimizer steps in an epoch of small data, so that the weights change often."""
 MANY = 500
 """Number of samples from which loader processes are worth their start."""
+MANY_IMAGES = 5000
+"""Number of samples from which larger images are worth the time."""
 FEW = 10
 """Number of samples from which the default fractions leave samples for each split."""
 FRACTIONS = {"train": 0.6, "valid": 0.2, "test": 0.2}
@@ -34,6 +36,10 @@ class TrainingSize:
     def has_valid(self) -> bool:
         """Whether there is a validation split, which computes metrics during training."""
         return "valid" in self.own or sum(map(len, self.own.values())) < self.n_samples
+
+    def longest_side(self, few: int, many: int) -> int:
+        """Return the maximum side of the images in pixels: `few` for small data, `many` for MANY_IMAGES or more."""
+        return many if self.n_samples >= MANY_IMAGES else few
 
     def batch_size(self, largest: int) -> int:
         """Return a power of 2 from 4 to `largest` that gives about STEPS steps in an epoch."""
