@@ -18,6 +18,8 @@ LABELS = re.compile("label|labels|class|class_name|category|target|diagnosis|spe
 """Names of columns with classes."""
 GROUPS = re.compile(r"(patient|subject|person|case|slide|group)s?([_ -]?(id|number))?", re.IGNORECASE)
 """Names of columns whose equal values belong together."""
+SIMILAR = {"train", "training", "val", "valid", "validation", "dev", "test", "testing", ""}
+"""Names of splits in tables, in lower case."""
 DEFAULTS = {"file": "labels.csv", "path": "path", "label": "label"}
 
 
@@ -31,7 +33,7 @@ def csv_table(path: Path) -> Starter | None:
     label = find_label_column(table, rows, image)
     root = find_root(table, [row[image] for row in rows[:SAMPLED]])
     keys: dict[str, Any] = {"file": relative_name(table, root), "path": image, "label": label}
-    part = next(split_columns(rows), None)
+    part = next(split_columns(table, rows), None)
     named = classes_to_name(rows, label)
     data = CsvDataset(str(root), named, 0, part=part, **keys)
     written = {key: value for key, value in keys.items() if value != DEFAULTS[key]}
@@ -66,7 +68,7 @@ def find_label_column(table: Path, rows: Rows, image: str) -> str:
     """Return the column with the classes. Raises ValueError if no column or several columns could be meant."""
     others = [name for name in rows[0] if name != image]
     named = [name for name in others if LABELS.fullmatch(name.strip())]
-    taken = {*split_columns(rows), *filter(GROUPS.fullmatch, others)}
+    taken = {*split_columns(table, rows), *filter(GROUPS.fullmatch, others)}
     found = named or [name for name in others if name not in taken and has_classes([row[name] for row in rows])]
     if len(found) != 1:
         choice = f"the columns {found} could be the classes" if found else "no column contains classes"
@@ -79,12 +81,16 @@ def has_classes(values: Sequence[str]) -> bool:
     return 1 < len(set(values)) <= len(values) // 2
 
 
-def split_columns(rows: Rows) -> Iterator[str]:
-    """Yield the columns that assign samples to splits."""
+def split_columns(table: Path, rows: Rows) -> Iterator[str]:
+    """Yield the columns that assign samples to splits. Raises ValueError for a column with other names of the splits."""
     for name in rows[0]:
         values = {row[name] for row in rows}
-        if "train" in values and values <= {*SPLITS, ""}:
+        if values & {*SPLITS} and values <= {*SPLITS, ""}:
             yield name
+        elif {"train", "training"} & values and {value.lower() for value in values} <= SIMILAR:
+            raise ValueError(
+                f"{table}: the column {name!r} must contain {', '.join(SPLITS)} or empty cells; it contains {sorted(values)}"
+            )
 
 
 def find_root(table: Path, names: Sequence[str]) -> Path:

@@ -251,6 +251,11 @@ def no_labels(folder):
     (folder / "d/list.csv").write_text("path,number\n1.png,7\n")
 
 
+def other_split_names(folder):
+    draw_photo(folder / "d/1.png", "apple", 1)
+    (folder / "d/list.csv").write_text("path,label,set\n1.png,apple,train\n2.png,plum,val\n")
+
+
 def no_images(folder):
     (folder / "d").mkdir()
     (folder / "d/list.csv").write_text("id,label\n7,apple\n")
@@ -282,6 +287,7 @@ MISTAKES = {
     flat: "contains images, but no folders of classes; move the images of each class to a folder of its own",
     one_class: "there is only one class, 'apple'; a classifier requires two or more",
     no_labels: "d/list.csv: no column contains classes; call the column with the classes 'label'",
+    other_split_names: "the column 'set' must contain train, valid, test or empty cells; it contains ['train', 'val']",
     no_images: "d/list.csv has no column with names of image files",
     all_corrupt: "none of 12 image files can be read: d/apple/0.png",
     photos_as_masks: "a mask must have one value per class; save it as PNG",
