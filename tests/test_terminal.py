@@ -73,7 +73,7 @@ def test_a_run_finishes_without_a_terminal(blobs, out, err):
     (run,) = (blobs.parent / "runs/blobs").iterdir()
     assert done.returncode == 0
     assert json.loads((run / "finished.json").read_text())["epoch"] == 2
-    assert "epoch 2/2" in next((run / "logs").iterdir()).read_text()
+    assert "| 2/2 " in next((run / "logs").iterdir()).read_text()
 
 
 @BROKEN

@@ -530,6 +530,13 @@ class Log:
         "%(asctime)s %(levelname)s | %(name)s | %(message)s",
         limits=LogFormat(),
     )
+    every_seconds: float = key(
+        "Log a progress line at least every N seconds if the messages do not go to a terminal.",
+        "消息不输出到终端时，至少每隔多少秒记录一行进度。",
+        60.0,
+        unit="seconds",
+        limits=Range(0, above=True),
+    )
 
 
 @attrs.frozen(kw_only=True)

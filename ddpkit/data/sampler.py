@@ -63,6 +63,10 @@ class Sampler:
         """Return the number of samples that count in an epoch, over all ranks."""
         return min(len(self.indices), self.n_batches() * self.batch_size)
 
+    def n_forwards(self) -> int:
+        """Return the number of forwards that each rank makes in an epoch."""
+        return self.n_batches() * len(self.shards)
+
     def smallest_shard(self) -> Shard:
         """Return this rank's shard of a micro-batch as small as the last one of an epoch, which is the smallest.
 

@@ -6,7 +6,7 @@ import io
 import json
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,8 @@ from ddpkit.runs.files import REMEDY, Files, os_errors_as, read_json, reading, r
 from ddpkit.runs.history import UnixLines
 from ddpkit.runs.metric_tables import CONFUSION, PER_CLASS, build_tables
 from ddpkit.runs.plugin_manifest import list_components
-from ddpkit.training.callbacks import Row
+from ddpkit.runs.saved_weights import SavedWeights
+from ddpkit.training.callbacks import Callback, Row
 from ddpkit.training.metric_result import EvaluationResult
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class RunResult:
 
 
 @attrs.frozen
-class RunFolder:
+class RunFolder(Callback):
     """Open run folder, and the callback that writes the history. Only global rank 0 has one."""
 
     path: Path
@@ -131,9 +132,6 @@ class RunFolder:
         """Write a JSON file atomically, indented for human readers."""
         self.write(name, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
-    def on_train_step_end(self, epoch: int, step: int, steps: int, loss: Callable[[], float]) -> None:
-        """Do nothing: the history has one row per epoch."""
-
     def on_epoch_end(self, row: Row) -> None:
         """Append a row to the history, in both formats."""
         with os_errors_as(self.path, REMEDY):
@@ -147,14 +145,13 @@ class RunFolder:
         """Mark the run as finished; `progress`: epoch and step at its end."""
         self.write_json(FINISHED, progress)
 
-    def write_test_metrics(self, tested: EvaluationResult, classes: Sequence[str], weights: Path) -> None:
-        """Write the test metrics of a weights file, their tables, and the path of that file."""
-        inside = weights.is_relative_to(self.path)
-        path = str(weights.relative_to(self.path) if inside else weights.absolute())
-        self.write_json(TESTED, {"weights": path, "n_skipped": tested.n_left_out})
-        for name, rows in build_tables(tested.metrics, classes).items():
+    def write_test(self, result: EvaluationResult, classes: Sequence[str], tested: Sequence[SavedWeights]) -> None:
+        """Write the test metrics, their tables, and the weights that were tested: those of the model, then those of its EMA."""
+        mine, *ema = [{"weights": each.path_in(self.path), "epoch": each.epoch, "monitor": each.monitor} for each in tested]
+        self.write_json(TESTED, {**mine, "n_skipped": result.n_left_out, **({"ema": ema[0]} if ema else {})})
+        for name, rows in build_tables(result.metrics, classes).items():
             self.write_table(name, rows)
-        self.write_json(TEST_METRICS, history.to_storable(tested.values))
+        self.write_json(TEST_METRICS, history.to_storable(result.values))
 
     def write_table(self, name: str, rows: Sequence[Sequence[Any]]) -> None:
         """Write a CSV file; the first row is its header."""

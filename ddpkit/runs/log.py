@@ -39,11 +39,12 @@ def escape_name(value: object) -> object:
 
 
 class TerminalHandler(logging.Handler):
-    """Log handler that prints only the message, on one line, never wrapped."""
+    """Log handler that prints only the message, on one line, never wrapped. A record may have a version for narrow terminals."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Print the attribute `short` of the record, whose text is safe, or else its message."""
         try:
-            CONSOLE.print(self.format(record), markup=False, soft_wrap=True, highlight=False)
+            CONSOLE.print(getattr(record, "short", None) or self.format(record), markup=False, soft_wrap=True, highlight=False)
         except Exception:  # noqa: BLE001 - a wrong format string must not end a run
             self.handleError(record)
 

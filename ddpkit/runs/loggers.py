@@ -14,19 +14,16 @@ from ddpkit.plugins.protocols import Logger
 from ddpkit.plugins.registry import Registry
 from ddpkit.plugins.signatures import import_target
 from ddpkit.runs.log import LOGGER
-from ddpkit.training.callbacks import Row
+from ddpkit.training.callbacks import Callback, Row
 
 
-class GuardedLogger:
+class GuardedLogger(Callback):
     """Callback that creates a logger and calls it, until the logger raises an exception."""
 
     def __init__(self, name: str, make: Callable[[], Logger]) -> None:
         """Create the logger. Raise ConfigError if it rejects its parameters."""
         self._name = name
         self._logger: Logger | None = self._guarded(make)
-
-    def on_train_step_end(self, epoch: int, step: int, steps: int, loss: Callable[[], float]) -> None:
-        """Do nothing: loggers receive the history, one row per epoch."""
 
     def on_epoch_end(self, row: Row) -> None:
         if self._logger:

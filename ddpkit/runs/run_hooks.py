@@ -52,7 +52,7 @@ class RunInfo:
 
 
 @attrs.frozen
-class RunHooks:
+class RunHooks(Callback):
     """Callback that calls the run hooks, on every rank."""
 
     run: RunInfo

@@ -62,6 +62,8 @@ def run(
 def prepare(file: Path, options: RunOptions) -> RunPlan:
     """Read the config, load its plugins, check everything, and return the plan. Nothing is started or written."""
     os.environ |= slurm.torchrun_variables(os.environ)
+    if rank_process.is_output_process():
+        log.print_message("loading torch and the plugins ...")
     config, plugins = read_config(file, options)
     tasks, n_ranks = select_tasks(config.run, options.task), count_ranks(config, options.nproc)
     if rank_process.is_output_process():

@@ -14,17 +14,19 @@ from ddpkit.checkpoint.weights import BEST_FILE, WeightsFolder
 from ddpkit.config import schema
 from ddpkit.config.classes import class_names
 from ddpkit.config.loading import Config
-from ddpkit.runs import console, lock, model_summary, plugin_manifest, run_hooks
+from ddpkit.runs import console, end_report, lock, model_summary, plugin_manifest, run_hooks, start_report
 from ddpkit.runs import folder as run_folder
 from ddpkit.runs.environment import device_environment
 from ddpkit.runs.folder import RunFolder
 from ddpkit.runs.log import LOGGER
 from ddpkit.runs.loggers import check_loggers, create_loggers
+from ddpkit.runs.saved_weights import SavedWeights
 from ddpkit.tasks.plan import RunPlan
 from ddpkit.tasks.recorded_split import recorded_split
 from ddpkit.training import builder
 from ddpkit.training.callbacks import Callback
 from ddpkit.training.evaluator import EvaluatedModel
+from ddpkit.training.metric_result import EvaluationResult
 from ddpkit.training.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -58,13 +60,41 @@ def train(plan: RunPlan, world: "World") -> RunPlan:
         with create_callbacks(plan, trainer, folder) as callbacks, record_skipped_samples(trainer, folder):
             with attach_checkpointer(trainer, metadata, plugins, weights, folder, resume_point):
                 trainer.fit(weights, callbacks)
-            if trainer.evaluator.test is not None and "test" in plan.tasks:
-                test_metrics = trainer.evaluator.test_models(functools.partial(load_best, weights, world))
-                if folder:
-                    folder.write_test_metrics(test_metrics, class_names(config.run), weights.file("", BEST_FILE))
+            tested = test_best(trainer, weights, callbacks) if "test" in plan.tasks else None
         if folder:
+            if tested:
+                folder.write_test(tested, class_names(config.run), best_weights(trainer, weights))
             folder.finish({"epoch": trainer.progress.epoch, "step": trainer.progress.step, "is_over": trainer.progress.is_over})
+            log_end(config.run, trainer, tested, weights)
     return plan
+
+
+def test_best(trainer: Trainer, weights: WeightsFolder, callbacks: Sequence[Callback]) -> EvaluationResult | None:
+    """Return the results of the best weights on the test split; None without a test split. Every rank must call it."""
+
+    def after_batch(split: str, batch: int, batches: int) -> None:
+        for callback in callbacks:
+            callback.on_eval_batch_end(split, batch, batches)
+
+    if trainer.evaluator.test is None:
+        return None
+    return trainer.evaluator.test_models(functools.partial(load_best, weights, trainer.world), after_batch)
+
+
+def best_weights(trainer: Trainer, weights: WeightsFolder) -> list[SavedWeights]:
+    """Return the files of the best weights of all models, with their epochs."""
+    return [
+        SavedWeights(weights.file(each.prefix, BEST_FILE), each.best.epoch, each.best.column) for each in trainer.evaluator.models
+    ]
+
+
+def log_end(run: schema.Run, trainer: Trainer, tested: EvaluationResult | None, weights: WeightsFolder) -> None:
+    """Log the results of the run and the next commands."""
+    folder = run_folder.run_path(run)
+    end_report.log_training(trainer)
+    if tested:
+        end_report.log_test(trainer.evaluator, tested, class_names(run), best_weights(trainer, weights), folder)
+    end_report.log_next_steps(run, folder)
 
 
 def load_best(weights: WeightsFolder, world: "World", each: EvaluatedModel) -> bool:
@@ -106,7 +136,7 @@ def open_run_folder(plan: RunPlan, environment: Mapping[str, Any], *, is_main: b
 def describe_start(plan: RunPlan, trainer: Trainer, folder: RunFolder | None) -> None:
     """Log the start of the run; write its splits and the summary of its model to the run folder."""
     used = plugin_manifest.list_used_plugins(plan.config, plan.plugins)
-    console.print_start(plan.config, used, trainer, run_folder.run_path(plan.config.run))
+    start_report.log_start(plan.config, used, trainer, run_folder.run_path(plan.config.run))
     if folder:
         folder.write_split(trainer.split_loaders)
     model_summary.write_summary(trainer, plan.config.run.model, folder)
@@ -132,7 +162,8 @@ def create_callbacks(plan: RunPlan, trainer: Trainer, folder: RunFolder | None) 
     """Yield the callbacks of this rank: run folder, console and loggers only on rank 0, run hooks on every rank."""
     path = run_folder.run_path(plan.config.run)
     info = run_hooks.RunInfo.of(plan.config, trainer, path)
-    with run_hooks.open_run_hooks(plan.plugins, info) as hooks, console.console_progress(trainer) as line:
+    progress = console.console_progress(trainer, plan.tasks, plan.config.run.private.log.every_seconds)
+    with run_hooks.open_run_hooks(plan.plugins, info) as hooks, progress as line:
         loggers = create_loggers(plan.config, plan.plugins.registry, path) if trainer.world.is_main else []
         try:
             mine: list[Callback] = [folder, line] if folder else []

@@ -66,6 +66,7 @@ def build_run(
         ConfigError: A component does not accept its parameters, or the data does not fit the batch size or the model.
     """
     run = config.run
+    LOGGER.info("reading the data and building the model ...")
     loaders = build_loaders(config, registry, world, limit_batches, recorded)
     precision = Precision.of(run.train.scaler.compute_type, world.device, channels_last=run.train.channels_last)
     inference = None if recorded else ClassInference(config, registry, loaders)

@@ -49,13 +49,19 @@ class WeightsWriter(Protocol):
         """Load the best weights so far into the model; `prefix` as in `save_epoch`."""
 
 
-class Callback(Protocol):
-    """Observes a run. It must not call collectives. The trainer of each rank has its own list of callbacks."""
+class Callback:
+    """Observer of a run. It must not call collectives. Each rank has its own list of callbacks. This base class does nothing."""
 
     def on_train_step_end(self, epoch: int, step: int, steps: int, loss: Callable[[], float]) -> None:
         """Act after optimizer step `step` of `steps` in epoch `epoch` (both 1-based).
 
         `loss()` returns this rank's mean loss over the step; NaN if the rank had no sample of its own. It waits for the device.
+        """
+
+    def on_eval_batch_end(self, split: str, batch: int, batches: int) -> None:
+        """Act after micro-batch `batch` of `batches` (both 1-based) of an evaluation.
+
+        `split`: `valid` or `test`; `ema` or `ema/test` for the EMA.
         """
 
     def on_epoch_end(self, row: Row) -> None:

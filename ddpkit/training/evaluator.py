@@ -1,5 +1,6 @@
 """Evaluate a run: losses and metrics of a split with each sample counted once, and the choice of the best epoch."""
 
+import functools
 import logging
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -21,6 +22,8 @@ from ddpkit.training.metrics import MetricAdapter
 from ddpkit.training.precision import Precision
 
 LOGGER = logging.getLogger(__name__)
+AfterBatch = Callable[[str, int, int], None]
+"""Function with the parameters of `Callback.on_eval_batch_end`."""
 
 
 @attrs.frozen
@@ -62,8 +65,12 @@ class Evaluator:
         """Return whether best weights and early stopping are decided after this epoch (1-based)."""
         return self.valid is None or epoch % self.valid_every == 0 or epoch == self.epochs
 
-    def evaluate_epoch(self, *, is_due: bool, after_batch: Callable[[], None]) -> dict[str, float]:
+    def evaluate_epoch(self, *, is_due: bool, after_batch: AfterBatch) -> dict[str, float]:
         """Evaluate each model on the validation split. Every rank must call it.
+
+        Args:
+            is_due: Whether the epoch is validated.
+            after_batch: Called after each micro-batch.
 
         Returns:
             History columns of all models: NaN in an epoch that is not validated, {} without a validation split.
@@ -72,12 +79,15 @@ class Evaluator:
             return {}
         values: dict[str, float] = {}
         for each in self.models:
-            found = self.evaluate(each.model, self.valid, after_batch).values if is_due else dict.fromkeys(self.columns, math.nan)
+            after = functools.partial(after_batch, each.name)
+            found = self.evaluate(each.model, self.valid, after).values if is_due else dict.fromkeys(self.columns, math.nan)
             values |= prefix_keys(each.name, found)
         return values
 
     @torch.no_grad()
-    def evaluate(self, model: nn.Module, loader: SplitLoader, after_batch: Callable[[], None] | None = None) -> EvaluationResult:
+    def evaluate(
+        self, model: nn.Module, loader: SplitLoader, after_batch: Callable[[int, int], None] | None = None
+    ) -> EvaluationResult:
         """Return losses, if evaluation has them, and metrics over a split. Every rank must call it.
 
         All ranks make the same number of forwards, so a model may use collective operations.
@@ -85,7 +95,7 @@ class Evaluator:
         Args:
             model: Model to evaluate. It is put into evaluation mode, and its buffers are replaced by those of rank 0.
             loader: Loader of the split.
-            after_batch: Called after each micro-batch.
+            after_batch: Called after each micro-batch with its number (1-based) and the number of micro-batches.
 
         Raises:
             SampleError: Too many samples are unreadable; all ranks raise it.
@@ -94,7 +104,7 @@ class Evaluator:
         model.eval()
         sums = LossSums.zeros(self.losses, len(loader.sampler.shards), self.world.device)
         with loader.guard_workers():
-            for images, targets, shard in loader.epoch(0):
+            for number, (images, targets, shard) in enumerate(loader.epoch(0), start=1):
                 if self.draws:
                     key = ("evaluate", self.seed, shard.indices[0])
                     seeding.seed_generators(*key, device=self.world.device, draws=self.draws)
@@ -105,17 +115,18 @@ class Evaluator:
                     for metric in self.metrics.values():
                         metric.update(outputs, predictions, targets)
                 if after_batch:
-                    after_batch()
+                    after_batch(number, loader.sampler.n_forwards())
         n_left_out = loader.count_left_out(self.world)
         losses = sums.mean_losses(self.losses, loader.sampler.n_samples() - n_left_out, self.world)
         results = {key: metric.compute() for key, metric in self.metrics.items()}
         return EvaluationResult(losses | {key: result.value for key, result in results.items()}, results, n_left_out)
 
-    def test_models(self, load_weights: Callable[[EvaluatedModel], bool]) -> EvaluationResult:
+    def test_models(self, load_weights: Callable[[EvaluatedModel], bool], after_batch: AfterBatch) -> EvaluationResult:
         """Return `loss`, if evaluation has it, and metrics on the test split, with each model's prefix. Every rank must call it.
 
         Args:
             load_weights: Function that loads the weights to test into a model, on every rank; returns False if there are none.
+            after_batch: Called after each micro-batch.
 
         Raises:
             ValueError: The run has no test split.
@@ -127,7 +138,7 @@ class Evaluator:
         n_left_out = 0
         for each in self.models:
             if load_weights(each):
-                tested = self.evaluate(each.model, self.test)
+                tested = self.evaluate(each.model, self.test, functools.partial(after_batch, f"{each.prefix}test"))
                 n_left_out = tested.n_left_out
                 values |= {each.prefix + key: tested.values[key] for key in ("loss", *self.metrics) if key in tested.values}
                 results |= {each.prefix + key: result for key, result in tested.metrics.items()}
@@ -151,6 +162,11 @@ class Evaluator:
     def should_stop(self, values: Row, epoch: int) -> bool:
         """Return whether early stopping ends the run after this epoch (1-based). Call it only if `is_due` is true."""
         return self.early_stopping is not None and self.early_stopping.should_stop(values, epoch)
+
+    @property
+    def shown_metrics(self) -> list[str]:
+        """Names of the metrics that the terminal shows."""
+        return [key for key, metric in self.metrics.items() if metric.is_shown]
 
     @property
     def columns(self) -> list[str]:

@@ -21,6 +21,11 @@ class MetricAdapter:
     """None = predictions of the postprocess; `labels` = the most probable class of the predictions (argmax over axis 1);
     `logits` = the model's outputs."""
 
+    @property
+    def is_shown(self) -> bool:
+        """Whether the terminal shows the value; False if the class of the metric sets `is_shown = False`."""
+        return bool(getattr(self.metric, "is_shown", True))
+
     def update(self, outputs: Any, predictions: Any, targets: Any) -> None:
         """Update the metric with a micro-batch of this rank."""
         given = outputs if self.takes == "logits" else predictions

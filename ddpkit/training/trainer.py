@@ -98,7 +98,8 @@ class Trainer:
             trained, n_trained = time.perf_counter(), self.loss_sums.n_samples - n_before
 
             is_due = self.evaluator.is_due(self.progress.epoch + 1)
-            values |= self.evaluator.evaluate_epoch(is_due=is_due, after_batch=self.after_eval_batch)
+            after_batch = functools.partial(self.after_eval_batch, callbacks)
+            values |= self.evaluator.evaluate_epoch(is_due=is_due, after_batch=after_batch)
             self.end_epoch(values)
             self.progress.is_over = is_due and self.evaluator.should_stop(values, self.progress.epoch)
             self.save_weights(weights, values, is_due=is_due)
@@ -242,8 +243,10 @@ class Trainer:
         size = self.options.grad_accumulation_steps * self.n_shards
         return group_items(self.loader.epoch(self.progress.epoch, start=self.progress.step_in_epoch * size), size)
 
-    def after_eval_batch(self) -> None:
-        """Let the checkpointer act between two micro-batches of an evaluation."""
+    def after_eval_batch(self, callbacks: Sequence[Callback], split: str, batch: int, batches: int) -> None:
+        """Let the callbacks and the checkpointer act between two micro-batches of an evaluation."""
+        for callback in callbacks:
+            callback.on_eval_batch_end(split, batch, batches)
         self.checkpointer.on_eval_batch_end(self)
 
     def micro_batch_context(

@@ -10,6 +10,7 @@ from ddpkit_plugins.metrics.base import ClassMetric
 class ConfusionMatrix(ClassMetric):
     """Metric that counts pairs of true and predicted classes, see `confusion_matrix`."""
 
+    is_shown = False  # the terminal shows the accuracy, which is the same number
     matrix: Tensor
 
     def __init__(self, n_classes: int, ignore_index: int | None) -> None:

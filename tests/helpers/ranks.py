@@ -16,7 +16,7 @@ from ddpkit.distributed.world import init_distributed
 from ddpkit.plugins import manager
 from ddpkit.tasks.train import load_best
 from ddpkit.training import builder
-from ddpkit.training.callbacks import CheckpointCallback
+from ddpkit.training.callbacks import Callback, CheckpointCallback
 
 JOIN_SECONDS = 180
 
@@ -37,14 +37,11 @@ def fit(file, world, **overrides):
     return {"rows": rows.seen, "tested": tested, "weights": weights, "steps": trainer.progress.step}
 
 
-class RowRecorder:
+class RowRecorder(Callback):
     """Callback that records the rows of history."""
 
     def __init__(self):
         self.seen = []
-
-    def on_train_step_end(self, epoch, step, steps, loss):
-        pass
 
     def on_epoch_end(self, row):
         self.seen.append({key: value for key, value in row.items() if "second" not in key})
@@ -64,7 +61,7 @@ class StateRecorder(CheckpointCallback):
 
 def evaluate_best(trainer, weights):
     """Return the values of the best weights on the test split."""
-    return dict(trainer.evaluator.test_models(functools.partial(load_best, weights, trainer.world)).values)
+    return dict(trainer.evaluator.test_models(functools.partial(load_best, weights, trainer.world), lambda *_: None).values)
 
 
 class NoWeights:

@@ -112,7 +112,9 @@ def test_the_split_and_its_class_counts_are_recorded(quick):
 
     assert {part: len(indices) for part, indices in parts.items()} == {"train": 58, "valid": 6, "test": 64}
     assert sorted(parts["train"] + parts["valid"] + parts["test"]) == list(range(128))
-    assert re.search(r"^classes train 0 \d+, .*, 9 \d · valid 0 \d, .* · test 0 [67], 1 [67], ", quick.stderr, re.MULTILINE)
+    assert re.search(
+        r"^classes train: 0 \d+, .*, 9 \d\nclasses valid: 0 \d, .*\nclasses test: 0 [67], 1 [67], ", quick.stderr, re.MULTILINE
+    )
 
 
 def test_the_split_is_the_same_as_on_one_rank(quick):
@@ -126,9 +128,21 @@ def test_the_split_is_the_same_as_on_one_rank(quick):
 def test_stderr_has_only_the_expected_lines(quick):
     lines = quick.stderr.splitlines()
 
-    first = ["config", "run", "plugins", "model", "data", "classes", "ranks"]
+    first = ["loading", "reading", "config", "run", "plugins", "model", "data", *["classes"] * 3, "ranks", "batch"]
     assert f"plugins builtin {__version__}" in lines
-    assert [line.split()[0] for line in lines] == [*first, "epoch", "epoch"]
+    assert [line.split()[0] for line in lines] == [
+        *first,
+        "epoch",
+        "1/2",
+        "2/2",
+        "best",
+        "test",
+        "class",
+        "all",
+        *map(str, range(10)),
+        "run",
+        *["next"] * 3,
+    ]
     assert "\x1b" not in quick.stderr
 
 
