@@ -161,6 +161,7 @@ def ddpkit_metrics() -> Iterable[Component]:
     Returns a `torchmetrics.Metric`. `update(predictions, targets)` is called with the rank's own samples. `compute()` is called
     on all ranks. It returns one number, or a dict whose first value is that number. The dict may also have entries for the
     tables of the test: `per_class` ([C]) and `confusion` ([C, C], one row per true class).
+    The terminal does not show the number if the class of the metric sets `is_shown = False`; the history always contains it.
 
     Example:
         @hookimpl
