@@ -11,7 +11,7 @@ import attrs
 from ddpkit.cli import options, table
 from ddpkit.config import loading, schema, toml
 from ddpkit.config.component_refs import ComponentRef, find_entry, references
-from ddpkit.config.converter import describe_type, is_union, plain_arms
+from ddpkit.config.converter import describe_type, find_field
 from ddpkit.config.loading import Config
 from ddpkit.errors import ConfigError, Diagnostic, ExitCode, KeyPath, format_key_path, suggest
 from ddpkit.plugins import manager, signatures
@@ -52,7 +52,7 @@ def main(arguments: argparse.Namespace) -> int:
         write(json.dumps([line_as_json(line) for line in lines], indent=2, ensure_ascii=False) + "\n")
         return ExitCode.DONE
     print_lines(lines)
-    field = find_field(lines[0].path) if arguments.key and len(lines) == 1 else None
+    field = find_field(schema.Run, lines[0].path) if arguments.key and len(lines) == 1 else None
     write("".join(f"  {text}\n" for text in (format_help(field) if field else [])))
     return ExitCode.DONE
 
@@ -144,22 +144,6 @@ def list_defaults(reference: ComponentRef, plugins: Plugins) -> list[Line]:
     left = [name for name in signature.defaults if name not in reference.named_params(signature) and name != "lr"]
     origin = f"default of {entry.qualified_name}"
     return [Line((*reference.params_path, name), signature.defaults[name], origin) for name in left]
-
-
-def find_field(path: KeyPath) -> "attrs.Attribute[Any] | None":
-    """Return the format's own key at a path; None for a parameter of a component."""
-    kind: Any = schema.Run
-    field = None
-    for part in path:
-        kind = next((arm for arm in plain_arms(kind) if attrs.has(arm)), kind) if is_union(kind) else kind
-        if isinstance(part, int):
-            kind = kind.__args__[0]
-            continue
-        field = getattr(attrs.fields(kind), part, None) if attrs.has(kind) else None
-        if field is None:
-            return None
-        kind = field.type
-    return field
 
 
 def format_help(field: "attrs.Attribute[Any]") -> list[str]:

@@ -10,7 +10,7 @@ import attrs
 from ddpkit.cli import options
 from ddpkit.config import schema
 from ddpkit.config.component_refs import NEVER_IN_TOML
-from ddpkit.config.converter import is_array, is_literal, is_mapping, is_union, plain_arms
+from ddpkit.config.converter import find_shorthand, is_array, is_literal, is_mapping, is_union, plain_arms
 from ddpkit.errors import ExitCode
 from ddpkit.plugins import manager, signatures
 from ddpkit.plugins.hookspecs import RUNTIME_VALUES
@@ -68,7 +68,8 @@ def type_schema(kind: Any, entries: Mapping[str, list[Entry]]) -> Json:
         return arms[0] if len(arms) == 1 else {"anyOf": arms}
     if is_array(kind):
         items = [item for item in get_args(kind) if item is not Ellipsis]
-        return {"type": "array"} | ({"items": type_schema(items[0], entries)} if len(items) == 1 else {})
+        array: Json = {"type": "array"} | ({"items": type_schema(items[0], entries)} if len(items) == 1 else {})
+        return {"anyOf": [array["items"]["anyOf"][0], array]} if find_shorthand(kind) else array
     name = "object" if is_mapping(kind) else NAMES.get(kind)  # no type for Any, and for types that the source does not show
     return {"type": name} if name else {}
 

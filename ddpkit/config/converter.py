@@ -128,8 +128,10 @@ def join_parts(parts: Mapping[Any, Structured]) -> tuple[dict[Any, Any], list[Is
 
 
 def structure_array(value: object, kind: Any, path: KeyPath) -> Structured:
-    """Structure a list, a tuple or an abstract sequence; the data must be a TOML array."""
+    """Structure a list, a tuple or an abstract sequence; the data must be a TOML array, or the name of a component."""
     kinds = get_args(kind)
+    if isinstance(value, str) and find_shorthand(kind):
+        value = [value]
     fixed_length = get_origin(kind) is tuple and kinds and Ellipsis not in kinds
     if not isinstance(value, list | tuple) or (fixed_length and len(value) != len(kinds)):
         raise TypeError(f"expected an array{f' of {len(kinds)} values' if fixed_length else ''}, got {quote_value(value)}")
@@ -172,7 +174,7 @@ def create_instance(kind: Any, arguments: Mapping[Any, Any], issues: list[Issue]
 
 def as_table(value: object, kind: Any) -> Mapping[str, Any]:
     """Return the table. A string becomes a table with that value if a field is marked `shorthand`."""
-    shorthand = find_marked(kind, "shorthand")
+    shorthand = find_shorthand(kind)
     if shorthand and isinstance(value, str):
         return {shorthand: value}
     if not isinstance(value, Mapping):
@@ -285,6 +287,27 @@ def is_required(field: "attrs.Attribute[Any]") -> bool:
 def find_marked(kind: type, mark: str) -> str | None:
     """Return the name of the field with a mark in its metadata; None if no field has it."""
     return next((field.name for field in table_fields(kind) if mark in field.metadata), None)
+
+
+def find_field(kind: Any, path: KeyPath) -> "attrs.Attribute[Any] | None":
+    """Return the field of an attrs class, or of a table inside it, at a path; None if no class has a field for the path."""
+    field = None
+    for part in path:
+        kind = next((arm for arm in plain_arms(kind) if attrs.has(arm)), kind) if is_union(kind) else kind
+        if isinstance(part, int):
+            kind = (*get_args(kind), Any)[0]
+            continue
+        field = getattr(attrs.fields(kind), part, None) if attrs.has(kind) else None
+        if field is None:
+            return None
+        kind = field.type
+    return field
+
+
+def find_shorthand(kind: Any) -> str | None:
+    """Return the key that a bare string sets in place of a table, or of an array of tables; None if a string is not accepted."""
+    arms = plain_arms(kind) if is_union(kind) else [*get_args(kind)[:1], kind]
+    return next((name for arm in arms if attrs.has(arm) and (name := find_marked(arm, "shorthand"))), None)
 
 
 def table_keys(kind: type) -> list[str]:

@@ -15,7 +15,7 @@ import tomli
 import tomli_w
 
 from ddpkit.config import document, schema, toml, yaml
-from ddpkit.config.converter import Issue, structure_partial
+from ddpkit.config.converter import Issue, find_field, find_shorthand, is_array, structure_partial
 from ddpkit.config.document import Document, Location
 from ddpkit.errors import ConfigError, Diagnostic, KeyPath, format_key_path
 
@@ -76,12 +76,12 @@ class Config:
     def written(self, path: KeyPath) -> KeyPath | None:
         """Return the path at which the user wrote the value of `path`; None if the value is a default.
 
-        It is `path`, or the path above it if a bare string is written in place of the table and sets its `type`.
+        It is `path`, or the path above it if a bare string is written in place of the table or the list, and sets its `type`.
         """
         value: Any = self.data
         for depth, part in enumerate(path):
             if isinstance(value, str):
-                return path[:depth] if part == "type" else None
+                return path[:depth] if path[depth:] in (("type",), (0, "type")) else None
             if isinstance(value, Mapping) and part not in value:
                 return None
             value = value[part]
@@ -194,6 +194,8 @@ def merge(
     """Merge a table into `data` and its layer into `origins`, both in place."""
     for name, value in table.items():
         inner = (*path, name)
+        if isinstance(value, Mapping):
+            expand_name(data, inner)
         if not isinstance(value, Mapping) or inner in WHOLE or not isinstance(data.get(name), dict):
             for old in [each for each in origins if each[: len(inner)] == inner]:
                 del origins[old]
@@ -203,10 +205,19 @@ def merge(
             merge(data[name], value, inner, layer, origins)
 
 
+def expand_name(table: dict[str, Any], path: KeyPath) -> None:
+    """Convert the last key of `path`, in place, from a name to the table with this name, so that other keys can be added."""
+    name, field = str(path[-1]), find_field(schema.Run, path)
+    key = field and not is_array(field.type) and find_shorthand(field.type)
+    if key and isinstance(table.get(name), str):
+        table[name] = {key: table[name]}
+
+
 def apply_override(data: dict[str, Any], origins: dict[KeyPath, ConfigLayer], layer: Override) -> None:
     """Set the value of an override in place, and create missing tables. Raises ConfigError if a key above it is not a table."""
     table, *above = data, *layer.path[:-1]
     for depth, name in enumerate(above, start=1):
+        expand_name(table, layer.path[:depth])
         inner = table.setdefault(str(name), {})
         if not isinstance(inner, dict):
             whole = format_key_path(layer.path[:depth])

@@ -23,7 +23,7 @@ def key(english: str, chinese: str, default: Any = attrs.NOTHING, *, limits: Any
         limits: Validator that is applied in addition to the type check.
         unit: Unit of a number.
         marks: `rest=True`: the field receives all keys of the table that have no field; they are the parameters of the
-            component. `shorthand=True`: a bare string in place of the table sets this field.
+            component. `shorthand=True`: a bare string in place of the table, or of an array of tables, sets this field.
     """
     return attrs.field(default=default, validator=limits, metadata={"help": (english, chinese), "unit": unit, **marks})
 
@@ -169,12 +169,12 @@ class Model:
 
 @attrs.frozen(kw_only=True)
 class Criterion:
-    """Term of the loss, which is the weighted sum of all terms. Logged unweighted, as `dice_loss` if a metric is called `dice`.
+    """Term of the loss, a weighted sum: a name or a table. Logged unweighted, as `dice_loss` if a metric is called `dice`.
 
-    损失的一项；总损失为各项的加权和。各项以未加权的值单独记录（若有名为 `dice` 的指标，则记为 `dice_loss`）。
+    损失的一项：名称或表；总损失为各项的加权和。各项以未加权的值单独记录（若有名为 `dice` 的指标，则记为 `dice_loss`）。
     """
 
-    type: str = key("Name of the criterion.", "损失函数名称。")
+    type: str = key("Name of the criterion.", "损失函数名称。", shorthand=True)
     name: str = key(
         "Name of its column in the history; required if two entries have the same type.",
         "在历史记录中的列名；两项类型相同时必须设置。",
@@ -260,12 +260,12 @@ class Dataloader:
 
 @attrs.frozen(kw_only=True)
 class Optimizer:
-    """Optimizer and its parameters.
+    """Optimizer and its parameters: a name or a table.
 
-    优化器及其参数。
+    优化器及其参数：名称或表。
     """
 
-    type: str = key("Name of the optimizer.", "优化器名称。")
+    type: str = key("Name of the optimizer.", "优化器名称。", shorthand=True)
     learning_rate: float | None = key(
         "Learning rate; if omitted, the default of the optimizer.", "学习率；不写则使用优化器的默认值。", None, limits=Range(0)
     )
@@ -287,12 +287,12 @@ class Optimizer:
 
 @attrs.frozen(kw_only=True)
 class LrScheduler:
-    """Learning-rate schedule with optional warm-up.
+    """Learning-rate schedule with optional warm-up: a name or a table.
 
-    学习率调度，可带预热。
+    学习率调度，可带预热：名称或表。
     """
 
-    type: str = key("Name of the learning-rate schedule.", "学习率调度器名称。")
+    type: str = key("Name of the learning-rate schedule.", "学习率调度器名称。", shorthand=True)
     warmup: float = key(
         "Length of the linear learning-rate warm-up.", "学习率线性预热的长度。", 0.0, limits=Range(0), unit="epochs"
     )

@@ -59,6 +59,15 @@ def test_every_component_notation_matches_the_schema(validator):
     assert [error.message for error in validator.iter_errors(tomli.loads(text))] == []
 
 
+def test_a_name_in_place_of_a_table_matches_the_schema(validator):
+    text = BLOBS.replace('["accuracy"]', '"accuracy"\ncriterion = "cross_entropy"').replace("[[criterion]]", "")
+    text = text.replace('type = "cross_entropy"\n', "").replace('{ type = "sgd", learning_rate = 0.1, momentum = 0.9 }', '"adam"')
+
+    assert [error.message for error in validator.iter_errors(tomli.loads(text + 'lr_scheduler = "cosine"\n'))] == []
+    assert not validator.is_valid(tomli.loads(text.replace('"adam"', '"adma"')))
+    assert not validator.is_valid(tomli.loads(text.replace('"cross_entropy"', '"cross_entrpy"')))
+
+
 def test_the_schema_command_prints_help_in_both_languages(acme, capsys):
     assert main(["schema"]) == 0
 

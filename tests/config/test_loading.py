@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ddpkit.config import loading
+from ddpkit.config import loading, schema
 from ddpkit.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -53,6 +53,36 @@ def test_the_resolved_config_is_the_config_with_all_defaults(blobs):
     assert again.train == run.train
     assert again.dataset == run.dataset
     assert again.metrics == run.metrics
+
+
+def test_a_name_is_the_table_with_this_type(blobs):
+    names = loading.named_overrides(
+        {"train.optimizer": "adam", "train.lr_scheduler": "cosine", "metrics": "f1", "criterion": "focal"}
+    )
+
+    run = loading.load(blobs, names).run
+
+    assert run.train.optimizer == schema.Optimizer(type="adam")
+    assert run.train.lr_scheduler == schema.LrScheduler(type="cosine")
+    assert (run.metrics, run.criterion) == ([schema.Metric(type="f1")], [schema.Criterion(type="focal")])
+
+
+def test_criteria_are_a_list_of_names_and_tables(blobs):
+    both = loading.named_overrides({"criterion": ["dice", {"type": "focal", "weight": 0.5}]})
+
+    assert [(each.type, each.weight) for each in loading.load(blobs, both).run.criterion] == [("dice", 1.0), ("focal", 0.5)]
+
+
+def test_a_later_layer_adds_keys_to_a_name(blobs):
+    blobs.write_text(blobs.read_text().partition("optimizer")[0] + 'optimizer = "adam"\nlr_scheduler = "cosine"\n')
+    over = blobs.with_name("over.toml")
+    over.write_text('extends = "blobs.toml"\n[train.lr_scheduler]\nwarmup = 2\n')
+
+    config = loading.load(over, loading.parse_overrides(["train.optimizer.learning_rate=0.5"]))
+
+    assert config.run.train.optimizer == schema.Optimizer(type="adam", learning_rate=0.5)
+    assert config.run.train.lr_scheduler == schema.LrScheduler(type="cosine", warmup=2.0)
+    assert config.problem(("train", "optimizer", "type"), "").where.endswith("/blobs.toml:28:1")
 
 
 def test_an_empty_postprocess_is_none(blobs):
