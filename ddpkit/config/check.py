@@ -15,7 +15,7 @@ import attrs
 from ddpkit.config import schema
 from ddpkit.config.component_refs import NEVER_IN_TOML, ComponentRef, find_entry, only_from_run, references
 from ddpkit.config.converter import Issue, is_covered, structure
-from ddpkit.config.cross_field_rules import NEW_RUN_RULES, RULES, collect_warnings, rank_issues
+from ddpkit.config.cross_field_rules import NEW_RUN_RULES, RULES, WARNINGS, Rule, rank_issues
 from ddpkit.config.loading import Config, sort_problems
 from ddpkit.errors import ConfigError, Diagnostic, KeyPath, PluginError, closest, suggest
 from ddpkit.plugins import signatures
@@ -62,15 +62,12 @@ def validate(config: Config, plugins: Plugins, n_ranks: int | None, *, is_new: b
             wrong += [issue for issue in found if not is_covered(issue.path, config.issues)]
             unchecked += [] if is_complete else [reference]
     wrong += [issue for issue in prefer_issues(config.run, plugins.registry) if not is_covered(issue.path, wrong)]
-    for reads, rule in [*RULES, *(NEW_RUN_RULES if is_new else ())]:
-        if not any(covers_path(path, wrong) for path in reads):
-            wrong += rule(config.run)
+    for rule in [*RULES, *(NEW_RUN_RULES if is_new else ())]:
+        wrong += rule_issues(rule, config.run, wrong)
     if n_ranks is not None and not covers_path(("ddp",), wrong):
         wrong += [issue for issue in rank_issues(config.run, n_ranks) if not covers_path(issue.path, wrong)]
-    warned = [
-        *collect_warnings(config.run),
-        *([] if is_new else (each for _, rule in NEW_RUN_RULES for each in rule(config.run))),
-    ]
+    warnings = [*WARNINGS, *(() if is_new else NEW_RUN_RULES)]
+    warned = [issue for rule in warnings for issue in rule_issues(rule, config.run, wrong)]
     return CheckReport(
         problems=tuple(sort_problems(map(config.placed, wrong))),
         needs_failed_plugin=any(issue.caused_by_plugin for issue in wrong),
@@ -78,6 +75,12 @@ def validate(config: Config, plugins: Plugins, n_ranks: int | None, *, is_new: b
         policy_warnings=plugins.warnings,
         unchecked=tuple(unchecked),
     )
+
+
+def rule_issues(rule: Rule, run: schema.Run, known: Iterable[Issue]) -> list[Issue]:
+    """Return the issues of a rule; none if it reads a key that has an issue already."""
+    reads, find_issues = rule
+    return [] if any(covers_path(path, known) for path in reads) else list(find_issues(run))
 
 
 def ranks_in_file(run: schema.Run) -> int | None:
@@ -192,7 +195,9 @@ def parameter_issues(reference: ComponentRef, signature: Signature) -> Iterator[
         if name in known:
             yield from value_issues(value, signature.parameters[name], path)
         elif name in never or not signature.takes_any:
-            yield Issue(path, unknown_parameter_message(reference, name, known), at_key=True, suggestion=closest(name, known))
+            meant = closest(name, known)
+            yield Issue(path, unknown_parameter_message(reference, name, known), at_key=True, suggestion=meant)
+            yield from value_issues(value, signature.parameters.get(meant, UNREAD), path)
     # A misspelt key is reported once, and not a second time as a missing parameter.
     missing = signature.required - named.keys() - {closest(name, known) for name in named if name not in known}
     yield from missing_issues(reference, missing)

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 import attrs
 import cattrs
 
-from ddpkit.errors import LONGEST, KeyPath, closest, suggest
+from ddpkit.errors import LONGEST, KeyPath, closest, format_key_path, suggest
 
 T = TypeVar("T")
 MISSING = "is missing"
@@ -31,6 +31,8 @@ class Issue:
     """Whether the key is wrong, not its value."""
     suggestion: str = ""
     """Key that was probably meant, if the key is unknown."""
+    used_as: KeyPath = ()
+    """Path for which the value was used nevertheless, so that all mistakes in it are found; empty if it was not used."""
     caused_by_plugin: bool = False
     """Whether a plugin that cannot be used is the cause; the config may be right."""
 
@@ -54,7 +56,8 @@ def structure(data: object, kind: type[T], path: KeyPath = ()) -> tuple[T | None
 def structure_partial(data: Mapping[str, Any], kind: type[T]) -> tuple[T, list[Issue]]:
     """Return `data` as a `kind`, and all issues.
 
-    Wrong values are left out or, if they are required, replaced by placeholders, so that the rest can be checked too.
+    Wrong values are left out or, if they are required, replaced by placeholders, so that the rest can be checked too. The value
+    of a misspelt key is used for the key that was probably meant, and has the path of that key.
     """
     with attrs.validators.disabled():
         value, issues = structure_value(data, kind, (), required=True)
@@ -64,15 +67,26 @@ def structure_partial(data: Mapping[str, Any], kind: type[T]) -> tuple[T, list[I
 
 
 def is_covered(path: KeyPath, issues: Iterable[Issue]) -> bool:
-    """Return whether an issue is at or above a path, or suggests it as the correct spelling of a key."""
-    issues = list(issues)
+    """Return whether an issue is at or above a path, or suggests it as the correct spelling of a key.
+
+    Issues whose value was used nevertheless do not count.
+    """
+    issues = [issue for issue in issues if not issue.used_as]
     wrong = {issue.path for issue in issues} | suggested_paths(issues)
     return any(path[:length] in wrong for length in range(len(path) + 1))
 
 
 def suggested_paths(issues: Iterable[Issue]) -> set[KeyPath]:
-    """Return the paths that were probably meant by misspelt keys."""
-    return {(*issue.path[:-1], issue.suggestion) for issue in issues if issue.suggestion}
+    """Return the paths that were probably meant by misspelt keys, and have no value."""
+    return {(*issue.path[:-1], issue.suggestion) for issue in issues if issue.suggestion and not issue.used_as}
+
+
+def written_path(path: KeyPath, issues: Iterable[Issue]) -> KeyPath:
+    """Return the path in the data of a value that was used for `path`, see `Issue.used_as`; other paths are unchanged."""
+    written = {issue.used_as: issue.path for issue in issues if issue.used_as}
+    for length in range(len(path), 0, -1):  # from the innermost table outwards, as the paths of issues have correct tables
+        path = (*written.get(path[:length], path[:length]), *path[length:])
+    return path
 
 
 def run_validators(value: object, path: KeyPath) -> Iterator[Issue]:
@@ -133,6 +147,9 @@ def structure_array(value: object, kind: Any, path: KeyPath) -> Structured:
     if isinstance(value, str) and find_shorthand(kind):
         value = [value]
     fixed_length = get_origin(kind) is tuple and kinds and Ellipsis not in kinds
+    if isinstance(value, Mapping) and kinds and attrs.has(kinds[0]):
+        items, issues = structure_array([value], kind, path)
+        return items, [Issue(path, f"must be an array of tables; write [[{format_key_path(path)}]]", used_as=(*path, 0)), *issues]
     if not isinstance(value, list | tuple) or (fixed_length and len(value) != len(kinds)):
         raise TypeError(f"expected an array{f' of {len(kinds)} values' if fixed_length else ''}, got {quote_value(value)}")
     wanted = kinds if fixed_length else (*kinds, Any)[:1] * len(value)
@@ -151,10 +168,12 @@ def structure_mapping(value: object, kind: Any, path: KeyPath) -> Structured:
 
 def structure_table(value: object, kind: Any, path: KeyPath) -> Structured:
     table, unknown = separate_unknown(as_table(value, kind), kind)
+    meant = match_misspelt(table, unknown, kind)
+    table = {**table, **{meant[key]: table[key] for key in meant}}
     fields = [field for field in table_fields(kind) if field.name in table or is_required(field)]
     parts = {field.alias: structure_field(field, table, path) for field in fields}
     arguments, issues = join_parts(parts)
-    return create_instance(kind, arguments, [*issues, *unknown_key_issues(unknown, kind, path)])
+    return create_instance(kind, arguments, [*unknown_key_issues(unknown, meant, kind, path), *issues])
 
 
 def structure_field(field: "attrs.Attribute[Any]", table: Mapping[str, Any], path: KeyPath) -> Structured:
@@ -197,10 +216,31 @@ def separate_unknown(table: Mapping[str, Any], kind: Any) -> tuple[Mapping[str, 
     return {**table, rest: {key: item for key, item in extra.items() if key not in misspelt}}, misspelt
 
 
-def unknown_key_issues(keys: Iterable[str], kind: Any, path: KeyPath) -> Iterator[Issue]:
+def match_misspelt(table: Mapping[str, Any], unknown: Iterable[str], kind: Any) -> dict[str, str]:
+    """Return the unknown keys whose values can be checked as those of another key: unknown key -> field that was meant."""
+    absent = {field.name: field for field in table_fields(kind) if field.name not in table and "rest" not in field.metadata}
+    meant: dict[str, str] = {}
+    for key in unknown:
+        name = closest(key, table_keys(kind))
+        if name in absent and name not in meant.values() and is_similar(table[key], absent[name].type):
+            meant[key] = name
+    return meant
+
+
+def is_similar(value: Any, kind: Any) -> bool:
+    """Return whether a value may be meant for a type: false for a table that has none of the keys of an attrs class."""
+    kinds = [each for each in (kind, *get_args(kind)) if attrs.has(each)]
+    if not isinstance(value, Mapping) or not kinds or find_marked(kinds[0], "rest"):
+        return True
+    return not value or any(closest(key, table_keys(kinds[0])) for key in value)
+
+
+def unknown_key_issues(keys: Iterable[str], meant: Mapping[str, str], kind: Any, path: KeyPath) -> Iterator[Issue]:
     known = table_keys(kind)
     for key in keys:
-        yield Issue((*path, key), f"unknown key, {suggest(key, known)}", at_key=True, suggestion=closest(key, known))
+        used_as = (*path, meant[key]) if key in meant else ()
+        message = f"unknown key, {suggest(key, known)}"
+        yield Issue((*path, key), message, at_key=True, suggestion=closest(key, known), used_as=used_as)
 
 
 def structure_union(value: object, kind: Any, path: KeyPath) -> Structured:

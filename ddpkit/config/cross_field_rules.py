@@ -13,9 +13,7 @@ from ddpkit.errors import KeyPath, suggest
 from ddpkit.plugins import local_files
 
 
-def collect_warnings(run: schema.Run) -> Iterator[Issue]:
-    """Yield warnings about settings that are allowed but probably unintended."""
-    yield from name_warnings(run)
+def long_warmup_warnings(run: schema.Run) -> Iterator[Issue]:
     table = run.train.lr_scheduler
     if table and table.warmup > run.train.epoch:
         message = f"the warm-up ({table.warmup:g} epochs) is longer than the training ({run.train.epoch} epochs)"
@@ -163,18 +161,23 @@ Rule = tuple[tuple[KeyPath, ...], Callable[[schema.Run], Iterable[Issue]]]
 RULES: Sequence[Rule] = (
     ((("device",), ("ddp", "backend")), backend_issues),
     ((("model", "pretrained"), ("model", "continue_checkpoint")), start_issues),
-    ((("model", "config"),), input_issues),
+    ((("model", "config", "input_sizes"), ("model", "config", "dtypes")), input_issues),
     ((("classes",),), class_issues),
-    ((("dataset",),), folder_issues),
+    ((("dataset", "root_dir"), ("dataset", "base_dir")), folder_issues),
     ((("dataset", "split"),), fraction_issues),
     ((("metrics",), ("criterion",)), key_issues),
     ((("metrics",), ("criterion",), ("output", "monitor"), ("train", "early_stopping")), monitor_issues),
     ((("metrics",), ("postprocess",)), metric_issues),
-    ((("private",),), logger_issues),
-    ((("train", "lr_scheduler"),), warmup_issues),
-    ((("dataloader",),), sampler_issues),
+    ((("private", "wandb"), ("private", "loggers")), logger_issues),
+    (tuple(("train", "lr_scheduler", key) for key in ("warmup", "warmup_lr", "update_policy")), warmup_issues),
+    ((("dataloader", "sampler"), ("dataloader", "shuffle")), sampler_issues),
     ((("plugins", "files"),), file_issues),
 )
 """Rules, each with the key paths that it reads. A rule is skipped if one of these paths already has an issue."""
+WARNINGS: Sequence[Rule] = (
+    ((("classes",), OUTPUTS), name_warnings),
+    ((("train", "epoch"), ("train", "lr_scheduler", "warmup")), long_warmup_warnings),
+)
+"""Rules for settings that are allowed but probably unintended; their issues are warnings."""
 NEW_RUN_RULES: Sequence[Rule] = (((("classes",), OUTPUTS), output_issues),)
 """Further rules for new runs. For a run that exists, which may be older than the rule, the issues are warnings."""

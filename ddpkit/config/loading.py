@@ -15,7 +15,7 @@ import tomli
 import tomli_w
 
 from ddpkit.config import document, schema, toml, yaml
-from ddpkit.config.converter import Issue, find_field, find_shorthand, is_array, structure_partial
+from ddpkit.config.converter import Issue, find_field, find_shorthand, is_array, structure_partial, written_path
 from ddpkit.config.document import Document, Location
 from ddpkit.errors import ConfigError, Diagnostic, KeyPath, format_key_path
 
@@ -89,6 +89,7 @@ class Config:
 
     def origin(self, path: KeyPath) -> ConfigLayer | None:
         """Return the layer that set a value or the nearest table above it; None for a default."""
+        path = written_path(path, self.issues)
         above = (path[:length] for length in range(len(path), 0, -1))
         return next((self.origins[each] for each in above if each in self.origins), None)
 
@@ -98,6 +99,7 @@ class Config:
 
     def placed(self, issue: Issue) -> Diagnostic:
         """Return an issue as a diagnostic, located at the value or at the nearest table above it."""
+        issue = attrs.evolve(issue, path=written_path(issue.path, self.issues))
         inside = {layer.name: layer for path, layer in self.origins.items() if path[: len(issue.path)] == issue.path}
         origin = self.origin(issue.path) or next(iter(inside.values()), self.layers[0])
         place = origin.place(issue.path, at_key=issue.at_key)

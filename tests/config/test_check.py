@@ -82,6 +82,74 @@ def test_all_mistakes_are_reported_in_line_order(blobs, capsys):
     assert [line.split(":")[1] for line in lines] == ["4", "12", "19", "28"]
 
 
+MANY_MISTAKES = """\
+tsak = "blobs"
+device = "gpu"
+metrics = ["acuracy"]
+postprocess = "classification"
+[modle]
+nmae = "tinnet"
+[criterion]
+type = "cross_entropy"
+wieght = "x"
+[dataset]
+name = "blobs"
+confg = { n_tset = "x" }
+[dataset.splt]
+train = 0.9
+valid = 0.9
+[dataloader]
+samplr = "balancd"
+[trian]
+epoch = "x"
+[trian.optimzer]
+type = "sgd"
+momentun = "x"
+[trian.lr_scheduler]
+type = "cosine"
+warmup = 0.5
+min_rl = 0.1
+[fancy]
+depth = 1
+"""
+
+
+def test_mistakes_in_misspelt_tables_are_found_too(blobs, capsys):
+    blobs.write_text(MANY_MISTAKES)
+
+    assert main(["check", blobs.name]) == 2
+
+    found = [line.partition(", choose")[0].split(": ", 1) for line in capsys.readouterr().err.splitlines()]
+    assert [(int(where.split(":")[1]), message) for where, message in found] == [
+        (1, "tsak: unknown key, did you mean 'task'?"),
+        (2, "device: must be auto, cpu, cuda or cuda:N; got 'gpu'"),
+        (3, "metrics[0].type: no metric is called 'acuracy', did you mean 'accuracy'?"),
+        (5, "modle: unknown key, did you mean 'model'?"),
+        (6, "modle.nmae: unknown key, did you mean 'name'?"),
+        (6, "modle.nmae: no model is called 'tinnet', did you mean 'tinynet'?"),
+        (7, "criterion: must be an array of tables; write [[criterion]]"),
+        (9, "criterion.wieght: unknown key, did you mean 'weight'?"),
+        (9, "criterion.wieght: expected a number, got 'x'"),
+        (12, "dataset.confg: unknown key, did you mean 'config'?"),
+        (12, "dataset.confg.n_tset: dataset 'blobs' has no such key, did you mean 'n_test'?"),
+        (12, "dataset.confg.n_tset: expected an integer, got 'x'"),
+        (13, "dataset.splt: unknown key, did you mean 'split'?"),
+        (15, "dataset.splt.valid: the sum of the fractions must be at most 1; got 1.8"),
+        (17, "dataloader.samplr: unknown key, did you mean 'sampler'?"),
+        (17, "dataloader.samplr: 'balancd' is not allowed, did you mean 'balanced'?"),
+        (18, "trian: unknown key, did you mean 'train'?"),
+        (18, "trian.batch_size: is missing"),
+        (19, "trian.epoch: expected an integer, got 'x'"),
+        (20, "trian.optimzer: unknown key, did you mean 'optimizer'?"),
+        (22, "trian.optimzer.momentun: optimizer 'sgd' has no such key, did you mean 'momentum'?"),
+        (22, "trian.optimzer.momentun: expected a number, got 'x'"),
+        (23, "trian.lr_scheduler.warmup_lr: the learning rate of the first epoch would be 0; set a larger value, or set update_policy = 'step'"),
+        (25, "trian.lr_scheduler.warmup: must be a whole number of epochs; got 0.5; for a fraction, set update_policy = 'step'"),
+        (26, "trian.lr_scheduler.min_rl: lr_scheduler 'cosine' has no such key, did you mean 'min_lr'?"),
+        (27, "fancy: unknown key"),
+    ]  # fmt: skip
+
+
 def test_integer_images_are_rejected(blobs, capsys):
     digits = BLOBS.replace('"blobs"\nconfig = { n = 40, n_test = 7 }', '"MNIST"\nconfig = { max_samples = 20 }')
     blobs.write_text(digits.replace('"tinynet"', '"resnet18"\nconfig = { n_channels = 1 }') + "[transform]\nPIL_TO_TENSOR = []\n")
