@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from ddpkit.checkpoint import manifest
 from ddpkit.checkpoint.manifest import CorruptError
@@ -39,11 +39,16 @@ class Inspection:
 
 
 def find_store(path: Path) -> Store:
-    """Return the store of a run folder or of its `checkpoints/`. Raise ConfigError if it contains no checkpoint."""
-    folder = next((each for each in (path / CHECKPOINTS_FOLDER, path) if Store(each).folders()), None)
+    """Return the store of a run folder, of its `checkpoints/`, or of the run in the folder of a task that saved last.
+
+    Raise ConfigError if there is no checkpoint.
+    """
+    path = path.parent if path.name == "config.toml" else path
+    others = sorted(path.glob(f"*/{CHECKPOINTS_FOLDER}"), key=lambda each: each.stat().st_mtime, reverse=True)
+    folder = next((each for each in (path / CHECKPOINTS_FOLDER, path, *others) if Store(each).folders()), None)
     if folder is None:
-        message = f"{path} contains no checkpoint; pass a run folder, or one of its folders '{CHECKPOINTS_FOLDER}/step-...'"
-        raise ConfigError([Diagnostic("PATH", (), message)])
+        message = f"contains no checkpoint; pass a run folder, one of its folders '{CHECKPOINTS_FOLDER}/step-...'"
+        raise ConfigError([Diagnostic("PATH", (), f"{path} {message}, or the folder of a task for its newest checkpoint")])
     return Store(folder)
 
 
@@ -59,6 +64,14 @@ def inspect(path: Path) -> Inspection:
     except (CorruptError, KeyError) as error:
         raise CheckpointError(f"{folder} is corrupt: {error}") from error
     return Inspection(folder, state, [describe_file(folder / name, listed["size"]) for name, listed in content["files"].items()])
+
+
+def inspect_weights(file: Path) -> CheckpointFile:
+    """Describe a weights file. Raise ConfigError if it cannot be read as safetensors."""
+    try:
+        return describe_file(file, file.stat().st_size)
+    except (OSError, SafetensorError) as error:
+        raise ConfigError([Diagnostic("PATH", (), f"{file} cannot be read as safetensors: {error}")]) from error
 
 
 def describe_file(file: Path, size: int) -> CheckpointFile:

@@ -5,14 +5,14 @@ from pathlib import Path
 
 from ddpkit.cli.options import positive
 from ddpkit.errors import ExitCode
-from ddpkit.runs.lookup import BEST
+from ddpkit.runs.lookup import BEST, RUN_PATHS
 from ddpkit.terminal import write
 
 FORMATS = ("torchscript", "onnx", "torch-export")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a run")
+    parser.add_argument("run", type=Path, metavar="RUN", help=RUN_PATHS)
     parser.add_argument("--format", choices=FORMATS, required=True, help="format of the file")
     parser.add_argument(
         "--weights",

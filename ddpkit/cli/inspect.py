@@ -1,32 +1,50 @@
-"""Command `ddpkit inspect PATH`: show the content of a checkpoint."""
+"""Command `ddpkit inspect PATH`: show the content of a checkpoint or of a weights file."""
 
 import argparse
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import attrs
 
-from ddpkit.checkpoint.inspection import Inspection, inspect
+from ddpkit.checkpoint.inspection import CheckpointFile, Inspection, inspect, inspect_weights
 from ddpkit.cli import table
 from ddpkit.errors import ExitCode
+from ddpkit.runs.lookup import ENDING, read_run_config, run_of_weights
 from ddpkit.terminal import write
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("path", type=Path, metavar="PATH", help="the folder of a run, or one of its 'checkpoints/step-...'")
+    path_help = (
+        "a run folder, one of its 'checkpoints/step-...' or weights files, or the folder of a task for its newest checkpoint"
+    )
+    parser.add_argument("path", type=Path, metavar="PATH", help=path_help)
     parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Show the state from which a run resumes: progress, data, environment, plugins and files."""
-    found = inspect(arguments.path)
-    if arguments.json:
-        files = [attrs.asdict(each) for each in found.files]
-        write(json.dumps({"folder": str(found.folder), **collect_facts(found), "files": files}, indent=2) + "\n")
+    """Show a weights file, or the state from which a run resumes: progress, data, environment, plugins and files."""
+    if arguments.path.suffix == ENDING:
+        what, path, files = "weights", arguments.path, [inspect_weights(arguments.path)]
+        facts = collect_run_facts(arguments.path)
     else:
-        print_facts(found)
+        found = inspect(arguments.path)
+        what, path, files = "checkpoint", found.folder, found.files
+        facts = collect_facts(found)
+    if arguments.json:
+        located = {"folder" if what == "checkpoint" else "file": str(path)}
+        write(json.dumps({**located, **facts, "files": [attrs.asdict(each) for each in files]}, indent=2) + "\n")
+    else:
+        print_facts({what: str(path), **facts}, files)
     return ExitCode.DONE
+
+
+def collect_run_facts(weights: Path) -> dict[str, Any]:
+    """Return the run of a weights file; empty if it does not belong to a run."""
+    folder = run_of_weights(str(weights))
+    config = read_run_config(folder) if folder else {}
+    return {"run": str(folder), "task": config["task"], "model": config["model"]["name"]} if config else {}
 
 
 def collect_facts(found: Inspection) -> dict[str, Any]:
@@ -47,11 +65,10 @@ def collect_facts(found: Inspection) -> dict[str, Any]:
     }
 
 
-def print_facts(found: Inspection) -> None:
-    write(f"checkpoint: {found.folder}\n")
-    write("".join(f"{name}: {format_fact(value)}\n" for name, value in collect_facts(found).items() if value not in ([], {})))
+def print_facts(facts: Mapping[str, Any], files: Sequence[CheckpointFile]) -> None:
+    write("".join(f"{name}: {format_fact(value)}\n" for name, value in facts.items() if value not in ([], {})))
     write("\n")
-    rows = [(each.name, f"{each.size / 1e6:.1f}", str(each.n_tensors), str(each.n_numbers)) for each in found.files]
+    rows = [(each.name, f"{each.size / 1e6:.1f}", str(each.n_tensors), str(each.n_numbers)) for each in files]
     table.print_table(("FILE", "MB", "TENSORS", "NUMBERS"), rows)
 
 

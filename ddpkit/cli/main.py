@@ -19,7 +19,7 @@ COMMANDS = {
     "preview": "draw the first training samples with their targets, as the model gets them",
     "verify-ddp": "compare several ranks with one rank, with the model and data of a TOML file",
     "verify-resume": "kill a short run, resume it, and compare it bit by bit with an uninterrupted run",
-    "inspect": "show the contents of a checkpoint",
+    "inspect": "show the contents of a checkpoint or of a weights file",
     "verify": "read all checkpoints of a run and report corrupt ones",
     "explain": "show every value of a config and where it comes from",
     "schema": "print the config format as JSON Schema, for editors",

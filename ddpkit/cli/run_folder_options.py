@@ -7,7 +7,7 @@ from typing import Any
 
 from ddpkit.cli.options import add_plugin_arguments, positive
 from ddpkit.config.loading import named_overrides, parse_overrides
-from ddpkit.runs.lookup import BEST, config_of_run
+from ddpkit.runs.lookup import BEST, RUN_PATHS, locate_run
 from ddpkit.tasks.plan import RunOptions, Task
 
 HERE = {"device": "device", "ddp.enabled": "--nproc", "ddp.nproc": "--nproc"}
@@ -15,7 +15,7 @@ HERE = {"device": "device", "ddp.enabled": "--nproc", "ddp.nproc": "--nproc"}
 
 
 def add_run_folder_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a run")
+    parser.add_argument("run", type=Path, metavar="RUN", help=RUN_PATHS)
     parser.add_argument(
         "--weights",
         default=BEST,
@@ -33,15 +33,15 @@ def parse_run_options(
     """Return the run's resolved config file, and the options of the command.
 
     The options select the devices of this machine, and `values` override the config; messages show them under `names`, the
-    arguments of the command. Raises ConfigError for a folder that is not a run folder.
+    arguments of the command. Raises ConfigError for a path that does not select a run.
     """
-    file = config_of_run(arguments.run, "RUN")
+    folder, weights = locate_run(arguments.run, arguments.weights, "RUN")
     here = {"device": "auto", "ddp.enabled": True, "ddp.nproc": arguments.nproc or "auto"}
     options = RunOptions(
         overrides=(*named_overrides(here, HERE), *named_overrides(values, names), *parse_overrides(arguments.set)),
         task=task,
-        weights=arguments.weights,
+        weights=weights,
         no_plugins=arguments.no_plugins,
         block=tuple(arguments.p),
     )
-    return file, options
+    return folder / "config.toml", options

@@ -11,7 +11,7 @@ from ddpkit.terminal import write
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a run")
+    parser.add_argument("run", type=Path, metavar="RUN", help="a run folder, or the folder of a task for its newest checkpoint")
     parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
 
 

@@ -70,7 +70,7 @@ def export(run: Path, options: ExportOptions) -> Path:
     """Export the model of a run, and write a JSON file with its metadata next to it. Returns the path of the exported file.
 
     Args:
-        run: Path of the run folder.
+        run: Path that selects a run, see `ddpkit.load`.
         options: Format, weights and path of the exported file.
 
     Raises:
@@ -80,10 +80,11 @@ def export(run: Path, options: ExportOptions) -> Path:
     """
     config, registry, world, weights = open_run(run, options.weights, ALONE)
     check_libraries(options.format)
-    file = (options.output or run / "exports" / f"{options.format}.{FORMATS[options.format].ending}").absolute()
+    folder = run_folder.run_path(config.run)
+    file = (options.output or folder / "exports" / f"{options.format}.{FORMATS[options.format].ending}").absolute()
     check_output_path(file, force=options.force)
     if options.output is None:
-        check_run_folder(run)
+        check_run_folder(folder)
     builder = ModelBuilder(config, registry, world)
     check_not_detector(builder)
     model = load_trained_model(builder, Precision.of("float32", world.device), weights)

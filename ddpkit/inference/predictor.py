@@ -38,7 +38,7 @@ def load(run: str | os.PathLike[str], weights: str | os.PathLike[str] = "best", 
     """Load the model of a run for inference. Its predictions are those of `ddpkit predict`.
 
     Args:
-        run: Path of the run folder.
+        run: Path of a run folder, of a weights file in it, or of the folder of a task: its newest finished run is used.
         weights: `best`, `last`, another name in the folder `weights` of the run, or a weights file.
         device: `auto` (CUDA if available), `cpu`, `cuda` or `cuda:N`.
 
@@ -57,7 +57,8 @@ def open_run(run: str | os.PathLike[str], weights: str, values: Mapping[str, Any
 
     Raises the same errors as `load`.
     """
-    file = lookup.config_of_run(Path(run), "run").absolute()
+    folder, weights = lookup.locate_run(Path(run), weights, "run")
+    file = (folder / "config.toml").absolute()
     config = lookup.without_initial_weights(loading.load(file, loading.named_overrides(values)))
     found = manager.load(combine_policy(config.run.plugins))
     plugin_manifest.check_plugins_present(lookup.read_recorded_plugins(file), found)

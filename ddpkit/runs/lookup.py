@@ -10,14 +10,18 @@ import tomli
 from ddpkit.config import schema
 from ddpkit.config.classes import with_recorded_classes
 from ddpkit.config.loading import Config
+from ddpkit.distributed import rank_process
 from ddpkit.errors import ConfigError, Diagnostic
 from ddpkit.runs import folder as run_folder
+from ddpkit.runs import log
 from ddpkit.runs.files import read_json, reading
 
 BEST, LAST = "best", "last"
 WEIGHTS = "weights"
 """Folder of the weights inside a run folder."""
 ENDING = ".safetensors"
+RUN_PATHS = "a run folder, its config.toml, a weights file in it, or the folder of a task for its newest finished run"
+"""Paths that select a run, for messages and help texts."""
 
 
 def find_run(config: Config, weights: str) -> tuple[Config, Path]:
@@ -46,13 +50,39 @@ def find_run(config: Config, weights: str) -> tuple[Config, Path]:
     )
 
 
-def config_of_run(folder: Path, where: str) -> Path:
-    """Return the resolved config in a run folder. Raise ConfigError, shown at `where`, for a folder that is not one."""
-    file = folder / "config.toml"
-    if run_of_config(file) is None:
-        message = f"{folder} is not a run folder: it does not contain config.toml and plugins.json"
-        raise ConfigError([Diagnostic(where, (), message)])
-    return file
+def locate_run(path: Path, weights: str, where: str) -> tuple[Path, str]:
+    """Return the run folder and the weights that a user selects with the path of a run, and the name of weights.
+
+    Args:
+        path: A run folder or its `config.toml`, the folder of a task (its newest finished run is used and shown), or a file in
+            the folder `weights` of a run (these weights are used).
+        weights: As for `find_run`.
+        where: Name of the argument, for messages.
+
+    Raises:
+        ConfigError: `path` is something else, or selects weights although `weights` does so too.
+    """
+    path = path.parent if path.name == "config.toml" else path
+    if run_of_config(path / "config.toml"):
+        return path, weights
+    if path.is_file() and path.parent.name == WEIGHTS and run_of_config(path.parent.parent / "config.toml"):
+        if weights != BEST:
+            raise ConfigError([Diagnostic(where, (), f"{path} selects weights, and so does {weights!r}; pass only one of them")])
+        return path.parent.parent, str(path.absolute())
+    if newest := newest_finished_run(path):
+        if rank_process.is_output_process():
+            log.print_message(f"using {newest}, the newest finished run of the task")
+        return newest, weights
+    raise ConfigError([Diagnostic(where, (), f"{path} {describe_other_path(path)}; pass {RUN_PATHS}")])
+
+
+def describe_other_path(path: Path) -> str:
+    """Return the reason why a path does not select a run."""
+    if not path.exists():
+        return "was not found"
+    if path.is_dir():
+        return "contains no finished run" if any(path.glob("*/config.toml")) else "is not the folder of a run or a task"
+    return "is not a file of a run"
 
 
 def run_of_config(file: Path) -> Path | None:
@@ -86,11 +116,17 @@ def find_newest_run(config: Config, weights: str) -> Path | None:
     if Path(weights).is_file():
         return None
     task = (Path(config.run.output_dir) / config.run.task).absolute()
-    ends = sorted(task.glob(f"*/{run_folder.FINISHED}"), key=lambda file: file.stat().st_mtime)
-    if not ends:
+    newest = newest_finished_run(task)
+    if newest is None:
         message = f"no finished run found in {task}; train first, or pass a weights file with '--weights FILE'"
         raise ConfigError([config.problem(("task",), message)])
-    return ends[-1].parent
+    return newest
+
+
+def newest_finished_run(task: Path) -> Path | None:
+    """Return the run in the folder of a task that finished last; None if there is none."""
+    ends = sorted(task.glob(f"*/{run_folder.FINISHED}"), key=lambda file: file.stat().st_mtime)
+    return ends[-1].parent if ends else None
 
 
 def find_weights(folder: Path, weights: str) -> Path:

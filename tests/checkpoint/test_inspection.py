@@ -34,6 +34,20 @@ def test_inspect_shows_progress_and_checkpoint_contents(trained, capsys):
     assert {each["name"]: each["n_numbers"] for each in facts["files"]}["optimizer.safetensors"] == 1074
 
 
+def test_inspect_accepts_a_task_folder_and_a_weights_file(trained, capsys):
+    assert main(["inspect", "runs/blobs"]) == 0
+    assert capsys.readouterr().out.startswith("checkpoint: runs/blobs/mine/checkpoints/step-000000000008\n")
+
+    assert main(["inspect", str(trained / "weights/best.safetensors")]) == 0
+    assert capsys.readouterr().out == (
+        f"weights: {trained}/weights/best.safetensors\nrun: {trained.absolute()}\ntask: blobs\nmodel: tinynet\n\n"
+        "FILE\tMB\tTENSORS\tNUMBERS\nbest.safetensors\t0.0\t4\t1074\n"
+    )
+    Path("none.safetensors").write_text("nothing")
+    assert main(["inspect", "none.safetensors"]) == 2
+    assert "PATH: none.safetensors cannot be read as safetensors: " in capsys.readouterr().err
+
+
 def test_verify_reports_a_corrupt_checkpoint_and_keeps_it(trained, capsys):
     assert main(["verify", str(trained)]) == 0
     assert [line.split("\t")[1] for line in capsys.readouterr().out.splitlines()] == ["STATUS", "good", "good"]

@@ -400,6 +400,37 @@ def test_weights_are_chosen_by_name_or_file(mine, images):
     assert predicted(mine)[0]["probability"] == found[1]
 
 
+def test_a_weights_file_selects_its_run(mine, images):
+    last = load(mine, weights="last")(images / "a.png")["probability"]
+
+    assert load("my run/weights/last.safetensors")(images / "a.png")["probability"] == last
+    assert main(["predict", "my run/weights/last.safetensors", str(images / "a.png")]) == 0
+    assert predicted(mine)[0]["probability"] == last
+
+
+def test_the_folder_of_a_task_selects_its_newest_finished_run(mine, images, capsys):
+    for name in ("older", "unfinished"):
+        shutil.copytree(mine, mine.with_name(name))
+    os.utime("older/finished.json", (0, 0))
+    Path("unfinished/finished.json").unlink()
+
+    assert main(["test", "."]) == 0
+
+    said = capsys.readouterr()
+    assert said.out.splitlines()[-1] == str(mine)
+    assert "using my run, the newest finished run of the task\n" in said.err
+    assert f"test    results are in {mine}\n" in said.err
+    assert main(["predict", "my run/config.toml", str(images / "a.png")]) == 0
+    assert predicted(mine)[0]["probability"] == load(mine.parent)(images / "a.png")["probability"]
+
+
+def test_the_folder_of_a_task_without_a_finished_run_is_rejected(mine, capsys):
+    (mine / "finished.json").unlink()
+
+    assert main(["test", "."]) == 2
+    assert "RUN: . contains no finished run; pass a run folder" in capsys.readouterr().err
+
+
 def test_a_test_records_its_weights(mine):
     def tested():
         return json.loads((mine / "tested.json").read_text())["weights"]
@@ -453,7 +484,10 @@ def test_external_weights_start_a_run_with_only_their_results(mine, capsys):
 REFUSED = {
     "no run": (["run", "x.toml", "--task", "test"], "x.toml:2:8: task: no finished run found in "),
     "no such run": (["run", "x.toml", "--task", "predict", "--set", "run_id=gone"], "--set 1: run_id: run /"),
-    "not a run folder": (["predict", "images", "images"], "RUN: images is not a run folder: it does not contain config.toml and plugins.json"),
+    "not a run folder": (["predict", "images", "images"], f"RUN: images is not the folder of a run or a task; pass {lookup.RUN_PATHS}\n"),
+    "a missing run": (["test", "gone"], "RUN: gone was not found; pass a run folder, "),
+    "a file of no run": (["test", "images/a.png"], "RUN: images/a.png is not a file of a run; pass "),
+    "weights twice": (["test", "my run/weights/last.safetensors", "--weights", "ema-last"], "RUN: my run/weights/last.safetensors selects weights, and so does 'ema-last'; pass only one of them\n"),
     "no such weights": (["predict", "my run", "images", "--weights", "x.pt"], "the run has these weights: best, ema-best, ema-last, last"),
     "weights of another model": (
         ["test", "my run", "--set", "model.config.hidden=8"],
