@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from ddpkit import Component, hookimpl
 from ddpkit_plugins.datasets.torchvision_sets import SETS
@@ -27,8 +27,12 @@ def ddpkit_find(kind: str, name: str) -> Component | None:
     """
     if name not in list_names(kind):
         return None
-    draws: tuple[Literal["torch"], ...] | None = ("torch",) if kind == "model" else None
-    return Component(name, f"ddpkit_plugins.torchvision:{name}", doc=f"torchvision's {name}", draws=draws)
+    target, doc = f"ddpkit_plugins.torchvision:{name}", f"torchvision's {name}"
+    return (
+        Component(name, target, doc=doc, draws=("torch",))
+        if kind == "model"
+        else Component(name, target, doc=doc, image_type="pil")
+    )
 
 
 @hookimpl

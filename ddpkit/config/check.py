@@ -19,7 +19,7 @@ from ddpkit.config.cross_field_rules import NEW_RUN_RULES, RULES, WARNINGS, Rule
 from ddpkit.config.loading import Config, sort_problems
 from ddpkit.errors import ConfigError, Diagnostic, KeyPath, PluginError, closest, suggest
 from ddpkit.plugins import signatures
-from ddpkit.plugins.hookspecs import RUNTIME_VALUES
+from ddpkit.plugins.hookspecs import RUNTIME_VALUES, ImageType
 from ddpkit.plugins.manager import Plugins
 from ddpkit.plugins.registry import Entry, Registry, UnknownNameError
 from ddpkit.plugins.signatures import UNREAD, Signature
@@ -62,6 +62,8 @@ def validate(config: Config, plugins: Plugins, n_ranks: int | None, *, is_new: b
             wrong += [issue for issue in found if not is_covered(issue.path, config.issues)]
             unchecked += [] if is_complete else [reference]
     wrong += [issue for issue in prefer_issues(config.run, plugins.registry) if not is_covered(issue.path, wrong)]
+    if not is_covered(("transform",), wrong):
+        wrong += tensor_issues(config.run, plugins.registry)
     for rule in [*RULES, *(NEW_RUN_RULES if is_new else ())]:
         wrong += rule_issues(rule, config.run, wrong)
     if n_ranks is not None and not covers_path(("ddp",), wrong):
@@ -180,6 +182,28 @@ def prefer_issues(run: schema.Run, registry: Registry) -> Iterator[Issue]:
         if namespace not in owners:
             message = f"plugin {namespace!r} has no component {name!r}, {suggest(namespace, owners)}"
             yield Issue(("plugins", "prefer", name), message)
+
+
+def tensor_issues(run: schema.Run, registry: Registry) -> Iterator[Issue]:
+    """Yield an issue if the images of the dataset are still PIL images after all transforms, as their components declare."""
+    if image_type_of_samples(run, registry) == "pil":
+        known = [entry.component for entry in registry if entry.kind == "transform" and entry.component.image_type == "tensor"]
+        lines = " or ".join(f"'{each.name} = []' ({each.doc})" for each in known)
+        message = f"dataset {run.dataset.name!r} returns PIL images, not tensors; add {lines} to [transform]"
+        yield Issue(("transform",), message, at_key=True)
+
+
+def image_type_of_samples(run: schema.Run, registry: Registry) -> ImageType | None:
+    """Return the type of the dataset's images after all transforms; None if a component is unknown or does not declare it."""
+    found = {kind: [each for each in references(run) if each.kind == kind] for kind in ("dataset", "transform")}
+    image_type: ImageType | None = None
+    try:
+        for reference in (*found["dataset"], *found["transform"]):
+            given = find_entry(reference, registry).component.image_type
+            image_type = image_type if given == "same" else given
+    except UnknownNameError:
+        return None
+    return image_type
 
 
 def parameter_issues(reference: ComponentRef, signature: Signature) -> Iterator[Issue]:

@@ -35,6 +35,8 @@ def check_name(pattern: str, words: str) -> Any:
 
 Gives = Literal["class", "labels", "mask", "boxes"]
 """Content of the predictions of a postprocess, see `Component.gives`."""
+ImageType = Literal["pil", "tensor", "same"]
+"""Type of the images that a dataset or a transform returns, see `Component.image_type`."""
 Draws = Literal["torch", "numpy", "python"]
 """Global random generator, see `Component.draws`."""
 AN_IMPORT_PATH = check_name(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", "'package.module:callable'")
@@ -74,6 +76,10 @@ class Component:
     """For postprocesses: content of the predictions. `class`: probabilities [B, C], exactly one class is right. `labels`:
     probabilities [B, C], any number of labels may be right. `mask`: probabilities [B, C, H, W]. `boxes`: one dict per image,
     as torchvision's detectors return it. None: `ddpkit predict` writes the values without interpretation."""
+    image_type: ImageType | None = attrs.field(default=None, kw_only=True, validator=in_([None, *get_args(ImageType)]))
+    """For datasets and transforms: type of the images that the component returns. `pil`: PIL images, which a transform must
+    convert. `tensor`: tensors. `same`: the type that the transform gets. None: unknown. If all are known, `ddpkit check` reports
+    images that are not converted to tensors."""
     draws: tuple[Draws, ...] | None = attrs.field(default=None, kw_only=True, validator=optional(GENERATORS))
     """For models, criteria, metrics and postprocesses: global random generators that a call draws from (`torch`, `numpy`,
     `python`). `()`: none, which saves their seeding in each step. None: unknown, all are seeded."""
@@ -127,6 +133,7 @@ def ddpkit_transforms() -> Iterable[Component]:
 
     Run-time values: none.
     Returns a callable like those of `torchvision.transforms.v2`: it is called with `(image, target)` and returns both.
+    `image_type` of the component declares whether it returns tensors.
     `batchable` transforms at the end of `[transform]` are called with a batch of images only, on the device.
 
     Example:
@@ -176,7 +183,8 @@ def ddpkit_datasets() -> Iterable[Component]:
     """Declare datasets. `[dataset] name` selects one; the keys of `[dataset.config]` are its parameters.
 
     Run-time values: `root_dir` (absolute path, may be empty), `classes` (names in the config, may be empty), `seed`.
-    Returns a map-style dataset of `(image, target)`. These attributes are optional:
+    Returns a map-style dataset of `(image, target)`; `image_type` of the component declares the type of the images. These
+    attributes are optional:
 
     - `collate(samples)`: method that returns the images and the targets of a micro-batch. It is required if targets are
       dicts, as in detection.

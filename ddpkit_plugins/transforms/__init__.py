@@ -6,6 +6,7 @@ their labels. Any other target, such as a class index, stays unchanged. If an im
 image is filled with 0: black in an image, class 0 in a mask.
 """
 
+import functools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
@@ -19,26 +20,25 @@ if TYPE_CHECKING:
 def ddpkit_transforms() -> Iterator[Component]:
     """Yield the built-in transforms."""
     here = "ddpkit_plugins.transforms"
-    yield Component("RESIZE", f"{here}:resize", doc="resize to height x width, whatever the aspect ratio")
-    yield Component("CROP", f"{here}:crop", doc="crop height x width pixels at a random position", train_only=True)
-    yield Component("CENTER_CROP", f"{here}:center_crop", doc="crop height x width pixels in the middle")
-    yield Component("HFLIP", f"{here}:hflip", doc="flip left and right with probability p", train_only=True)
-    yield Component("VFLIP", f"{here}:vflip", doc="flip top and bottom with probability p", train_only=True)
-    yield Component("ROTATION", f"{here}:rotation", doc="rotate by a random angle, at most `degrees`", train_only=True)
-    yield Component("INVERT", f"{here}:invert", doc="invert the values with probability p", train_only=True)
+    same, to_tensor = (functools.partial(Component, image_type=image_type) for image_type in ("same", "tensor"))
+    yield same("RESIZE", f"{here}:resize", doc="resize to height x width, whatever the aspect ratio")
+    yield same("CROP", f"{here}:crop", doc="crop height x width pixels at a random position", train_only=True)
+    yield same("CENTER_CROP", f"{here}:center_crop", doc="crop height x width pixels in the middle")
+    yield same("HFLIP", f"{here}:hflip", doc="flip left and right with probability p", train_only=True)
+    yield same("VFLIP", f"{here}:vflip", doc="flip top and bottom with probability p", train_only=True)
+    yield same("ROTATION", f"{here}:rotation", doc="rotate by a random angle, at most `degrees`", train_only=True)
+    yield same("INVERT", f"{here}:invert", doc="invert the values with probability p", train_only=True)
     jitter = "change brightness, contrast, saturation and hue at random"
-    yield Component("COLOR_JITTER", f"{here}:color_jitter", doc=jitter, train_only=True)
-    yield Component("GAUSSIAN_BLUR", f"{here}:gaussian_blur", doc="blur with a Gaussian of random width", train_only=True)
-    yield Component("GRAY_SCALE", f"{here}:gray_scale", doc="convert colours to grayscale, with one channel or three equal ones")
-    yield Component(
+    yield same("COLOR_JITTER", f"{here}:color_jitter", doc=jitter, train_only=True)
+    yield same("GAUSSIAN_BLUR", f"{here}:gaussian_blur", doc="blur with a Gaussian of random width", train_only=True)
+    yield same("GRAY_SCALE", f"{here}:gray_scale", doc="convert colours to grayscale, with one channel or three equal ones")
+    yield same(
         "AUG_MIX", f"{here}:aug_mix", doc="mix several distorted copies of an image; only for integer images", train_only=True
     )
-    yield Component("TO_TENSOR", f"{here}:to_tensor", doc="convert a PIL image to a float32 tensor [C, H, W] in 0..1")
-    yield Component("PIL_TO_TENSOR", f"{here}:pil_to_tensor", doc="convert a PIL image to a uint8 tensor [C, H, W]")
-    yield Component(
-        "CONVERT_IMAGE_DTYPE", f"{here}:convert_image_dtype", doc="convert integers to floats in 0..1", batchable=True
-    )
-    yield Component("NORMALIZE", f"{here}:normalize", doc="subtract mean and divide by std, per channel", batchable=True)
+    yield to_tensor("TO_TENSOR", f"{here}:to_tensor", doc="convert a PIL image to a float32 tensor [C, H, W] in 0..1")
+    yield to_tensor("PIL_TO_TENSOR", f"{here}:pil_to_tensor", doc="convert a PIL image to a uint8 tensor [C, H, W]")
+    yield same("CONVERT_IMAGE_DTYPE", f"{here}:convert_image_dtype", doc="convert integers to floats in 0..1", batchable=True)
+    yield same("NORMALIZE", f"{here}:normalize", doc="subtract mean and divide by std, per channel", batchable=True)
 
 
 def resize(height: int = 224, width: int | None = None) -> "nn.Module":

@@ -28,7 +28,7 @@ MISTAKES = {
     "shuffle with a balanced sampler": ("[train]", '[dataloader]\nsampler = "balanced"\nshuffle = false\n[train]', "26:11: dataloader.sampler: 'balanced' draws samples in random order; remove 'shuffle = false'"),
     "no cuda": ('device = "cpu"', 'device = "cuda:99"', "3:10: device: 'cuda:99' requires 100 GPUs"),
     "a criterion named as a metric": ('type = "cross_entropy"', 'type = "cross_entropy"\nname = "accuracy"', "15:8: criterion[0].type: the history already has a column 'accuracy'; set another 'name' for this entry"),
-    "images that are not tensors": ('"blobs"\nconfig = { n = 40, n_test = 7 }', '"MNIST"\nconfig = { max_samples = 20 }', "1:1: transform: samples are not tensors; add 'PIL_TO_TENSOR = []' to [transform]"),
+    "images that are not tensors": ('"blobs"\nconfig = { n = 40, n_test = 7 }', '"MNIST"\nconfig = { max_samples = 20 }', "1:1: transform: dataset 'MNIST' returns PIL images, not tensors; add 'TO_TENSOR = []' (convert a PIL image to a float32 tensor"),
     "images of several sizes": ("n = 40", "n = 40, ragged = true", "1:1: transform: images differ in size; add 'RESIZE"),
     "another number of channels": ('"tinynet"', '"resnet18"', "11:2: model.config.n_channels: the images do not have the number of channels that the model expects"),
     "another number of pixels": ('"tinynet"', '"tinynet"\nconfig = { n_pixels = 65 }', "13:10: model.config: the images do not have the size that the model expects"),
@@ -148,6 +148,39 @@ def test_mistakes_in_misspelt_tables_are_found_too(blobs, capsys):
         (26, "trian.lr_scheduler.min_rl: lr_scheduler 'cosine' has no such key, did you mean 'min_lr'?"),
         (27, "fancy: unknown key"),
     ]  # fmt: skip
+
+
+KEEP_PIL = """\
+from ddpkit import Component, hookimpl
+
+
+@hookimpl
+def ddpkit_transforms():
+    yield Component("KEEP", "keep_pil:Keep")
+
+
+class Keep:
+    def __call__(self, image, target):
+        return image, target
+"""
+
+
+def test_pil_images_are_reported_only_if_all_components_declare_them(blobs, capsys):
+    text = BLOBS.replace('"blobs"\nconfig = { n = 40, n_test = 7 }', '"MNIST"')
+    blobs.write_text(f"{text}[plugins]\nfiles = ['keep_pil.py']\n[transform]\nRESIZE = [8]\n")
+    blobs.with_name("keep_pil.py").write_text(KEEP_PIL)
+
+    def is_reported(*options):
+        main(["check", blobs.name, *options])
+        return "transform: dataset 'MNIST' returns PIL images" in capsys.readouterr().err
+
+    assert is_reported()
+    assert is_reported("--set", "transform.RESIZE=['x']")
+    assert is_reported("--set", "transform={}")
+    assert not is_reported("--set", "transform.TO_TENSOR=[]")
+    assert not is_reported("--set", "transform={PIL_TO_TENSOR=[], HFLIP=[]}")
+    assert not is_reported("--set", "transform={KEEP=[], HFLIP=[]}")
+    assert not is_reported("--set", "dataset.name='blobs'")
 
 
 def test_integer_images_are_rejected(blobs, capsys):

@@ -14,11 +14,19 @@ from PIL import Image
 from torch.utils.data import DataLoader
 from torchvision.tv_tensors import Mask
 
+from ddpkit_plugins import datasets
 from ddpkit_plugins.datasets.image_folder import CustomDataset
 from ddpkit_plugins.datasets.mask_folder import MedicalDataset
 from ddpkit_plugins.datasets.mnist import Mnist
 from ddpkit_plugins.datasets.nuclei import Nuclei
+from ddpkit_plugins.datasets.shapes import OneShape, Shapes
 from ddpkit_plugins.transforms import hflip, to_tensor
+
+
+def test_each_dataset_declares_pil_images():
+    assert {component.image_type for component in datasets.ddpkit_datasets()} == {"pil"}
+    for dataset in (Mnist("", 0), Nuclei(), OneShape(0), Shapes(0)):
+        assert isinstance(dataset[0][0], Image.Image)
 
 
 def test_bundled_mnist_has_its_own_test_split():

@@ -59,9 +59,10 @@ def build_from_toml(name, values):
      ("GRAY_SCALE", [3]), ("GRAY_SCALE", []), ("AUG_MIX", [2, 4]), ("AUG_MIX", []), ("TO_TENSOR", []), ("PIL_TO_TENSOR", [])],
 )  # fmt: skip
 def test_each_transform_takes_its_toml_list_and_keeps_class_indices(name, values):
-    _, target = build_from_toml(name, values)(pil(PICTURE), 3)
+    image, target = build_from_toml(name, values)(pil(PICTURE), 3)
 
     assert target == 3
+    assert isinstance(image, torch.Tensor if COMPONENTS[name].image_type == "tensor" else Image.Image)
 
 
 @pytest.mark.parametrize("name", ["RESIZE", "CROP", "CENTER_CROP"])
