@@ -22,7 +22,7 @@ are parameters of its signature. The section of each hook lists the run-time val
 
 RUN_HOOKS_TEXT = """\
 Run hooks are called at events of a run, such as its start and the end of each step. They are called only for the plugins in
-`[plugins] enable`.
+`[plugins] enable` and for the local files in `[plugins] files`.
 """
 
 

@@ -67,7 +67,6 @@ verbose = false
 
 [plugins]
 files = ["PARTS"]
-enable = ["campaign_parts"]
 """
 SEEDS = 3
 """Number of different runs, each with an uninterrupted reference."""

@@ -616,8 +616,8 @@ class Plugins:
         a_list(),
     )
     enable: list[str] = key(
-        "Plugins whose run hooks are called: functions at the start, end and other events of a run.",
-        "会调用其运行钩子的插件；运行钩子是在运行开始、结束等时刻调用的函数。",
+        "Installed plugins whose run hooks are called: functions at the start, end and other events of a run.",
+        "会调用其运行钩子的已安装插件；运行钩子是在运行开始、结束等时刻调用的函数。",
         a_list(),
     )
     prefer: dict[str, str] = key(
@@ -626,8 +626,8 @@ class Plugins:
         a_table(),
     )
     files: list[str] = key(
-        "Python files with your own components; paths relative to this file.",
-        "包含自己的组件的 Python 文件；路径相对于本文件。",
+        "Python files with your own components and run hooks; paths relative to this file.",
+        "包含自己的组件和运行钩子的 Python 文件；路径相对于本文件。",
         a_list(),
     )
 

@@ -322,7 +322,7 @@ def ddpkit_names(kind: str, pattern: str) -> Iterable[str]:
     raise NotImplementedError
 
 
-# --- run hooks: called only for plugins that `[plugins] enable` names; they must not call collectives ------------------
+# --- run hooks: called only for plugins in `[plugins] enable` and local `files`; they must not call collectives ---------
 
 
 @hookspec

@@ -73,7 +73,7 @@ class Plugin:
     error: str = ""
     provides: tuple[Entry, ...] = ()
     hooks: Mapping[str, Callable[..., Any]] = attrs.field(factory=dict, eq=False, repr=False)
-    """Run hooks by name; empty unless the policy enables the plugin."""
+    """Run hooks by name; empty unless the policy enables the plugin, or it is a local file."""
     digest: str = ""
     """SHA-256 over the files of the plugin's package, to detect different files of the same version."""
     seconds: float = 0.0
@@ -171,7 +171,7 @@ def register_one(source: PluginSource, manager: pluggy.PluginManager, registry: 
         if manager.has_plugin(source.name):
             manager.unregister(name=source.name)
         return failed_plugin(source, "invalid", describe_exception(error))
-    enabled = policy.enables(source.names)
+    enabled = source.is_local or policy.enables(source.names)
     return Plugin(
         source.name, source.distribution, source.version, "ok",
         provides=tuple(entries),

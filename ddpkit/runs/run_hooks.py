@@ -1,4 +1,7 @@
-"""Run hooks of the plugins in `[plugins] enable`. They are resolved once, so unused hooks cost nothing."""
+"""Run hooks of the plugins in `[plugins] enable` and of local files.
+
+They are resolved once, so unused hooks cost nothing.
+"""
 
 import contextlib
 import logging

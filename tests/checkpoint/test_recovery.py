@@ -105,7 +105,7 @@ def digits(acme, plugin_file, tmp_path, monkeypatch):
     text = 'task = "digits"\n' + DIGITS.replace("batch_size = 16", "batch_size = 12").replace(
         'metrics = ["accuracy"]', 'metrics = ["accuracy", "meddling"]'
     )
-    file.write_text(text + f'[plugins]\nfiles = ["{plugin_file}"]\nenable = ["meddler"]\n')
+    file.write_text(text + f'[plugins]\nfiles = ["{plugin_file}"]\n')
     return file
 
 
@@ -519,15 +519,19 @@ def test_resume_reports_missing_and_changed_plugins(digits, plugin_file, capsys)
     assert "plugin meddler" in (said := capsys.readouterr().err)
     assert "has different code than at the start of the run" in said
 
-    without = sets(plugins__files="[]", plugins__enable="[]", metrics="['accuracy']")
+    without = sets(plugins__files="[]", metrics="['accuracy']")
     assert run("mine", "--resume", *without) == 3
     assert "the run used plugin meddler" in capsys.readouterr().err
 
 
-def test_an_unrestored_plugin_state_is_reported(digits, capsys):
+def test_an_unrestored_plugin_state_is_reported(digits, plugin_file):
+    load_hook = "@hookimpl\ndef ddpkit_checkpoint_load(run, state):\n    SEEN.update(state)\n"
+    assert load_hook in PLUGIN
     assert run("mine", at_1_2=KILL.format("SIGTERM")) == 75
-    assert run("mine", "--resume", *sets(plugins__enable="[]")) == 0
-    assert "the saved state of plugin meddler is not restored" in capsys.readouterr().err
+    plugin_file.write_text(PLUGIN.replace(load_hook, ""))
+    resumed = run_in_subprocess("mine", "--resume").assert_done()
+    plugin_file.write_text(PLUGIN)
+    assert "the saved state of plugin meddler is not restored" in resumed.stderr
 
 
 def test_a_run_locked_by_another_process_is_rejected(digits, monkeypatch, capsys):
@@ -657,5 +661,5 @@ def test_a_signal_during_a_plugin_import_ends_the_run_cleanly(digits, capsys):
     slow = digits.parent / "slow.py"
     slow.write_text("import os, signal, time\nos.kill(os.getpid(), signal.SIGTERM)\ntime.sleep(1)\n")
 
-    assert run("mine", *sets(plugins__files=f"['{slow}']", plugins__enable="[]", metrics="['accuracy']")) == 75
+    assert run("mine", *sets(plugins__files=f"['{slow}']", metrics="['accuracy']")) == 75
     assert "stopped by SIGTERM before or after training" in capsys.readouterr().err

@@ -188,6 +188,11 @@ def ddpkit_datasets():
     yield Component("ramp", "my_parts:Ramp")
 
 
+@hookimpl
+def ddpkit_epoch_end(run, row):
+    (run.folder / f"epoch-{row['epoch']}-rank-{run.rank}").touch()
+
+
 class Mine(nn.Sequential):
     def __init__(self, n_classes: int = 2):
         super().__init__(nn.Flatten(), nn.Linear(64, n_classes))
@@ -221,6 +226,8 @@ def test_a_local_plugin_file_works_in_ranks_and_workers(mine):
     options = ["--nproc", "2", "--set", "dataloader.num_workers=1"]
 
     outcome = ddpkit("run", mine, *options, cwd=mine.parent.parent).assert_done()
+
+    assert len(list(outcome.folder.glob("epoch-[12]-rank-[01]"))) == 4
 
     again = ddpkit(
         "run", outcome.folder / "config.toml", "--nproc", "1", cwd="/"
