@@ -10,7 +10,7 @@ import attrs
 
 from ddpkit.cli import options, table
 from ddpkit.config import loading, schema, toml
-from ddpkit.config.component_refs import ComponentRef, find_entry, references
+from ddpkit.config.component_refs import ComponentRef, find_entry, only_from_run, references
 from ddpkit.config.converter import describe_type, find_field
 from ddpkit.config.loading import Config
 from ddpkit.errors import ConfigError, Diagnostic, ExitCode, KeyPath, format_key_path, suggest
@@ -109,7 +109,9 @@ def iterate_values(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, Any]]:
             yield from iterate_values(item, (*path, index))
     elif attrs.has(type(value)):
         for field in attrs.fields(type(value)):
-            yield from iterate_values(getattr(value, field.name), path if field.metadata.get("rest") else (*path, field.name))
+            item = getattr(value, field.name)
+            if item or not field.metadata.get("synonym"):
+                yield from iterate_values(item, path if field.metadata.get("rest") else (*path, field.name))
     elif isinstance(value, Mapping):
         yield from (((*path, name), item) for name, item in value.items())
     else:
@@ -141,7 +143,8 @@ def list_defaults(reference: ComponentRef, plugins: Plugins) -> list[Line]:
     signature = signatures.read_from_source(entry.component.target)
     if signature is None:
         return []
-    left = [name for name in signature.defaults if name not in reference.named_params(signature) and name != "lr"]
+    taken = {*reference.named_params(signature), *only_from_run(reference.kind)}
+    left = [name for name in signature.defaults if name not in taken]
     origin = f"default of {entry.qualified_name}"
     return [Line((*reference.params_path, name), signature.defaults[name], origin) for name in left]
 

@@ -24,6 +24,7 @@ def key(english: str, chinese: str, default: Any = attrs.NOTHING, *, limits: Any
         unit: Unit of a number.
         marks: `rest=True`: the field receives all keys of the table that have no field; they are the parameters of the
             component. `shorthand=True`: a bare string in place of the table, or of an array of tables, sets this field.
+            `synonym=True`: another key of the table means the same; `explain` shows this one only if it is set.
     """
     return attrs.field(default=default, validator=limits, metadata={"help": (english, chinese), "unit": unit, **marks})
 
@@ -150,6 +151,7 @@ class Model:
         "Deprecated: use `continue_checkpoint`; one checkpoint contains the complete state.",
         "已弃用，请改用 `continue_checkpoint`；一个检查点即包含全部状态。",
         "",
+        synonym=True,
     )
     pretrained: str = key(
         "Weights file that initialises a new run: safetensors, or a torch file that contains only tensors. A head with another"
@@ -204,7 +206,7 @@ class Dataset:
 
     name: str = key("Name of the dataset.", "数据集名称。")
     root_dir: str = key("Folder of the data.", "数据根目录。", "")
-    base_dir: str = key("Synonym of `root_dir`; set only one of them.", "`root_dir` 的别名；二者只设其一。", "")
+    base_dir: str = key("Synonym of `root_dir`; set only one of them.", "`root_dir` 的别名；二者只设其一。", "", synonym=True)
     ref: str = key(
         "TOML or YAML file with defaults for this table and, optionally, `classes`; path relative to the file with this key.",
         "为本表提供默认值的 TOML 或 YAML 文件，也可包含 `classes`；路径相对于写有此键的文件。",

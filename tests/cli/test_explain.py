@@ -1,11 +1,20 @@
 """`explain` shows the origin of each value and the meaning of each name."""
 
 import json
+from pathlib import Path
 
 import pytest
+import tomli_w
 
+from ddpkit.cli.explain import explain_config
 from ddpkit.cli.main import main
+from ddpkit.config import loading
+from ddpkit.config.check import validate
+from ddpkit.plugins import manager
+from ddpkit.plugins.signatures import UNREAD
 from ddpkit.testing import ddpkit
+
+ROOT = Path(__file__).parents[2]
 
 
 def explain(capsys, *arguments):
@@ -48,6 +57,25 @@ def test_component_defaults_are_shown(blobs, capsys):
         "meaning": "",
     }
     assert lines["train.optimizer.nesterov"]["origin"] == "default of builtin/sgd"
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "configs").glob("*.toml")), ids=lambda file: file.stem)
+def test_each_listed_key_can_be_written_with_its_value(file, tmp_path):
+    config, plugins = loading.load(file), manager.load()
+    lines = explain_config(config, plugins)
+    written = tmp_path / "written.toml"
+    written.write_text(tomli_w.dumps(as_tables({line.path: line.value for line in lines if line.value not in (None, UNREAD)})))
+
+    assert validate(loading.read(written), plugins, 2).problems == ()
+    assert not {"base_dir", "continue_ext_checkpoint"} & {line.path[-1] for line in lines}
+
+
+def as_tables(values):
+    """Nested tables and lists of values by key path."""
+    if list(values) == [()]:
+        return values[()]
+    inner = {key: as_tables({path[1:]: value for path, value in values.items() if path[0] == key}) for key, *_ in values}
+    return list(inner.values()) if all(isinstance(key, int) for key in inner) else inner
 
 
 def test_one_key_is_shown_with_its_help(blobs, capsys):
