@@ -15,6 +15,7 @@ import ddpkit
 from ddpkit import testing
 from ddpkit.plugins import hookspecs
 from ddpkit.testing import ddpkit as command
+from tests.helpers.tables import table_rows
 from tests.helpers.user_data import draw_photos
 
 ROOT = Path(__file__).parent.parent
@@ -54,8 +55,8 @@ def test_the_tutorial_works_as_printed(tutorial):
     described = command("describe", "model", "my_plugin/tinynet", cwd=tutorial, env=env).assert_done()
     ran = command("run", "quick.toml", "--set", "device=cpu", cwd=tutorial, env=env).assert_done()
 
-    assert "my_plugin\tmy-plugin 0.1.0\tok\tmodel: tinynet\n" in listed.stdout
-    assert "hidden\tan integer\t32\n" in described.stdout
+    assert ["my_plugin", "my-plugin 0.1.0", "ok", "model: tinynet"] in table_rows(listed.stdout)
+    assert ["hidden", "an integer", "32"] in table_rows(described.stdout)
     assert "test accuracy" in ran.stdout
     assert len((tutorial / "my_plugin/plugin.py").read_text().splitlines()) <= 10
 

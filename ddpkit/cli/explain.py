@@ -31,8 +31,10 @@ class Line:
     value: Any
     origin: str
     """Location of the value: `file:line:col`, `--set 1`, or `default`."""
-    meaning: str = ""
-    """Component that a name selects: its distribution and its definition. Empty for other values."""
+    component: str = ""
+    """Component that a name selects, and its distribution. Empty for other values."""
+    source: str = ""
+    """Definition of the component: `file:line`."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -74,13 +76,17 @@ def format_toml_value(value: Any) -> str:
 
 
 def line_as_json(line: Line) -> dict[str, Any]:
-    value = None if line.value is UNREAD else line.value
-    return {"key": format_key_path(line.path), "value": value, "origin": line.origin, "meaning": line.meaning}
+    value, meaning = None if line.value is UNREAD else line.value, ", ".join(filter(None, (line.component, line.source)))
+    return {"key": format_key_path(line.path), "value": value, "origin": line.origin, "meaning": meaning}
 
 
 def print_lines(lines: list[Line]) -> None:
-    rows = [(format_key_path(line.path), format_toml_value(line.value), line.origin, line.meaning) for line in lines]
-    table.print_table(("KEY", "VALUE", "FROM", "COMPONENT"), rows)
+    rows = [(format_key_path(line.path), format_toml_value(line.value), format_origin(line)) for line in lines]
+    table.print_table(("KEY", "VALUE", "FROM"), rows)
+
+
+def format_origin(line: Line) -> str:
+    return f"{line.origin} ({line.component})" if line.component else line.origin
 
 
 def explain_config(config: Config, plugins: Plugins) -> list[Line]:
@@ -91,7 +97,7 @@ def explain_config(config: Config, plugins: Plugins) -> list[Line]:
     named = references(config.run)
     meanings = {reference.path: describe_reference(reference, plugins) for reference in named}
     lines = [
-        Line(path, value, find_origin(config, path), meanings.get(path, "")) for path, value in iterate_values(config.run, ())
+        Line(path, value, find_origin(config, path), *meanings.get(path, ())) for path, value in iterate_values(config.run, ())
     ]
     for reference in named:
         prefix = reference.params_path
@@ -125,13 +131,13 @@ def find_origin(config: Config, path: KeyPath) -> str:
     return origin.place(written).where if written and origin else "default"
 
 
-def describe_reference(reference: ComponentRef, plugins: Plugins) -> str:
-    """Return a description such as `builtin/resnet18 of ddpkit 0.1.0, .../models.py:17`."""
+def describe_reference(reference: ComponentRef, plugins: Plugins) -> tuple[str, str]:
+    """Return a description such as `builtin/resnet18 of ddpkit 0.1.0`, and the definition such as `.../models.py:17`."""
     try:
         entry = find_entry(reference, plugins.registry)
     except UnknownNameError as error:
-        return str(error)
-    return f"{entry.qualified_name} of {entry.distribution}, {signatures.find_definition(entry.component.target)}"
+        return str(error), ""
+    return f"{entry.qualified_name} of {entry.distribution}", signatures.find_definition(entry.component.target)
 
 
 def list_defaults(reference: ComponentRef, plugins: Plugins) -> list[Line]:

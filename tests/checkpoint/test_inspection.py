@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ddpkit.cli.main import main
+from tests.helpers.tables import table_rows
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def test_inspect_shows_progress_and_checkpoint_contents(trained, capsys):
         "checkpoint: runs/blobs/mine/checkpoints/step-000000000008\ntask: blobs\nmodel: tinynet\nstep: 8\nepochs: 2 of 2\n"
     )
     assert "data: train 32, valid 8, test 7\n" in said
-    assert "\nmodel.safetensors\t0.0\t4\t1074\n" in said
+    assert ["model.safetensors", "0.0", "4", "1074"] in table_rows(said)
 
     assert main(["inspect", str(trained / "checkpoints/step-000000000004"), "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
@@ -41,7 +42,7 @@ def test_inspect_accepts_a_task_folder_and_a_weights_file(trained, capsys):
     assert main(["inspect", str(trained / "weights/best.safetensors")]) == 0
     assert capsys.readouterr().out == (
         f"weights: {trained}/weights/best.safetensors\nrun: {trained.absolute()}\ntask: blobs\nmodel: tinynet\n\n"
-        "FILE\tMB\tTENSORS\tNUMBERS\nbest.safetensors\t0.0\t4\t1074\n"
+        "FILE              MB   TENSORS  NUMBERS\nbest.safetensors  0.0  4        1074\n"
     )
     Path("none.safetensors").write_text("nothing")
     assert main(["inspect", "none.safetensors"]) == 2
@@ -50,7 +51,7 @@ def test_inspect_accepts_a_task_folder_and_a_weights_file(trained, capsys):
 
 def test_verify_reports_a_corrupt_checkpoint_and_keeps_it(trained, capsys):
     assert main(["verify", str(trained)]) == 0
-    assert [line.split("\t")[1] for line in capsys.readouterr().out.splitlines()] == ["STATUS", "good", "good"]
+    assert [row[1] for row in table_rows(capsys.readouterr().out)] == ["STATUS", "good", "good"]
 
     file = trained / "checkpoints/step-000000000004/optimizer.safetensors"
     data = bytearray(file.read_bytes())

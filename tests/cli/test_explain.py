@@ -82,8 +82,8 @@ def test_one_key_is_shown_with_its_help(blobs, capsys):
     assert main(["explain", blobs.name, "train.epoch"]) == 0
 
     assert capsys.readouterr().out == (
-        "KEY\tVALUE\tFROM\tCOMPONENT\n"
-        "train.epoch\t2\tblobs.toml:27:9\n  Passes over the training split.\n  训练轮数。\n  an integer, at least 1 (epochs)\n"
+        "KEY          VALUE  FROM\n"
+        "train.epoch  2      blobs.toml:27:9\n  Passes over the training split.\n  训练轮数。\n  an integer, at least 1 (epochs)\n"
     )
 
 

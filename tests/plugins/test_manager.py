@@ -30,6 +30,7 @@ from ddpkit.plugins.manager import PluginSource, register
 from ddpkit.plugins.registry import UnknownNameError
 from ddpkit.testing import loaded, run_toml
 from tests.helpers.configs import BLOBS
+from tests.helpers.tables import table_rows
 
 ROOT = Path(__file__).parents[2]
 
@@ -421,7 +422,7 @@ def test_describe_shows_source_parameters_and_an_example(acme, capsys):
     text = capsys.readouterr().out
     assert text.startswith("model acme/tinynet: one hidden layer\nfrom: acme-parts 1.2.0\nsource: ")
     assert "A hidden layer and no BatchNorm: any split of a batch gives the same gradients." in text
-    assert "hidden\tan integer\t16\n" in text
+    assert ["hidden", "an integer", "16"] in table_rows(text)
     assert text.endswith(
         '[model]\nname = "acme/tinynet"\n\n[model.config]\nn_pixels = 64\nhidden = 16\nn_classes = 2\ndropout = 0.0\n'
     )
@@ -438,14 +439,14 @@ def test_describe_prints_json(acme, capsys):
 def test_which_shows_the_resolved_component(on_disk, acme, capsys):
     assert main(["which", "model", "resnet18"]) == 0
 
-    assert capsys.readouterr().out.splitlines()[1].startswith("builtin/resnet18\tselected\tddpkit 0.1.0\t")
+    assert table_rows(capsys.readouterr().out)[1][:3] == ["builtin/resnet18", "selected", "ddpkit 0.1.0"]
     assert main(["which", "model", "resnet81"]) == 2
     assert "NAME: no model is called 'resnet81', did you mean 'resnet18'?" in capsys.readouterr().err
 
 
 def test_list_filters_components_by_pattern(acme, capsys):
     assert main(["list", "model", "*net18"]) == 0
-    names = [line.partition("\t")[0] for line in capsys.readouterr().out.splitlines()[1:]]
+    names = [row[0] for row in table_rows(capsys.readouterr().out)[1:]]
     assert names == ["builtin/resnet18", "torchvision/resnet18"]
 
     assert main(["list", "model", "acme/*", "--json"]) == 0
@@ -456,7 +457,7 @@ def test_list_plugins_shows_versions_without_an_import(acme, capsys):
     code = "import sys, ddpkit.cli.main; ddpkit.cli.main.main(['list-plugins', '--no-import']); print('acme' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
-    assert "acme\tacme-parts\t1.2.0\tacme.plugin\n" in done.stdout
+    assert ["acme", "acme-parts", "1.2.0", "acme.plugin"] in table_rows(done.stdout)
     assert done.stdout.endswith("False\n")
 
 

@@ -11,6 +11,7 @@ from ddpkit import run
 from ddpkit.cli.main import main
 from ddpkit.testing import Outcome, ddpkit, run_toml
 from tests.helpers.configs import BLOBS
+from tests.helpers.tables import table_rows
 
 EVERY = """\
 task = "every"
@@ -155,7 +156,7 @@ def test_an_import_error_is_attributed_to_its_plugin(blobs, capsys):
 def test_an_alias_resolves_to_its_component(blobs, capsys):
     assert main(["check", blobs.name, "--set", "model.name=plain"]) == 0
     assert main(["which", "model", "plain"]) == 0
-    assert "acme/plainnet\tselected\tacme-parts 1.2.0\t" in capsys.readouterr().out
+    assert ["acme/plainnet", "selected", "acme-parts 1.2.0"] in [row[:3] for row in table_rows(capsys.readouterr().out)]
 
 
 def test_third_party_parameters_are_checked_without_an_import(blobs):
@@ -290,9 +291,11 @@ def test_unused_plugins_do_not_change_a_run(blobs, tmp_path, monkeypatch):
     with_others = run_toml(text, tmp_path).assert_done()
 
     listed = ddpkit("list-plugins", cwd=tmp_path).assert_done().stdout
-    assert "bad_broken\tbroken-dist 1.0\tbroken\tModuleNotFoundError: No module named 'no_such_thing' (" in listed
-    assert "bad_misspelt\tmisspelt-dist 1.0\tinvalid\t" in listed
-    assert "bad_newer\tnewer-dist 1.0\tincompatible\t" in listed
+    found = {row[0]: row[1:] for row in table_rows(listed)}
+    assert found["bad_broken"][:2] == ["broken-dist 1.0", "broken"]
+    assert found["bad_broken"][2].startswith("ModuleNotFoundError: No module named 'no_such_thing' (")
+    assert found["bad_misspelt"][:2] == ["misspelt-dist 1.0", "invalid"]
+    assert found["bad_newer"][:2] == ["newer-dist 1.0", "incompatible"]
     assert "imports torch" in listed
     for name in ("best.safetensors", "last.safetensors"):
         assert (alone.folder / "weights" / name).read_bytes() == (with_others.folder / "weights" / name).read_bytes()

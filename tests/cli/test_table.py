@@ -1,0 +1,42 @@
+"""Tables are aligned, and wrapped to the width of the terminal."""
+
+import pytest
+
+from ddpkit.cli.table import align_rows, wrap_rows
+
+ROWS = [
+    ("KEY", "VALUE", "FROM"),
+    ("train.optimizer.learning_rate", "0.1", "x.toml:3:1"),
+    ("model.name", "resnet18", "configs/x.toml:4:1 (builtin/resnet18 of ddpkit)"),
+]
+
+
+def test_a_row_is_one_aligned_line_in_a_pipe():
+    assert list(align_rows([*ROWS, ("classes", "x" * 60, "default")])) == [
+        "KEY                            VALUE     FROM",
+        "train.optimizer.learning_rate  0.1       x.toml:3:1",
+        "model.name                     resnet18  configs/x.toml:4:1 (builtin/resnet18 of ddpkit)",
+        f"classes                        {'x' * 60}  default",
+    ]
+
+
+def test_cells_are_wrapped_between_words_on_a_terminal():
+    assert list(wrap_rows(ROWS, 62)) == [
+        "KEY                            VALUE     FROM",
+        "train.optimizer.learning_rate  0.1       x.toml:3:1",
+        "model.name                     resnet18  configs/x.toml:4:1",
+        "                                         (builtin/resnet18 of",
+        "                                         ddpkit)",
+    ]
+
+
+def test_only_a_word_that_does_not_fit_is_divided():
+    assert [line[41:] for line in wrap_rows(ROWS, 54)][2:] == ["configs/", "x.toml:4:1", "(builtin/", "resnet18 of", "ddpkit)"]
+
+
+@pytest.mark.parametrize("width", [1, 20, 40, 80, 200])
+def test_nothing_is_left_out_at_any_width(width):
+    lines = list(wrap_rows(ROWS, width))
+
+    assert sorted("".join(lines).replace(" ", "")) == sorted("".join(map("".join, ROWS)).replace(" ", ""))
+    assert all(line.split()[0] in ("KEY", ROWS[1][0], ROWS[2][0]) for line in lines if not line.startswith(" "))
