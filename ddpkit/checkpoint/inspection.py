@@ -1,5 +1,6 @@
 """Inspection and verification of checkpoints, without loading tensors and without importing torch."""
 
+import contextlib
 import json
 import math
 from collections.abc import Iterator, Mapping
@@ -11,9 +12,11 @@ from safetensors import SafetensorError, safe_open
 
 from ddpkit.checkpoint import manifest
 from ddpkit.checkpoint.manifest import CorruptError
-from ddpkit.checkpoint.resume import CHECKPOINTS_FOLDER
+from ddpkit.checkpoint.resume import CHECKPOINTS_FOLDER, find_latest_run
 from ddpkit.checkpoint.store import STATE, STEP, Store
-from ddpkit.errors import CheckpointError, ConfigError, Diagnostic
+from ddpkit.config.loading import Config
+from ddpkit.errors import CheckpointError, ConfigError, DdpkitError, Diagnostic
+from ddpkit.runs import lock
 
 
 @attrs.frozen
@@ -64,6 +67,19 @@ def inspect(path: Path) -> Inspection:
     except (CorruptError, KeyError) as error:
         raise CheckpointError(f"{folder} is corrupt: {error}") from error
     return Inspection(folder, state, [describe_file(folder / name, listed["size"]) for name, listed in content["files"].items()])
+
+
+def inspect_unfinished(config: Config) -> Inspection | None:
+    """Read the newest checkpoint of the newest unfinished run of the task; None if there is none that a new process can resume.
+
+    A run whose lock is held is still in progress.
+    """
+    folder = find_latest_run(config)
+    if folder is None:
+        return None
+    with contextlib.suppress(DdpkitError, OSError), lock.hold_lock(folder, wait=0, shared=True):
+        return inspect(folder)
+    return None
 
 
 def inspect_weights(file: Path) -> CheckpointFile:

@@ -2,13 +2,14 @@
 
 import gc
 import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from ddpkit.checkpoint import resume
+from ddpkit.checkpoint import inspection, resume
 from ddpkit.config import diff, loading
 from ddpkit.config.check import check
 from ddpkit.config.loading import Config
@@ -111,6 +112,7 @@ def resolve_resume(plan: RunPlan) -> RunPlan:
         run_folder.check_run_id_free(config)
         if options.resume is not None and rank_process.is_output_process():
             log.print_message("no run to resume was found; a new run starts at step 0")
+        suggest_resume(plan)
         return plan
     config = resume.resolve_config(config, resume_point)
     if before := resume_point.metadata:
@@ -118,6 +120,17 @@ def resolve_resume(plan: RunPlan) -> RunPlan:
         diff.check_changes(diff.find_changes(before["config"], config), options.allow_drift, config)
     plan = attrs.evolve(plan, config=config, resume_point=resume_point)
     return remaining_tasks(plan) if resume.is_finished(config, resume_point) else plan
+
+
+def suggest_resume(plan: RunPlan) -> None:
+    """Print the command that resumes the newest unfinished run of the task, if a new run starts although there is one."""
+    if plan.config.run.run_id or plan.options.dry_run or rank_process.is_rank():
+        return
+    if found := inspection.inspect_unfinished(plan.config):
+        progress, run = found.state["progress"], found.state["run"]["config"]
+        command = shlex.join(["ddpkit", "run", str(plan.file), *plan.options.to_argv(), "--resume"])
+        done = f"{progress['epoch']} of {run['train']['epoch']} epochs"
+        log.print_message(f"{found.folder.parent.parent} is not finished ({done}); a new run starts; to resume, use: {command}")
 
 
 def remaining_tasks(plan: RunPlan) -> RunPlan:

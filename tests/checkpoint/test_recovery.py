@@ -336,6 +336,24 @@ def test_resume_without_a_path_takes_the_newest_unfinished_run(uninterrupted, ca
     assert end_of("older") == uninterrupted
 
 
+def test_a_new_run_shows_how_to_resume_an_unfinished_one(digits, capsys):
+    assert run("mine", at_1_2=KILL.format("SIGTERM")) == 75
+    Path("orders.json").unlink()
+    start = ["run", "digits.toml", "--limit-batches", "1", "--set", "train.epoch=1"]
+    capsys.readouterr()
+
+    assert main([*start, "--dry-run"]) == 0
+    with lock.hold_lock(folder_of("mine")):  # as if it were still in progress
+        assert main(start) == 0
+    assert "is not finished" not in capsys.readouterr().err
+    assert main(start) == 0
+    command = "ddpkit run digits.toml --set train.epoch=1 --limit-batches 1 --resume"
+    assert (
+        f"{folder_of('mine').absolute()} is not finished (0 of 2 epochs); a new run starts; to resume, use: {command}\n"
+        in capsys.readouterr().err
+    )
+
+
 @pytest.mark.parametrize("place", ["run (1)", "other folder/实验", "-x", "a.b/c"])
 def test_a_moved_run_folder_resumes_whatever_its_name(uninterrupted, place):
     assert run("mine", at_1_2=KILL.format("SIGTERM")) == 75
