@@ -400,6 +400,14 @@ def test_weights_are_chosen_by_name_or_file(mine, images):
     assert predicted(mine)[0]["probability"] == found[1]
 
 
+def test_options_set_threshold_and_number_of_classes(mine, images):
+    assert main(["predict", str(mine), str(images / "a.png"), "--threshold", "1", "--top-k", "1"]) == 0
+    assert (predicted(mine)[0]["label"], len(predicted(mine)[0]["top"])) == (0, 1)
+
+    assert main(["predict", str(mine), str(images / "a.png"), "--threshold", "0", "--top-k", "2"]) == 0
+    assert (predicted(mine)[0]["label"], len(predicted(mine)[0]["top"])) == (1, 2)
+
+
 def test_a_weights_file_selects_its_run(mine, images):
     last = load(mine, weights="last")(images / "a.png")["probability"]
 
@@ -488,6 +496,7 @@ REFUSED = {
     "a missing run": (["test", "gone"], "RUN: gone was not found; pass a run folder, "),
     "a file of no run": (["test", "images/a.png"], "RUN: images/a.png is not a file of a run; pass "),
     "weights twice": (["test", "my run/weights/last.safetensors", "--weights", "ema-last"], "RUN: my run/weights/last.safetensors selects weights, and so does 'ema-last'; pass only one of them\n"),
+    "a threshold above 1": (["predict", "my run", "images", "--threshold", "3"], "--threshold: predict.config.threshold: must be between 0 and 1; got 3"),
     "no such weights": (["predict", "my run", "images", "--weights", "x.pt"], "the run has these weights: best, ema-best, ema-last, last"),
     "weights of another model": (
         ["test", "my run", "--set", "model.config.hidden=8"],
