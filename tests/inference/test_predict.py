@@ -427,7 +427,7 @@ def test_the_folder_of_a_task_selects_its_newest_finished_run(mine, images, caps
     said = capsys.readouterr()
     assert said.out.splitlines()[-1] == str(mine)
     assert "using my run, the newest finished run of the task\n" in said.err
-    assert f"test    results are in {mine}\n" in said.err
+    assert f"run     {mine}\n" in said.err
     assert main(["predict", "my run/config.toml", str(images / "a.png")]) == 0
     assert predicted(mine)[0]["probability"] == load(mine.parent)(images / "a.png")["probability"]
 

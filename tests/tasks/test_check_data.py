@@ -14,6 +14,7 @@ from ddpkit.data.findings import CheckedSample, KnownLabels, find_problems
 from ddpkit.data.loader import SeededDataset
 from ddpkit.data.sample_facts import FactsReader, class_indices, digest
 from tests.helpers.configs import IMAGES
+from tests.helpers.tables import table_rows
 
 TABLE = '[dataset]\nname = "image_folder"\nroot_dir = "photos"\nconfig.mode = "L"\n'
 
@@ -51,7 +52,8 @@ def test_all_problems_are_listed_at_once(photos, capsys):
     assert main(["check", "x.toml", "--data"]) == 2
 
     out, error = capsys.readouterr()
-    assert [line.split("\t")[:3] for line in out.splitlines()[1:]] == [
+    rows = table_rows(out)[1:]
+    assert [row[:3] for row in rows] == [
         ["unreadable", "train", "train/dog/03.png"],
         ["two splits", "train", "train/dog/05.png"],
         ["two splits", "train", "train/cat/06.png"],
@@ -59,7 +61,7 @@ def test_all_problems_are_listed_at_once(photos, capsys):
         ["unreadable", "train", "train/cat/20.png"],
         ["unreadable", "valid", "valid/cat/02.png"],
     ]
-    assert "\tis the same image as test/cat/02.bmp (test); they are in different splits\n" in out
+    assert rows[2][3] == "is the same image as test/cat/02.bmp (test); they are in different splits"
     assert error.splitlines()[-1].startswith("problems in the data: 3 unreadable, 2 two splits, 1 two labels; repair or remove")
     code, found = check_data(capsys)
     assert (code, len(found)) == (2, 6)
