@@ -7,7 +7,7 @@ does not show all of its parameters, and only before a run starts or for `ddpkit
 import importlib.metadata
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from typing import Any
 
 import attrs
@@ -39,14 +39,23 @@ class CheckReport:
     """References to components whose parameters can be fully checked only after an import."""
 
 
-def check(config: Config, plugins: Plugins, n_ranks: int | None, *, is_new: bool = True) -> CheckReport:
+def check(
+    config: Config,
+    plugins: Plugins,
+    n_ranks: int | None,
+    *,
+    is_new: bool = True,
+    before_imports: Callable[[], None] = lambda: None,
+) -> CheckReport:
     """Validate the config fully, and return the report.
 
     `n_ranks`: None if it is not known yet. `is_new`: false for a run that exists, which is resumed, tested or used to predict.
+    `before_imports`: called before components are imported, if the source code shows no mistake.
     Raises ConfigError with all mistakes, or PluginError if one of them is caused by a plugin that cannot be used.
     """
     report = validate(config, plugins, n_ranks, is_new=is_new)
     if not report.problems:  # imports take seconds, so they come last
+        before_imports()
         report = validate_with_imports(report, config, plugins)
     if report.problems:
         raise (PluginError if report.needs_failed_plugin else ConfigError)(report.problems)

@@ -63,8 +63,6 @@ def run(
 def prepare(file: Path, options: RunOptions) -> RunPlan:
     """Read the config, load its plugins, check everything, and return the plan. Nothing is started or written."""
     os.environ |= slurm.torchrun_variables(os.environ)
-    if rank_process.is_output_process():
-        log.print_message("loading torch and the plugins ...")
     config, plugins = read_config(file, options)
     tasks, n_ranks = select_tasks(config.run, options.task), count_ranks(config, options.nproc)
     if rank_process.is_output_process():
@@ -95,9 +93,15 @@ def check_config(config: Config, plugins: Plugins, n_ranks: int | None, *, is_ne
 
     `n_ranks`: number of ranks of the training; None = no training. `is_new`: whether the run starts at its first step.
     """
-    report = check(config, plugins, n_ranks, is_new=is_new)
+    report = check(config, plugins, n_ranks, is_new=is_new, before_imports=announce_loading)
     if rank_process.is_output_process():
         log.print_warnings([*plugins.warnings, *map(str, report.warnings)])
+
+
+def announce_loading() -> None:
+    """Print that the command is busy: the imports that follow take seconds."""
+    if rank_process.is_output_process():
+        log.print_message("loading torch and the plugins ...")
 
 
 def resolve_resume(plan: RunPlan) -> RunPlan:

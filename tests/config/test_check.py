@@ -57,6 +57,12 @@ MISTAKES = {
 }  # fmt: skip
 
 
+def read_errors(capsys):
+    """Messages of a command, without the lines that say what it is doing."""
+    lines = capsys.readouterr().err.splitlines(keepends=True)
+    return "".join(line for line in lines if not line.endswith(" ...\n"))
+
+
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_is_reported_at_its_line(blobs, capsys, mistake):
     right, wrong, message = MISTAKES[mistake]
@@ -65,7 +71,7 @@ def test_a_mistake_is_reported_at_its_line(blobs, capsys, mistake):
 
     exit_code = main(["run", blobs.name, *(["--set", "ddp.nproc=2"] if mistake == "one GPU for two ranks" else [])])
 
-    stderr = capsys.readouterr().err
+    stderr = read_errors(capsys)
     assert exit_code == 2
     assert f"blobs.toml:{message}" in stderr
     assert "Traceback" not in stderr
@@ -78,7 +84,7 @@ def test_all_mistakes_are_reported_in_line_order(blobs, capsys):
 
     assert main(["run", blobs.name]) == 2
 
-    lines = capsys.readouterr().err.splitlines()
+    lines = read_errors(capsys).splitlines()
     assert [line.split(":")[1] for line in lines] == ["4", "12", "19", "28"]
 
 
@@ -119,7 +125,7 @@ def test_mistakes_in_misspelt_tables_are_found_too(blobs, capsys):
 
     assert main(["check", blobs.name]) == 2
 
-    found = [line.partition(", choose")[0].split(": ", 1) for line in capsys.readouterr().err.splitlines()]
+    found = [line.partition(", choose")[0].split(": ", 1) for line in read_errors(capsys).splitlines()]
     assert [(int(where.split(":")[1]), message) for where, message in found] == [
         (1, "tsak: unknown key, did you mean 'task'?"),
         (2, "device: must be auto, cpu, cuda or cuda:N; got 'gpu'"),
@@ -172,7 +178,7 @@ def test_pil_images_are_reported_only_if_all_components_declare_them(blobs, caps
 
     def is_reported(*options):
         main(["check", blobs.name, *options])
-        return "transform: dataset 'MNIST' returns PIL images" in capsys.readouterr().err
+        return "transform: dataset 'MNIST' returns PIL images" in read_errors(capsys)
 
     assert is_reported()
     assert is_reported("--set", "transform.RESIZE=['x']")
@@ -188,7 +194,7 @@ def test_integer_images_are_rejected(blobs, capsys):
     blobs.write_text(digits.replace('"tinynet"', '"resnet18"\nconfig = { n_channels = 1 }') + "[transform]\nPIL_TO_TENSOR = []\n")
 
     assert main(["run", blobs.name]) == 2
-    assert "transform: images are integers; add 'CONVERT_IMAGE_DTYPE = [\"float32\"]' to [transform]" in capsys.readouterr().err
+    assert "transform: images are integers; add 'CONVERT_IMAGE_DTYPE = [\"float32\"]' to [transform]" in read_errors(capsys)
 
 
 def test_unusable_data_is_a_config_mistake(blobs, capsys):
@@ -199,13 +205,13 @@ def test_unusable_data_is_a_config_mistake(blobs, capsys):
     assert main(["run", blobs.name]) == 2
 
     message = "blobs.toml:17:2: dataset: the first sample cannot be used: NORMALIZE has 3 means, but the images have 1 channels; set one mean and std per channel\n"
-    assert capsys.readouterr().err == message
+    assert read_errors(capsys) == message
 
 
 def test_a_batch_size_not_divisible_by_the_ranks_is_rejected(blobs, capsys):
     assert main(["run", blobs.name, "--nproc", "3"]) == 2
 
-    assert capsys.readouterr().err == (
+    assert read_errors(capsys) == (
         "blobs.toml:26:14: train.batch_size: 8 samples cannot be divided equally among 3 ranks; use 6 or 9, or --nproc 1 or 2\n"
     )
     assert not (blobs.parent / "runs").exists()
@@ -274,7 +280,7 @@ def test_a_batch_size_not_divisible_by_the_ranks_is_rejected(blobs, capsys):
 def test_a_mistake_in_an_option_names_the_option(blobs, capsys, option, message):
     assert main(["run", blobs.name, "--set", option]) == 2
 
-    assert capsys.readouterr().err.startswith(message)
+    assert read_errors(capsys).startswith(message)
 
 
 @pytest.mark.parametrize("option", ["private.wandb=false", "private.loggers=[]", "train.save_period=0", "model.pretrained="])
@@ -287,7 +293,7 @@ def test_an_existing_run_id_is_rejected(blobs, capsys):
 
     assert main(["run", blobs.name, "--set", "run_id=first"]) == 2
 
-    assert "--set 1: run_id:" in (message := capsys.readouterr().err)
+    assert "--set 1: run_id:" in (message := read_errors(capsys))
     assert "already contains a run" in message
 
 
@@ -297,7 +303,7 @@ def test_batchnorm_on_a_single_value_is_found_before_training(blobs, capsys):
 
     assert main(["run", blobs.name]) == 2
 
-    assert "set 'dataloader.drop_last = true'" in capsys.readouterr().err
+    assert "set 'dataloader.drop_last = true'" in read_errors(capsys)
     assert not (blobs.parent / "runs").exists()
 
 
@@ -372,7 +378,7 @@ def test_mistakes_of_many_kinds_are_reported_in_line_order(blobs, capsys):
 
     assert main(["run", blobs.name, "--set", "ddp.nproc=2"]) == 2
 
-    lines = capsys.readouterr().err.splitlines()
+    lines = read_errors(capsys).splitlines()
     assert [line.partition(" ")[0] for line in lines] == [
         "blobs.toml:1:1:", "blobs.toml:2:10:", "blobs.toml:3:12:", "blobs.toml:5:11:", "blobs.toml:9:21:", "blobs.toml:12:1:",
         "blobs.toml:15:1:", "blobs.toml:19:12:", "blobs.toml:23:9:", "blobs.toml:26:14:", "blobs.toml:28:40:", "blobs.toml:29:44:",
@@ -407,7 +413,7 @@ def test_check_deep_imports_what_source_cannot_show(blobs, capsys):
     assert main(["check", blobs.name]) == 0
     assert main(["check", blobs.name, "--deep"]) == 2
 
-    assert "blobs.toml:28:60: train.optimizer.betas[0]: expected a number, got 'a'" in capsys.readouterr().err
+    assert "blobs.toml:28:60: train.optimizer.betas[0]: expected a number, got 'a'" in read_errors(capsys)
     assert main(["run", blobs.name]) == 2
 
 
@@ -431,6 +437,6 @@ def test_a_terminal_gets_the_line_with_a_caret(blobs, capsys, monkeypatch):
 
     assert main(["check", blobs.name]) == 2
 
-    assert capsys.readouterr().err == (
+    assert read_errors(capsys) == (
         "blobs.toml:27:1: train.epohc: unknown key, did you mean 'epoch'?\n   27 | epohc = 2\n      | ^\n"
     )
