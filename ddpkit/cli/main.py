@@ -2,8 +2,10 @@
 
 import argparse
 import importlib
+import platform
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 from typing import NoReturn
 
 from ddpkit import terminal
@@ -62,9 +64,19 @@ class Parser(argparse.ArgumentParser):
         super().error(terminal.escape(message))
 
 
+class VersionAction(argparse.Action):
+    """Option that prints the versions for a bug report. It reads them only if it is used, and imports no package."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_arguments: object) -> None:
+        """Print the versions and exit with code 0."""
+        terminal.write(f"ddpkit {version('ddpkit')} (Python {platform.python_version()}, torch {version('torch')})\n")
+        parser.exit()
+
+
 def build_parser(given: Sequence[str]) -> argparse.ArgumentParser:
     """Build the parser. Only the module of the requested command is imported."""
     top = Parser(prog="ddpkit", description="One TOML file, one command, a correct distributed run.")
+    top.add_argument("--version", action=VersionAction, nargs=0, help="show the versions of ddpkit, Python and torch, and exit")
     subparsers = top.add_subparsers(metavar="COMMAND", required=True)
     for name, summary in COMMANDS.items():
         parser = subparsers.add_parser(name, help=summary, description=summary.capitalize() + ".")

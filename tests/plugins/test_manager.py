@@ -453,6 +453,28 @@ def test_list_filters_components_by_pattern(acme, capsys):
     assert [each["name"] for each in json.loads(capsys.readouterr().out)][:2] == ["acme/asking", "acme/chatty"]
 
 
+def test_list_without_a_kind_shows_the_kinds(acme, capsys):
+    assert main(["list"]) == 0
+
+    header, *rows = table_rows(capsys.readouterr().out)
+    kinds = {row[0]: row[1:] for row in rows if len(row) == 3}
+    assert header == ["KIND", "COMPONENTS", "USE IN A CONFIG"]
+    assert list(kinds) == list(HOOKS)
+    assert int(kinds["split"][0]) >= 3
+    assert kinds["optimizer"][1].startswith("`[train.optimizer] type` selects one")
+    assert rows[-1] == ["To see the components of a kind: ddpkit list KIND, for example: ddpkit list model"]
+    assert main(["list", "--json"]) == 0
+    assert [each["kind"] for each in json.loads(capsys.readouterr().out)] == list(HOOKS)
+
+
+def test_the_version_is_printed_without_an_import(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+
+    assert ended.value.code == 0
+    assert re.fullmatch(r"ddpkit \S+ \(Python \S+, torch \S+\)\n", capsys.readouterr().out)
+
+
 def test_list_plugins_shows_versions_without_an_import(acme, capsys):
     code = "import sys, ddpkit.cli.main; ddpkit.cli.main.main(['list-plugins', '--no-import']); print('acme' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
