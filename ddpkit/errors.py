@@ -160,6 +160,12 @@ def suggest(name: str, known: Iterable[str]) -> str:
     return f"choose from: {', '.join(names)}" if names else "none is available"
 
 
+def list_first(texts: Sequence[str], n: int, separator: str = ", ") -> str:
+    """Return the first `n` texts, and the number of the others: `a, b and 3 more`."""
+    more = f" and {len(texts) - n} more" if len(texts) > n else ""
+    return separator.join(texts[:n]) + more
+
+
 def closest(name: str, known: Iterable[str]) -> str:
     """Return the known name that is similar to `name`, and was probably meant; empty if none is similar."""
     lowered = {other.lower(): other for other in sorted(known)}

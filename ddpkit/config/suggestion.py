@@ -9,7 +9,7 @@ import attrs
 from ddpkit.config import loading
 from ddpkit.config.check import ranks_in_file, validate
 from ddpkit.config.new_config import Language, new_config
-from ddpkit.errors import ConfigError, Diagnostic
+from ddpkit.errors import ConfigError, Diagnostic, list_first
 from ddpkit.plugins.manager import Plugins
 from ddpkit.plugins.registry import BUILTIN, Entry, Registry
 from ddpkit.plugins.signatures import import_target
@@ -78,8 +78,7 @@ class Recognition:
     def not_recognised(self) -> str:
         """Return the message for data that no dataset recognises."""
         names = sorted(each.name for each in self.path.iterdir()) if self.path.is_dir() else []
-        more = f" and {len(names) - SHOWN} more" * (len(names) > SHOWN)
-        content = f"; it contains {', '.join(names[:SHOWN])}{more}" if names else "; it is empty" * self.path.is_dir()
+        content = f"; it contains {list_first(names, SHOWN)}" if names else "; it is empty" * self.path.is_dir()
         expected = "; ".join(each.component.doc for each in starting_datasets(self.plugins.registry))
         return f"the data was not recognised{content}; expected one of: {expected} (see docs/data.md)"
 

@@ -57,11 +57,7 @@ class DataBuilder(ComponentFactory):
         self.check_train_size(len(indices["train"]))
         table = self.run.dataset
         unreadable = UnreadableSamples(len(dataset), table.max_skipped) if table.on_error == "skip" else UnreadableSamples()
-        return {
-            split: attrs.evolve(self.loader(split, dataset, indices[split], limit), unreadable=unreadable)
-            for split in SPLITS
-            if indices.get(split)
-        }
+        return {split: self.loader(split, dataset, indices[split], limit, unreadable) for split in SPLITS if indices.get(split)}
 
     def try_reading(self, loader: SplitLoader) -> None:
         """Read the first samples. Raises ConfigError for a ValueError or OSError of the dataset or a transform."""
@@ -126,11 +122,12 @@ class DataBuilder(ComponentFactory):
             )
             raise ConfigError([self.config.problem(("train", "batch_size"), message)])
 
-    def loader(self, split: str, dataset: MapDataset, indices: list[int], limit: int | None) -> SplitLoader:
+    def loader(
+        self, split: str, dataset: MapDataset, indices: list[int], limit: int | None, unreadable: UnreadableSamples
+    ) -> SplitLoader:
         run, options, training = self.run, self.run.dataloader, split == "train"
         per_sample, per_batch = self.transforms(training=training)
-        substitutes = indices if run.dataset.on_error == "skip" else ()
-        samples = SeededDataset(dataset, per_sample, run.seed, split, substitutes)
+        samples = SeededDataset(dataset, per_sample, run.seed, split, indices if unreadable.are_skipped else ())
         n_shards = max(self.world.size, run.ddp.virtual_shards)
         sampler = Sampler(
             indices=indices,
@@ -153,7 +150,7 @@ class DataBuilder(ComponentFactory):
             pin=options.pin_memory and self.world.device.type == "cuda",
             timeout=run.ddp.timeout,
         )
-        return SplitLoader(samples, batch_sampler, loader, per_batch, self.world.device)
+        return SplitLoader(samples, batch_sampler, loader, per_batch, self.world.device, unreadable)
 
     def labels(self, dataset: Any, indices: Sequence[int]) -> list[int]:
         """Return the class index of each sample. Raises ConfigError if the dataset does not provide them."""

@@ -13,7 +13,7 @@ from ddpkit.config.instantiate import ComponentFactory
 from ddpkit.config.loading import Config
 from ddpkit.data.labels import sample_labels
 from ddpkit.data.loader import N_SANITY_SAMPLES, SeededDataset, SplitLoader
-from ddpkit.errors import ConfigError, KeyPath
+from ddpkit.errors import ConfigError, KeyPath, list_first
 
 LOGGER = logging.getLogger(__name__)
 SHOWN = 5
@@ -57,8 +57,7 @@ class KnownClasses:
             return f"{self.sample} has the label {self.n - 1}, so there are {self.n} classes"
         if self.n > len(self.found):
             return f"'classes' has {self.n} names"
-        more = f" and {self.n - SHOWN} more" * (self.n > SHOWN)
-        return f"the dataset has {self.n} classes: {', '.join(map(repr, self.found[:SHOWN]))}{more}"
+        return f"the dataset has {self.n} classes: {list_first([*map(repr, self.found)], SHOWN)}"
 
 
 @attrs.frozen

@@ -7,6 +7,7 @@ from typing import Literal
 import attrs
 
 from ddpkit.data.sample_facts import SampleFacts
+from ddpkit.errors import list_first
 
 Problem = Literal["unreadable", "wrong size", "wrong label", "duplicate", "two labels", "two splits"]
 SHOWN = 3
@@ -87,10 +88,9 @@ def content_problems(samples: Sequence[CheckedSample]) -> Iterator[Finding]:
     for sample in samples:
         groups[sample.facts.content].append(sample)
     for group in (group for content, group in groups.items() if content and len(group) > 1):
-        others = ", ".join(f"{each.name} ({each.split})" for each in group[1 : 1 + SHOWN])
-        more = f" and {len(group) - 1 - SHOWN} more" if len(group) > 1 + SHOWN else ""
+        others = list_first([f"{each.name} ({each.split})" for each in group[1:]], SHOWN)
         for problem in group_problems(group):
-            yield Finding(problem, group, f"is the same image as {others}{more}{EXPLANATIONS[problem]}")
+            yield Finding(problem, group, f"is the same image as {others}{EXPLANATIONS[problem]}")
 
 
 def group_problems(group: Sequence[CheckedSample]) -> list[Problem]:

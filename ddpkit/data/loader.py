@@ -127,13 +127,22 @@ class SeededDataset:
 
         Raises UnreadableSampleError in place of an error of the dataset if `substitutes` are given.
         """
-        seeding.seed_generators("sample", self.seed, *key)
         try:
-            image, target = self.dataset[index]
+            image, target = self.load(key, index)
         except Exception as error:
             if not self.substitutes or isinstance(error, MemoryError):  # a lack of memory is not a defect of the sample
                 raise
             raise UnreadableSampleError(f"{type(error).__name__}: {error}") from error
+        return self.apply_transforms(image, target)
+
+    def load(self, key: Key, index: int) -> tuple[Any, Any]:
+        """Seed the random numbers of `key`, and return sample `index` before the transforms."""
+        seeding.seed_generators("sample", self.seed, *key)
+        image, target = self.dataset[index]
+        return image, target
+
+    def apply_transforms(self, image: Any, target: Any) -> tuple[Any, Any]:
+        """Return image and target after the transforms, which use the random numbers that `load` has seeded."""
         for transform in self.transforms:
             image, target = transform(image, target)
         return image, target
@@ -250,7 +259,7 @@ class SplitLoader:
 
         Raises SampleError, on all ranks, if too many samples of the run are unreadable.
         """
-        if not self.unreadable.n_samples:
+        if not self.unreadable.are_skipped:
             return 0
         self.unreadable.check(world)
         return int(world.sum(torch.tensor(self.n_left_out, device=self.device)))

@@ -9,7 +9,6 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from ddpkit.data import seeding
 from ddpkit.data.loader import SeededDataset, describe_value
 
 PLANE = 2
@@ -42,16 +41,14 @@ class FactsReader:
 
     def __getitem__(self, index: int) -> SampleFacts:
         try:
-            seeding.seed_generators("sample", self.samples.seed, 0, index)
-            image, target = self.samples.dataset[index]
+            image, target = self.samples.load((0, index), index)
         except Exception as error:  # noqa: BLE001 - a dataset may raise anything
             return SampleFacts(error=str(error) or type(error).__name__)
         facts = SampleFacts(
             content=digest(image), target=digest(target), labels=class_indices(target), wrong_size=compare_sizes(image, target)
         )
         try:
-            for transform in self.samples.transforms:
-                image, target = transform(image, target)
+            image, target = self.samples.apply_transforms(image, target)
         except Exception as error:  # noqa: BLE001
             return attrs.evolve(facts, wrong_size=facts.wrong_size or f"a transform fails: {error}")
         return attrs.evolve(facts, shapes=f"{describe_value(image)} and {describe_value(target)}")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import attrs
 
 from ddpkit.distributed.world import World
-from ddpkit.errors import SampleError
+from ddpkit.errors import SampleError, list_first
 
 LOGGER = logging.getLogger(__name__)
 SHOWN = 5
@@ -31,6 +31,10 @@ class UnreadableSamples:
     pending: dict[int, str] = attrs.field(factory=dict)
     """Samples of this rank that the other ranks do not know yet."""
 
+    @property
+    def are_skipped(self) -> bool:
+        return self.n_samples > 0
+
     def add(self, found: Mapping[int, str]) -> None:
         """Add samples of this rank."""
         self.pending.update({index: error for index, error in found.items() if index not in self.errors})
@@ -38,12 +42,12 @@ class UnreadableSamples:
     def check(self, world: World) -> None:
         """Call `sync`; raise SampleError, on all ranks, if more samples than allowed are unreadable."""
         self.sync(world)
-        if self.n_samples and len(self.errors) / self.n_samples > self.max_share:
+        if self.are_skipped and len(self.errors) / self.n_samples > self.max_share:
             raise SampleError(self.describe_excess())
 
     def sync(self, world: World) -> None:
         """Exchange the samples of all ranks, and log the new ones. Every rank must call it at the same step."""
-        if not self.n_samples:
+        if not self.are_skipped:
             return
         found = {int(index): error for text in world.gather_str(self.take_pending()) for index, error in json.loads(text).items()}
         for index in sorted(found.keys() - self.errors.keys()):
@@ -61,6 +65,4 @@ class UnreadableSamples:
             f"{len(self.errors)} of {self.n_samples} samples are unreadable, more than 'dataset.max_skipped = {self.max_share:g}'"
         )
         remedy = "repair or remove them ('ddpkit check FILE --data' finds all of them), or increase 'max_skipped'"
-        shown = list(self.errors.values())[:SHOWN]
-        more = f"; and {len(self.errors) - SHOWN} more" if len(self.errors) > SHOWN else ""
-        return f"{share}; {remedy}: {'; '.join(shown)}{more}"
+        return f"{share}; {remedy}: {list_first([*self.errors.values()], SHOWN, '; ')}"

@@ -48,17 +48,24 @@ def facts_key(config: Config, plugins: Plugins) -> list[Any]:
 
 def check_split(split: str, loader: SplitLoader, cache: FactsCache, timeout: float) -> Iterator[CheckedSample]:
     """Yield the samples of a split with their facts, which are read in parallel if the cache does not have them."""
-    indices, info = loader.sampler.indices, loader.samples.info
-    names = dict(zip(indices, map(str, info.identify(indices)), strict=True))
-    states = dict(zip(indices, loader.samples.file_states(indices), strict=True)) if info.samples else {}
-    for index in states:
-        states[index] = [*states[index], sample_identity(info.samples[index])]  # type: ignore[index]
+    indices = loader.sampler.indices
+    names = dict(zip(indices, map(str, loader.samples.info.identify(indices)), strict=True))
+    states = file_states(loader)
     known = {index: cache.get(f"{split}/{names[index]}", states.get(index, [])) for index in indices}
     facts = {index: found for index, found in known.items() if found}
     for index, read in read_facts(loader, [index for index in indices if index not in facts], timeout):
         facts[index] = read
         cache.put(f"{split}/{names[index]}", states.get(index, []), read)
     yield from (CheckedSample(split, names[index], facts[index]) for index in indices)
+
+
+def file_states(loader: SplitLoader) -> dict[int, list[Any]]:
+    """Return what changes if the files or the entry of a sample change, by index; {} if the files are not known."""
+    indices, entries = loader.sampler.indices, loader.samples.info.samples
+    if entries is None:
+        return {}
+    states = zip(indices, loader.samples.file_states(indices), strict=True)
+    return {index: [*state, sample_identity(entries[index])] for index, state in states}
 
 
 def read_facts(loader: SplitLoader, indices: Sequence[int], timeout: float) -> Iterator[tuple[int, SampleFacts]]:

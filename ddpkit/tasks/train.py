@@ -62,23 +62,23 @@ def train(plan: RunPlan, world: "World") -> RunPlan:
                 trainer.fit(weights, callbacks)
             tested = test_best(trainer, weights, callbacks) if "test" in plan.tasks else None
         if folder:
+            best = best_weights(trainer, weights)
             if tested:
-                folder.write_test(tested, class_names(config.run), best_weights(trainer, weights))
+                folder.write_test(tested, class_names(config.run), best)
             folder.finish({"epoch": trainer.progress.epoch, "step": trainer.progress.step, "is_over": trainer.progress.is_over})
-            log_end(config.run, trainer, tested, weights)
+            log_end(config.run, trainer, tested, best)
     return plan
 
 
 def test_best(trainer: Trainer, weights: WeightsFolder, callbacks: Sequence[Callback]) -> EvaluationResult | None:
     """Return the results of the best weights on the test split; None without a test split. Every rank must call it."""
-
-    def after_batch(split: str, batch: int, batches: int) -> None:
-        for callback in callbacks:
-            callback.on_eval_batch_end(split, batch, batches)
-
     if trainer.evaluator.test is None:
         return None
-    return trainer.evaluator.test_models(functools.partial(load_best, weights, trainer.world), after_batch)
+    load, after_batch = (
+        functools.partial(load_best, weights, trainer.world),
+        functools.partial(trainer.after_eval_batch, callbacks),
+    )
+    return trainer.evaluator.test_models(load, after_batch)
 
 
 def best_weights(trainer: Trainer, weights: WeightsFolder) -> list[SavedWeights]:
@@ -88,12 +88,12 @@ def best_weights(trainer: Trainer, weights: WeightsFolder) -> list[SavedWeights]
     ]
 
 
-def log_end(run: schema.Run, trainer: Trainer, tested: EvaluationResult | None, weights: WeightsFolder) -> None:
+def log_end(run: schema.Run, trainer: Trainer, tested: EvaluationResult | None, best: Sequence[SavedWeights]) -> None:
     """Log the results of the run and the next commands."""
     folder = run_folder.run_path(run)
     end_report.log_training(trainer)
     if tested:
-        end_report.log_test(trainer.evaluator, tested, class_names(run), best_weights(trainer, weights), folder)
+        end_report.log_test(trainer.evaluator, tested, class_names(run), best, folder)
     end_report.log_next_steps(run, folder)
 
 

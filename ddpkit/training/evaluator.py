@@ -102,7 +102,7 @@ class Evaluator:
         """
         self.world.broadcast(model.buffers())  # statistics of BatchNorm, which differ between ranks
         model.eval()
-        sums = LossSums.zeros(self.losses, len(loader.sampler.shards), self.world.device)
+        sums, n_forwards = LossSums.zeros(self.losses, len(loader.sampler.shards), self.world.device), loader.sampler.n_forwards()
         with loader.guard_workers():
             for number, (images, targets, shard) in enumerate(loader.epoch(0), start=1):
                 if self.draws:
@@ -115,7 +115,7 @@ class Evaluator:
                     for metric in self.metrics.values():
                         metric.update(outputs, predictions, targets)
                 if after_batch:
-                    after_batch(number, loader.sampler.n_forwards())
+                    after_batch(number, n_forwards)
         n_left_out = loader.count_left_out(self.world)
         losses = sums.mean_losses(self.losses, loader.sampler.n_samples() - n_left_out, self.world)
         results = {key: metric.compute() for key, metric in self.metrics.items()}

@@ -9,19 +9,15 @@ from ddpkit import Starter
 from ddpkit_plugins.datasets.csv_dataset import CsvDataset
 from ddpkit_plugins.datasets.image_folder import CustomDataset
 from ddpkit_plugins.starters.class_names import class_values
-from ddpkit_plugins.starters.image_survey import survey_images
-from ddpkit_plugins.starters.training_size import TrainingSize
+from ddpkit_plugins.starters.image_survey import FOUND_SIZES, FOUND_UNREADABLE, survey_images
+from ddpkit_plugins.starters.training_size import FOUND_SPLITS, TrainingSize
 
 TEMPLATE = Path(__file__).with_suffix(".toml")
 FOUND = """\
   images       $n_samples | 图像数       $n_samples
   classes      $n_classes: $counts | 类别数       $n_classes：$counts
-  sizes        $sizes, $colours | 尺寸         $sizes，$colours
-  sizes        $sizes, grayscale ($gray) | 尺寸         $sizes，灰度（$gray）
-  splits       $own | 划分         $own
-  group        $group | 分组         $group
-  unreadable   $unreadable; `ddpkit check --data` finds all | 无法读取     $unreadable；`ddpkit check --data` 可找出全部
 """
+FOUND += FOUND_SIZES + FOUND_SPLITS + "  group        $group | 分组         $group\n" + FOUND_UNREADABLE
 IMBALANCED = 3
 """Ratio of the largest class to the smallest one from which the config suggests a balanced sampler."""
 SINGLE_PIXEL = 32

@@ -12,8 +12,8 @@ from ddpkit import Starter
 from ddpkit_plugins.datasets.coco import KEYS, Annotated, CocoDataset, read_annotations
 from ddpkit_plugins.datasets.files import format_file, is_file, list_folders, visible_paths
 from ddpkit_plugins.starters.class_names import class_values
-from ddpkit_plugins.starters.image_survey import evenly_spaced, survey_images
-from ddpkit_plugins.starters.training_size import TrainingSize
+from ddpkit_plugins.starters.image_survey import FOUND_SIZES, FOUND_UNREADABLE, evenly_spaced, survey_images
+from ddpkit_plugins.starters.training_size import FOUND_SPLITS, TrainingSize
 
 SPLIT_NAMES = {"train": re.compile("train"), "valid": re.compile("val"), "test": re.compile("test")}
 """Texts in the names of files and folders of a split."""
@@ -30,11 +30,8 @@ FOUND = """\
   images       $n_samples with $n_boxes boxes | 图像数       $n_samples，共 $n_boxes 个框
   classes      $n_classes: $counts | 类别数       $n_classes：$counts
   outlines     see `target` in the config ($n_mask_classes classes) | 轮廓         见配置中的 `target`（$n_mask_classes 类）
-  sizes        $sizes, $colours | 尺寸         $sizes，$colours
-  sizes        $sizes, grayscale ($gray) | 尺寸         $sizes，灰度（$gray）
-  splits       $own | 划分         $own
-  unreadable   $unreadable; `ddpkit check --data` finds all | 无法读取     $unreadable；`ddpkit check --data` 可找出全部
 """
+FOUND += FOUND_SIZES + FOUND_SPLITS + FOUND_UNREADABLE
 
 
 def coco(path: Path) -> Starter | None:

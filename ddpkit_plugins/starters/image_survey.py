@@ -18,6 +18,13 @@ MULTIPLE = 32
 """Sides of larger images become multiples of this number, because models halve the size about five times."""
 TINY = 64
 """Images whose sides are at most this number of pixels keep their size."""
+FOUND_SIZES = """\
+  sizes        $sizes, $colours | 尺寸         $sizes，$colours
+  sizes        $sizes, grayscale ($gray) | 尺寸         $sizes，灰度（$gray）
+"""
+FOUND_UNREADABLE = """\
+  unreadable   $unreadable; `ddpkit check --data` finds all | 无法读取     $unreadable；`ddpkit check --data` 可找出全部
+"""
 T = TypeVar("T")
 
 

@@ -8,9 +8,9 @@ from ddpkit import Starter
 from ddpkit_plugins.datasets.files import list_images
 from ddpkit_plugins.datasets.mask_folder import MedicalDataset
 from ddpkit_plugins.datasets.split_indices import SPLITS
-from ddpkit_plugins.starters.image_survey import survey_images
+from ddpkit_plugins.starters.image_survey import FOUND_SIZES, FOUND_UNREADABLE, survey_images
 from ddpkit_plugins.starters.mask_values import MaskMeaning, interpret_masks
-from ddpkit_plugins.starters.training_size import TrainingSize
+from ddpkit_plugins.starters.training_size import FOUND_SPLITS, TrainingSize
 
 IMAGES = ("images", "image", "imgs", "img", "JPEGImages")
 """Usual names of the folder of the images; the first one is the default of the dataset."""
@@ -23,11 +23,8 @@ FOUND = """\
   classes      $n_classes, mask values $mask_values | 类别数       $n_classes，掩码值 $mask_values
   classes      $n_plain | 类别数       $n_plain
   no class     value $ignore_index | 无类别       值 $ignore_index
-  sizes        $sizes, $colours | 尺寸         $sizes，$colours
-  sizes        $sizes, grayscale ($gray) | 尺寸         $sizes，灰度（$gray）
-  splits       $own | 划分         $own
-  unreadable   $unreadable; `ddpkit check --data` finds all | 无法读取     $unreadable；`ddpkit check --data` 可找出全部
 """
+FOUND += FOUND_SIZES + FOUND_SPLITS + FOUND_UNREADABLE
 
 
 def mask_folder(path: Path) -> Starter | None:

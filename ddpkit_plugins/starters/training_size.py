@@ -16,6 +16,10 @@ FEW = 10
 FRACTIONS = {"train": 0.6, "valid": 0.2, "test": 0.2}
 """Fractions of fewer samples."""
 
+FOUND_SPLITS = """\
+  splits       $own | 划分         $own
+"""
+
 
 @attrs.frozen
 class TrainingSize:
