@@ -53,11 +53,14 @@ class Document:
     def place(self, path: KeyPath, *, at_key: bool = False) -> Location:
         """Return the location of the value at `path` (or of its key); if it is missing, of the nearest table above it."""
         inner = path[len(self.root) :] if path[: len(self.root)] == self.root else path
+        is_missing = False
         while inner and inner not in self.spans:
             # An index without a span belongs to a single value that is written in place of a list: point at the value.
-            inner, at_key = inner[:-1], at_key or not isinstance(inner[-1], int)
+            inner, is_missing = inner[:-1], is_missing or not isinstance(inner[-1], int)
         if not inner:
             return Location(f"{self.name}:1:1")
+        is_name = self.text[self.spans[inner].value] in "\"'"  # a string in place of the table whose key is missing
+        at_key = at_key or (is_missing and not is_name)
         return locate(self.text, self.name, self.spans[inner].key if at_key else self.spans[inner].value)
 
     def holds(self, path: KeyPath) -> bool:

@@ -82,7 +82,7 @@ def test_a_later_layer_adds_keys_to_a_name(blobs):
 
     assert config.run.train.optimizer == schema.Optimizer(type="adam", learning_rate=0.5)
     assert config.run.train.lr_scheduler == schema.LrScheduler(type="cosine", warmup=2.0)
-    assert config.problem(("train", "optimizer", "type"), "").where.endswith("/blobs.toml:28:1")
+    assert config.problem(("train", "optimizer", "type"), "").where.endswith("/blobs.toml:28:13")
 
 
 def test_an_empty_postprocess_is_none(blobs):
