@@ -61,6 +61,7 @@ def test_the_tutorial_works_as_printed(tutorial):
     assert len((tutorial / "my_plugin/plugin.py").read_text().splitlines()) <= 10
 
 
+@pytest.mark.slow
 def test_the_tutorials_own_tests_pass(tutorial):
     env = {**os.environ, "PYTHONPATH": str(tutorial / "site")}
     options = ["-q", "-p", "no:cacheprovider", "--rootdir", str(tutorial), "test_my_plugin.py"]

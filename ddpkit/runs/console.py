@@ -2,9 +2,10 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import TypeVar
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, track
 
 from ddpkit.runs.epoch_table import EpochTable
 from ddpkit.runs.log import CONSOLE, LOGGER
@@ -13,6 +14,7 @@ from ddpkit.runs.time_left import TimeLeft
 from ddpkit.training.callbacks import Callback, Row
 from ddpkit.training.trainer import Trainer
 
+T = TypeVar("T")
 REFRESH_SECONDS = 0.5
 """Shortest time between two updates of the progress bar: each one reads the loss, which makes the host wait for the device."""
 BAR_WIDTH = 20
@@ -39,6 +41,22 @@ def console_progress(trainer: Trainer, tasks: Collection[str], every_seconds: fl
     )
     with bar:
         yield ConsoleCallback(trainer, bar, TimeLeft(trainer, tasks), REFRESH_SECONDS if not bar.disable else every_seconds)
+
+
+def show_progress(items: Iterable[T], name: str, total: int, every_seconds: float, *, is_main: bool = True) -> Iterator[T]:
+    """Yield the items, and show how many are done: a bar on a terminal, a line every `every_seconds` elsewhere.
+
+    Loader workers that read the items must be running already: the bar has a thread. Only rank 0 (`is_main`) shows progress.
+    """
+    if is_main and CONSOLE.is_terminal:
+        yield from track(items, name, total, console=CONSOLE, transient=True)
+        return
+    due_at = time.monotonic() + every_seconds
+    for done, item in enumerate(items, start=1):
+        yield item
+        if is_main and time.monotonic() >= due_at:
+            LOGGER.info("%s %d/%d", name, done, total)
+            due_at = time.monotonic() + every_seconds
 
 
 class ConsoleCallback(Callback):

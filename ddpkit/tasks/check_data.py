@@ -4,9 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.progress import track
-
-from ddpkit.config import loading
+from ddpkit.config import loading, schema
 from ddpkit.config.classes import configured_outputs, foreground_names
 from ddpkit.config.loading import Config
 from ddpkit.data.builder import DataBuilder
@@ -18,6 +16,7 @@ from ddpkit.data.sample_facts import FactsReader, SampleFacts
 from ddpkit.distributed.world import World, count_cores
 from ddpkit.plugins.manager import Plugins
 from ddpkit.runs import log, plugin_manifest
+from ddpkit.runs.console import show_progress
 from ddpkit.runs.facts_cache import FactsCache, open_facts_cache
 
 CHUNK = 16
@@ -33,7 +32,7 @@ def check_data(config: Config, plugins: Plugins) -> list[Finding]:
     run = config.run
     with log.log_messages(run, is_main=True), open_facts_cache(Path(run.output_dir), facts_key(config, plugins)) as cache:
         loaders = DataBuilder(config, plugins.registry, World()).loaders(None)
-        samples = [sample for split, loader in loaders.items() for sample in check_split(split, loader, cache, run.ddp.timeout)]
+        samples = [sample for split, loader in loaders.items() for sample in check_split(split, loader, cache, run)]
         labels = known_labels(ClassInference(config, plugins.registry, loaders))
     collates = loaders["train"].samples.info.collate is not None
     return find_problems(samples, labels, collates=collates)
@@ -46,14 +45,14 @@ def facts_key(config: Config, plugins: Plugins) -> list[Any]:
     return [root, dataset.name, dataset.config, tables["transform"], plugin_manifest.list_used_plugins(config, plugins)]
 
 
-def check_split(split: str, loader: SplitLoader, cache: FactsCache, timeout: float) -> Iterator[CheckedSample]:
+def check_split(split: str, loader: SplitLoader, cache: FactsCache, run: schema.Run) -> Iterator[CheckedSample]:
     """Yield the samples of a split with their facts, which are read in parallel if the cache does not have them."""
     indices = loader.sampler.indices
     names = dict(zip(indices, map(str, loader.samples.info.identify(indices)), strict=True))
     states = file_states(loader)
     known = {index: cache.get(f"{split}/{names[index]}", states.get(index, [])) for index in indices}
     facts = {index: found for index, found in known.items() if found}
-    for index, read in read_facts(loader, [index for index in indices if index not in facts], timeout):
+    for index, read in read_facts(loader, [index for index in indices if index not in facts], run):
         facts[index] = read
         cache.put(f"{split}/{names[index]}", states.get(index, []), read)
     yield from (CheckedSample(split, names[index], facts[index]) for index in indices)
@@ -68,15 +67,15 @@ def file_states(loader: SplitLoader) -> dict[int, list[Any]]:
     return {index: [*state, sample_identity(entries[index])] for index, state in states}
 
 
-def read_facts(loader: SplitLoader, indices: Sequence[int], timeout: float) -> Iterator[tuple[int, SampleFacts]]:
-    """Yield the facts of these samples, read by one worker per core, and show the progress on a terminal."""
+def read_facts(loader: SplitLoader, indices: Sequence[int], run: schema.Run) -> Iterator[tuple[int, SampleFacts]]:
+    """Yield the facts of these samples, read by one worker per core, and show the progress."""
     chunks = [list(indices[start : start + CHUNK]) for start in range(0, len(indices), CHUNK)]
     if not chunks:
         return
     split, workers = loader.samples.split, min(count_cores(), len(chunks))
     with guard_workers(lambda: f"the {split} samples"):
-        reading = start_loader(make_loader(FactsReader(loader.samples), chunks, num_workers=workers, timeout=timeout))
-        shown = track(reading, f"reading {split}", len(chunks), console=log.CONSOLE, disable=not log.CONSOLE.is_terminal)
+        reading = start_loader(make_loader(FactsReader(loader.samples), chunks, num_workers=workers, timeout=run.ddp.timeout))
+        shown = show_progress(reading, f"reading {split}", len(chunks), run.private.log.every_seconds)
         for chunk, found in zip(chunks, shown, strict=True):
             yield from zip(chunk, found, strict=True)
 

@@ -13,6 +13,7 @@ from ddpkit.inference import inputs
 from ddpkit.inference.prediction_files import AGAIN, PredictionWriter
 from ddpkit.inference.predictor import Input, Predictor, Reader, predict_batch_size
 from ddpkit.runs import folder as run_folder
+from ddpkit.runs.console import show_progress
 from ddpkit.runs.files import os_errors_as
 from ddpkit.runs.log import LOGGER
 from ddpkit.tasks.plan import RunPlan
@@ -50,21 +51,23 @@ def predict_shard(plan: RunPlan, world: "World", predictor: Predictor, predictio
     draws = plan.config.run.predict.config.save_images
     mine = range(world.rank, len(predictions.files), world.size)
     reading = guard_workers(lambda: f"one of {len(mine)} inputs")
+    keys = [list(mine[start : start + predictor.batch_size]) for start in range(0, len(mine), predictor.batch_size)]
+    every = plan.config.run.private.log.every_seconds
     with predictions.part(world.rank) as part, reading:
-        for numbers, batch in read_batches(plan, predictor, predictions.files, mine):
+        batches = read_batches(plan, predictor, predictions.files, keys)
+        for numbers, batch in show_progress(batches, "predict batch", len(keys), every, is_main=world.is_main):
             for number, each, outcome in zip(numbers, batch, predictor.outcomes(batch), strict=True):
                 picture = each.picture if draws and isinstance(each, Input) else None
                 part.add(number, outcome, picture)
 
 
 def read_batches(
-    plan: RunPlan, predictor: Predictor, files: Sequence[Path], mine: Sequence[int]
-) -> Iterator[tuple[Sequence[int], list[Input | str]]]:
-    """Yield the numbers and inputs of each batch, read by loader workers if the config has any.
+    plan: RunPlan, predictor: Predictor, files: Sequence[Path], keys: Sequence[list[int]]
+) -> Iterator[tuple[list[int], list[Input | str]]]:
+    """Return an iterator over the numbers (`keys`) and inputs of each batch, read by loader workers if the config has any.
 
     An input that cannot be used is replaced by its error message.
     """
-    keys = [list(mine[start : start + predictor.batch_size]) for start in range(0, len(mine), predictor.batch_size)]
     run = plan.config.run
     loader = make_loader(
         InputDataset(files, predictor.reader), keys, num_workers=run.dataloader.num_workers, timeout=run.ddp.timeout

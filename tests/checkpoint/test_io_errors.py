@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("errors", [6, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("errors", [2, pytest.param(100, marks=pytest.mark.slow)])
 def test_a_failed_write_ends_a_run_with_a_message_and_it_resumes(errors):
     command = [sys.executable, "-m", "tests.io_errors", "--errors", str(errors), "--seed", str(errors)]
 

@@ -224,6 +224,7 @@ def test_a_hangup_under_nohup_has_no_effect(digits):
         signal.signal(signal.SIGHUP, before)
 
 
+@pytest.mark.slow
 def test_a_plugin_that_blocks_signals_at_its_import_does_not_disable_the_launcher(digits, plugin_file):
     Path("blocker.py").write_text("import signal\nsignal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})\n")
     files = ["--set", f"plugins.files=['{plugin_file}', '{Path('blocker.py').absolute()}']", "--set", "ddp.enabled=true"]
@@ -368,6 +369,7 @@ def test_a_moved_run_folder_resumes_whatever_its_name(uninterrupted, place):
     assert end_of("mine") == uninterrupted
 
 
+@pytest.mark.slow
 def test_two_ranks_resume_in_a_moved_run_folder(digits):
     assert run("mine", at_1_2=KILL.format("SIGTERM")) == 75
     moved = Path("moved/run (1)")

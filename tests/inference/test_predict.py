@@ -4,6 +4,7 @@ import csv
 import gc
 import json
 import os
+import re
 import shutil
 import struct
 from pathlib import Path
@@ -75,8 +76,12 @@ def test_one_rank_two_ranks_and_python_predict_the_same(mine, images, capsys):
     assert capsys.readouterr().out == f"{mine}\n"
     one, tested = predicted(mine), json.loads((mine / "test_metrics.json").read_text())
     two = ["--nproc", "2", "--set", "private.mode=6", "--set", f"predict.input={images}", "--set", "dataloader.num_workers=1"]
-    ddpkit("run", mine / "config.toml", *two, cwd=mine.parent).assert_done()
+    always = ["--set", "private.log.every_seconds=1e-9"]
+    done = ddpkit("run", mine / "config.toml", *two, *always, cwd=mine.parent).assert_done()
 
+    assert re.findall(r"^predict batch .*$", done.stderr, re.MULTILINE) == [
+        f"predict batch {batch}/2" for batch in (1, 2)
+    ]  # of rank 0
     predictor = load(mine)
     names = ["a.png", "b.jpg", "b.png", "sub/a.bmp", "sub/c.webp", "z.tiff"]
     assert [each["file"] for each in one] == [str(images / name) for name in names]
