@@ -94,11 +94,19 @@ def rule_issues(rule: Rule, run: schema.Run, known: Iterable[Issue]) -> list[Iss
     return [] if any(covers_path(path, known) for path in reads) else list(find_issues(run))
 
 
+def check_ranks(config: Config, n_ranks: int) -> None:
+    """Raise ConfigError if the config does not fit the number of ranks, which was not known when it was validated."""
+    if issues := list(rank_issues(config.run, n_ranks)):
+        raise ConfigError(sort_problems(map(config.placed, issues)))
+
+
 def ranks_in_file(run: schema.Run) -> int | None:
     """Return the number of ranks that the file requests; None if it depends on the machine."""
     if not run.ddp.enabled:
         return 1
-    return run.ddp.nproc if isinstance(run.ddp.nproc, int) else None
+    if isinstance(run.ddp.nproc, int):
+        return run.ddp.nproc
+    return 1 if run.device == "cpu" or ":" in run.device else None  # one device; otherwise one rank for each GPU
 
 
 def covers_path(path: KeyPath, issues: Iterable[Issue]) -> bool:

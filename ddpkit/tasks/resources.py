@@ -2,16 +2,22 @@
 
 import os
 
-from ddpkit.config import schema
+from ddpkit.config.check import ranks_in_file
 from ddpkit.config.loading import Config
 from ddpkit.distributed.rank_process import is_rank
 from ddpkit.errors import ConfigError
 
 
 def count_ranks(config: Config, nproc: int | None = None) -> int:
+    """Return the number of ranks of a run; it imports torch if the number depends on the GPUs. See `known_ranks`."""
+    return known_ranks(config, nproc) or count_gpus()
+
+
+def known_ranks(config: Config, nproc: int | None = None) -> int | None:
     """Return the number of ranks: from the environment under torchrun, otherwise `nproc`, otherwise from the config.
 
-    Raise ConfigError if several ranks are requested but `ddp.enabled` is false.
+    Return None if it depends on the GPUs of this machine. Raise ConfigError if several ranks are requested but `ddp.enabled` is
+    false.
     """
     ddp = config.run.ddp
     asked = int(os.environ["WORLD_SIZE"]) if is_rank() else nproc
@@ -20,9 +26,7 @@ def count_ranks(config: Config, nproc: int | None = None) -> int:
             message = f"must be true for {asked} ranks; set 'ddp.enabled = true', or use one rank"
             raise ConfigError([config.problem(("ddp", "enabled"), message)])
         return asked
-    if not ddp.enabled:
-        return 1
-    return ddp.nproc if isinstance(ddp.nproc, int) else count_gpus(config.run)
+    return ranks_in_file(config.run)
 
 
 def count_local_ranks(n_ranks: int) -> int:
@@ -30,10 +34,8 @@ def count_local_ranks(n_ranks: int) -> int:
     return int(os.environ.get("LOCAL_WORLD_SIZE", str(n_ranks)))
 
 
-def count_gpus(run: schema.Run) -> int:
-    """Return the number of ranks for `nproc = "auto"`: one per GPU, at least one; one for the CPU or an explicit device."""
-    if run.device == "cpu" or ":" in run.device:
-        return 1
+def count_gpus() -> int:
+    """Return the number of ranks for `nproc = "auto"`: one per GPU, at least one."""
     import torch  # noqa: PLC0415 - torch is imported only if it is needed
 
     return max(torch.cuda.device_count(), 1)

@@ -11,7 +11,7 @@ import attrs
 
 from ddpkit.checkpoint import inspection, resume
 from ddpkit.config import diff, loading
-from ddpkit.config.check import check
+from ddpkit.config.check import check, check_ranks
 from ddpkit.config.loading import Config
 from ddpkit.config.plugin_policy import combine_policy
 from ddpkit.distributed import launcher, rank_process, slurm
@@ -24,7 +24,7 @@ from ddpkit.runs import log, lookup, plugin_manifest
 from ddpkit.runs.files import check_run_folder, os_errors_inside
 from ddpkit.runs.folder import RunResult
 from ddpkit.tasks.plan import RunOptions, RunPlan, select_tasks
-from ddpkit.tasks.resources import check_device, count_ranks
+from ddpkit.tasks.resources import check_device, count_gpus, known_ranks
 
 if TYPE_CHECKING:
     from ddpkit.distributed.world import World
@@ -64,12 +64,15 @@ def prepare(file: Path, options: RunOptions) -> RunPlan:
     """Read the config, load its plugins, check everything, and return the plan. Nothing is started or written."""
     os.environ |= slurm.torchrun_variables(os.environ)
     config, plugins = read_config(file, options)
-    tasks, n_ranks = select_tasks(config.run, options.task), count_ranks(config, options.nproc)
+    tasks, known = select_tasks(config.run, options.task), known_ranks(config, options.nproc)
     if rank_process.is_output_process():
         plugin_manifest.check_plugins_present(lookup.read_recorded_plugins(file), plugins)
     is_resumed = rank_process.is_restarted() or resume.requested_resume(config, options.resume) is not None
     is_new = "train" in tasks and not is_resumed
-    check_config(config, plugins, n_ranks if "train" in tasks else None, is_new=is_new)
+    check_config(config, plugins, known if "train" in tasks else None, is_new=is_new)
+    n_ranks = known or count_gpus()  # may import torch, so mistakes and the announcement come first
+    if "train" in tasks:
+        check_ranks(config, n_ranks)
     if "train" in tasks and options.weights != lookup.BEST:
         message = "requires '--task test' or '--task predict'; use 'model.pretrained' to set the initial weights of a training"
         raise ConfigError([Diagnostic("--weights", (), message)])

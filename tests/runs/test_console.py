@@ -1,6 +1,7 @@
 """What a run shows: the table of epochs, progress lines, and the result at its end."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -108,13 +109,29 @@ def test_a_run_without_a_test_split_ends_with_its_best_epoch(blobs, capsys):
     assert " images/ --save-images --weights last\n" in err
 
 
-def test_loading_is_said_before_torch_is_imported():
-    code = "import sys; from ddpkit.tasks import runner; runner.announce_loading(); print('torch' in sys.modules)"
+WITHOUT_TORCH = """
+import sys
 
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+def stop(event, arguments):
+    if event == "import" and arguments[0] == "torch":
+        sys.exit("torch is imported")
 
-    assert done.stderr.startswith("loading torch and the plugins ...\n")
-    assert done.stdout == "False\n"
+sys.addaudithook(stop)
+from ddpkit.cli.main import main
+sys.exit(main(["run", *sys.argv[1:]]))
+"""
+
+
+def test_mistakes_and_the_announcement_come_before_torch_is_imported():
+    quick = Path(__file__).parents[2] / "configs/ddp_quick_test.toml"
+
+    def run(*options):
+        command = [sys.executable, "-c", WITHOUT_TORCH, str(quick), "--set", "ddp.nproc='auto'", *options]
+        return subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "80"})
+
+    assert run().stderr == "loading torch and the plugins ...\ntorch is imported\n"
+    wrong = run("--set", "train.epohc=3")
+    assert (wrong.returncode, wrong.stderr) == (2, "--set 2: train.epohc: unknown key, did you mean 'epoch'?\n")
 
 
 def test_counts_of_many_classes_are_summarised():
