@@ -6,6 +6,8 @@ import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 
+from rich.cells import cell_len
+
 from ddpkit.terminal import write
 
 GAP = "  "
@@ -24,7 +26,9 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 def align_rows(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     """Yield one line per row."""
-    widths = [max((len(cell) for cell in column if len(cell) <= WIDEST), default=0) for column in zip(*rows, strict=True)]
+    widths = [
+        max((cell_len(cell) for cell in column if cell_len(cell) <= WIDEST), default=0) for column in zip(*rows, strict=True)
+    ]
     for row in rows:
         yield join_cells(row, widths)
 
@@ -40,11 +44,11 @@ def wrap_rows(rows: Sequence[Sequence[str]], available: int) -> Iterator[str]:
 
 def fit_widths(columns: Sequence[Sequence[str]], available: int) -> list[int]:
     """Return the widths of the columns. The widest ones are reduced first, but never the first column."""
-    widths = [max(map(len, column)) for column in columns]
+    widths = [max(map(cell_len, column)) for column in columns]
     for pattern in (WORD, PART):
         least = [
             widths[0],
-            *(max(len(text) for cell in column for text in pattern.findall(cell) or [""]) for column in columns[1:]),
+            *(max(cell_len(text) for cell in column for text in pattern.findall(cell) or [""]) for column in columns[1:]),
         ]
         while sum(widths) + len(GAP) * (len(widths) - 1) > available:
             reducible = [number for number, width in enumerate(widths) if width > least[number]]
@@ -59,8 +63,8 @@ def wrap_cell(cell: str, width: int) -> list[str]:
     lines = [""]
     for word in cell.split():
         gap = " " if lines[-1] else ""
-        for part in [word] if len(word) <= width else PART.findall(word):
-            if lines[-1] and len(lines[-1] + gap + part) > width:
+        for part in [word] if cell_len(word) <= width else PART.findall(word):
+            if lines[-1] and cell_len(lines[-1] + gap + part) > width:
                 lines.append(part)
             else:
                 lines[-1] += gap + part
@@ -69,4 +73,5 @@ def wrap_cell(cell: str, width: int) -> list[str]:
 
 
 def join_cells(cells: Sequence[str], widths: Sequence[int]) -> str:
-    return GAP.join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
+    """Return a line. A Chinese character takes two columns of a terminal."""
+    return GAP.join(cell + " " * (width - cell_len(cell)) for cell, width in zip(cells, widths, strict=True)).rstrip()

@@ -20,6 +20,10 @@ def test_a_row_is_one_aligned_line_in_a_pipe():
     ]
 
 
+def test_a_chinese_character_takes_two_columns():
+    assert list(align_rows([("classes", "猫", "x"), ("seed", "dog", "y")])) == ["classes  猫   x", "seed     dog  y"]
+
+
 def test_cells_are_wrapped_between_words_on_a_terminal():
     assert list(wrap_rows(ROWS, 62)) == [
         "KEY                            VALUE     FROM",
