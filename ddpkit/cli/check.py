@@ -76,8 +76,8 @@ def print_findings(findings: Sequence["Finding"]) -> None:
     rows = [(each.problem, each.samples[0].split, each.samples[0].name, each.message) for each in findings]
     table.print_table(("PROBLEM", "SPLIT", "SAMPLE", "DETAILS"), rows)
     counts = ", ".join(f"{n} {problem}" for problem, n in Counter(each.problem for each in findings).items())
-    advice = "repair or remove these samples; 'dataset.on_error = \"skip\"' trains without the unreadable ones"
-    write_error(f"problems in the data: {counts}; {advice}\n")
+    skip = "'dataset.on_error = \"skip\"' trains without unreadable ones, up to the share 'max_skipped'"
+    write_error(f"problems in the data: {counts}; repair or remove these samples; {skip}\n")
 
 
 def findings_as_json(arguments: argparse.Namespace, findings: Sequence["Finding"]) -> dict[str, Any]:

@@ -6,6 +6,8 @@ import shlex
 from pathlib import Path
 from typing import Any, get_args
 
+import tomli
+
 from ddpkit.cli import options
 from ddpkit.config.new_config import Language, fill, safe_name
 from ddpkit.config.suggestion import Recognition, Suggestion
@@ -88,7 +90,8 @@ def describe(suggestion: Suggestion, path: Path, output: Path, language: Languag
     found = fill(suggestion.starter.found, values, language)
     after = fill(NEXT, {"file": show(str(output)), "quoted": show(shlex.quote(str(output)))}, language)
     lacks = "".join(f"note: {text}\n" for text in suggestion.lacks)
-    return f"{show(str(path))}: {component.doc} ({component.name})\n{found}\n{lacks}{after}"
+    name = tomli.loads(suggestion.text)["dataset"]["name"]
+    return f"{show(str(path))}: {component.doc} ({name})\n{found}\n{lacks}{after}"
 
 
 def show(value: Any) -> str | None:

@@ -62,8 +62,7 @@ def structure_partial(data: Mapping[str, Any], kind: type[T]) -> tuple[T, list[I
     with attrs.validators.disabled():
         value, issues = structure_value(data, kind, (), required=True)
     issues += [issue for issue in run_validators(value, ()) if not is_covered(issue.path, issues)]
-    suggested = suggested_paths(issues)
-    return value, [issue for issue in issues if issue.message != MISSING or issue.path not in suggested]
+    return value, [issue for issue in issues if issue.message != MISSING or not is_covered(issue.path, set(issues) - {issue})]
 
 
 def is_covered(path: KeyPath, issues: Iterable[Issue]) -> bool:

@@ -92,7 +92,9 @@ def read_text(file: Path) -> str:
             raise ConfigError([Diagnostic(str(file), (), f"is too large for a config; the limit is {LARGEST // 1_000_000} MB")])
         return raw.decode("utf-8-sig")
     except OSError as error:
-        raise ConfigError([Diagnostic(str(file), (), f"cannot be read: {error.strerror}")]) from error
+        config = file.with_name(f"{file.name}.toml")
+        hint = f"; did you mean {str(config)!r}?" if file.name and config.is_file() else ""
+        raise ConfigError([Diagnostic(str(file), (), f"cannot be read: {error.strerror}{hint}")]) from error
     except UnicodeDecodeError as error:
         raise ConfigError([Diagnostic(str(file), (), f"is not UTF-8 text: {error.reason} at byte {error.start}")]) from error
 

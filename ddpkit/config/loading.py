@@ -105,7 +105,8 @@ class Config:
         place = origin.place(issue.path, at_key=issue.at_key)
         others = [name for name, layer in inside.items() if isinstance(layer, Override) and layer is not origin]
         message = f"{issue.message} (with {' and '.join(others)})" if others else issue.message
-        return Diagnostic(place.where, issue.path, message, place.excerpt)
+        names_key = isinstance(origin, Override) and origin.path == issue.path and not origin.name.startswith("--set")
+        return Diagnostic(place.where, () if names_key else issue.path, message, place.excerpt)
 
 
 def load(file: Path, overrides: Iterable[Override] = ()) -> Config:

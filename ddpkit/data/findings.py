@@ -72,14 +72,23 @@ def single_problems(samples: Sequence[CheckedSample], labels: KnownLabels | None
 
 
 def size_problems(samples: Sequence[CheckedSample]) -> Iterator[Finding]:
-    """Yield the samples of each split whose shapes differ from those of most samples: they do not fit into a micro-batch."""
-    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    """Yield the samples of each split whose shapes differ from those of most samples: they do not fit into a micro-batch.
+
+    If no shape is that of most samples, yield one problem for the split.
+    """
+    splits: dict[str, list[CheckedSample]] = defaultdict(list)
     for sample in samples:
-        counts[sample.split][sample.facts.shapes] += bool(sample.facts.shapes)
-    for sample in samples:
-        usual = counts[sample.split].most_common(1)[0][0]
-        if sample.facts.shapes not in ("", usual):
-            yield Finding("wrong size", [sample], f"is {sample.facts.shapes} after the transforms, but most samples are {usual}")
+        splits[sample.split] += [sample] * bool(sample.facts.shapes)
+    for group in filter(None, splits.values()):
+        usual, n = Counter(sample.facts.shapes for sample in group).most_common(1)[0]
+        others = [sample for sample in group if sample.facts.shapes != usual]
+        if n > 1 and n >= len(others):
+            for sample in others:
+                shapes = f"is {sample.facts.shapes} after the transforms, but most samples are {usual}"
+                yield Finding("wrong size", [sample], shapes)
+        else:
+            shapes = f"{group[0].facts.shapes} here, {others[-1].facts.shapes} in {others[-1].name}"
+            yield Finding("wrong size", group, f"images differ in size ({shapes}); add 'RESIZE = [H, W]' to [transform]")
 
 
 def content_problems(samples: Sequence[CheckedSample]) -> Iterator[Finding]:

@@ -7,11 +7,9 @@ from collections.abc import Mapping
 import attrs
 
 from ddpkit.distributed.world import World
-from ddpkit.errors import SampleError, list_first
+from ddpkit.errors import SampleError
 
 LOGGER = logging.getLogger(__name__)
-SHOWN = 5
-"""Maximum number of samples in a message."""
 
 
 class UnreadableSampleError(SampleError):
@@ -65,4 +63,4 @@ class UnreadableSamples:
             f"{len(self.errors)} of {self.n_samples} samples are unreadable, more than 'dataset.max_skipped = {self.max_share:g}'"
         )
         remedy = "repair or remove them ('ddpkit check FILE --data' finds all of them), or increase 'max_skipped'"
-        return f"{share}; {remedy}: {list_first([*self.errors.values()], SHOWN, '; ')}"
+        return f"{share}; {remedy}"

@@ -27,7 +27,8 @@ def find_inputs(config: Config) -> list[Path]:
     except OSError as error:
         raise input_error(config, f"the folder {error.filename} cannot be read: {error.strerror}") from error
     if not files:
-        problem = f"no image found at {wanted!r}" if wanted else "is missing"
+        exists = glob.has_magic(wanted) or Path(wanted).exists()
+        problem = f"{'no image found at' if exists else 'there is no file or folder'} {wanted!r}" if wanted else "is missing"
         raise input_error(config, f"{problem}; set it to an image file, a folder or a glob of images")
     output = os.path.realpath(run_folder.run_path(config.run) / run_folder.PREDICTIONS)
     if any(Path(os.path.realpath(file)).is_relative_to(output) for file in files):

@@ -76,7 +76,7 @@ def test_a_folder_of_classes_gets_a_classifier(folder, capsys):
     assert (config["model"]["config"]["n_channels"], config["output"]["monitor"]) == (3, "accuracy")
     assert (folder / "my_photos.toml").read_text().startswith("#:schema ./ddpkit.schema.json\n")
     assert capsys.readouterr().out.splitlines()[:5] == [
-        "my photos: image files with one folder per class (CustomDataset)",
+        "my photos: image files with one folder per class (image_folder)",
         "  images       120",
         "  classes      3: apple (40), lemon (40), plum (40)",
         "  sizes        160 x 120, RGB",

@@ -120,6 +120,22 @@ depth = 1
 """
 
 
+def test_keys_of_a_misspelt_table_are_not_missing(blobs, capsys):
+    blobs.write_text(blobs.read_text().replace("[train]", "[trian]") + "[train.early_stopping]\npatience = 2\n")
+
+    assert main(["check", blobs.name]) == 2
+
+    assert read_errors(capsys).partition(": ")[2] == "trian: unknown key, did you mean 'train'?\n"
+
+
+def test_a_folder_in_place_of_its_config_is_named(blobs, capsys):
+    blobs.with_suffix("").mkdir()
+
+    assert main(["check", "blobs"]) == 2
+
+    assert capsys.readouterr().err == "blobs: cannot be read: Is a directory; did you mean 'blobs.toml'?\n"
+
+
 def test_mistakes_in_misspelt_tables_are_found_too(blobs, capsys):
     blobs.write_text(MANY_MISTAKES)
 

@@ -133,7 +133,7 @@ def test_a_truncated_pil_image_is_rejected(mine, images):
 
 
 def test_an_unknown_device_is_rejected(mine):
-    with pytest.raises(ConfigError, match=r"device: must be auto, cpu, cuda or cuda:N; got 'gpu'"):
+    with pytest.raises(ConfigError, match=r"overrides\['device'\]: must be auto, cpu, cuda or cuda:N; got 'gpu'"):
         load(mine, device="gpu")
 
 
@@ -200,9 +200,9 @@ def test_an_image_that_the_model_rejects_is_skipped(mine, images, capsys):
 
 
 NOT_INPUTS = {
-    "nothing": ("", "predict.input: is missing; set it to an image file, a folder or a glob of images"),
-    "not there": ("nowhere", "predict.input: no image found at 'nowhere'"),
-    "an empty folder": ("empty", "predict.input: no image found at 'empty'"),
+    "nothing": ("", "IMAGES: is missing; set it to an image file, a folder or a glob of images"),
+    "not there": ("nowhere", "IMAGES: there is no file or folder 'nowhere'; set it to an image file"),
+    "an empty folder": ("empty", "IMAGES: no image found at 'empty'"),
     "the predictions": ("my run/predictions", "my run/predictions, where predictions are written; move them to another folder"),
     "the folder of the predictions": ("my run", "my run/predictions, where predictions are written; move them to another folder"),
 }
@@ -501,7 +501,7 @@ REFUSED = {
     "a missing run": (["test", "gone"], "RUN: gone was not found; pass a run folder, "),
     "a file of no run": (["test", "images/a.png"], "RUN: images/a.png is not a file of a run; pass "),
     "weights twice": (["test", "my run/weights/last.safetensors", "--weights", "ema-last"], "RUN: my run/weights/last.safetensors selects weights, and so does 'ema-last'; pass only one of them\n"),
-    "a threshold above 1": (["predict", "my run", "images", "--threshold", "3"], "--threshold: predict.config.threshold: must be between 0 and 1; got 3"),
+    "a threshold above 1": (["predict", "my run", "images", "--threshold", "3"], "--threshold: must be between 0 and 1; got 3"),
     "no such weights": (["predict", "my run", "images", "--weights", "x.pt"], "the run has these weights: best, ema-best, ema-last, last"),
     "weights of another model": (
         ["test", "my run", "--set", "model.config.hidden=8"],

@@ -135,6 +135,8 @@ def test_samples_that_do_not_fit_into_a_batch_are_found():
         ("wrong size", "3", f"is uint8 [1, 7, 8] and int after the transforms, but most samples are {usual}"),
     ]
     assert problems(facts_of(images), collates=True) == []
+    all_differ = "images differ in size (uint8 [1, 8, 8] and int here, uint8 [1, 7, 8] and int in 2); add 'RESIZE = [H, W]'"
+    assert problems(facts_of(images[1:])) == [("wrong size", "0", f"{all_differ} to [transform]")]
     assert problems(facts_of([(Image.new("L", (5, 5)), 0)], [crop])) == [
         ("wrong size", "0", "a transform fails: the image is smaller than the crop")
     ]
