@@ -146,7 +146,7 @@ class ComponentFactory:
         text = f"{reference.kind} {(reference.key or reference.name)!r}"
         if entry.namespace == BUILTIN:
             return ComponentName(text, reference.path)
-        file = importlib.import_module(entry.component.target.partition(":")[0]).__file__
+        file = getattr(importlib.import_module(entry.component.target.partition(":")[0]), "__file__", None)
         distribution = "" if entry.distribution.endswith(f" {LOCAL}") else entry.distribution
         origin = ", ".join(part for part in (entry.qualified_name, distribution, file) if part)
         return ComponentName(f"{text} ({origin})", reference.path)
