@@ -134,13 +134,78 @@ class RankError(DdpkitError):
         self.exit_code = exit_code
 
 
+@attrs.frozen
+class ComponentName:
+    """Name of a component for messages, and the place in the config that selects the component."""
+
+    text: str
+    """Kind and name and, for a third-party component, its plugin and its file."""
+    path: KeyPath = ()
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class ComponentNote(str):
+    """Note of an exception (PEP 678) that names the component that raised it."""
+
+    name: ComponentName
+
+
+def add_component_note(error: Exception, name: ComponentName | None) -> None:
+    """Note that the component `name` raised the exception. The innermost component counts; a DdpkitError needs no note."""
+    if name is None or isinstance(error, DdpkitError) or component_of(error):
+        return
+    note = ComponentNote(f"{name} failed: {type(error).__name__}: {error}")
+    note.name = name
+    error.add_note(note)
+
+
+def component_of(error: BaseException) -> ComponentName | None:
+    """Return the component that raised an exception; None if it is not known."""
+    return next((note.name for note in getattr(error, "__notes__", ()) if isinstance(note, ComponentNote)), None)
+
+
+def find_name(component: object, components: Iterable[object], names: Iterable[ComponentName]) -> ComponentName | None:
+    """Return the name of one of several components; None if the names are not known."""
+    return next((name for each, name in zip(components, names, strict=False) if each is component), None)
+
+
+def take_component_note(error: BaseException) -> str:
+    """Remove the note about the component, and return it as a line to print above the traceback; empty without a note."""
+    notes = getattr(error, "__notes__", [])
+    found = [note for note in notes if isinstance(note, ComponentNote)]
+    for note in found:
+        notes.remove(note)
+    return escape("".join(found))
+
+
+def describe_failure(error: BaseException) -> str:
+    """Return component, type and message of an exception; without the component if it is not known."""
+    name = component_of(error)
+    return f"{f'{name}: ' if name else ''}{type(error).__name__}: {error}"
+
+
 @contextlib.contextmanager
-def component_errors(who: str) -> Iterator[None]:
-    """Prefix a component's ValueError with the component's name, `who`."""
+def named_errors(name: ComponentName | None) -> Iterator[None]:
+    """Note that exceptions inside the context come from the component `name`."""
     try:
         yield
+    except Exception as error:
+        add_component_note(error, name)
+        raise
+
+
+@contextlib.contextmanager
+def component_errors(name: ComponentName | None) -> Iterator[None]:
+    """Convert a ValueError of the component `name` to one whose message starts with it; add a note to other exceptions."""
+    try:
+        with named_errors(name):
+            yield
     except ValueError as error:
-        raise ValueError(f"{who} does not accept these values: {error}") from error
+        if name is None:
+            raise
+        raise ValueError(f"{name} does not accept these values: {error}") from error
 
 
 def format_key_path(path: KeyPath) -> str:

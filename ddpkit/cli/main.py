@@ -9,7 +9,7 @@ from importlib.metadata import version
 from typing import NoReturn
 
 from ddpkit import terminal
-from ddpkit.errors import ConfigError, DdpkitError, ExitCode
+from ddpkit.errors import ConfigError, DdpkitError, ExitCode, take_component_note
 
 COMMANDS = {
     "init": "write a TOML file for your own data: a folder of images, a table, or COCO annotations",
@@ -46,6 +46,10 @@ def run_command(given: Sequence[str]) -> int:
     except DdpkitError as error:
         terminal.write_error(f"{format_error(error)}\n")
         return error.exit_code
+    except Exception as error:
+        if note := take_component_note(error):
+            terminal.write_error(f"{note}\n")
+        raise
     except KeyboardInterrupt:
         terminal.write_error("interrupted\n")
         return ExitCode.INTERRUPTED

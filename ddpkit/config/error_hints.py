@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from ddpkit.config.loading import Config
-from ddpkit.errors import ConfigError, DdpkitError, KeyPath
+from ddpkit.errors import ConfigError, DdpkitError, KeyPath, component_of
 
 
 @contextlib.contextmanager
@@ -21,7 +21,8 @@ def translate_first_errors(config: Config) -> Iterator[None]:
     except Exception as error:
         for pattern, path, advice in HINTS:
             if re.search(pattern, str(error)):
-                raise ConfigError([config.problem(path, f"{advice} ({error})")]) from error
+                name = component_of(error)
+                raise ConfigError([config.problem(path, f"{advice} ({f'{name}: ' if name else ''}{error})")]) from error
         error.add_note("This happened in the check of the model with the first samples, before training.")
         raise
 
@@ -79,12 +80,12 @@ HINTS: Sequence[tuple[str, KeyPath, str]] = (
     ("does not require grad", ("criterion",), "the loss does not depend on any trained parameter"),
     ("compiler|g\\+\\+|Inductor", ("train", "compile"), "torch.compile does not work on this machine; remove this key"),
     (
-        "^criterion '.*' does not accept",
+        "^criterion '.*does not accept",
         ("criterion",),
         "a criterion cannot be computed from the outputs of the model and the targets",
     ),
-    ("^the postprocess does not accept", ("postprocess",), "cannot convert the outputs of the model"),
-    ("^metric '.*' does not accept", ("metrics",), "a metric cannot be computed from the predictions and the targets"),
-    ("one element tensors can be converted", ("metrics",), "a metric must return one number, but returns several"),
+    ("^postprocess '.*does not accept", ("postprocess",), "cannot convert the outputs of the model"),
+    ("^metric '.*does not accept", ("metrics",), "a metric cannot be computed from the predictions and the targets"),
+    (r"compute\(\) must return", ("metrics",), "a metric does not return one number"),
 )
 """Regular expression for an error message, key path to change, and advice for the user."""

@@ -1,7 +1,8 @@
 """Creation of the components that a config names, with the parameters that it sets."""
 
+import importlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, get_args
 
 import attrs
@@ -10,11 +11,14 @@ from ddpkit.config import schema
 from ddpkit.config.classes import class_names, n_classes
 from ddpkit.config.component_refs import ComponentRef, find_entry, references
 from ddpkit.config.converter import structure
+from ddpkit.config.image_transform import ImageTransform
 from ddpkit.config.loading import Config
-from ddpkit.errors import ConfigError
+from ddpkit.config.requirements import find_wrong_object
+from ddpkit.errors import ComponentName, ConfigError, add_component_note
 from ddpkit.plugins import signatures
 from ddpkit.plugins.hookspecs import Component, Draws, Gives
-from ddpkit.plugins.registry import Registry
+from ddpkit.plugins.local_files import LOCAL
+from ddpkit.plugins.registry import BUILTIN, Registry
 from ddpkit.plugins.signatures import Signature
 
 LOGGER = logging.getLogger(__name__)
@@ -37,13 +41,29 @@ class ComponentFactory:
 
         Transforms with `train_only` are left out unless `training` is true.
         """
-        named = self.refs_of("transform")
-        chosen = [reference for reference in named if training or not self.component_of(reference).train_only]
+        chosen = self.transform_refs(training=training)
         tail = len(chosen)
         while tail and self.component_of(chosen[tail - 1]).batchable:
             tail -= 1
-        made = [self.create(reference) for reference in chosen]
-        return made[:tail], made[tail:]
+        per_sample = [self.sample_transform(reference) for reference in chosen[:tail]]
+        return per_sample, [self.create(reference) for reference in chosen[tail:]]
+
+    def transform_refs(self, *, training: bool) -> list[ComponentRef]:
+        named = self.refs_of("transform")
+        return [reference for reference in named if training or not self.component_of(reference).train_only]
+
+    def transform_names(self, *, training: bool) -> list[ComponentName]:
+        """Return the names of the transforms, in the order of `transforms`: first those for single samples."""
+        return [self.name_of(reference) for reference in self.transform_refs(training=training)]
+
+    def sample_transform(self, reference: ComponentRef) -> Callable[[Any, Any], Any]:
+        """Create a transform that is called with image and target. Raises ConfigError if the object accepts only an image."""
+        made: Callable[..., Any] = self.create(reference)
+        if self.component_of(reference).image_only:
+            return ImageTransform(made)
+        if not signatures.accepts_inputs(made, 2):
+            raise self.wrong_object(reference, f"its object accepts only the image; {IMAGE_ONLY}")
+        return made
 
     def class_values(self) -> dict[str, Any]:
         """Return the run-time values `classes` and `n_classes`, which is None if it is not known."""
@@ -84,7 +104,8 @@ class ComponentFactory:
         """Call the target with its TOML parameters and the run-time values that its signature names.
 
         Raises ConfigError at the table of the parameters if the target raises ValueError or TypeError (an optimizer:
-        RuntimeError too). The target's traceback is logged at DEBUG level, see `private.log.debug`.
+        RuntimeError too), and at the name of the component if the returned object does not fit its kind. The target's traceback
+        is logged at DEBUG level, see `private.log.debug`.
         """
         target = self.component_of(reference).target
         signature = signatures.inspect_target(target)
@@ -100,12 +121,39 @@ class ComponentFactory:
             message = f"{reference.name!r} requires the number of classes, which the data does not show; {remedy}"
             raise ConfigError([self.config.problem(reference.path, message)])
         try:
-            return signatures.import_target(target)(**(wanted | params))
+            made = signatures.import_target(target)(**(wanted | params))
         except PARAMETER_ERRORS.get(reference.kind, (ValueError, TypeError)) as error:
             LOGGER.debug("%s %s does not accept the parameters in the config", reference.kind, reference.name, exc_info=True)
             raise ConfigError([self.config.problem(reference.params_path, format_refusal(reference, error))]) from error
+        except Exception as error:
+            add_component_note(error, self.name_of(reference))
+            raise
+        if wrong := find_wrong_object(reference.kind, made, runtime):
+            raise self.wrong_object(reference, wrong)
+        return made
+
+    def wrong_object(self, reference: ComponentRef, message: str) -> ConfigError:
+        """Return the error for a component whose object does not fit its kind."""
+        return ConfigError([self.config.problem(reference.path, f"{self.name_of(reference)}: {message}")])
+
+    def name_only(self, kind: str) -> ComponentName:
+        """Return the name of the component of a kind that the config names once, such as the model."""
+        return self.name_of(self.refs_of(kind)[0])
+
+    def name_of(self, reference: ComponentRef) -> ComponentName:
+        """Return the name of a component, for messages; for a third-party one, with its plugin and its file (imports it)."""
+        entry = find_entry(reference, self.registry)
+        text = f"{reference.kind} {(reference.key or reference.name)!r}"
+        if entry.namespace == BUILTIN:
+            return ComponentName(text, reference.path)
+        file = getattr(importlib.import_module(entry.component.target.partition(":")[0]), "__file__", None)
+        distribution = "" if entry.distribution.endswith(f" {LOCAL}") else entry.distribution
+        origin = ", ".join(part for part in (entry.qualified_name, distribution, file) if part)
+        return ComponentName(f"{text} ({origin})", reference.path)
 
 
+IMAGE_ONLY = "if it needs only the image, declare it with 'image_only=True' in its Component"
+"""Remedy for a transform that does not return image and target."""
 PARAMETER_ERRORS: Mapping[str, tuple[type[Exception], ...]] = {"optimizer": (ValueError, TypeError, RuntimeError)}
 """Kind -> exceptions of a target that mean wrong parameters; the default is ValueError and TypeError."""
 

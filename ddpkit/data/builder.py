@@ -1,7 +1,8 @@
 """Build the data of a run from its config: the dataset, its splits, and the loader of each split."""
 
+import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ from ddpkit.data.dataset_info import DatasetInfo
 from ddpkit.data.labels import sample_labels
 from ddpkit.data.loader import N_SANITY_SAMPLES, MapDataset, SeededDataset, SplitLoader, make_loader
 from ddpkit.data.recorded_split import RecordedSplit
+from ddpkit.data.sample_stages import find_unrepeatable, read_stages
 from ddpkit.data.sampler import BatchSampler, Sampler
 from ddpkit.data.unreadable import UnreadableSamples
 from ddpkit.distributed.world import World
-from ddpkit.errors import ConfigError
+from ddpkit.errors import ConfigError, component_of, named_errors
 
 LOGGER = logging.getLogger(__name__)
 
@@ -61,21 +63,41 @@ class DataBuilder(ComponentFactory):
 
     def try_reading(self, loader: SplitLoader) -> None:
         """Read the first samples. Raises ConfigError for a ValueError or OSError of the dataset or a transform."""
+        is_tried = False
         for index in loader.sampler.indices[:N_SANITY_SAMPLES]:
-            try:
-                with translate_first_errors(self.config):
+            with self.sample_errors(loader.samples.name((0, index))):
+                if is_tried:
                     loader.samples[0, index]
-            except (ValueError, OSError) as error:
-                raise self.sample_error(loader.samples.name((0, index)), error) from error
+                else:
+                    is_tried = self.try_components(loader.samples, index)
+        with self.sample_errors("the first sample"):
+            loader.sample(1)
+
+    def try_components(self, samples: SeededDataset, index: int) -> bool:
+        """Read a sample; warn if another result comes from the same random seed. Return whether the sample is readable.
+
+        Only rank 0 reads it twice.
+        """
+        stages = read_stages(samples, index)
+        if stages and self.world.is_main and (name := find_unrepeatable(samples, stages, read_stages(samples, index))):
+            message = (
+                "%s gives different results for one sample and one seed, so this run cannot be repeated or resumed exactly; %s"
+            )
+            LOGGER.warning(message, name, "draw its random numbers from the global generators of torch, numpy or random")
+        return bool(stages)
+
+    @contextlib.contextmanager
+    def sample_errors(self, sample: str) -> Iterator[None]:
+        """Convert a ValueError or OSError for a sample to a ConfigError, at the component that raised it."""
         try:
             with translate_first_errors(self.config):
-                loader.sample(1)
-        except ValueError as error:
-            raise self.sample_error("the first sample", error) from error
-
-    def sample_error(self, sample: str, error: Exception) -> ConfigError:
-        LOGGER.debug("%s cannot be used", sample, exc_info=error)
-        return ConfigError([self.config.problem(("dataset",), f"{sample} cannot be used: {error}")])
+                yield
+        except (ValueError, OSError) as error:
+            LOGGER.debug("%s cannot be used", sample, exc_info=error)
+            name = component_of(error)
+            path = name.path if name and name.path[0] == "transform" else ("dataset",)
+            text = f"{name}: {error}" if name else str(error)
+            raise ConfigError([self.config.problem(path, f"{sample} cannot be used: {text}")]) from error
 
     def split_indices(self, dataset: Any) -> dict[str, list[int]]:
         """Return the indices of each split.
@@ -83,8 +105,9 @@ class DataBuilder(ComponentFactory):
         The dataset's own splits stay as they are; the split component divides the other samples. Raises ConfigError if the same
         split gets samples from both.
         """
-        info, own = DatasetInfo(dataset), self.own_splits(dataset)
-        targets = info.targets  # once: a dataset may compute it at each access
+        with named_errors(self.name_only("dataset")):
+            info, own = DatasetInfo(dataset), self.own_splits(dataset)
+            targets = info.targets  # once: a dataset may compute it at each access
         taken = {index for indices in own.values() for index in indices}
         free = [index for index in range(len(dataset)) if index not in taken]
         divided = self.create_only(
@@ -127,7 +150,16 @@ class DataBuilder(ComponentFactory):
     ) -> SplitLoader:
         run, options, training = self.run, self.run.dataloader, split == "train"
         per_sample, per_batch = self.transforms(training=training)
-        samples = SeededDataset(dataset, per_sample, run.seed, split, indices if unreadable.are_skipped else ())
+        names = self.transform_names(training=training)
+        samples = SeededDataset(
+            dataset=dataset,
+            transforms=per_sample,
+            seed=run.seed,
+            split=split,
+            substitutes=indices if unreadable.are_skipped else (),
+            dataset_name=self.name_only("dataset"),
+            transform_names=names[: len(per_sample)],
+        )
         n_shards = max(self.world.size, run.ddp.virtual_shards)
         sampler = Sampler(
             indices=indices,
@@ -150,7 +182,8 @@ class DataBuilder(ComponentFactory):
             pin=options.pin_memory and self.world.device.type == "cuda",
             timeout=run.ddp.timeout,
         )
-        return SplitLoader(samples, batch_sampler, loader, per_batch, self.world.device, unreadable)
+        names = names[len(per_sample) :]
+        return SplitLoader(samples, batch_sampler, loader, per_batch, self.world.device, unreadable, batch_names=names)
 
     def labels(self, dataset: Any, indices: Sequence[int]) -> list[int]:
         """Return the class index of each sample. Raises ConfigError if the dataset does not provide them."""

@@ -25,7 +25,7 @@ from ddpkit.data.sampler import BatchSampler, Sampler, Shard
 from ddpkit.data.unreadable import UnreadableSampleError, UnreadableSamples
 from ddpkit.distributed.parent_death import die_with_parent
 from ddpkit.distributed.world import World
-from ddpkit.errors import SampleError
+from ddpkit.errors import ComponentName, SampleError, add_component_note, describe_failure, find_name, named_errors
 
 LOGGER = logging.getLogger(__name__)
 Images = Tensor | Sequence[Tensor]
@@ -73,6 +73,10 @@ class SeededDataset:
     """Name of the split. In `train`, an unreadable sample is replaced; in another split, it is left out."""
     substitutes: Sequence[int] = ()
     """Indices of the samples that may replace an unreadable one; (): an unreadable sample is an error."""
+    dataset_name: ComponentName | None = None
+    """Name of the dataset, for messages."""
+    transform_names: Sequence[ComponentName] = ()
+    """Names of the transforms, for messages."""
 
     @property
     def info(self) -> DatasetInfo:
@@ -97,12 +101,12 @@ class SeededDataset:
                 samples += self.read_or_skip(key, unreadable)
             samples = samples or [self[keys[0]]]  # a padding sample
         except Exception as error:  # noqa: BLE001 - a dataset may raise anything
-            return ReadFailure(f"{self.name(key)}: {type(error).__name__}: {error}", traceback.format_exc())
+            return ReadFailure(f"{self.name(key)}: {describe_failure(error)}", traceback.format_exc())
         try:
             return *self.collate(samples), unreadable
         except Exception as error:  # noqa: BLE001
             kept = [key for key in keys if self.split == "train" or key[1] not in unreadable]
-            return ReadFailure(f"{self.describe_mismatch(kept, samples)} ({error})", traceback.format_exc())
+            return ReadFailure(f"{self.describe_mismatch(kept, samples)} ({describe_failure(error)})", traceback.format_exc())
 
     def read_or_skip(self, key: Key, unreadable: dict[int, str]) -> list[Any]:
         """Return the sample in a list. If it is unreadable, add its error, and return its substitute in training, else []."""
@@ -138,13 +142,22 @@ class SeededDataset:
     def load(self, key: Key, index: int) -> tuple[Any, Any]:
         """Seed the random numbers of `key`, and return sample `index` before the transforms."""
         seeding.seed_generators("sample", self.seed, *key)
-        image, target = self.dataset[index]
+        try:
+            image, target = self.dataset[index]
+        except Exception as error:
+            add_component_note(error, self.dataset_name)
+            raise
         return image, target
 
     def apply_transforms(self, image: Any, target: Any) -> tuple[Any, Any]:
         """Return image and target after the transforms, which use the random numbers that `load` has seeded."""
-        for transform in self.transforms:
-            image, target = transform(image, target)
+        transform = None
+        try:
+            for transform in self.transforms:
+                image, target = transform(image, target)
+        except Exception as error:
+            add_component_note(error, find_name(transform, self.transforms, self.transform_names))
+            raise
         return image, target
 
     def collate(self, samples: list[tuple[Any, Any]]) -> tuple[Any, Any]:
@@ -156,7 +169,8 @@ class SeededDataset:
         if own is None and any(isinstance(target, Mapping) for _, target in samples):
             message = "its target is a dict; a dataset with such targets must have a method 'collate(samples)'"
             raise ValueError(f"{message} that returns images and targets; for boxes, the targets are a list of dicts")
-        images, targets = (own or default_collate)(samples)
+        with named_errors(self.dataset_name if own else None):
+            images, targets = (own or default_collate)(samples)
         return images, targets
 
     def name(self, key: Key) -> str:
@@ -171,9 +185,11 @@ class SeededDataset:
         return [] if files is None else [stat_files(files[index]) for index in indices]
 
     def describe_mismatch(self, keys: Sequence[Key], samples: Sequence[tuple[Any, Any]]) -> str:
-        """Describe the first sample whose dtypes or shapes differ from those of sample 0 of the micro-batch."""
+        """Describe the first sample whose dtypes or shapes differ from those of sample 0 of the micro-batch, if there is one."""
         kinds = [" and ".join(map(describe_value, sample)) for sample in samples]
-        key, other = next(((key, each) for key, each in zip(keys, kinds, strict=True) if each != kinds[0]), (keys[0], kinds[0]))
+        key, other = next(((key, each) for key, each in zip(keys, kinds, strict=True) if each != kinds[0]), (None, ""))
+        if key is None:
+            return f"{self.name(keys[0])} cannot be collated with the other samples of its micro-batch"
         together = f"{self.name(key)} cannot be in one micro-batch with sample {keys[0][1]}"
         return f"{together}: image and target are {other} instead of {kinds[0]}"
 
@@ -225,6 +241,8 @@ class SplitLoader:
     """Number of micro-batches read since the last call of `epoch`."""
     n_left_out: int = 0
     """Number of unreadable samples that this rank left out since the last call of `epoch`."""
+    batch_names: Sequence[ComponentName] = ()
+    """Names of the batch transforms, for messages."""
 
     @property
     def sampler(self) -> Sampler:
@@ -295,8 +313,13 @@ class SplitLoader:
         The transforms get the whole batch; if the images are a list, they get one image after the other.
         """
         images, targets = map_tensors(self.to_device, (images, targets))
-        for transform in self.batch_transforms:
-            images = map_tensors(transform, images)
+        transform = None
+        try:
+            for transform in self.batch_transforms:
+                images = map_tensors(transform, images)
+        except Exception as error:
+            add_component_note(error, find_name(transform, self.batch_transforms, self.batch_names))
+            raise
         return images, targets
 
     def to_device(self, values: Tensor) -> Tensor:

@@ -1,6 +1,8 @@
 """Facts about one sample, for the check of all data: whether it can be read, its content, its labels and its shape."""
 
 import hashlib
+import pickle
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +12,10 @@ from PIL import Image
 from torch import Tensor
 
 from ddpkit.data.loader import SeededDataset, describe_value
+from ddpkit.errors import component_of
 
+PLAIN = (str, bytes, bool, int, float, complex, type(None), np.generic)
+"""Types whose `repr` contains their value."""
 PLANE = 2
 """Number of dimensions of an image or a mask without channels."""
 
@@ -50,7 +55,8 @@ class FactsReader:
         try:
             image, target = self.samples.apply_transforms(image, target)
         except Exception as error:  # noqa: BLE001
-            return attrs.evolve(facts, wrong_size=facts.wrong_size or f"a transform fails: {error}")
+            failure = f"{component_of(error) or 'a transform'} fails: {error}"
+            return attrs.evolve(facts, wrong_size=facts.wrong_size or failure)
         return attrs.evolve(facts, shapes=f"{describe_value(image)} and {describe_value(target)}")
 
 
@@ -68,10 +74,26 @@ def flatten(value: Any) -> list[bytes]:
         return [part for name in sorted(value, key=str) for part in (str(name).encode(), *flatten(value[name]))]
     if isinstance(value, list | tuple):
         return [str(len(value)).encode(), *(part for each in value for part in flatten(each))]
-    if isinstance(value, Image.Image | Tensor | np.ndarray):
-        array = np.asarray(value)
+    if isinstance(value, Image.Image | Tensor | np.ndarray) and (array := to_array(value)) is not None:
         return [f"{array.dtype} {array.shape}".encode(), np.ascontiguousarray(array).tobytes()]
-    return [repr(value).encode()]
+    return [repr(value).encode() if isinstance(value, PLAIN) else dump(value)]
+
+
+def to_array(value: Image.Image | Tensor | np.ndarray) -> np.ndarray | None:
+    """Return a value as an array of numbers; None if numpy cannot represent it, as for bfloat16."""
+    try:
+        array = np.asarray(value.detach().cpu() if isinstance(value, Tensor) else value)
+    except (TypeError, RuntimeError):
+        return None
+    return None if array.dtype.hasobject else array
+
+
+def dump(value: Any) -> bytes:
+    """Return the content of any other object, which has no address in memory."""
+    try:
+        return pickle.dumps(value)
+    except Exception:  # noqa: BLE001 - an object may raise anything
+        return re.sub(r" at 0x\w+", "", repr(value)).encode()
 
 
 def class_indices(target: Any) -> list[int]:

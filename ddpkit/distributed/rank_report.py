@@ -15,7 +15,17 @@ import attrs
 
 from ddpkit.distributed.parent_death import die_with_parent
 from ddpkit.distributed.rank_process import LAUNCHER, REPORTS, is_own_rank
-from ddpkit.errors import STOPS, ConfigError, DdpkitError, Diagnostic, ExitCode, PluginError, RankError, RunStopped
+from ddpkit.errors import (
+    STOPS,
+    ConfigError,
+    DdpkitError,
+    Diagnostic,
+    ExitCode,
+    PluginError,
+    RankError,
+    RunStopped,
+    take_component_note,
+)
 
 
 def stop_errors(folder: Path) -> list[DdpkitError]:
@@ -81,7 +91,9 @@ def write_report(error: BaseException) -> None:
     if isinstance(error, DdpkitError):
         text, exit_code = str(error), error.exit_code
     else:
-        text, exit_code = f"rank {rank} failed:\n{''.join(traceback.format_exception(error)).rstrip()}", ExitCode.FAILED
+        note = take_component_note(error)
+        text = f"rank {rank}{f': {note}' if note else ' failed:'}\n{''.join(traceback.format_exception(error)).rstrip()}"
+        exit_code = ExitCode.FAILED
     problems = [attrs.asdict(problem) for problem in getattr(error, "problems", ())]
     report = {"time": time.time_ns(), "text": text, "exit_code": exit_code, "problems": problems}
     scratch = report_path().with_suffix(".tmp")

@@ -14,6 +14,8 @@ from torch import Tensor
 from torch.nn import functional
 from torchvision.tv_tensors import BoundingBoxes
 
+from ddpkit.errors import ComponentName, find_name, named_errors
+
 CHUNK_PIXELS = 2**20
 """Number of image pixels that are processed at a time, to limit the memory."""
 
@@ -87,8 +89,10 @@ def select_pixels(probabilities: Tensor, choose: Callable[[Tensor], Tensor]) -> 
     return classes, probabilities.gather(0, classes[None])[0]
 
 
-def preprocess(picture: Image.Image, transforms: Sequence[Callable[[Any, Any], tuple[Any, Any]]]) -> tuple[Tensor, InputGeometry]:
-    """Apply the transforms to an image; return the result and the position of the image in it.
+def preprocess(
+    picture: Image.Image, transforms: Sequence[Callable[[Any, Any], tuple[Any, Any]]], names: Sequence[ComponentName] = ()
+) -> tuple[Tensor, InputGeometry]:
+    """Apply the transforms, with their `names` for messages, to an image; return the result and the position of the image in it.
 
     Raises TypeError if the transforms do not return a tensor, ValueError if no part of the image is left.
     """
@@ -98,7 +102,8 @@ def preprocess(picture: Image.Image, transforms: Sequence[Callable[[Any, Any], t
     # the transforms move this box together with the image; without clamping, it keeps edges that are outside the input
     outline = BoundingBoxes(corners, format="XYXY", canvas_size=(height, width), clamping_mode=None)
     for transform in transforms:
-        image, outline = transform(image, outline)
+        with named_errors(find_name(transform, transforms, names)):
+            image, outline = transform(image, outline)
     if not isinstance(image, Tensor):
         raise TypeError("images are not tensors after [transform]; add 'PIL_TO_TENSOR = []' to it")
     left, top, right, bottom = outline[0].tolist()

@@ -18,6 +18,7 @@ import attrs
 import numpy as np
 from PIL import Image
 
+from ddpkit.errors import ComponentName, named_errors
 from ddpkit.inference.palette import mask_image
 from ddpkit.inference.prediction import Prediction
 from ddpkit.inference.prediction_drawing import draw_prediction
@@ -61,7 +62,7 @@ class PredictionWriter:
     def part_file(self, rank: int) -> Path:
         return self.path / SHARDS_FOLDER / f"{rank}.zip"
 
-    def merge(self, n_ranks: int, writer: Writer) -> list[dict[str, str]]:
+    def merge(self, n_ranks: int, writer: Writer, writer_name: ComponentName) -> list[dict[str, str]]:
         """Pass all predictions to the writer in the order of the inputs, then remove the shards.
 
         Call it on rank 0 only, after all ranks have closed their shards. Returns `file` and `error` of each skipped input. Raises
@@ -76,8 +77,10 @@ class PredictionWriter:
                     LOGGER.warning("skipped %s", outcome)
                     skipped.append({"file": str(file), "error": outcome})
                 else:
-                    writer.write(name, outcome)
-            writer.close()
+                    with named_errors(writer_name):
+                        writer.write(name, outcome)
+            with named_errors(writer_name):
+                writer.close()
             (self.path / SKIPPED).write_text(json.dumps(skipped, indent=2) + "\n", encoding="utf-8")
         with os_errors_as(self.path, AGAIN):
             self.tidy()

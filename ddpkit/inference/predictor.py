@@ -18,7 +18,7 @@ from ddpkit.config.loading import Config
 from ddpkit.config.plugin_policy import combine_policy
 from ddpkit.data.images import Mode, convert_mode, format_file, open_image
 from ddpkit.distributed.world import World, choose_device
-from ddpkit.errors import ConfigError, Diagnostic
+from ddpkit.errors import ComponentName, ConfigError, Diagnostic, component_of, named_errors
 from ddpkit.inference.input_geometry import InputGeometry, preprocess
 from ddpkit.inference.prediction import Prediction, PredictionDecoder
 from ddpkit.plugins import manager
@@ -89,6 +89,8 @@ class Reader:
 
     mode: Mode
     transforms: Sequence[Callable[[Any, Any], tuple[Any, Any]]]
+    names: Sequence[ComponentName] = ()
+    """Names of the transforms, for messages."""
 
     def __call__(self, given: ImageInput) -> Input | str:
         """Return the input, or a message that says why the image cannot be used."""
@@ -101,11 +103,12 @@ class Reader:
         try:
             return Input(
                 describe_input(given),
-                *preprocess(convert_mode(picture, self.mode), self.transforms),
+                *preprocess(convert_mode(picture, self.mode), self.transforms, self.names),
                 convert_mode(picture, "RGB"),
             )
         except Exception as error:  # noqa: BLE001 - a transform may raise anything
-            return f"{describe_input(given)} cannot be used: {error}"
+            name = component_of(error)
+            return f"{describe_input(given)} cannot be used: {f'{name}: ' if name else ''}{error}"
 
 
 @attrs.frozen(kw_only=True)
@@ -117,7 +120,11 @@ class Predictor:
     reader: Reader
     batch_transforms: Sequence[Callable[[Tensor], Tensor]]
     """Transforms of a whole batch of images, applied on the device."""
+    batch_names: Sequence[ComponentName]
+    """Names of the batch transforms, for messages."""
     postprocess: Callable[[Any], Any]
+    postprocess_name: ComponentName | None
+    """Name of the postprocess, for messages."""
     interpreter: PredictionDecoder
     precision: Precision
     device: torch.device
@@ -134,9 +141,10 @@ class Predictor:
         ConfigError if the transforms or the weights do not fit.
         """
         run, builder = config.run, ModelBuilder(config, registry, world)
-        precision = Precision.of(run.train.scaler.compute_type, world.device, channels_last=run.train.channels_last)
+        precision = builder.precision()
         per_sample, per_batch = builder.transforms(training=False)
-        reader = Reader(color_mode(builder), per_sample)
+        names = builder.transform_names(training=False)
+        reader = Reader(color_mode(builder), per_sample, names[: len(per_sample)])
         check_transforms(reader, config)
         model = load_trained_model(builder, precision, weights)
         wanted, classes = run.predict.config, foreground_names(class_names(run), builder.gives, configured_outputs(run))
@@ -144,7 +152,9 @@ class Predictor:
             model=model,
             reader=reader,
             batch_transforms=per_batch,
+            batch_names=names[len(per_sample) :],
             postprocess=builder.postprocess(),
+            postprocess_name=builder.postprocess_name,
             interpreter=PredictionDecoder(gives=builder.gives, classes=classes, threshold=wanted.threshold, top_k=wanted.top_k),
             precision=precision,
             device=world.device,
@@ -201,8 +211,8 @@ class Predictor:
         except torch.OutOfMemoryError:
             raise
         except (RuntimeError, ValueError) as error:
-            shape = list(images.shape[1:])
-            return [f"{each.name} cannot be used: the model does not accept the shape {shape}: {error}" for each in inputs]
+            reason = f"{component_of(error) or 'the model'} does not accept the shape {list(images.shape[1:])}: {error}"
+            return [f"{each.name} cannot be used: {reason}" for each in inputs]
         return [self.interpreter(value, each.view) for value, each in zip(values, inputs, strict=True)]
 
     @torch.no_grad()
@@ -210,9 +220,12 @@ class Predictor:
         """Return the output of the postprocess for each image of a batch."""
         with select_kernels(self.train.matmul_precision, deterministic=self.train.deterministic):
             images = images.to(self.device, non_blocking=True)
-            for transform in self.batch_transforms:
-                images = transform(images)
-            return list(self.postprocess(self.precision(self.model, images)))
+            for transform, name in zip(self.batch_transforms, self.batch_names, strict=True):
+                with named_errors(name):
+                    images = transform(images)
+            outputs = self.precision(self.model, images)
+            with named_errors(self.postprocess_name):
+                return list(self.postprocess(outputs))
 
 
 def prediction_to_plain(given: ImageInput, outcome: Prediction | str) -> dict[str, Any]:

@@ -69,6 +69,9 @@ class Component:
     """For transforms: augmentation that is used in training only, not in evaluation."""
     batchable: bool = attrs.field(default=False, kw_only=True, validator=instance_of(bool))
     """For transforms: accepts a whole batch of images, without targets. Must be false for a random transform."""
+    image_only: bool = attrs.field(default=False, kw_only=True, validator=instance_of(bool))
+    """For transforms: called with the image only; the target is kept. Must be false for a transform that moves pixels if targets
+    are masks or boxes, because these would no longer fit the image."""
     takes: Literal["labels", "logits"] | None = attrs.field(default=None, kw_only=True, validator=in_([None, "labels", "logits"]))
     """For metrics: first argument of `update`. None: the predictions of the postprocess. `labels`: the most probable class in
     these predictions (int64 [B, ...]). `logits`: the unchanged outputs of the model."""
@@ -132,9 +135,12 @@ def ddpkit_transforms() -> Iterable[Component]:
     """Declare transforms. Each key of `[transform]` selects one; its value is a list of parameters in order, or a table by name.
 
     Run-time values: none.
-    Returns a callable like those of `torchvision.transforms.v2`: it is called with `(image, target)` and returns both.
+    Returns a callable like those of `torchvision.transforms.v2`: it is called with `(image, target)` and returns both. With
+    `image_only`, it is called with the image and returns the image; ddpkit keeps the target. A transform that returns only an
+    image without this declaration is an error at the first sample: ddpkit cannot know whether a mask or boxes still fit.
     `image_type` of the component declares whether it returns tensors.
     `batchable` transforms at the end of `[transform]` are called with a batch of images only, on the device.
+    Random numbers must come from the global generators of torch, numpy or `random`, which are seeded for each sample.
 
     Example:
         @hookimpl
@@ -246,7 +252,10 @@ def ddpkit_lr_schedulers() -> Iterable[Component]:
 
     Run-time values: `optimizer`, `total_steps` (number of calls of `step()`, without the warm-up), `epochs`,
     `steps_per_epoch` (optimizer steps). ddpkit itself does the warm-up.
-    Returns a `torch.optim.lr_scheduler.LRScheduler`.
+    Returns a `torch.optim.lr_scheduler.LRScheduler`, or an object with `step()`, `state_dict()` and `load_state_dict(state)`. A
+    scheduler of timm also fits: with `update_policy = "epoch"`, `step(epoch)` is called, and with `"step"`,
+    `step_update(num_updates)`. The number is the number of updates after the warm-up of ddpkit (1-based). If the scheduler has
+    the attribute `t_in_epochs`, it must fit `update_policy`.
 
     Example:
         @hookimpl

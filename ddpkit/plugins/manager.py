@@ -3,6 +3,7 @@
 pluggy's own loader stops at the first plugin that raises. This module therefore loads the entry points itself, in sorted order.
 """
 
+import functools
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -19,7 +20,7 @@ import attr
 import attrs
 import pluggy
 
-from ddpkit.errors import suggest
+from ddpkit.errors import ComponentName, named_errors, suggest
 from ddpkit.plugins import hookspecs, local_files
 from ddpkit.plugins.hookspecs import API_VERSION, FAMILY_HOOKS, HOOKS, RUN_HOOKS, Component
 from ddpkit.plugins.policy import Policy, policy_names
@@ -175,11 +176,26 @@ def register_one(source: PluginSource, manager: pluggy.PluginManager, registry: 
     return Plugin(
         source.name, source.distribution, source.version, "ok",
         provides=tuple(entries),
-        hooks={name: getattr(module, name) for name in RUN_HOOKS if enabled and hasattr(module, name)},
+        hooks={name: named_hook(module, name, source) for name in RUN_HOOKS if enabled and hasattr(module, name)},
         digest=digest_module(module),
         seconds=time.perf_counter() - started,
         heavy=tuple(name for name in HEAVY if name in sys.modules and name not in before),
     )  # fmt: skip
+
+
+def named_hook(module: ModuleType, name: str, source: PluginSource) -> Callable[..., Any]:
+    """Return a run hook whose exceptions name the hook and its plugin."""
+    hook: Callable[..., Any] = getattr(module, name)
+    origin = ", ".join(
+        part for part in (source.name, "" if source.is_local else describe_source(source), module.__file__) if part
+    )
+
+    @functools.wraps(hook)
+    def call(*arguments: Any, **named: Any) -> Any:
+        with named_errors(ComponentName(f"run hook {name!r} ({origin})")):
+            return hook(*arguments, **named)
+
+    return call
 
 
 def describe_exception(error: BaseException) -> str:
@@ -235,7 +251,11 @@ def create_entry(kind: str, source: PluginSource, component: object) -> Entry:
     """Return the registry entry of a component. Raises TypeError if it is not a Component."""
     if not isinstance(component, Component):
         raise TypeError(f"{HOOKS.get(kind, kind)} must yield Component records; got {component!r}")
-    return Entry(kind, source.name, f"{source.distribution} {source.version}", component)
+    return Entry(kind, source.name, describe_source(source), component)
+
+
+def describe_source(source: PluginSource) -> str:
+    return f"{source.distribution} {source.version}"
 
 
 def find_family(source: PluginSource, module: ModuleType) -> Family | None:

@@ -73,6 +73,20 @@ def inspect_target(target: str) -> Signature:
     return to_signature(each.replace(annotation=resolve_annotation(each.annotation, names)) for each in found)
 
 
+def accepts_inputs(function: Any, n: int) -> bool:
+    """Return whether a callable, or the `forward` of a module, can be called with `n` positional inputs.
+
+    True if the signature is not known, as for compiled code.
+    """
+    try:
+        inspect.signature(getattr(function, "forward", function)).bind(*range(n))
+    except ValueError:
+        return True
+    except TypeError:
+        return False
+    return True
+
+
 def resolve_annotation(kind: Any, names: dict[str, Any]) -> Any:
     """Return an annotation as a type; `Any` if there is none (or `None`, as in torch), or if it cannot be resolved."""
     if kind is inspect.Parameter.empty:

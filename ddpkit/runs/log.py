@@ -6,6 +6,7 @@ import logging
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from logging.handlers import MemoryHandler
 from pathlib import Path
 
 from rich.console import Console
@@ -64,6 +65,14 @@ class LogFile(logging.FileHandler):
             super().close()
 
 
+class EarlyWarnings(MemoryHandler):
+    """Log handler that keeps the warnings of a run until it has a log file."""
+
+    def __init__(self) -> None:
+        super().__init__(capacity=sys.maxsize)
+        self.setLevel(logging.WARNING)
+
+
 @contextlib.contextmanager
 def log_messages(run: schema.Run, *, is_main: bool) -> Iterator[None]:
     """Log to the terminal inside the context, at the level of `ddp.log_level`, `private.log.debug` and `verbose`."""
@@ -74,6 +83,7 @@ def log_messages(run: schema.Run, *, is_main: bool) -> Iterator[None]:
     terminal = TerminalHandler(logging.NOTSET if run.private.log.verbose else logging.WARNING)
     terminal.setFormatter(SafeFormatter())
     LOGGER.addHandler(terminal)
+    LOGGER.addHandler(EarlyWarnings())
     try:
         yield
     finally:
@@ -102,3 +112,7 @@ def add_log_file(run: schema.Run, folder: Path) -> None:
         file = LogFile(folder / f"{time.strftime(log.log_file_format)}.log", encoding="utf-8")
     file.setFormatter(SafeFormatter(log.log_format))
     LOGGER.addHandler(file)
+    for early in [each for each in LOGGER.handlers if isinstance(each, EarlyWarnings)]:
+        LOGGER.removeHandler(early)
+        early.setTarget(file)
+        early.close()

@@ -1,14 +1,15 @@
 """Loggers of plugins: they receive each row of the history. A failing logger never ends a run."""
 
 import functools
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ddpkit.config import loading
-from ddpkit.config.component_refs import ComponentRef
 from ddpkit.config.instantiate import ComponentFactory
 from ddpkit.config.loading import Config
+from ddpkit.config.requirements import REQUIREMENTS
 from ddpkit.errors import ConfigError
 from ddpkit.plugins.protocols import Logger
 from ddpkit.plugins.registry import Registry
@@ -48,26 +49,19 @@ class GuardedLogger(Callback):
 
 
 def check_loggers(config: Config, registry: Registry) -> None:
-    """Raise ConfigError for loggers that still use the old method name. Call it before the run folder is created."""
+    """Raise ConfigError for a logger whose class lacks a method. Call it before the run folder is created."""
     factory = ComponentFactory(config, registry)
     for reference in factory.refs_of("logger"):
-        check_logger(config, reference, import_target(factory.component_of(reference).target))
-
-
-def check_logger(config: Config, reference: ComponentRef, logger: object) -> None:
-    """Raise ConfigError for a logger, or its class, that has `epoch_ended` and not `on_epoch_end`."""
-    if hasattr(logger, "epoch_ended") and not hasattr(logger, "on_epoch_end"):
-        message = f"the method 'epoch_ended' of logger {reference.name!r} is now called 'on_epoch_end'; rename it in the plugin"
-        raise ConfigError([config.problem(reference.path, message)])
+        target = import_target(factory.component_of(reference).target)
+        if inspect.isclass(target) and not (hasattr(target, "on_epoch_end") and hasattr(target, "close")):
+            raise factory.wrong_object(reference, f"its class lacks a method; it must be {REQUIREMENTS['logger'].text}")
 
 
 def create_loggers(config: Config, registry: Registry, folder: Path) -> list[GuardedLogger]:
     """Create the loggers of `private.loggers` for the run in `folder`. Only global rank 0 calls it."""
     factory, tables = ComponentFactory(config, registry), loading.to_tables(config.run)
 
-    def create(reference: ComponentRef) -> Logger:
-        logger: Logger = factory.create(reference, folder=folder, config=tables)
-        check_logger(config, reference, logger)
-        return logger
-
-    return [GuardedLogger(each.name, functools.partial(create, each)) for each in factory.refs_of("logger")]
+    return [
+        GuardedLogger(each.name, functools.partial(factory.create, each, folder=folder, config=tables))
+        for each in factory.refs_of("logger")
+    ]

@@ -36,14 +36,13 @@ def predict(plan: RunPlan, world: "World", weights: Path) -> None:
     if world.is_main:
         predictions.begin()
         with os_errors_as(folder, AGAIN):
-            writer = ComponentFactory(config, plan.plugins.registry).create_only(
-                "writer", folder=folder, classes=class_names(config.run)
-            )
+            factory = ComponentFactory(config, plan.plugins.registry)
+            writer = factory.create_only("writer", folder=folder, classes=class_names(config.run))
     world.barrier()  # rank 0 has created the folder
     predict_shard(plan, world, predictor, predictions)
     world.barrier()  # the files of all ranks are complete
     if world.is_main:
-        skipped = predictions.merge(world.size, writer)
+        skipped = predictions.merge(world.size, writer, factory.name_only("writer"))
         LOGGER.info("predict %d of %d inputs were predicted; results are in %s", len(files) - len(skipped), len(files), folder)
 
 

@@ -1,6 +1,5 @@
 """Build a trainer from a validated config: the loaders, the model, and the objects that train and evaluate the model."""
 
-import inspect
 import logging
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
@@ -24,8 +23,9 @@ from ddpkit.data.loader import SplitLoader
 from ddpkit.data.recorded_split import RecordedSplit
 from ddpkit.distributed.sync_batchnorm import convert_to_sync_batchnorm
 from ddpkit.distributed.world import World
-from ddpkit.errors import ConfigError, KeyPath, component_errors
+from ddpkit.errors import ComponentName, ConfigError, KeyPath, component_errors
 from ddpkit.plugins.registry import Registry
+from ddpkit.plugins.signatures import accepts_inputs
 from ddpkit.training.early_stopping import BestTracker, EarlyStopping
 from ddpkit.training.ema import EMA
 from ddpkit.training.evaluator import EvaluatedModel, Evaluator
@@ -36,6 +36,7 @@ from ddpkit.training.param_groups import check_unused_parameters, find_frozen_no
 from ddpkit.training.precision import Precision
 from ddpkit.training.pretrained import load_pretrained
 from ddpkit.training.sanity_check import sanity_check
+from ddpkit.training.scheduler_step import find_counting_step
 from ddpkit.training.trainer import Trainer, TrainOptions
 
 LOGGER = logging.getLogger(__name__)
@@ -68,9 +69,9 @@ def build_run(
     run = config.run
     LOGGER.info("reading the data and building the model ...")
     loaders = build_loaders(config, registry, world, limit_batches, recorded)
-    precision = Precision.of(run.train.scaler.compute_type, world.device, channels_last=run.train.channels_last)
     inference = None if recorded else ClassInference(config, registry, loaders)
     builder = ModelBuilder(inference.with_classes() if inference else config, registry, world)
+    precision = attrs.evolve(builder.precision(), optimizer_name=builder.name_only("optimizer"))
     model = build_model(builder, precision, loaders["train"])
     if inference and (n_outputs := count_outputs(builder, model, precision, loaders["train"])):
         builder = attrs.evolve(builder, config=inference.with_outputs(n_outputs))
@@ -134,8 +135,10 @@ def count_outputs(builder: "ModelBuilder", model: nn.Module, precision: Precisio
     """
     if builder.gives not in ("class", "labels", "mask") or "n_classes" in builder.signature_of("model").parameters:
         return None
-    with translate_first_errors(builder.config), component_errors("the postprocess"):
-        predictions = builder.postprocess()(precision(model.eval(), loader.sample(1)[0]))
+    with translate_first_errors(builder.config):
+        outputs = precision(model.eval(), loader.sample(1)[0])
+        with component_errors(builder.postprocess_name):
+            predictions = builder.postprocess()(outputs)
     return predictions.shape[1] if isinstance(predictions, Tensor) and predictions.ndim > 1 else None
 
 
@@ -159,6 +162,13 @@ class ModelBuilder(ComponentFactory):
     def on_device(self, made: Any) -> Any:
         """Move a module to the device; return anything else unchanged."""
         return made.to(self.world.device) if isinstance(made, nn.Module) else made
+
+    def precision(self) -> Precision:
+        """Return the number format of the run, for its model."""
+        run = self.run.train
+        return Precision.of(
+            run.scaler.compute_type, self.world.device, channels_last=run.channels_last, model_name=self.name_only("model")
+        )
 
     def model(self, precision: Precision, train: SplitLoader) -> nn.Module:
         """Build the model on the device, with the same initial weights on every rank; load `model.pretrained`.
@@ -215,6 +225,7 @@ class ModelBuilder(ComponentFactory):
             losses=losses.in_evaluation,
             metrics=metrics,
             postprocess=self.postprocess(),
+            postprocess_name=self.postprocess_name,
             precision=precision,
             seed=self.run.seed,
             draws=self.draws_of("model", "criterion", "postprocess", "metric"),
@@ -278,23 +289,25 @@ class ModelBuilder(ComponentFactory):
         made = [(reference, self.create(reference, **self.class_values())) for reference in self.refs_of("criterion")]
         weights = [term.weight for term in self.run.criterion]
         return Losses(
-            [LossTerm(ref.key, weight, self.on_device(made_one)) for (ref, made_one), weight in zip(made, weights, strict=True)]
+            [
+                LossTerm(ref.key, weight, self.on_device(made_one), self.name_of(ref))
+                for (ref, made_one), weight in zip(made, weights, strict=True)
+            ]
         )
 
     def check_inputs(self, model: nn.Module, n: int, message: str) -> None:
         """Raise ConfigError with `message` at `criterion` if the model's forward() does not accept `n` inputs."""
-        try:
-            inspect.signature(model.forward).bind(*range(n))
-        except ValueError:  # compiled code has no signature
-            return
-        except TypeError as error:
-            raise ConfigError([self.config.problem(("criterion",), message)]) from error
+        if not accepts_inputs(model, n):
+            raise ConfigError([self.config.problem(("criterion",), message)])
 
     def metrics(self) -> dict[str, MetricAdapter]:
         """Build the metrics, keyed by their names in history."""
         named = self.refs_of("metric")
         made = [self.on_device(self.create(reference, **self.class_values())) for reference in named]
-        return {ref.key: MetricAdapter(metric, self.component_of(ref).takes) for ref, metric in zip(named, made, strict=True)}
+        return {
+            ref.key: MetricAdapter(metric, self.component_of(ref).takes, self.name_of(ref))
+            for ref, metric in zip(named, made, strict=True)
+        }
 
     def postprocess(self) -> Callable[[Any], Any]:
         """Build the function that converts outputs to predictions; the identity if the config names none."""
@@ -302,6 +315,11 @@ class ModelBuilder(ComponentFactory):
             return lambda outputs: outputs
         made: Callable[[Any], Any] = self.create_only("postprocess", **self.class_values())
         return made
+
+    @property
+    def postprocess_name(self) -> ComponentName | None:
+        """Name of the postprocess, for messages; None if the config names none."""
+        return self.name_only("postprocess") if self.run.postprocess else None
 
     def lr_schedule(self, optimizer: Optimizer, steps_per_epoch: int, *, has_valid: bool) -> LRSchedule:
         """Build warm-up and scheduler; their updates are optimizer steps or epochs."""
@@ -320,7 +338,13 @@ class ModelBuilder(ComponentFactory):
         )
         if isinstance(scheduler, ReduceLROnPlateau):
             self.check_plateau(by_step=by_step, has_loss=bool(self.run.criterion) or not has_valid)
-        return LRSchedule(optimizer, scheduler, warmup=warmup, warmup_lr=table.warmup_lr, by_step=by_step)
+        name = self.name_only("lr_scheduler")
+        try:
+            counting_step = find_counting_step(scheduler, by_step=by_step)
+        except ValueError as error:
+            raise ConfigError([self.config.problem(name.path, f"{name}: {error}")]) from error
+        warmup_lr = table.warmup_lr
+        return LRSchedule(optimizer, scheduler, counting_step, warmup=warmup, warmup_lr=warmup_lr, by_step=by_step, name=name)
 
     def check_plateau(self, *, by_step: bool, has_loss: bool) -> None:
         """Raise ConfigError if a scheduler that uses the validation loss would have no loss at its updates."""

@@ -13,6 +13,7 @@ from torch import nn
 from ddpkit.data import seeding
 from ddpkit.data.loader import SplitLoader
 from ddpkit.distributed.world import World
+from ddpkit.errors import ComponentName, named_errors
 from ddpkit.training.callbacks import Row
 from ddpkit.training.early_stopping import BestTracker, EarlyStopping
 from ddpkit.training.loss_sums import LossSums
@@ -48,6 +49,8 @@ class Evaluator:
     """Loss terms. A model that computes its losses itself has none here, because it has no loss in evaluation."""
     metrics: Mapping[str, MetricAdapter]
     postprocess: Callable[[Any], Any]
+    postprocess_name: ComponentName | None = None
+    """Name of the postprocess, for messages."""
     precision: Precision
     seed: int
     draws: Collection[str] = seeding.GENERATORS
@@ -109,7 +112,9 @@ class Evaluator:
                     key = ("evaluate", self.seed, shard.indices[0])
                     seeding.seed_generators(*key, device=self.world.device, draws=self.draws)
                 outputs = self.precision(model, images)
-                terms, predictions = self.losses(outputs, targets), self.postprocess(outputs)
+                terms = self.losses(outputs, targets)
+                with named_errors(self.postprocess_name):
+                    predictions = self.postprocess(outputs)
                 if shard.n_valid:  # a padding sample only makes the number of forwards equal on all ranks
                     sums.add(terms, shard.n_valid, shard.number // self.world.size)
                     for metric in self.metrics.values():

@@ -8,7 +8,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from ddpkit.errors import component_errors
+from ddpkit.errors import ComponentName, add_component_note, component_errors
 
 Criterion = Callable[[Any, Any], Tensor]
 Number = TypeVar("Number", float, Tensor)
@@ -22,6 +22,8 @@ class LossTerm:
     weight: float
     criterion: Criterion
     """`(outputs, targets) -> scalar`, the mean over the micro-batch."""
+    name: ComponentName | None = None
+    """Name for messages; None for a loss that a model computes itself."""
 
 
 @attrs.frozen
@@ -57,13 +59,20 @@ class Losses:
         """Return the unweighted terms: T scalars."""
         if isinstance(targets, list):
             targets = without_crowds(targets)
-        return [term.criterion(outputs, targets) for term in self.terms]
+        found = []
+        try:
+            for term in self.terms:
+                found.append(term.criterion(outputs, targets))
+        except Exception as error:
+            add_component_note(error, term.name)
+            raise
+        return found
 
     def sanity_check(self, outputs: Any, targets: Any) -> list[Tensor]:
         """Return the unweighted terms. A ValueError of a criterion is prefixed with the name of its term."""
         found, targets = [], without_crowds(targets)
         for term in self.terms:
-            with component_errors(f"criterion {term.key!r}"):
+            with component_errors(term.name):
                 found.append(term.criterion(outputs, targets))
         return found
 

@@ -2,11 +2,13 @@
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from ddpkit.errors import ComponentName, add_component_note
 
 
 class LRSchedule:
@@ -19,17 +21,33 @@ class LRSchedule:
     def __init__(
         self,
         optimizer: Optimizer,
-        scheduler: LRScheduler | None,
+        scheduler: Any,
+        counting_step: Callable[[int], Any] | None = None,
         *,
         warmup: int = 0,
         warmup_lr: float = 0.0,
         by_step: bool = True,
+        name: ComponentName | None = None,
     ) -> None:
+        """Set the first learning rates.
+
+        Args:
+            optimizer: Optimizer whose learning rates are set.
+            scheduler: Scheduler with the methods of torch's; None: constant learning rates after the warm-up.
+            counting_step: Method of the scheduler that is called in place of `step()`, with the number of updates after the
+                warm-up (1-based).
+            warmup: Number of updates of the warm-up.
+            warmup_lr: Learning rate at the start of the warm-up.
+            by_step: Whether an update is an optimizer step.
+            name: Name of the scheduler, for messages.
+        """
         self._optimizer = optimizer
         self._scheduler = scheduler
         self._warmup = warmup
         self._warmup_lr = warmup_lr
         self._by_step = by_step
+        self._name = name
+        self._counting_step = counting_step
         self._updates = 0
         self._rates = [group["lr"] for group in optimizer.param_groups]  # the scheduler has already set its first rates
         self._warm_up()
@@ -73,15 +91,21 @@ class LRSchedule:
 
     def _update(self, loss: float = math.nan) -> None:
         self._updates += 1
-        if self._updates <= self._warmup:
-            self._warm_up()
-        elif isinstance(self._scheduler, ReduceLROnPlateau):
-            if not math.isnan(loss):  # NaN: the epoch was not evaluated
-                self._scheduler.step(loss)
-        elif self._scheduler is not None:
-            with warnings.catch_warnings():  # the scaler may have skipped the first step, which is an update all the same
-                warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step\\(\\)` before")
-                self._scheduler.step()
+        try:
+            if self._updates <= self._warmup:
+                self._warm_up()
+            elif self._counting_step:
+                self._counting_step(self._updates - self._warmup)
+            elif isinstance(self._scheduler, ReduceLROnPlateau):
+                if not math.isnan(loss):  # NaN: the epoch was not evaluated
+                    self._scheduler.step(loss)
+            elif self._scheduler is not None:
+                with warnings.catch_warnings():  # the scaler may have skipped the first step, which is an update all the same
+                    warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step\\(\\)` before")
+                    self._scheduler.step()
+        except Exception as error:
+            add_component_note(error, self._name)
+            raise
 
     def _warm_up(self) -> None:
         if not self._warmup:

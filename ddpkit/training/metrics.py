@@ -8,7 +8,7 @@ import attrs
 from torch import Tensor
 from torchmetrics import Metric
 
-from ddpkit.errors import component_errors
+from ddpkit.errors import ComponentName, component_errors, named_errors
 from ddpkit.training.metric_result import MetricResult
 
 
@@ -20,6 +20,8 @@ class MetricAdapter:
     takes: Literal["labels", "logits"] | None = None
     """None = predictions of the postprocess; `labels` = the most probable class of the predictions (argmax over axis 1);
     `logits` = the model's outputs."""
+    name: ComponentName | None = None
+    """Name for messages."""
 
     @property
     def is_shown(self) -> bool:
@@ -29,29 +31,40 @@ class MetricAdapter:
     def update(self, outputs: Any, predictions: Any, targets: Any) -> None:
         """Update the metric with a micro-batch of this rank."""
         given = outputs if self.takes == "logits" else predictions
-        self.metric.update(given.max(dim=1).indices if self.takes == "labels" else given, targets)
+        with named_errors(self.name):
+            self.metric.update(given.max(dim=1).indices if self.takes == "labels" else given, targets)
 
-    def sanity_check(self, name: str, outputs: Any, predictions: Any, targets: Any) -> None:
+    def sanity_check(self, outputs: Any, predictions: Any, targets: Any) -> None:
         """Update the metric with a trial micro-batch. A ValueError of the metric is prefixed with its name."""
-        with component_errors(f"metric {name!r}"):
+        with component_errors(self.name):
             self.update(outputs, predictions, targets)
 
     def compute(self) -> MetricResult:
         """Return the result over all ranks, and reset the metric. Every rank must call it."""
-        with warnings.catch_warnings():
+        with named_errors(self.name), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*was called before the ``update``")  # a rank without samples
             computed = self.metric.compute()
-        self.metric.reset()
-        return to_metric_result(computed)
+            self.metric.reset()
+            return to_metric_result(computed)
 
 
 def to_metric_result(computed: Tensor | Mapping[str, Tensor]) -> MetricResult:
     """Convert a result of torchmetrics: one number, or a mapping whose first value is the number.
 
-    The mapping may also have `per_class` [C] and `confusion` [C, C].
+    The mapping may also have `per_class` [C] and `confusion` [C, C]. Raises TypeError for anything else.
     """
     if not isinstance(computed, Mapping):
-        return MetricResult(float(computed))
+        return MetricResult(to_number(computed))
     per_class = computed["per_class"].reshape(-1).tolist() if "per_class" in computed else ()
     confusion = computed["confusion"].tolist() if "confusion" in computed else ()
-    return MetricResult(float(next(iter(computed.values()))), per_class, confusion)
+    return MetricResult(to_number(next(iter(computed.values()), None)), per_class, confusion)
+
+
+def to_number(value: Any) -> float:
+    """Return a tensor with one element, or a number, as a float. Raises TypeError for anything else."""
+    try:
+        return float(value)
+    except (TypeError, ValueError, RuntimeError) as error:  # a tensor with several elements raises RuntimeError
+        given = f"a tensor {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+        message = f"compute() must return one number, or a mapping whose first value is one number; got {given}"
+        raise TypeError(message) from error

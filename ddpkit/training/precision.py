@@ -14,6 +14,7 @@ from torch.autograd import backward
 from torch.optim import Optimizer
 
 from ddpkit.data.nested import map_tensors
+from ddpkit.errors import ComponentName, add_component_note
 
 
 @contextlib.contextmanager
@@ -54,14 +55,18 @@ class Precision:
     scaler: GradScaler | None = None
     """Loss scaler, which keeps small gradients within the range of float16. It skips a step whose gradients overflow. Gradients
     are reduced over ranks before, so all ranks skip the same steps."""
+    model_name: ComponentName | None = None
+    """Name of the model, for messages."""
+    optimizer_name: ComponentName | None = None
+    """Name of the optimizer, for messages."""
 
     @classmethod
-    def of(cls, compute_type: str, device: torch.device, *, channels_last: bool = False) -> "Precision":
-        """Create the precision that `train.scaler.compute_type` names, on `device`."""
+    def of(cls, compute_type: str, device: torch.device, **fields: Any) -> "Precision":
+        """Create the precision that `train.scaler.compute_type` names, on `device`; `fields`: the other fields."""
         if compute_type not in MIXED:
-            return cls(getattr(torch, compute_type), device.type, channels_last=channels_last)
+            return cls(getattr(torch, compute_type), device.type, **fields)
         scaler = GradScaler(device.type) if compute_type == "float16" else None
-        return cls(torch.float32, device.type, MIXED[compute_type], channels_last=channels_last, scaler=scaler)
+        return cls(torch.float32, device.type, MIXED[compute_type], scaler=scaler, **fields)
 
     def prepare(self, model: nn.Module) -> nn.Module:
         """Convert a model to this format.
@@ -78,10 +83,14 @@ class Precision:
         model must combine them into a batch itself.
         """
         formatted = [map_tensors(self.formatted, value) for value in inputs]
-        if self.mixed is None:
-            return network(*formatted)
-        with torch.autocast(self.device_type, self.mixed):
-            outputs = network(*formatted)
+        try:
+            if self.mixed is None:
+                return network(*formatted)
+            with torch.autocast(self.device_type, self.mixed):
+                outputs = network(*formatted)
+        except Exception as error:
+            add_component_note(error, self.model_name)
+            raise
         return map_tensors(to_float32, outputs)
 
     def formatted(self, values: Tensor) -> Tensor:
@@ -119,15 +128,19 @@ class Precision:
         if clip_norm or skip_nonfinite:
             norm = nn.utils.clip_grad_norm_(parameters, clip_norm or math.inf)
             is_fine = not skip_nonfinite or bool(torch.isfinite(norm))
-        if self.scaler is not None:
-            # Torch's fused SGD leaves its momentum uninitialised if it handles an overflow in its first step itself. With this
-            # flag off, the scaler skips the step.
-            optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]  # noqa: SLF001
-            if is_fine:
-                self.scaler.step(optimizer)  # skips the step itself if gradients overflowed
-            self.scaler.update()
-        elif is_fine:
-            optimizer.step()
+        try:
+            if self.scaler is not None:
+                # Torch's fused SGD leaves its momentum uninitialised if it handles an overflow in its first step itself. With
+                # this flag off, the scaler skips the step.
+                optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]  # noqa: SLF001
+                if is_fine:
+                    self.scaler.step(optimizer)  # skips the step itself if gradients overflowed
+                self.scaler.update()
+            elif is_fine:
+                optimizer.step()
+        except Exception as error:
+            add_component_note(error, self.optimizer_name)
+            raise
         return is_fine
 
 

@@ -57,9 +57,9 @@ def check_evaluation(model: nn.Module, loader: SplitLoader, evaluator: Evaluator
     model.eval()
     outputs = evaluator.precision(model, images)
     evaluator.losses.sanity_check(outputs, targets)
-    with component_errors("the postprocess"):
+    with component_errors(evaluator.postprocess_name):
         predictions = evaluator.postprocess(outputs)
     with warnings.catch_warnings(action="ignore"):  # torchmetrics warns about classes that are absent from these few samples
-        for name, metric in evaluator.metrics.items():
-            metric.sanity_check(name, outputs, predictions, targets)
+        for metric in evaluator.metrics.values():
+            metric.sanity_check(outputs, predictions, targets)
             metric.compute()

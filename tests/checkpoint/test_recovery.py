@@ -81,6 +81,17 @@ def ddpkit_metrics():
 from torchmetrics.aggregation import MeanMetric
 
 
+@hookimpl
+def ddpkit_lr_schedulers():
+    yield Component("timm_cosine", "meddler:timm_cosine")
+
+
+def timm_cosine(optimizer, total_steps: int, in_epochs: bool = True):
+    from timm.scheduler import CosineLRScheduler
+
+    return CosineLRScheduler(optimizer, total_steps, t_in_epochs=in_epochs, noise_range_t=(1, 9))
+
+
 class Meddling(MeanMetric):
     def update(self, predictions, targets):
         super().update(targets.double())
@@ -301,6 +312,21 @@ def test_resuming_a_finished_run_trains_only_added_epochs(uninterrupted, capsys)
     assert end_of("alone") == end_of("three")  # without a schedule the learning rate does not depend on the number of epochs
     changes = Store(folder_of("alone") / "checkpoints").newest().plain["run"]["changes"]
     assert changes == ["step 8, epoch 3: train.epoch is 3, but was 2"]
+
+
+@pytest.mark.parametrize("policy", ["epoch", "step"])
+def test_a_run_with_a_scheduler_of_timm_resumes_bit_identically(digits, policy):
+    table = f"type = 'timm_cosine', update_policy = '{policy}', in_epochs = {str(policy == 'epoch').lower()}"
+    options = sets(train__lr_scheduler=f"{{ {table}, warmup = 1, warmup_lr = 0.001 }}", train__epoch=3)
+    assert run("alone", *options) == 0
+    end = end_of("alone")
+    for when in ("at_1_3", "at_end 2"):
+        assert run("mine", *options, *["--resume"] * (when != "at_1_3"), **{when: KILL.format("SIGTERM")}) == 75
+
+    assert run("mine", *options, "--resume") == 0
+
+    assert end_of("mine") == end
+    assert len({row["learning_rate"] for row in history_of("mine")}) == 3
 
 
 def test_the_lr_schedule_follows_the_new_run_length(digits):

@@ -32,7 +32,7 @@ MISTAKES = {
     "images of several sizes": ("n = 40", "n = 40, ragged = true", "1:1: transform: images differ in size; add 'RESIZE"),
     "another number of channels": ('"tinynet"', '"resnet18"', "11:2: model.config.n_channels: the images do not have the number of channels that the model expects"),
     "another number of pixels": ('"tinynet"', '"tinynet"\nconfig = { n_pixels = 65 }', "13:10: model.config: the images do not have the size that the model expects"),
-    "a metric of several numbers": ('["accuracy"]', '["acme/counts"]', "4:11: metrics: a metric must return one number, but returns several"),
+    "a metric of several numbers": ('["accuracy"]', '["acme/counts"]', "4:11: metrics: a metric does not return one number (metric 'counts' (acme/counts, acme-parts 1.2.0, "),
     "a parameter out of range": ('["accuracy"]', '[{ type = "top_k_accuracy", config = { k = 0 } }]', "4:48: metrics[0].config: metric 'top_k_accuracy' does not accept these parameters: k must be between 1 and the number of classes, 2; got 0"),
     "options that exclude each other": ('type = "sgd"', 'type = "sgd", fused = true, foreach = true', "28:13: train.optimizer: optimizer 'sgd' does not accept these parameters: `fused` and `foreach` cannot be `True` together."),
     "a warm-up of half an epoch with update_policy epoch": ("epoch = 2", "epoch = 2\nlr_scheduler = { type = 'cosine', warmup = 0.5, warmup_lr = 1e-4 }", "28:44: train.lr_scheduler.warmup: must be a whole number of epochs; got 0.5; for a fraction, set update_policy = 'step'"),
@@ -220,7 +220,10 @@ def test_unusable_data_is_a_config_mistake(blobs, capsys):
 
     assert main(["run", blobs.name]) == 2
 
-    message = "blobs.toml:17:2: dataset: the first sample cannot be used: NORMALIZE has 3 means, but the images have 1 channels; set one mean and std per channel\n"
+    message = (
+        "blobs.toml:32:13: transform.NORMALIZE: the first sample cannot be used: transform 'NORMALIZE': NORMALIZE has 3 means, but "
+        "the images have 1 channels; set one mean and std per channel\n"
+    )
     assert read_errors(capsys) == message
 
 

@@ -196,7 +196,8 @@ def test_an_image_that_the_model_rejects_is_skipped(mine, images, capsys):
 
     assert [Path(each["file"]).name for each in predicted(mine)] == ["fits.png"]
     assert "skipped" in (err := capsys.readouterr().err)
-    assert f"{images}/a.png cannot be used: the model does not accept the shape [1, 8, 20]: mat1 and" in err
+    assert f"{images}/a.png cannot be used: model 'tinynet' (acme/tinynet, acme-parts 1.2.0, " in err
+    assert "/acme/parts.py) does not accept the shape [1, 8, 20]: mat1 and" in err
 
 
 NOT_INPUTS = {

@@ -166,7 +166,7 @@ MISTAKES = {
     "no criterion": (BLOBS, {"criterion": []}, "criterion: is required: this model's forward() takes only images"),
     "no losses": (BLOBS, {"criterion": [], "model.name": "mute"}, "criterion: is required, because the model does not return its losses in training (the model must return a mapping of scalar losses in training; got Tensor)"),
     "a criterion of masks": (BLOBS, {"criterion": [{"type": "dice"}]}, "criterion: a criterion cannot be computed from the outputs of the model and the targets (criterion 'dice' does not accept these values: overlap losses require logits per pixel [B, C, H, W]; got outputs ["),
-    "a postprocess of classes": (SHAPES, {"postprocess": "classification"}, "postprocess: cannot convert the outputs of the model (the postprocess does not accept these values: expected logits [B, C] (for logits per pixel, use 'segmentation'); got list)"),
+    "a postprocess of classes": (SHAPES, {"postprocess": "classification"}, "postprocess: cannot convert the outputs of the model (postprocess 'classification' does not accept these values: expected logits [B, C] (for logits per pixel, use 'segmentation'); got list)"),
     "a metric of classes": (SHAPES, {"metrics": ["accuracy"]}, "metrics: a metric cannot be computed from the predictions and the targets (metric 'accuracy' does not accept these values: this metric requires class probabilities"),
     "a metric of boxes": (BLOBS, {"metrics": ["map"]}, "(metric 'map' does not accept these values: map requires boxes; use a dataset with boxes, and set 'postprocess"),
     "no metric with a validation split": (SHAPES, {"metrics": []}, "metrics: a model that computes its losses itself has no loss in evaluation; use a metric"),
