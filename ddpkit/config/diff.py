@@ -12,6 +12,8 @@ from typing import Any
 
 import attrs
 
+from ddpkit.config import schema
+from ddpkit.config.converter import find_field
 from ddpkit.config.loading import Config, to_tables
 from ddpkit.errors import ConfigError, Diagnostic, KeyPath, format_key_path
 
@@ -63,8 +65,14 @@ def find_changes(saved: Mapping[str, Any], config: Config) -> list[Change]:
     return [
         Change(path, before.get(path), now.get(path))
         for path in sorted(different, key=lambda path: [str(part) for part in path])
-        if not matches_key(format_key_path(path), IGNORED)
+        if not matches_key(format_key_path(path), IGNORED) and not is_new_default(path, before, now)
     ]
+
+
+def is_new_default(path: KeyPath, before: Mapping[KeyPath, Any], now: Mapping[KeyPath, Any]) -> bool:
+    """Return whether `before`, which an older version may have recorded, lacks a key that has its default now."""
+    field = find_field(schema.Run, path)
+    return path not in before and field is not None and now[path] == field.default
 
 
 def is_adjustable(change: Change) -> bool:

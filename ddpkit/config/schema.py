@@ -52,6 +52,11 @@ class Metric:
         "在历史记录中的列名；两项类型相同时必须设置。",
         "",
     )
+    on: str = key(
+        "Entry of the model's outputs and of the targets that the metric gets, if these are mappings; empty = all of them.",
+        "当模型输出和目标为映射时，指标使用其中的哪一项；空表示全部。",
+        "",
+    )
     config: dict[str, Any] = key("Parameters of the metric.", "指标的参数。", a_table())
 
 
@@ -180,6 +185,11 @@ class Criterion:
     name: str = key(
         "Name of its column in the history; required if two entries have the same type.",
         "在历史记录中的列名；两项类型相同时必须设置。",
+        "",
+    )
+    on: str = key(
+        "Entry of the model's outputs and of the targets that the criterion gets, if these are mappings; empty = all of them.",
+        "当模型输出和目标为映射时，损失函数使用其中的哪一项；空表示全部。",
         "",
     )
     weight: float = key("Weight in the sum.", "在加权和中的权重。", 1.0)

@@ -117,7 +117,7 @@ def ddpkit_criteria() -> Iterable[Component]:
 
     Run-time values: `classes`, `n_classes`.
     Returns a callable `(outputs, targets) -> scalar`, which computes the mean over the micro-batch. If it is an `nn.Module`, it
-    is moved to the device.
+    is moved to the device. If outputs or targets are dicts, it gets the entry that `on` names in the TOML; else, the dict.
 
     Example:
         @hookimpl
@@ -150,7 +150,7 @@ def ddpkit_postprocesses() -> Iterable[Component]:
 
     Run-time values: `classes`, `n_classes`.
     Returns a callable `outputs -> predictions`. Metrics get these predictions. The field `gives` of the
-    component describes their content.
+    component describes their content. If metrics select entries of the outputs (`on`), it is called with each of these entries.
 
     Example:
         @hookimpl
@@ -186,8 +186,8 @@ def ddpkit_datasets() -> Iterable[Component]:
     Returns a map-style dataset of `(image, target)`; `image_type` of the component declares the type of the images. These
     attributes are optional:
 
-    - `collate(samples)`: method that returns the images and the targets of a micro-batch. It is required if targets are
-      dicts, as in detection.
+    - `collate(samples)`: method that returns the images and the targets of a micro-batch. It is required if targets are dicts
+      whose entries differ in shape between samples, as in detection. Other dicts are collated entry by entry.
     - `splits`: dict of the dataset's own splits, from `train`, `valid` or `test` to indices. The split component divides the
       other samples.
     - `targets`: one label per sample.

@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.cells import cell_len
 
 from ddpkit.config import schema
+from ddpkit.config.component_refs import history_columns
 from ddpkit.runs.log import LOGGER
 from ddpkit.runs.metric_tables import PER_CLASS, per_class_table
 from ddpkit.runs.saved_weights import SavedWeights
@@ -74,8 +75,10 @@ def log_next_steps(run: schema.Run, folder: Path) -> None:
     if not (run.output.save_best or run.output.save_last):
         return
     quoted, weights = shlex.quote(str(folder)), "" if run.output.save_best else " --weights last"
-    commands = [f"ddpkit predict {quoted} images/ --save-images{weights}", f"ddpkit test {quoted}{weights}"]
-    if run.criterion:  # a model that computes its losses itself, such as a detector, cannot be exported
+    has_heads = any(each.on for each in history_columns(run))  # a model that returns a mapping can be neither used nor exported
+    commands = [] if has_heads else [f"ddpkit predict {quoted} images/ --save-images{weights}"]
+    commands.append(f"ddpkit test {quoted}{weights}")
+    if run.criterion and not has_heads:  # nor can a model that computes its losses itself, such as a detector
         commands.append(f"ddpkit export {quoted} --format torchscript{weights}")
     for command in commands:
         LOGGER.info("next    %s", command)
