@@ -632,6 +632,11 @@ class Plugins:
         "会调用其运行钩子的已安装插件；运行钩子是在运行开始、结束等时刻调用的函数。",
         a_list(),
     )
+    config: dict[str, dict[str, Any]] = key(
+        "Parameters of the run hooks of enabled plugins: one table `[plugins.config.NAME]` per plugin.",
+        "已启用插件的运行钩子的参数：每个插件一个表 `[plugins.config.名称]`。",
+        a_table(),
+    )
     prefer: dict[str, str] = key(
         'Namespace to use for a name that several plugins define: `name = "namespace"`, or `"kind.name" = "namespace"`.',
         '多个插件定义同一名称时使用的命名空间：`name = "namespace"` 或 `"kind.name" = "namespace"`。',

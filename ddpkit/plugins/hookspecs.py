@@ -330,7 +330,10 @@ def ddpkit_run_start(run: Any) -> None:
     """Prepare for a run. Called on every rank before the first step; must not call collective operations.
 
     `run` has the attributes `folder`, `config` (plain tables), `rank`, `n_ranks`, `device`, `model` (not wrapped by DDP) and
-    `optimizer`.
+    `optimizer`, and the method `stop()`, which other hooks may call: after the current epoch and its evaluation, the run ends on
+    all ranks as by early stopping, and tests the best weights. One rank is enough. A checkpoint contains the request.
+
+    A parameter that the hook unfreezes is trained only if the optimizer has it; otherwise, a warning names it.
 
     Example:
         @hookimpl
@@ -356,15 +359,20 @@ def ddpkit_step_end(run: Any, epoch: int, step: int) -> None:
 
 
 @hookspec
-def ddpkit_epoch_end(run: Any, row: Mapping[str, float]) -> None:
-    """Observe the end of an epoch, after its evaluation. Called on every rank; must not call collective operations.
+def ddpkit_epoch_end(run: Any, row: Mapping[str, float]) -> "Mapping[str, float] | None":
+    """Observe the end of an epoch, after its evaluation; return new columns of the history, or None.
 
-    `row` is the epoch's row of the history. Each rank measures the times in it itself.
+    Called on every rank, before the row is written; must not call collective operations. `row` is a copy of the epoch's row of
+    the history. A change of it has no effect. Each rank measures the times in it itself. The columns that rank 0 returns are
+    written to `history.jsonl` and `history.csv`, and passed to the loggers; other ranks may return None. Values must be numbers.
+    A name that the row has already is an error. The terminal does not show these columns.
 
     Example:
         @hookimpl
         def ddpkit_epoch_end(run, row):
-            print(run.rank, row["valid/loss"])
+            if row["valid/loss"] < 0.01:
+                run.stop()
+            return {"gap": row["valid/loss"] - row["train/loss"]}
     """
     raise NotImplementedError
 

@@ -73,13 +73,20 @@ class Plugin:
     error: str = ""
     provides: tuple[Entry, ...] = ()
     hooks: Mapping[str, Callable[..., Any]] = attrs.field(factory=dict, eq=False, repr=False)
-    """Run hooks by name; empty unless the policy enables the plugin, or it is a local file."""
+    """Run hooks by name; empty unless the plugin is enabled."""
+    is_enabled: bool = False
+    """Whether its run hooks are called: the policy enables the plugin, or it is a local file."""
     digest: str = ""
     """SHA-256 over the files of the plugin's package, to detect different files of the same version."""
     seconds: float = 0.0
     """Loading time in seconds."""
     heavy: tuple[str, ...] = ()
     """Heavy libraries that were imported by loading the plugin."""
+
+    @property
+    def names(self) -> set[str]:
+        """Names that a config may use for the plugin."""
+        return policy_names(self.name, self.distribution)
 
 
 @attrs.frozen
@@ -96,9 +103,9 @@ class Plugins:
         """Plugins that cannot be used."""
         return [plugin for plugin in self.plugins if plugin.status != "ok"]
 
-    def hooks(self, name: str) -> list[Callable[..., Any]]:
-        """Return a run hook of every enabled plugin that has it: installed plugins sorted by name, then local files."""
-        return [plugin.hooks[name] for plugin in self.plugins if name in plugin.hooks]
+    def with_hook(self, name: str) -> list[Plugin]:
+        """Return the enabled plugins that have a run hook: installed plugins sorted by name, then local files."""
+        return [plugin for plugin in self.plugins if name in plugin.hooks]
 
     def manifest(self) -> list[dict[str, Any]]:
         """Return name, distribution, version, status and digest of each plugin, as a run records them."""
@@ -176,6 +183,7 @@ def register_one(source: PluginSource, manager: pluggy.PluginManager, registry: 
         source.name, source.distribution, source.version, "ok",
         provides=tuple(entries),
         hooks={name: getattr(module, name) for name in RUN_HOOKS if enabled and hasattr(module, name)},
+        is_enabled=enabled,
         digest=digest_module(module),
         seconds=time.perf_counter() - started,
         heavy=tuple(name for name in HEAVY if name in sys.modules and name not in before),

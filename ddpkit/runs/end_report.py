@@ -27,8 +27,10 @@ CLASS, ALL, VALUE_WIDTH = "class", "all classes", 8
 def log_training(trainer: Trainer) -> None:
     """Log the reason of an early stop, and the best epoch of each model with the reason why it is the best."""
     n_epochs, stopping = trainer.progress.epoch, trainer.evaluator.early_stopping
-    if trainer.progress.is_over and stopping:
-        LOGGER.info("stopped early after epoch %d of %d: %s", n_epochs, trainer.options.epochs, describe_stop(stopping.best))
+    if trainer.progress.is_over:
+        is_early = stopping and n_epochs - stopping.best.epoch >= stopping.patience
+        reason = describe_stop(stopping.best) if stopping and is_early else "a run hook asked for it by run.stop()"
+        LOGGER.info("stopped early after epoch %d of %d: %s", n_epochs, trainer.options.epochs, reason)
     for each in trainer.evaluator.models:
         LOGGER.info("best    epoch %d of %d: %s", each.best.epoch, n_epochs, describe_best(each.best))
 
