@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from ddpkit.config import schema
@@ -76,6 +77,16 @@ def param_issues(name: str, table: Mapping[str, Any], accepted: Sequence[Signatu
         kinds = [each.parameters[key] for each in accepted if key in each.parameters]
         found = (structure(value, kind, (*path, key))[1] for kind in kinds)
         yield from next(filter(None, found), [])
+
+
+def failed_plugin_warnings(run: schema.Run, plugins: Plugins) -> Iterator[Issue]:
+    """Warn about plugins whose run hooks the config asks for, but that could not be loaded."""
+    asked: dict[KeyPath, str] = {("plugins", "enable", number): name for number, name in enumerate(run.plugins.enable)}
+    asked |= {("plugins", "files", number): Path(file).stem for number, file in enumerate(run.plugins.files)}
+    for path, name in asked.items():
+        for each in plugins.failed:
+            if each.status != "blocked" and is_name_of(name, each):
+                yield Issue(path, f"plugin {each.name} has the status {each.status!r} and is not used: {each.error}")
 
 
 def missing_param_issues(plugin: Plugin, tables: Tables) -> Iterator[Issue]:

@@ -6,6 +6,7 @@ pluggy's own loader stops at the first plugin that raises. This module therefore
 import hashlib
 import importlib.metadata
 import importlib.util
+import inspect
 import sys
 import time
 import traceback
@@ -226,6 +227,18 @@ def check_hooks(module: ModuleType, manager: pluggy.PluginManager) -> None:
             raise ValueError(f"{name!r} is not a hook of ddpkit, {suggest(name, known)}")
         if is_meant and marks is None:
             raise ValueError(f"{name} has no decorator; add @hookimpl")
+        if name in RUN_HOOKS:
+            check_hook_arguments(name, value)
+
+
+def check_hook_arguments(name: str, hook: Callable[..., Any]) -> None:
+    """Raise ValueError if a run hook has a parameter of its own that pluggy would confuse with the arguments of the hook."""
+    arguments = inspect.signature(getattr(hookspecs, name)).parameters
+    for each in inspect.signature(hook).parameters.values():
+        is_required = each.kind is each.POSITIONAL_OR_KEYWORD and each.default is each.empty
+        if is_required and each.name not in arguments:
+            remedy = f"write parameters after '*': {name}({', '.join(arguments)}, *, {each.name})"
+            raise ValueError(f"{name} is not called with {each.name!r}; {remedy}")
 
 
 def collect_components(source: PluginSource, module: ModuleType, manager: pluggy.PluginManager) -> list[Entry]:

@@ -103,6 +103,18 @@ def test_a_plugin_without_parameters_has_no_table(hooked, capsys):
     assert f"the run hooks of plugin '{plugin_file(hooked).stem}' have no parameters; remove this table" in shown.out + shown.err
 
 
+def test_a_plugin_that_cannot_be_loaded_gives_a_warning(hooked, capsys):
+    plugin_file(hooked).write_text("from ddpkit import hookimpl\n@hookimpl\ndef ddpkit_epoch_end(run, row, target): pass\n")
+    hooked.write_text(hooked.read_text().partition("[plugins.config")[0])
+
+    assert main(["check", hooked.name]) == 0
+    shown = capsys.readouterr()
+    assert (
+        "has the status 'invalid' and is not used: ValueError: ddpkit_epoch_end is not called with 'target'; write"
+        in shown.out + shown.err
+    )
+
+
 EPOCH_END = "from ddpkit import hookimpl\n@hookimpl\ndef ddpkit_epoch_end(run, row):\n"
 
 
