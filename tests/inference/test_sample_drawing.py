@@ -33,7 +33,7 @@ SIZE = (4, 6)
         (torch.full((4, 6), 0.3), ["None float32 [4, 6]"]),
         ("a sentence", ["None a sentence"]),
         ({"key": 1}, ["None key: 1"]),
-        ({"side": torch.tensor(1), "at": torch.rand(3, 2)}, ["1 side: 1", "None at: float32 [3, 2]"]),
+        ({"side": torch.tensor(1), "at": torch.zeros(3, 2)}, ["1 side: 1", "None at: float32 [3, 2]"]),
         ({"boxes": torch.zeros(0, 4), "labels": torch.zeros(0)}, ["None no box"]),
         (torch.tensor([[0, 0, 1], [0, 0, 255]]).repeat(2, 2), ["0 background 67%", "1 cat 17%", "255 255 17%"]),
         (torch.tensor([[0, 0, 1], [0, 0, 2]]).repeat(2, 2)[None].float(), ["0 background 67%", "1 cat 17%", "2 dog 17%"]),
