@@ -23,6 +23,24 @@ are parameters of its signature. The section of each hook lists the run-time val
 RUN_HOOKS_TEXT = """\
 Run hooks are called at events of a run, such as its start and the end of each step. They are called only for the plugins in
 `[plugins] enable` and for the local files in `[plugins] files`.
+
+Further parameters of a run hook are set in the table `[plugins.config.NAME]`, where `NAME` is a name of the plugin. The hooks of
+a plugin share one table; each gets the parameters that its own signature names. Type hints are checked, unknown keys are errors,
+and a parameter without a default is required. Write parameters after `*`:
+
+```python
+@hookimpl
+def ddpkit_step_end(run, epoch, step, *, every: int = 100):
+    if step % every == 0:
+        watchdog.reset()
+```
+
+```toml
+[plugins.config.my_plugin]
+every = 50
+```
+
+An exception in a run hook ends the run.
 """
 
 

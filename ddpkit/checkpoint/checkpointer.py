@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import torch
 
 from ddpkit.checkpoint import trainer_state
 from ddpkit.checkpoint.async_saver import Saver
@@ -89,6 +90,8 @@ class Checkpointer(CheckpointCallback):
         At the end of the run, wait for the last save; raise CheckpointError if it failed.
         """
         self.poll_requests()
+        self.sync_end(trainer)
+        trainer.progress.is_over |= trainer.progress.is_ending
         stop, save = self.stop_sync.sync_now(self.signals.stop, self.signals.save)
         epoch = trainer.progress.epoch
         is_last = trainer.progress.is_over or epoch == trainer.options.epochs
@@ -99,6 +102,12 @@ class Checkpointer(CheckpointCallback):
         self.save_or_stop(trainer, stop, save=is_due or is_permanent, is_permanent=is_permanent)
         if is_last and self.saver:
             self.saver.finish(trainer.progress.step)
+
+    def sync_end(self, trainer: Trainer) -> None:
+        """Inform all ranks that a run hook of one rank asked for the end of the run. Every rank must call it."""
+        if self.has_hooks:
+            asked = torch.tensor(int(trainer.progress.is_ending), device=self.world.device)
+            trainer.progress.is_ending = bool(self.world.sum(asked))
 
     def poll_requests(self) -> None:
         """Keep the signal handlers. On rank 0 also check for the file STOP, a due save, and an error of the last save."""
@@ -126,6 +135,7 @@ class Checkpointer(CheckpointCallback):
 
     def save(self, trainer: Trainer, *, is_permanent: bool) -> None:
         """Save the run. Every rank must call it."""
+        self.sync_end(trainer)
         state = trainer_state.capture_state(trainer)
         self.signals.save, self.saved_at = False, time.monotonic()
         if self.saver:

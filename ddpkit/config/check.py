@@ -17,6 +17,7 @@ from ddpkit.config.component_refs import NEVER_IN_TOML, ComponentRef, find_entry
 from ddpkit.config.converter import Issue, is_covered, structure
 from ddpkit.config.cross_field_rules import NEW_RUN_RULES, RULES, WARNINGS, Rule, rank_issues
 from ddpkit.config.loading import Config, sort_problems
+from ddpkit.config.plugin_params import failed_plugin_warnings, plugin_param_issues
 from ddpkit.errors import ConfigError, Diagnostic, KeyPath, PluginError, closest, suggest
 from ddpkit.plugins import signatures
 from ddpkit.plugins.hookspecs import RUNTIME_VALUES, ImageType
@@ -71,6 +72,8 @@ def validate(config: Config, plugins: Plugins, n_ranks: int | None, *, is_new: b
             wrong += [issue for issue in found if not is_covered(issue.path, config.issues)]
             unchecked += [] if is_complete else [reference]
     wrong += [issue for issue in prefer_issues(config.run, plugins.registry) if not is_covered(issue.path, wrong)]
+    if is_new or n_ranks is not None:  # a test or a prediction calls no run hooks
+        wrong += [issue for issue in plugin_param_issues(config.run, plugins) if not is_covered(issue.path, wrong)]
     if not is_covered(("transform",), wrong):
         wrong += tensor_issues(config.run, plugins.registry)
     for rule in [*RULES, *(NEW_RUN_RULES if is_new else ())]:
@@ -79,6 +82,7 @@ def validate(config: Config, plugins: Plugins, n_ranks: int | None, *, is_new: b
         wrong += [issue for issue in rank_issues(config.run, n_ranks) if not covers_path(issue.path, wrong)]
     warnings = [*WARNINGS, *(() if is_new else NEW_RUN_RULES)]
     warned = [issue for rule in warnings for issue in rule_issues(rule, config.run, wrong)]
+    warned += failed_plugin_warnings(config.run, plugins)
     return CheckReport(
         problems=tuple(sort_problems(map(config.placed, wrong))),
         needs_failed_plugin=any(issue.caused_by_plugin for issue in wrong),

@@ -35,6 +35,8 @@ class ComponentRef:
     """Column name in history (criteria and metrics)."""
     core_keys: tuple[str, ...] = ()
     """Keys of the same table that belong to the core, not to the component."""
+    on: str = ""
+    """Entry of the outputs and targets that the component gets (criteria and metrics); empty: all of them."""
 
     @property
     def is_key(self) -> bool:
@@ -77,7 +79,8 @@ def model_reference(model: schema.Model) -> ComponentRef:
 def table_reference(kind: str, table: Any, path: KeyPath) -> ComponentRef:
     """Return the reference of a table with the keys `type` and `config`."""
     key = getattr(table, "name", "") or table.type.rpartition("/")[2]
-    return ComponentRef(kind, table.type, (*path, "type"), table.config, (*path, "config"), key)
+    on = getattr(table, "on", "")
+    return ComponentRef(kind, table.type, (*path, "type"), table.config, (*path, "config"), key, on=on)
 
 
 def criterion_reference(term: schema.Criterion, number: int, taken: Container[str]) -> ComponentRef:

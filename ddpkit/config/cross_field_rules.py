@@ -100,7 +100,9 @@ def key_issues(run: schema.Run) -> Iterator[Issue]:
     counts = Counter(reference.key for reference in columns)
     for reference in columns:
         if counts[reference.key] > 1 or reference.key == "loss":
-            yield Issue(reference.path, f"the history already has a column {reference.key!r}; set another 'name' for this entry")
+            example = f', such as name = "{reference.on}_{reference.key}"' if reference.on else ""
+            message = f"the history already has a column {reference.key!r}; set another 'name' for this entry{example}"
+            yield Issue(reference.path, message)
 
 
 def monitor_issues(run: schema.Run) -> Iterator[Issue]:

@@ -12,11 +12,14 @@ from typing import Any
 
 import attrs
 
+from ddpkit.config import schema
+from ddpkit.config.converter import find_field
 from ddpkit.config.loading import Config, to_tables
 from ddpkit.errors import ConfigError, Diagnostic, KeyPath, format_key_path
 
 IGNORED = (
-    *("extends", "output_dir", "task", "entity", "run_id", "device", "classes", "plugins*", "predict*", "test.*", "private*"),
+    *("extends", "output_dir", "task", "entity", "run_id", "device", "classes", "predict*", "test.*", "private*"),
+    *("plugins.block", "plugins.allow", "plugins.enable", "plugins.prefer*", "plugins.files"),
     *("ddp.enabled", "ddp.nproc", "ddp.backend", "ddp.timeout", "ddp.log_level", "ddp.find_unused_parameters"),
     *("model.continue_checkpoint", "model.continue_ext_checkpoint", "model.pretrained", "dataset.root_dir", "dataset.ref"),
     *("model.config.input_sizes*", "model.config.dtypes*", "dataloader.num_workers", "dataloader.persistent_workers"),
@@ -26,7 +29,7 @@ IGNORED = (
 ADJUSTABLE = (
     *("train.epoch", "train.optimizer.*", "train.lr_scheduler*", "train.early_stopping*", "train.grad_clip_norm"),
     *("train.ema_decay", "train.on_nonfinite", "train.matmul_precision", "train.channels_last", "train.deterministic"),
-    *("train.compile", "valid.batch_size", "valid.every", "dataset.on_error", "dataset.max_skipped"),
+    *("train.compile", "valid.batch_size", "valid.every", "dataset.on_error", "dataset.max_skipped", "plugins.config*"),
 )
 DATA = "dataset"
 """Name with which `--allow-drift` permits other samples. The samples are compared later, in `checkpoint.run_metadata`."""
@@ -63,8 +66,14 @@ def find_changes(saved: Mapping[str, Any], config: Config) -> list[Change]:
     return [
         Change(path, before.get(path), now.get(path))
         for path in sorted(different, key=lambda path: [str(part) for part in path])
-        if not matches_key(format_key_path(path), IGNORED)
+        if not matches_key(format_key_path(path), IGNORED) and not is_new_default(path, before, now)
     ]
+
+
+def is_new_default(path: KeyPath, before: Mapping[KeyPath, Any], now: Mapping[KeyPath, Any]) -> bool:
+    """Return whether `before`, which an older version may have recorded, lacks a key that has its default now."""
+    field = find_field(schema.Run, path)
+    return path not in before and field is not None and now[path] == field.default
 
 
 def is_adjustable(change: Change) -> bool:

@@ -34,6 +34,7 @@ SINGLE_SAMPLE = """\
 a rank would get a single sample, which BatchNorm cannot normalise; increase 'train.batch_size' or set \
 'dataloader.drop_last = true'"""
 HINTS: Sequence[tuple[str, KeyPath, str]] = (
+    ("^the targets of one micro-batch differ", ("dataset", "name"), "the samples cannot be collated"),
     (
         "default_collate|collate expects image tensors",
         ("transform",),

@@ -52,6 +52,11 @@ class Metric:
         "在历史记录中的列名；两项类型相同时必须设置。",
         "",
     )
+    on: str = key(
+        "Entry of the model's outputs and of the targets that the metric gets, if these are mappings; empty = all of them.",
+        "当模型输出和目标为映射时，指标使用其中的哪一项；空表示全部。",
+        "",
+    )
     config: dict[str, Any] = key("Parameters of the metric.", "指标的参数。", a_table())
 
 
@@ -180,6 +185,11 @@ class Criterion:
     name: str = key(
         "Name of its column in the history; required if two entries have the same type.",
         "在历史记录中的列名；两项类型相同时必须设置。",
+        "",
+    )
+    on: str = key(
+        "Entry of the model's outputs and of the targets that the criterion gets, if these are mappings; empty = all of them.",
+        "当模型输出和目标为映射时，损失函数使用其中的哪一项；空表示全部。",
         "",
     )
     weight: float = key("Weight in the sum.", "在加权和中的权重。", 1.0)
@@ -621,6 +631,11 @@ class Plugins:
         "Installed plugins whose run hooks are called: functions at the start, end and other events of a run.",
         "会调用其运行钩子的已安装插件；运行钩子是在运行开始、结束等时刻调用的函数。",
         a_list(),
+    )
+    config: dict[str, dict[str, Any]] = key(
+        "Parameters of the run hooks of enabled plugins: one table `[plugins.config.NAME]` per plugin.",
+        "已启用插件的运行钩子的参数：每个插件一个表 `[plugins.config.名称]`。",
+        a_table(),
     )
     prefer: dict[str, str] = key(
         'Namespace to use for a name that several plugins define: `name = "namespace"`, or `"kind.name" = "namespace"`.',

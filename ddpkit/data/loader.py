@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import attrs
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, default_collate
@@ -37,6 +38,8 @@ Key = tuple[int, int]
 """(epoch, index): identifies a sample and seeds its random transforms."""
 N_SUBSTITUTES = 100
 """Maximum number of samples that are tried in place of an unreadable one."""
+BOXES = "boxes"
+"""Entry of a target that contains the boxes of an image; their number differs between images."""
 N_SANITY_SAMPLES = 8
 """Number of samples that are read before training, and that the metrics are tried with."""
 
@@ -163,12 +166,11 @@ class SeededDataset:
     def collate(self, samples: list[tuple[Any, Any]]) -> tuple[Any, Any]:
         """Collate samples into the images and targets of a micro-batch with the dataset's own `collate`, or else with torch's.
 
-        Raises ValueError if a target is a mapping and the dataset has no `collate`: torch's would collate the mapping key by key.
+        Torch's function collates mappings entry by entry. Raises ValueError if this is not possible for the targets.
         """
         own = self.info.collate
         if own is None and any(isinstance(target, Mapping) for _, target in samples):
-            message = "its target is a dict; a dataset with such targets must have a method 'collate(samples)'"
-            raise ValueError(f"{message} that returns images and targets; for boxes, the targets are a list of dicts")
+            check_mappings([target for _, target in samples])
         with named_errors(self.dataset_name if own else None):
             images, targets = (own or default_collate)(samples)
         return images, targets
@@ -207,9 +209,26 @@ def stat_files(sample: Sequence[Any]) -> list[int]:
     return states
 
 
+def check_mappings(targets: Sequence[Any]) -> None:
+    """Raise ValueError if the targets of a micro-batch are not mappings that can be collated entry by entry.
+
+    They must have the same entries, with the same dtypes and shapes. Boxes are refused even if each image has the same number.
+    """
+    remedy = "a dataset with such targets must have a method 'collate(samples)' that returns images and targets"
+    if any(isinstance(target, Mapping) and BOXES in target for target in targets):
+        raise ValueError(f"its target is a dict with {BOXES!r}; {remedy}, which are a list of dicts")
+    first, *others = map(describe_value, targets)
+    if different := [each for each in others if each != first]:
+        raise ValueError(f"the targets of one micro-batch differ: {first} and {different[0]}; {remedy}")
+
+
 def describe_value(value: Any) -> str:
-    """Return dtype and shape, such as `uint8 [3, 32, 32]`; the name of the type if `value` is not a tensor."""
-    return f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+    """Return dtype and shape, such as `uint8 [3, 32, 32]`, also of each entry of a mapping; else the name of the type."""
+    if isinstance(value, Tensor | np.ndarray):
+        return f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}"
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{key}: {describe_value(value[key])}' for key in sorted(value, key=str))}}}"
+    return type(value).__name__
 
 
 REMEDY = """\

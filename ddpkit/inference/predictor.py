@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ddpkit.config import loading, schema
 from ddpkit.config.check import check
 from ddpkit.config.classes import class_names, configured_outputs, foreground_names
+from ddpkit.config.component_refs import history_columns
 from ddpkit.config.loading import Config
 from ddpkit.config.plugin_policy import combine_policy
 from ddpkit.data.images import Mode, convert_mode, format_file, open_image
@@ -132,6 +133,8 @@ class Predictor:
     """Config section that selects the kernels: matmul precision and determinism."""
     batch_size: int
     """Number of images per call of the model."""
+    has_heads: bool = False
+    """Whether criteria or metrics of the run select entries of outputs or targets, so the postprocess was used for entries."""
 
     @classmethod
     def of(cls, config: Config, registry: Registry, world: World, weights: Path) -> "Predictor":
@@ -160,6 +163,7 @@ class Predictor:
             device=world.device,
             train=run.train,
             batch_size=max(predict_batch_size(run) // world.size, 1),
+            has_heads=any(each.on for each in history_columns(run)),
         )
 
     @property
@@ -224,8 +228,19 @@ class Predictor:
                 with named_errors(name):
                     images = transform(images)
             outputs = self.precision(self.model, images)
+            if self.has_heads:
+                check_not_mapping(outputs)
             with named_errors(self.postprocess_name):
-                return list(self.postprocess(outputs))
+                predictions = self.postprocess(outputs)
+            return list(check_not_mapping(predictions))
+
+
+def check_not_mapping(value: Any) -> Any:
+    """Return the outputs of a model, or its predictions. Raises ConfigError for a mapping: which entry to use is not defined."""
+    if isinstance(value, Mapping):
+        message = f"the model returns a mapping with the entries {', '.join(map(str, value))}, which cannot be predicted"
+        raise ConfigError([Diagnostic("model", (), f"{message}; call it in Python: ddpkit.load(RUN).model(images)")])
+    return value
 
 
 def prediction_to_plain(given: ImageInput, outcome: Prediction | str) -> dict[str, Any]:

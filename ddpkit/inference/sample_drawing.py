@@ -99,6 +99,8 @@ class SampleDrawer:
         """Return what is drawn for the target of an image of `size` (H, W). A target of an unknown kind is shown as text."""
         if isinstance(target, Mapping) and is_boxes(target.get("boxes")):
             return self.annotate_boxes(target)
+        if isinstance(target, Mapping) and target:
+            return self.annotate_entries(target, size)
         if not isinstance(target, Tensor) or target.is_complex():
             return Annotation(tags=[Tag(None, str(target))])
         values = (target.double() if target.is_floating_point() else target).numpy()
@@ -114,6 +116,16 @@ class SampleDrawer:
         names = ["" if label is None else self.name_of_box(label) for label in labels]
         drawn = [(box, Tag(label, name)) for box, label, name in zip(boxes, labels, names, strict=False)]
         return Annotation(boxes=drawn, tags=[] if drawn else [Tag(None, "no box")])
+
+    def annotate_entries(self, target: Mapping[str, Any], size: tuple[int, int]) -> Annotation:
+        """Return what is drawn for each entry of a target: all as text, and the first mask. The classes have no names.
+
+        The names of the run need not be those of this entry.
+        """
+        drawer = attrs.evolve(self, classes=())
+        found = {str(key): drawer.annotate(each, size) for key, each in target.items()}
+        tags = [attrs.evolve(tag, name=f"{key}: {tag.name}") for key, each in found.items() for tag in each.tags]
+        return Annotation(tags=tags, mask=next((each.mask for each in found.values() if each.mask is not None), None))
 
     def label_tags(self, values: "np.ndarray[Any, Any]") -> list[Tag]:
         """Return the tags of a class index, or of a vector with one value per class; [] if the values are neither."""

@@ -120,7 +120,7 @@ def ddpkit_criteria() -> Iterable[Component]:
 
     Run-time values: `classes`, `n_classes`.
     Returns a callable `(outputs, targets) -> scalar`, which computes the mean over the micro-batch. If it is an `nn.Module`, it
-    is moved to the device.
+    is moved to the device. If outputs or targets are dicts, it gets the entry that `on` names in the TOML; else, the dict.
 
     Example:
         @hookimpl
@@ -156,7 +156,7 @@ def ddpkit_postprocesses() -> Iterable[Component]:
 
     Run-time values: `classes`, `n_classes`.
     Returns a callable `outputs -> predictions`. Metrics get these predictions. The field `gives` of the
-    component describes their content.
+    component describes their content. If metrics select entries of the outputs (`on`), it is called with each of these entries.
 
     Example:
         @hookimpl
@@ -192,8 +192,8 @@ def ddpkit_datasets() -> Iterable[Component]:
     Returns a map-style dataset of `(image, target)`; `image_type` of the component declares the type of the images. These
     attributes are optional:
 
-    - `collate(samples)`: method that returns the images and the targets of a micro-batch. It is required if targets are
-      dicts, as in detection.
+    - `collate(samples)`: method that returns the images and the targets of a micro-batch. It is required if targets are dicts
+      whose entries differ in shape between samples, as in detection. Other dicts are collated entry by entry.
     - `splits`: dict of the dataset's own splits, from `train`, `valid` or `test` to indices. The split component divides the
       other samples.
     - `targets`: one label per sample.
@@ -339,7 +339,10 @@ def ddpkit_run_start(run: Any) -> None:
     """Prepare for a run. Called on every rank before the first step; must not call collective operations.
 
     `run` has the attributes `folder`, `config` (plain tables), `rank`, `n_ranks`, `device`, `model` (not wrapped by DDP) and
-    `optimizer`.
+    `optimizer`, and the method `stop()`, which other hooks may call: after the current epoch and its evaluation, the run ends on
+    all ranks as by early stopping, and tests the best weights. One rank is enough. A checkpoint contains the request.
+
+    A parameter that the hook unfreezes is trained only if the optimizer has it; otherwise, a warning names it.
 
     Example:
         @hookimpl
@@ -365,15 +368,20 @@ def ddpkit_step_end(run: Any, epoch: int, step: int) -> None:
 
 
 @hookspec
-def ddpkit_epoch_end(run: Any, row: Mapping[str, float]) -> None:
-    """Observe the end of an epoch, after its evaluation. Called on every rank; must not call collective operations.
+def ddpkit_epoch_end(run: Any, row: Mapping[str, float]) -> "Mapping[str, float] | None":
+    """Observe the end of an epoch, after its evaluation; return new columns of the history, or None.
 
-    `row` is the epoch's row of the history. Each rank measures the times in it itself.
+    Called on every rank, before the row is written; must not call collective operations. `row` is a copy of the epoch's row of
+    the history. A change of it has no effect. Each rank measures the times in it itself. The columns that rank 0 returns are
+    written to `history.jsonl` and `history.csv`, and passed to the loggers; other ranks may return None. Values must be numbers.
+    A name that the row has already is an error. The terminal does not show these columns.
 
     Example:
         @hookimpl
         def ddpkit_epoch_end(run, row):
-            print(run.rank, row["valid/loss"])
+            if row["valid/loss"] < 0.01:
+                run.stop()
+            return {"gap": row["valid/loss"] - row["train/loss"]}
     """
     raise NotImplementedError
 

@@ -7,6 +7,7 @@ import functools
 import hashlib
 import importlib.metadata
 import importlib.util
+import inspect
 import sys
 import time
 import traceback
@@ -74,13 +75,20 @@ class Plugin:
     error: str = ""
     provides: tuple[Entry, ...] = ()
     hooks: Mapping[str, Callable[..., Any]] = attrs.field(factory=dict, eq=False, repr=False)
-    """Run hooks by name; empty unless the policy enables the plugin, or it is a local file."""
+    """Run hooks by name; empty unless the plugin is enabled."""
+    is_enabled: bool = False
+    """Whether its run hooks are called: the policy enables the plugin, or it is a local file."""
     digest: str = ""
     """SHA-256 over the files of the plugin's package, to detect different files of the same version."""
     seconds: float = 0.0
     """Loading time in seconds."""
     heavy: tuple[str, ...] = ()
     """Heavy libraries that were imported by loading the plugin."""
+
+    @property
+    def names(self) -> set[str]:
+        """Names that a config may use for the plugin."""
+        return policy_names(self.name, self.distribution)
 
 
 @attrs.frozen
@@ -97,9 +105,9 @@ class Plugins:
         """Plugins that cannot be used."""
         return [plugin for plugin in self.plugins if plugin.status != "ok"]
 
-    def hooks(self, name: str) -> list[Callable[..., Any]]:
-        """Return a run hook of every enabled plugin that has it: installed plugins sorted by name, then local files."""
-        return [plugin.hooks[name] for plugin in self.plugins if name in plugin.hooks]
+    def with_hook(self, name: str) -> list[Plugin]:
+        """Return the enabled plugins that have a run hook: installed plugins sorted by name, then local files."""
+        return [plugin for plugin in self.plugins if name in plugin.hooks]
 
     def manifest(self) -> list[dict[str, Any]]:
         """Return name, distribution, version, status and digest of each plugin, as a run records them."""
@@ -177,6 +185,7 @@ def register_one(source: PluginSource, manager: pluggy.PluginManager, registry: 
         source.name, source.distribution, source.version, "ok",
         provides=tuple(entries),
         hooks={name: named_hook(module, name, source) for name in RUN_HOOKS if enabled and hasattr(module, name)},
+        is_enabled=enabled,
         digest=digest_module(module),
         seconds=time.perf_counter() - started,
         heavy=tuple(name for name in HEAVY if name in sys.modules and name not in before),
@@ -234,6 +243,18 @@ def check_hooks(module: ModuleType, manager: pluggy.PluginManager) -> None:
             raise ValueError(f"{name!r} is not a hook of ddpkit, {suggest(name, known)}")
         if is_meant and marks is None:
             raise ValueError(f"{name} has no decorator; add @hookimpl")
+        if name in RUN_HOOKS:
+            check_hook_arguments(name, value)
+
+
+def check_hook_arguments(name: str, hook: Callable[..., Any]) -> None:
+    """Raise ValueError if a run hook has a parameter of its own that pluggy would confuse with the arguments of the hook."""
+    arguments = inspect.signature(getattr(hookspecs, name)).parameters
+    for each in inspect.signature(hook).parameters.values():
+        is_required = each.kind is each.POSITIONAL_OR_KEYWORD and each.default is each.empty
+        if is_required and each.name not in arguments:
+            remedy = f"write parameters after '*': {name}({', '.join(arguments)}, *, {each.name})"
+            raise ValueError(f"{name} is not called with {each.name!r}; {remedy}")
 
 
 def collect_components(source: PluginSource, module: ModuleType, manager: pluggy.PluginManager) -> list[Entry]:

@@ -67,7 +67,11 @@ def import_target(target: str) -> Any:
 
 def inspect_target(target: str) -> Signature:
     """Import a target and return its signature."""
-    thing = import_target(target)
+    return inspect_callable(import_target(target))
+
+
+def inspect_callable(thing: Any) -> Signature:
+    """Return the signature of a class or a function."""
     names = getattr(thing.__init__ if inspect.isclass(thing) else thing, "__globals__", {})
     found = inspect.signature(thing).parameters.values()
     return to_signature(each.replace(annotation=resolve_annotation(each.annotation, names)) for each in found)

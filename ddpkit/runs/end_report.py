@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.cells import cell_len
 
 from ddpkit.config import schema
+from ddpkit.config.component_refs import history_columns
 from ddpkit.runs.log import LOGGER
 from ddpkit.runs.metric_tables import PER_CLASS, per_class_table
 from ddpkit.runs.saved_weights import SavedWeights
@@ -26,8 +27,10 @@ CLASS, ALL, VALUE_WIDTH = "class", "all classes", 8
 def log_training(trainer: Trainer) -> None:
     """Log the reason of an early stop, and the best epoch of each model with the reason why it is the best."""
     n_epochs, stopping = trainer.progress.epoch, trainer.evaluator.early_stopping
-    if trainer.progress.is_over and stopping:
-        LOGGER.info("stopped early after epoch %d of %d: %s", n_epochs, trainer.options.epochs, describe_stop(stopping.best))
+    if trainer.progress.is_over:
+        is_early = stopping and n_epochs - stopping.best.epoch >= stopping.patience
+        reason = describe_stop(stopping.best) if stopping and is_early else "a run hook asked for it by run.stop()"
+        LOGGER.info("stopped early after epoch %d of %d: %s", n_epochs, trainer.options.epochs, reason)
     for each in trainer.evaluator.models:
         LOGGER.info("best    epoch %d of %d: %s", each.best.epoch, n_epochs, describe_best(each.best))
 
@@ -74,8 +77,10 @@ def log_next_steps(run: schema.Run, folder: Path) -> None:
     if not (run.output.save_best or run.output.save_last):
         return
     quoted, weights = shlex.quote(str(folder)), "" if run.output.save_best else " --weights last"
-    commands = [f"ddpkit predict {quoted} images/ --save-images{weights}", f"ddpkit test {quoted}{weights}"]
-    if run.criterion:  # a model that computes its losses itself, such as a detector, cannot be exported
+    has_heads = any(each.on for each in history_columns(run))  # a model that returns a mapping can be neither used nor exported
+    commands = [] if has_heads else [f"ddpkit predict {quoted} images/ --save-images{weights}"]
+    commands.append(f"ddpkit test {quoted}{weights}")
+    if run.criterion and not has_heads:  # nor can a model that computes its losses itself, such as a detector
         commands.append(f"ddpkit export {quoted} --format torchscript{weights}")
     for command in commands:
         LOGGER.info("next    %s", command)

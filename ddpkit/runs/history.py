@@ -1,6 +1,7 @@
 """History of a run, one row per epoch: `history.jsonl` for programs, `history.csv` for people. Only rank 0 writes it."""
 
 import csv
+import io
 import json
 import math
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ from typing import TextIO
 
 import attrs
 
-from ddpkit.runs.files import reading
+from ddpkit.runs.files import Files, reading, replace_file
 from ddpkit.training.callbacks import Row
 
 JSONL, CSV = "history.jsonl", "history.csv"
@@ -31,16 +32,36 @@ class UnixLines:
 
 
 def append_row(folder: Path, row: Row) -> None:
-    """Append a row to both files in the run folder."""
+    """Append a row to both files in the run folder. A row with new columns changes the header, and so the complete table."""
     stored, table = to_storable(row), folder / CSV
-    is_new = not table.exists()
     with (folder / JSONL).open("a", encoding="utf-8") as file:
         file.write(json.dumps(stored, allow_nan=False) + "\n")
-    with table.open("a", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(UnixLines(file), list(row), lineterminator="\r\n")
-        if is_new:
-            writer.writeheader()
-        writer.writerow(stored)
+    if set(row) <= set(columns := read_columns(table)):
+        with table.open("a", encoding="utf-8", newline="") as file:
+            table_writer(file, columns).writerow(stored)
+    else:
+        write_table(table, read_rows(folder))
+
+
+def read_columns(table: Path) -> list[str]:
+    """Return the header of a table; [] if it does not exist yet."""
+    if not table.exists():
+        return []
+    with table.open(encoding="utf-8", newline="") as file:
+        return next(csv.reader(file), [])
+
+
+def write_table(table: Path, rows: Sequence[Row]) -> None:
+    """Write all rows. A column that a row lacks is empty in it."""
+    text = io.StringIO()
+    writer = table_writer(text, list(dict.fromkeys(column for row in rows for column in row)))
+    writer.writeheader()
+    writer.writerows(rows)
+    replace_file(Files(), table, [text.getvalue().encode()])
+
+
+def table_writer(file: TextIO, columns: Sequence[str]) -> "csv.DictWriter[str]":
+    return csv.DictWriter(UnixLines(file), columns, lineterminator="\r\n")
 
 
 def read_rows(folder: Path) -> list[Row]:

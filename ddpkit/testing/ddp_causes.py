@@ -1,6 +1,6 @@
 """Causes of a difference between N ranks and one rank. Each is tested separately, on the first samples, in float64."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -108,7 +108,8 @@ def criterion_causes(trainer: Trainer) -> Iterator[str]:
     for layer in filter(is_batchnorm, trainer.model.modules()):
         layer.eval()
     cut = max(1, len(images) * CUT // TRIED)
-    values = [compute_terms(trainer, images[part], targets[part]) for part in (slice(None), slice(cut), slice(cut, None))]
+    parts = (slice(None), slice(cut), slice(cut, None))
+    values = [compute_terms(trainer, images[part], select_samples(targets, part)) for part in parts]
     for key, *each in zip(trainer.losses.keys, *values, strict=True):
         gap = distance_from_mean(each, len(images), cut)
         if not gap <= TOLERANCE:
@@ -118,6 +119,13 @@ def criterion_causes(trainer: Trainer) -> Iterator[str]:
                 " (relative); class weights, 'ignore_index' and sums over a batch cause this; remove them, or accept that each"
                 " rank normalises the loss over its own samples only"
             )
+
+
+def select_samples(targets: Any, part: slice) -> Any:
+    """Return the targets of a part of the samples, also of targets in a mapping."""
+    if isinstance(targets, Mapping):
+        return {key: select_samples(each, part) for key, each in targets.items()}
+    return targets[part]
 
 
 def compute_terms(trainer: Trainer, images: Any, targets: Any) -> list[Tensor]:

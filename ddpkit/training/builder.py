@@ -1,5 +1,6 @@
 """Build a trainer from a validated config: the loaders, the model, and the objects that train and evaluate the model."""
 
+import functools
 import logging
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
@@ -13,6 +14,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from ddpkit.config import schema
 from ddpkit.config.classes import class_names
+from ddpkit.config.component_refs import ComponentRef
 from ddpkit.config.error_hints import translate_first_errors
 from ddpkit.config.instantiate import ComponentFactory
 from ddpkit.config.loading import Config
@@ -29,9 +31,10 @@ from ddpkit.plugins.signatures import accepts_inputs
 from ddpkit.training.early_stopping import BestTracker, EarlyStopping
 from ddpkit.training.ema import EMA
 from ddpkit.training.evaluator import EvaluatedModel, Evaluator
+from ddpkit.training.heads import Head, HeadCriterion, HeadPostprocess
 from ddpkit.training.losses import Losses, LossTerm, ModelComputedLosses
 from ddpkit.training.lr_schedule import LRSchedule
-from ddpkit.training.metrics import MetricAdapter
+from ddpkit.training.metrics import HeadMetric, MetricAdapter
 from ddpkit.training.param_groups import check_unused_parameters, find_frozen_norms, freeze, fused_option, parameter_groups
 from ddpkit.training.precision import Precision
 from ddpkit.training.pretrained import load_pretrained
@@ -137,6 +140,8 @@ def count_outputs(builder: "ModelBuilder", model: nn.Module, precision: Precisio
         return None
     with translate_first_errors(builder.config):
         outputs = precision(model.eval(), loader.sample(1)[0])
+        if isinstance(outputs, Mapping):  # each head has its own number of outputs
+            return None
         with component_errors(builder.postprocess_name):
             predictions = builder.postprocess()(outputs)
     return predictions.shape[1] if isinstance(predictions, Tensor) and predictions.ndim > 1 else None
@@ -224,7 +229,7 @@ class ModelBuilder(ComponentFactory):
             models=self.evaluated_models(model, ema, metrics, has_valid=has_valid),
             losses=losses.in_evaluation,
             metrics=metrics,
-            postprocess=self.postprocess(),
+            postprocess=self.head_postprocess(metrics),
             postprocess_name=self.postprocess_name,
             precision=precision,
             seed=self.run.seed,
@@ -286,14 +291,24 @@ class ModelBuilder(ComponentFactory):
         self.check_inputs(
             model, 1, "is not allowed, because the model computes its losses itself from the targets; remove [[criterion]]"
         )
-        made = [(reference, self.create(reference, **self.class_values())) for reference in self.refs_of("criterion")]
+        made = [(ref, self.on_device(self.create(ref, **self.class_values()))) for ref in self.refs_of("criterion")]
         weights = [term.weight for term in self.run.criterion]
         return Losses(
             [
-                LossTerm(ref.key, weight, self.on_device(made_one), self.name_of(ref))
-                for (ref, made_one), weight in zip(made, weights, strict=True)
+                LossTerm(
+                    ref.key,
+                    weight,
+                    HeadCriterion(head, criterion) if (head := self.head_of(ref)) else criterion,
+                    self.name_of(ref),
+                )
+                for (ref, criterion), weight in zip(made, weights, strict=True)
             ]
         )
+
+    def head_of(self, reference: ComponentRef) -> Head | None:
+        """Return the head that a criterion or a metric selects; None without the key `on`."""
+        path = (*reference.path[:-1], "on")
+        return Head(reference.on, functools.partial(self.config.problem, path)) if reference.on else None
 
     def check_inputs(self, model: nn.Module, n: int, message: str) -> None:
         """Raise ConfigError with `message` at `criterion` if the model's forward() does not accept `n` inputs."""
@@ -301,13 +316,21 @@ class ModelBuilder(ComponentFactory):
             raise ConfigError([self.config.problem(("criterion",), message)])
 
     def metrics(self) -> dict[str, MetricAdapter]:
-        """Build the metrics, keyed by their names in history."""
+        """Build the metrics, keyed by their names in history. If one selects a head, all of them are `HeadMetric`s."""
         named = self.refs_of("metric")
-        made = [self.on_device(self.create(reference, **self.class_values())) for reference in named]
-        return {
-            ref.key: MetricAdapter(metric, self.component_of(ref).takes, self.name_of(ref))
-            for ref, metric in zip(named, made, strict=True)
-        }
+        made = [
+            (self.on_device(self.create(ref, **self.class_values())), self.component_of(ref).takes, self.name_of(ref))
+            for ref in named
+        ]
+        if not any(ref.on for ref in named):
+            return {ref.key: MetricAdapter(*each) for ref, each in zip(named, made, strict=True)}
+        return {ref.key: HeadMetric(*each, self.head_of(ref)) for ref, each in zip(named, made, strict=True)}
+
+    def head_postprocess(self, metrics: Mapping[str, MetricAdapter]) -> Callable[[Any], Any]:
+        """Build the postprocess; if metrics select heads, it converts each of these heads."""
+        found = [each for each in metrics.values() if isinstance(each, HeadMetric)]
+        heads = {each.head.name if each.head else "": each.head for each in found if each.takes != "logits"}
+        return HeadPostprocess(self.postprocess(), heads) if found else self.postprocess()
 
     def postprocess(self) -> Callable[[Any], Any]:
         """Build the function that converts outputs to predictions; the identity if the config names none."""

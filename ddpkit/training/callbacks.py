@@ -64,5 +64,9 @@ class Callback:
         `split`: `valid` or `test`; `ema` or `ema/test` for the EMA.
         """
 
+    def extend_row(self, row: Row) -> Row:  # noqa: ARG002 - for subclasses
+        """Return further columns for the row of an epoch; called before any `on_epoch_end`."""
+        return {}
+
     def on_epoch_end(self, row: Row) -> None:
         """Act after an epoch was trained and evaluated; `row` is its row of history."""

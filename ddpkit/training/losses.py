@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ddpkit.errors import ComponentName, add_component_note, component_errors
+from ddpkit.training.heads import explain_mappings
 
 Criterion = Callable[[Any, Any], Tensor]
 Number = TypeVar("Number", float, Tensor)
@@ -72,7 +73,7 @@ class Losses:
         """Return the unweighted terms. A ValueError of a criterion is prefixed with the name of its term."""
         found, targets = [], without_crowds(targets)
         for term in self.terms:
-            with component_errors(term.name):
+            with component_errors(term.name), explain_mappings(outputs, targets):
                 found.append(term.criterion(outputs, targets))
         return found
 

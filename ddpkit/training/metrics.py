@@ -9,6 +9,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from ddpkit.errors import ComponentName, component_errors, named_errors
+from ddpkit.training.heads import Head, explain_mappings
 from ddpkit.training.metric_result import MetricResult
 
 
@@ -36,7 +37,7 @@ class MetricAdapter:
 
     def sanity_check(self, outputs: Any, predictions: Any, targets: Any) -> None:
         """Update the metric with a trial micro-batch. A ValueError of the metric is prefixed with its name."""
-        with component_errors(self.name):
+        with component_errors(self.name), explain_mappings(predictions, targets):
             self.update(outputs, predictions, targets)
 
     def compute(self) -> MetricResult:
@@ -46,6 +47,19 @@ class MetricAdapter:
             computed = self.metric.compute()
             self.metric.reset()
             return to_metric_result(computed)
+
+
+@attrs.frozen
+class HeadMetric(MetricAdapter):
+    """Metric of a model with several heads: it gets one of them or, without a `head`, all outputs and targets."""
+
+    head: Head | None = None
+
+    def update(self, outputs: Any, predictions: Mapping[str, Any], targets: Any) -> None:
+        """Update the metric with a micro-batch of this rank; `predictions`: those of `HeadPostprocess`."""
+        if self.head:
+            outputs, targets = self.head.select(outputs, targets)
+        super().update(outputs, predictions.get(self.head.name if self.head else ""), targets)
 
 
 def to_metric_result(computed: Tensor | Mapping[str, Tensor]) -> MetricResult:

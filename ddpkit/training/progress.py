@@ -18,7 +18,9 @@ class Progress:
     learning_rate: float = math.nan
     """Learning rate of the last optimizer step."""
     is_over: bool = False
-    """Whether early stopping has ended the run."""
+    """Whether early stopping or a run hook has ended the run."""
+    is_ending: bool = False
+    """Whether a run hook has asked for the end of the run after the current epoch."""
 
     def end_step(self, learning_rate: float) -> None:
         """Count an optimizer step, and record its learning rate."""

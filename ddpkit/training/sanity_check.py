@@ -10,6 +10,7 @@ from torch.autograd import backward
 from ddpkit.data.loader import N_SANITY_SAMPLES, SplitLoader
 from ddpkit.errors import component_errors
 from ddpkit.training.evaluator import Evaluator
+from ddpkit.training.heads import explain_mappings
 from ddpkit.training.losses import Losses
 from ddpkit.training.trainer import set_train_mode, without_padding
 
@@ -57,7 +58,7 @@ def check_evaluation(model: nn.Module, loader: SplitLoader, evaluator: Evaluator
     model.eval()
     outputs = evaluator.precision(model, images)
     evaluator.losses.sanity_check(outputs, targets)
-    with component_errors(evaluator.postprocess_name):
+    with component_errors(evaluator.postprocess_name), explain_mappings(outputs):
         predictions = evaluator.postprocess(outputs)
     with warnings.catch_warnings(action="ignore"):  # torchmetrics warns about classes that are absent from these few samples
         for metric in evaluator.metrics.values():

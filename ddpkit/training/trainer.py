@@ -115,9 +115,15 @@ class Trainer:
                 **values,
             }
             for callback in callbacks:
+                row |= callback.extend_row(row)
+            for callback in callbacks:
                 callback.on_epoch_end(row)
             self.checkpointer.on_epoch_end(self)
         self.evaluator.warn_without_best()
+
+    def end_after_epoch(self) -> None:
+        """Ask for the end of the run after the current epoch. One rank is enough; the checkpointer informs the others."""
+        self.progress.is_ending = True
 
     def train_epoch(self, callbacks: Sequence[Callback]) -> dict[str, float]:
         """Train the rest of an epoch; return `loss` and each loss term over the whole epoch. Every rank must call it."""

@@ -172,3 +172,34 @@ def test_tensors_in_lists_and_mappings_move_to_the_device():
 
     assert {each.device.type for each in iterate_tensors((images, targets))} == {"meta"}
     assert len([*iterate_tensors((images, targets))]) == 4
+
+
+def test_mappings_of_targets_are_collated_entry_by_entry():
+    samples = [(torch.zeros(1, 2, 2), {"label": label, "points": torch.full((3, 2), float(label))}) for label in (0, 1)]
+    images, targets = SeededDataset(FaultyDataset(), [], 5).collate(samples)
+
+    assert images.shape == (2, 1, 2, 2)
+    assert torch.equal(targets["label"], torch.tensor([0, 1]))
+    assert targets["points"].shape == (2, 3, 2)
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        (
+            {"boxes": torch.zeros(1, 4)},
+            "its target is a dict with 'boxes'; a dataset with such targets must have a method 'collate",
+        ),
+        (
+            {"at": torch.zeros(1, 2)},
+            r"differ: {at: float32 \[2, 2\]} and {at: float32 \[1, 2\]}; a dataset with such targets must",
+        ),
+        ({"at": torch.zeros(2, 2), "label": 1}, r"differ: {at: float32 \[2, 2\]} and {at: float32 \[2, 2\], label: int}"),
+        (3, r"differ: {at: float32 \[2, 2\]} and int"),
+    ],
+)
+def test_targets_that_cannot_be_collated_are_refused(target, message):
+    samples = [(torch.zeros(1, 2, 2), each) for each in ({"at": torch.zeros(2, 2)}, target)]
+
+    with pytest.raises(ValueError, match=message):
+        SeededDataset(FaultyDataset(), [], 5).collate(samples)

@@ -174,7 +174,7 @@ MISTAKES = {
     "loss as early_stopping.monitor": (SHAPES, {"train.early_stopping": {"patience": 1, "monitor": "loss"}}, "train.early_stopping.monitor: a model that computes"),
     "a plateau": (SHAPES, {"train.lr_scheduler.type": "plateau"}, "train.lr_scheduler.type: uses the validation loss"),
     "images that are not tensors": (SHAPES, {"transform": {"HFLIP": [0.5]}}, "transform: samples are not tensors; add 'PIL_TO_TENSOR = []' to [transform]"),
-    "no collate": (SHAPES, {"dataset": {"name": "loose", "config": {"n": 9}}, "transform": {}}, "dataset: the first sample cannot be used: its target is a dict; a dataset with such targets must have a method 'collate"),
+    "no collate": (SHAPES, {"dataset": {"name": "loose", "config": {"n": 9}}, "transform": {}}, "dataset.name: the samples cannot be collated (the targets of one micro-batch differ: {labels: int64 ["),
 }  # fmt: skip
 
 

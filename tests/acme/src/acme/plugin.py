@@ -16,6 +16,7 @@ def ddpkit_models():
     yield Component("asking", "acme.parts:Asking", doc="requires its number of outputs", draws=())
     yield Component("named", "acme.parts:Named", doc="its number of outputs has another name")
     yield Component("tired", "acme.parts:Tired", doc="counts its calls")
+    yield Component("heads", "acme.heads:Heads", doc="two classes, and points", draws=())
     yield Component("troubled", "acme.parts:Troubled", doc="fails or sleeps in a training step")
 
 
@@ -25,17 +26,20 @@ def ddpkit_criteria():
     yield Component("lopsided", "acme.parts:lopsided", doc="cross-entropy that is not a mean over samples")
     yield Component("deaf", "acme.parts:deaf", doc="cross-entropy without a gradient")
     yield Component("moody", "acme.parts:Moody", doc="cross-entropy that counts its calls")
+    yield Component("distance", "acme.heads:distance", doc="mean squared distance", draws=())
     yield Component("first_pixel", "acme.parts:first_pixel", doc="cross-entropy of one pixel")
 
 
 @hookimpl
 def ddpkit_metrics():
+    yield Component("offset", "acme.heads:Offset", doc="mean absolute distance", takes="logits", draws=())
     yield Component("counts", "acme.parts:Counts", doc="samples of each class: several numbers")
     yield Component("confidence", "acme.parts:Confidence", doc="mean of the largest probability")
 
 
 @hookimpl
 def ddpkit_datasets():
+    yield Component("marks", "acme.heads:Marks", doc="several targets per image")
     yield Component("restless", "acme.parts:Restless", doc="blobs with unseeded noise")
     yield Component("loose", "acme.parts:Loose", doc="targets that are mappings, without a collate function")
     yield Component("blobs", "acme.parts:Blobs", doc="generated images of two classes")
