@@ -23,7 +23,7 @@ from torch.optim import Optimizer
 from ddpkit.data import seeding
 from ddpkit.data.loader import Batch, SplitLoader
 from ddpkit.data.sampler import Shard
-from ddpkit.distributed.sync_batchnorm import valid_samples
+from ddpkit.distributed.all_reduce import valid_samples
 from ddpkit.distributed.world import World
 from ddpkit.errors import NonFiniteError
 from ddpkit.training.callbacks import Callback, CheckpointCallback, WeightsWriter
