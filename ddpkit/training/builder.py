@@ -1,5 +1,6 @@
 """Build a trainer from a validated config: the loaders, the model, and the objects that train and evaluate the model."""
 
+import functools
 import inspect
 import logging
 from collections.abc import Callable, Collection, Mapping
@@ -22,6 +23,7 @@ from ddpkit.data.builder import DataBuilder
 from ddpkit.data.classes import ClassInference
 from ddpkit.data.loader import SplitLoader
 from ddpkit.data.recorded_split import RecordedSplit
+from ddpkit.distributed.all_reduce import observe_all_reduce
 from ddpkit.distributed.sync_batchnorm import convert_to_sync_batchnorm
 from ddpkit.distributed.world import World
 from ddpkit.errors import ConfigError, KeyPath, component_errors
@@ -29,7 +31,7 @@ from ddpkit.plugins.registry import Registry
 from ddpkit.training.early_stopping import BestTracker, EarlyStopping
 from ddpkit.training.ema import EMA
 from ddpkit.training.evaluator import EvaluatedModel, Evaluator
-from ddpkit.training.losses import Losses, LossTerm, ModelComputedLosses
+from ddpkit.training.losses import Losses, LossTerm, ModelComputedLosses, WeightedLosses, weight_method
 from ddpkit.training.lr_schedule import LRSchedule
 from ddpkit.training.metrics import MetricAdapter
 from ddpkit.training.param_groups import check_unused_parameters, find_frozen_norms, freeze, fused_option, parameter_groups
@@ -85,7 +87,8 @@ def build_run(
     evaluator = builder.evaluator(model, ema, losses, metrics, precision, loaders)
     frozen_norms = find_frozen_norms(model)
 
-    with translate_first_errors(config):
+    in_turn = len(loaders["train"].sampler.shards) > 1
+    with translate_first_errors(config), observe_all_reduce(functools.partial(check_all_reduce, config, in_turn=in_turn)):
         losses, unused = sanity_check(model, losses, loaders["train"], evaluator, frozen_norms)
     check_unused_parameters(config, unused, world.size)
     return builder.config, Trainer(
@@ -103,6 +106,13 @@ def build_run(
         ema=ema,
         frozen_norms=frozen_norms,
     )
+
+
+def check_all_reduce(config: Config, *, in_turn: bool) -> None:
+    """Raise ConfigError for a sum over ranks if a rank computes several shards one after the other (`in_turn`)."""
+    if in_turn:
+        message = "must not be larger than the number of ranks, because a criterion or the model sums over all shards at once"
+        raise ConfigError([config.problem(("ddp", "virtual_shards"), f"{message} (ddpkit.all_reduce_sum); remove it")])
 
 
 def build_loaders(
@@ -277,9 +287,11 @@ class ModelBuilder(ComponentFactory):
         )
         made = [(reference, self.create(reference, **self.class_values())) for reference in self.refs_of("criterion")]
         weights = [term.weight for term in self.run.criterion]
-        return Losses(
-            [LossTerm(ref.key, weight, self.on_device(made_one)) for (ref, made_one), weight in zip(made, weights, strict=True)]
-        )
+        terms = [
+            LossTerm(ref.key, weight, self.on_device(made_one), weight_method(made_one))
+            for (ref, made_one), weight in zip(made, weights, strict=True)
+        ]
+        return WeightedLosses(terms) if any(term.weigh for term in terms) else Losses(terms)
 
     def check_inputs(self, model: nn.Module, n: int, message: str) -> None:
         """Raise ConfigError with `message` at `criterion` if the model's forward() does not accept `n` inputs."""

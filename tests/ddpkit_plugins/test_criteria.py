@@ -39,6 +39,31 @@ def test_cross_entropy_weights_classes_and_ignores_pixels():
     assert_equal_in_float64(loss(LOGITS, masks.byte()), (weights * chosen).sum() / weights.sum())
 
 
+@pytest.mark.parametrize("masks", [MASKS.byte(), MASKS[:, None]])
+@pytest.mark.parametrize(
+    ("params", "wanted"),
+    [
+        ({"weight": [1.0, 2.0, 0.5], "ignore_index": 0}, 2 * 2 + 4 * 0.5),
+        ({"weight": [1.0, 2.0, 0.5]}, 6 + 2 * 2 + 4 * 0.5),
+        ({"ignore_index": 2}, 8),
+    ],
+)
+def test_the_weight_of_targets_is_the_sum_of_their_class_weights(params, wanted, masks):
+    loss = CrossEntropy(**params)
+
+    assert loss.weight(masks) == wanted
+    values = [loss(LOGITS[[number]], masks[[number]]) * loss.weight(masks[[number]]) for number in range(2)]
+    assert_equal_in_float64(loss(LOGITS, masks), sum(values) / wanted)
+
+
+def test_the_weight_of_probabilities_is_their_number():
+    assert CrossEntropy(weight=[1.0, 2.0, 0.5]).weight(CHANCES) == 12
+
+
+def test_cross_entropy_without_weights_has_no_weight():
+    assert not hasattr(CrossEntropy(label_smoothing=0.1), "weight")
+
+
 def test_cross_entropy_accepts_probability_targets():
     logits, targets = LOGITS[..., 0, 0], torch.tensor([[0.5, 0.5, 0.0], [0.0, 0.2, 0.8]], dtype=torch.float64)
 

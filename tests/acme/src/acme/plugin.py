@@ -17,6 +17,7 @@ def ddpkit_models():
     yield Component("named", "acme.parts:Named", doc="its number of outputs has another name")
     yield Component("tired", "acme.parts:Tired", doc="counts its calls")
     yield Component("troubled", "acme.parts:Troubled", doc="fails or sleeps in a training step")
+    yield Component("pixelnet", "acme.parts:PixelNet", doc="two convolutions, with logits per pixel")
 
 
 @hookimpl
@@ -39,3 +40,4 @@ def ddpkit_datasets():
     yield Component("restless", "acme.parts:Restless", doc="blobs with unseeded noise")
     yield Component("loose", "acme.parts:Loose", doc="targets that are mappings, without a collate function")
     yield Component("blobs", "acme.parts:Blobs", doc="generated images of two classes")
+    yield Component("masks", "acme.parts:Masks", doc="generated images with masks of three classes")
