@@ -190,6 +190,18 @@ def test_overlap_losses_weight_false_positives_and_negatives(make, alpha, beta, 
     assert_equal_in_float64(loss(LOGITS, MASKS), torch.stack(each).mean())
 
 
+@pytest.mark.parametrize(("make", "alpha", "beta"), [(Tversky, 0.3, 0.7), (Jaccard, 1, 1), (Dice, 0.5, 0.5)])
+def test_batch_wise_overlap_sums_over_all_samples(make, alpha, beta):
+    smooth, each, predicted = 0.1, [], LOGITS.softmax(dim=1)
+    for c in range(3):
+        p, t = predicted[:, c], (c == MASKS).double()
+        hits, false_alarms, misses = (p * t).sum(), (p * (1 - t)).sum(), ((1 - p) * t).sum()
+        each.append(1 - (hits + smooth) / (hits + alpha * false_alarms + beta * misses + smooth))
+
+    loss = make(smooth=2 * smooth if make is Dice else smooth, batch=True)
+    assert_equal_in_float64(loss(LOGITS, MASKS), torch.stack(each).mean())
+
+
 def test_jaccard_is_one_minus_iou():
     predicted = torch.tensor([[[[0, 1, 1], [1, 0, 0]]]]).bool()
     true = torch.tensor([[[0, 0, 1], [1, 1, 0]]]).bool()

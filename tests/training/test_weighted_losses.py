@@ -1,4 +1,4 @@
-"""Class weights and ignored targets: N ranks and accumulation train like one rank with one batch."""
+"""Class weights, ignored targets and batch-wise overlap: N ranks and accumulation train like one rank with one batch."""
 
 import math
 from pathlib import Path
@@ -11,6 +11,7 @@ import ddpkit
 from ddpkit.config import loading
 from ddpkit.distributed.all_reduce import valid_samples
 from ddpkit.distributed.world import World
+from ddpkit.errors import ConfigError
 from ddpkit.plugins import manager
 from ddpkit.testing import ddp_causes
 from ddpkit.training import builder
@@ -54,10 +55,18 @@ CASES = {
         "criterion": [{"type": "cross_entropy", "weight": 0.4, "config": WEIGHTS}, {"type": "tversky", "weight": 2.0}]
     },
 }
+PADDED = {"dataset.config.n": 86, "dataset.split": {"train": 73 / 86, "valid": 13 / 86, "shuffle": False}, "valid.batch_size": 12}
+"""13 valid samples: one in the last micro-batch, as in the last micro-batch of training."""
+OVERLAP = {
+    name: {"criterion": [{"type": name, "config": {"batch": True, "include_background": name == "dice"}}], **PADDED}
+    for name in ("dice", "tversky", "jaccard")
+}
+OVERLAP["dice"]["criterion"] += [{"type": "cross_entropy", "config": WEIGHTS}]
 ACCUMULATED = {"train.batch_size": 12, "train.grad_accumulation_steps": 3}
 RESULTS = {
     **CASES,
     **{f"{name}, accumulated": case | ACCUMULATED for name, case in CASES.items()},
+    **OVERLAP,
 }
 
 
@@ -214,6 +223,11 @@ def test_only_losses_with_a_weight_add_it_up(file, config, has_weight):
     trainer = load_trainer(file, criterion=[{"type": "cross_entropy", "config": config}])
 
     assert type(trainer.losses) is (WeightedLosses if has_weight else Losses)
+
+
+def test_sums_over_ranks_are_refused_for_shards_in_turn(file):
+    with pytest.raises(ConfigError, match=r"ddp.virtual_shards: must not be larger than the number of ranks, because"):
+        load_trainer(file, **OVERLAP["dice"], **{"ddp.virtual_shards": 2})
 
 
 def test_class_weights_of_torch_are_a_cause_of_a_difference(file):
