@@ -9,6 +9,7 @@ from ddpkit.terminal import escape
 
 if TYPE_CHECKING:
     from ddpkit.data.images import open_image
+    from ddpkit.distributed.all_reduce import all_reduce_sum
     from ddpkit.inference.predictor import load
     from ddpkit.plugins.starter import Starter
     from ddpkit.runs.folder import RunResult
@@ -26,6 +27,7 @@ __all__ = [
     "RankError",
     "RunResult",
     "Starter",
+    "all_reduce_sum",
     "escape",
     "for_channels",
     "hookimpl",
@@ -37,6 +39,7 @@ __all__ = [
 _LAZY = {
     "RunResult": "ddpkit.runs.folder",
     "Starter": "ddpkit.plugins.starter",
+    "all_reduce_sum": "ddpkit.distributed.all_reduce",
     "for_channels": "ddpkit.training.pretrained",
     "load": "ddpkit.inference.predictor",
     "open_image": "ddpkit.data.images",

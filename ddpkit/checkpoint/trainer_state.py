@@ -59,8 +59,7 @@ def restore_state(trainer: Trainer, state: Mapping[str, Any], losses: Sequence[f
     options then apply from here on. Raise RuntimeError, ValueError or KeyError if the model, the parameters of the optimizer or
     the evaluated models differ from those of the state.
     """
-    saved, shards = state["tally"], trainer.loader.sampler.shards
-    sums = redistribute_sums(saved["sums"], trainer.loader.sampler.n_shards)[list(shards)]
+    saved, sums = state["tally"], own_sums(trainer, state["tally"]["sums"])
     trainer.progress = Progress(**state["progress"])
     trainer.loader.unreadable.errors |= {int(index): error for index, error in state.get("unreadable", {}).items()}
     trainer.loss_sums = LossSums(sums.tolist(), trainer.world.device, saved["n_samples"], saved["n_skipped"])
@@ -83,6 +82,19 @@ def gather_loss_sums(trainer: Trainer) -> Tensor:
     """Return the losses of the current epoch, summed over the samples of each shard: float64 [V, T]. Every rank must call it."""
     sums = trainer.world.gather(trainer.loss_sums.read())  # [ranks, own shards, T]: shard = rank + ranks * position
     return sums.transpose(0, 1).flatten(0, 1)
+
+
+def own_sums(trainer: Trainer, sums: Tensor) -> Tensor:
+    """Return the sums of this rank's shards, [shards, n_sums], from those of all shards.
+
+    Other criteria have other sums: zeros between two epochs. Raise ValueError within an epoch.
+    """
+    if sums.shape[1] != trainer.losses.n_sums:
+        if sums.any():
+            message = "the checkpoint is within an epoch and has sums of other losses"
+            raise ValueError(f"{message} ({sums.shape[1]} instead of {trainer.losses.n_sums}); restore the criteria of the run")
+        sums = sums.new_zeros(len(sums), trainer.losses.n_sums)
+    return redistribute_sums(sums, trainer.loader.sampler.n_shards)[list(trainer.loader.sampler.shards)]
 
 
 def redistribute_sums(sums: Tensor, n_shards: int) -> Tensor:

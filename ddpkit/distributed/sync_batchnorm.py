@@ -1,34 +1,14 @@
 """BatchNorm over all ranks (`ddp.sync_batchnorm`): each layer normalises with the statistics of the samples of all ranks."""
 
-import contextlib
-from collections.abc import Iterator
-from contextvars import ContextVar
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 import torch
-import torch.distributed
 from torch import Tensor, nn
-from torch.autograd import Function
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ddpkit.distributed.all_reduce import AllReduceSum, count_valid_samples
+
 LayerT = TypeVar("LayerT", bound=_BatchNorm)
-
-
-_N_VALID: ContextVar[int | None] = ContextVar("n_valid", default=None)
-"""Number of this rank's samples, from the first, that enter the statistics. None = all; 0 = only a padding sample."""
-
-
-@contextlib.contextmanager
-def valid_samples(n_valid: int) -> Iterator[None]:
-    """Set how many of this rank's samples enter the statistics of a forward inside the context.
-
-    All ranks must enter the context if one of them has only a padding sample.
-    """
-    token = _N_VALID.set(n_valid)
-    try:
-        yield
-    finally:
-        _N_VALID.reset(token)
 
 
 def convert_to_sync_batchnorm(model: nn.Module, device: torch.device) -> nn.Module:
@@ -58,7 +38,7 @@ class SyncBatchNormCuda(nn.SyncBatchNorm):
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
         """Normalise [B, C, ...]; return the same shape."""
-        n_valid = _N_VALID.get()
+        n_valid = count_valid_samples()
         if self.training and n_valid is not None:
             return normalise(self, input, n_valid)
         return super().forward(input)
@@ -72,7 +52,7 @@ class SyncBatchNormCpu(_BatchNorm):
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
         """Normalise [B, C, ...]; return the same shape."""
-        return normalise(self, input, _N_VALID.get()) if self.training else super().forward(input)
+        return normalise(self, input, count_valid_samples()) if self.training else super().forward(input)
 
 
 def normalise(layer: _BatchNorm, images: Tensor, n_valid: int | None) -> Tensor:
@@ -115,19 +95,3 @@ def update_running_stats(layer: _BatchNorm, mean: Tensor, variance: Tensor) -> N
     weight = 1 / float(layer.num_batches_tracked) if layer.momentum is None else layer.momentum
     layer.running_mean.lerp_(mean.to(layer.running_mean.dtype), weight)
     layer.running_var.lerp_(variance.to(layer.running_var.dtype), weight)
-
-
-class AllReduceSum(Function):
-    """Differentiable all-reduce: sums a tensor over the ranks; the backward sums the gradients of all ranks."""
-
-    @staticmethod
-    def forward(_ctx: Any, values: Tensor) -> Tensor:
-        """Return the sum over all ranks."""
-        total = values.clone()
-        torch.distributed.all_reduce(total)
-        return total
-
-    @staticmethod
-    def backward(_ctx: Any, gradient: Tensor) -> Tensor:
-        """Return the sum of the gradients of all ranks."""
-        return AllReduceSum.forward(None, gradient)

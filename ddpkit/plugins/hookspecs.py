@@ -121,6 +121,13 @@ def ddpkit_criteria() -> Iterable[Component]:
     Run-time values: `classes`, `n_classes`.
     Returns a callable `(outputs, targets) -> scalar`, which computes the mean over the micro-batch. If it is an `nn.Module`, it
     is moved to the device. If outputs or targets are dicts, it gets the entry that `on` names in the TOML; else, the dict.
+    It is called on every rank, also on a rank that only has a padding sample, whose value is not used.
+
+    A mean over something other than samples, such as class weights or the pixels that are not ignored, requires a second method,
+    `weight(targets) -> scalar`: the weight of a micro-batch's targets, as a tensor on the device, at least 0. The value must then
+    be the mean over this weight. For a weight of 0, it is 0 instead of NaN, still computed from the outputs. ddpkit adds up the
+    weights of the micro-batches and ranks of an optimizer step, so all of them together give the mean over the step. `weight`
+    must be a function or method: the tensor of class weights that losses of torch have under this name does not count.
 
     Example:
         @hookimpl

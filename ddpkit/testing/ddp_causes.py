@@ -9,10 +9,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ddpkit.config.loading import Config
 from ddpkit.data import seeding
+from ddpkit.distributed.all_reduce import observe_all_reduce
 from ddpkit.distributed.world import init_distributed
 from ddpkit.plugins.manager import Plugins
 from ddpkit.testing.ddp_comparison import TOLERANCE
 from ddpkit.testing.ddp_recording import build_trainer_in
+from ddpkit.training.losses import Losses, LossTerm
 from ddpkit.training.trainer import Trainer
 
 TRIED = 6
@@ -96,9 +98,10 @@ def is_batchnorm(layer: nn.Module) -> bool:
 
 @torch.no_grad()
 def criterion_causes(trainer: Trainer) -> Iterator[str]:
-    """Yield a cause for each loss term that is not a mean over samples.
+    """Yield a cause for each loss term that is neither a mean over samples nor over its own weight.
 
-    Losses that the model computes itself are not tested if the model uses random numbers.
+    A term that uses `all_reduce_sum` is no cause, because it is the same on each rank. Losses that the model computes itself are
+    not tested if the model uses random numbers.
     """
     are_own = trainer.losses.in_evaluation != trainer.losses
     images, targets = trainer.loader.sample(TRIED)
@@ -108,16 +111,18 @@ def criterion_causes(trainer: Trainer) -> Iterator[str]:
     for layer in filter(is_batchnorm, trainer.model.modules()):
         layer.eval()
     cut = max(1, len(images) * CUT // TRIED)
-    parts = (slice(None), slice(cut), slice(cut, None))
-    values = [compute_terms(trainer, images[part], select_samples(targets, part)) for part in parts]
-    for key, *each in zip(trainer.losses.keys, *values, strict=True):
-        gap = distance_from_mean(each, len(images), cut)
-        if not gap <= TOLERANCE:
+    parts = [(images[part], select_samples(targets, part)) for part in (slice(None), slice(cut), slice(cut, None))]
+    values = [compute_terms(trainer, *part) for part in parts]
+    weights = [compute_weights(trainer, *part) for part in parts]
+    for number, term in enumerate(trainer.losses.terms):
+        gap = distance_from_mean([each[number] for each in values], [each[number] for each in weights])
+        if not (gap <= TOLERANCE or sums_over_ranks(trainer, term, images, targets)):
             yield (
-                f"{'model-computed loss' if are_own else 'criterion'} {key!r} is not a mean over samples: its value for"
+                f"{'model-computed loss' if are_own else 'criterion'} {term.key!r} is not a mean over samples: its value for"
                 f" {len(images)} samples and the weighted mean of its values for two parts of them differ by {gap:.1e}"
-                " (relative); class weights, 'ignore_index' and sums over a batch cause this; remove them, or accept that each"
-                " rank normalises the loss over its own samples only"
+                " (relative); sums over a batch cause this, and class weights or 'ignore_index' of a criterion without a method"
+                " 'weight(targets)', such as those of torch.nn; add this method, compute the sums with 'ddpkit.all_reduce_sum',"
+                " or accept that each rank normalises the loss over its own samples only"
             )
 
 
@@ -128,13 +133,32 @@ def select_samples(targets: Any, part: slice) -> Any:
     return targets[part]
 
 
-def compute_terms(trainer: Trainer, images: Any, targets: Any) -> list[Tensor]:
+def compute_terms(trainer: Trainer, images: Any, targets: Any) -> list[float]:
     """Return the loss terms of a batch in the current mode of the model."""
-    return trainer.losses(trainer.precision(trainer.model, *trainer.losses.inputs(images, targets)), targets)
+    outputs = trainer.precision(trainer.model, *trainer.losses.inputs(images, targets))
+    return [term.item() for term in trainer.losses(outputs, targets)]
 
 
-def distance_from_mean(values: Sequence[Tensor], n: int, cut: int) -> float:
-    """Return the relative difference between a loss of `n` samples and its weighted mean over the first `cut` and the rest."""
-    full, first, rest = map(float, values)
-    mean = (first * cut + rest * (n - cut)) / n
+def compute_weights(trainer: Trainer, images: Any, targets: Any) -> list[float]:
+    """Return the weight of each loss term in a batch: the number of samples, or the criterion's own weight of the targets."""
+    weight = torch.as_tensor(trainer.losses.weight(targets, len(images), trainer.world.device), dtype=torch.float64)
+    return weight.expand(len(trainer.losses.terms)).tolist()
+
+
+def sums_over_ranks(trainer: Trainer, term: LossTerm, images: Any, targets: Any) -> bool:
+    """Return whether a loss term, or the model, uses `all_reduce_sum`: such a term is the same on each rank."""
+    calls: list[None] = []
+    with observe_all_reduce(lambda: calls.append(None)):
+        Losses([term])(trainer.precision(trainer.model, *trainer.losses.inputs(images, targets)), targets)
+    return bool(calls)
+
+
+def distance_from_mean(values: Sequence[float], weights: Sequence[float]) -> float:
+    """Return the relative difference between a loss of all samples and the weighted mean of its values for two parts of them.
+
+    Values and weights are those of all samples, of the first part and of the second part.
+    """
+    full, *parts = values
+    total, *shares = weights
+    mean = sum(part * share for part, share in zip(parts, shares, strict=True)) / total if total else 0.0
     return abs(full - mean) / max(abs(full), 1e-12)

@@ -60,7 +60,7 @@ def record_steps(trainer: Trainer, n_steps: int) -> Iterator[tuple[str, Tensor]]
         step = trainer.train_step(next(trainer.steps()))
         sums = trainer.zero_loss_sums()
         sums.add_step(step)
-        losses = trainer.world.sum(sums.read().sum(0)).cpu() / step.n_total
+        losses = trainer.losses.means(sums.total(trainer.world), step.n_total)
         yield from ((f"step {position + 1}|loss|{key}", loss) for key, loss in zip(trainer.losses.keys, losses, strict=True))
         yield from ((f"step {position + 1}|gradient|{name}", gradient) for name, gradient in gradients.items())
     yield from (("end|weights|" + name, tensor.detach().cpu().clone()) for name, tensor in trainer.model.named_parameters())

@@ -23,6 +23,7 @@ from ddpkit.data.builder import DataBuilder
 from ddpkit.data.classes import ClassInference
 from ddpkit.data.loader import SplitLoader
 from ddpkit.data.recorded_split import RecordedSplit
+from ddpkit.distributed.all_reduce import observe_all_reduce
 from ddpkit.distributed.sync_batchnorm import convert_to_sync_batchnorm
 from ddpkit.distributed.world import World
 from ddpkit.errors import ComponentName, ConfigError, KeyPath, component_errors
@@ -31,8 +32,8 @@ from ddpkit.plugins.signatures import accepts_inputs
 from ddpkit.training.early_stopping import BestTracker, EarlyStopping
 from ddpkit.training.ema import EMA
 from ddpkit.training.evaluator import EvaluatedModel, Evaluator
-from ddpkit.training.heads import Head, HeadCriterion, HeadPostprocess
-from ddpkit.training.losses import Losses, LossTerm, ModelComputedLosses
+from ddpkit.training.heads import Head, HeadCriterion, HeadPostprocess, HeadWeight
+from ddpkit.training.losses import Losses, LossTerm, ModelComputedLosses, WeightedLosses, weight_method
 from ddpkit.training.lr_schedule import LRSchedule
 from ddpkit.training.metrics import HeadMetric, MetricAdapter
 from ddpkit.training.param_groups import check_unused_parameters, find_frozen_norms, freeze, fused_option, parameter_groups
@@ -89,7 +90,8 @@ def build_run(
     evaluator = builder.evaluator(model, ema, losses, metrics, precision, loaders)
     frozen_norms = find_frozen_norms(model)
 
-    with translate_first_errors(config):
+    in_turn = len(loaders["train"].sampler.shards) > 1
+    with translate_first_errors(config), observe_all_reduce(functools.partial(check_all_reduce, config, in_turn=in_turn)):
         losses, unused = sanity_check(model, losses, loaders["train"], evaluator, frozen_norms)
     check_unused_parameters(config, unused, world.size)
     return builder.config, Trainer(
@@ -107,6 +109,13 @@ def build_run(
         ema=ema,
         frozen_norms=frozen_norms,
     )
+
+
+def check_all_reduce(config: Config, *, in_turn: bool) -> None:
+    """Raise ConfigError for a sum over ranks if a rank computes several shards one after the other (`in_turn`)."""
+    if in_turn:
+        message = "must not be larger than the number of ranks, because a criterion or the model sums over all shards at once"
+        raise ConfigError([config.problem(("ddp", "virtual_shards"), f"{message} (ddpkit.all_reduce_sum); remove it")])
 
 
 def build_loaders(
@@ -291,19 +300,17 @@ class ModelBuilder(ComponentFactory):
         self.check_inputs(
             model, 1, "is not allowed, because the model computes its losses itself from the targets; remove [[criterion]]"
         )
-        made = [(ref, self.on_device(self.create(ref, **self.class_values()))) for ref in self.refs_of("criterion")]
-        weights = [term.weight for term in self.run.criterion]
-        return Losses(
-            [
-                LossTerm(
-                    ref.key,
-                    weight,
-                    HeadCriterion(head, criterion) if (head := self.head_of(ref)) else criterion,
-                    self.name_of(ref),
-                )
-                for (ref, criterion), weight in zip(made, weights, strict=True)
-            ]
-        )
+        tables = zip(self.refs_of("criterion"), self.run.criterion, strict=True)
+        terms = [self.loss_term(reference, table.weight) for reference, table in tables]
+        return WeightedLosses(terms) if any(term.weigh for term in terms) else Losses(terms)
+
+    def loss_term(self, reference: ComponentRef, weight: float) -> LossTerm:
+        """Build a `[[criterion]]`; with the key `on`, it gets one head."""
+        criterion = self.on_device(self.create(reference, **self.class_values()))
+        weigh, head, name = weight_method(criterion), self.head_of(reference), self.name_of(reference)
+        if head is None:
+            return LossTerm(reference.key, weight, criterion, name, weigh)
+        return LossTerm(reference.key, weight, HeadCriterion(head, criterion), name, weigh and HeadWeight(head, weigh))
 
     def head_of(self, reference: ComponentRef) -> Head | None:
         """Return the head that a criterion or a metric selects; None without the key `on`."""

@@ -1,5 +1,6 @@
 """Evaluate a run: losses and metrics of a split with each sample counted once, and the choice of the best epoch."""
 
+import contextlib
 import functools
 import logging
 import math
@@ -12,6 +13,7 @@ from torch import nn
 
 from ddpkit.data import seeding
 from ddpkit.data.loader import SplitLoader
+from ddpkit.distributed.all_reduce import valid_samples
 from ddpkit.distributed.world import World
 from ddpkit.errors import ComponentName, named_errors
 from ddpkit.training.callbacks import Row
@@ -112,17 +114,19 @@ class Evaluator:
                     key = ("evaluate", self.seed, shard.indices[0])
                     seeding.seed_generators(*key, device=self.world.device, draws=self.draws)
                 outputs = self.precision(model, images)
-                terms = self.losses(outputs, targets)
-                with named_errors(self.postprocess_name):
-                    predictions = self.postprocess(outputs)
+                with contextlib.nullcontext() if shard.n_valid else valid_samples(0):
+                    terms = self.losses(outputs, targets)
+                    with named_errors(self.postprocess_name):
+                        predictions = self.postprocess(outputs)
                 if shard.n_valid:  # a padding sample only makes the number of forwards equal on all ranks
-                    sums.add(terms, shard.n_valid, shard.number // self.world.size)
+                    weight = self.losses.weight(targets, shard.n_valid, self.world.device)
+                    sums.add(terms, weight, shard.number // self.world.size)
                     for metric in self.metrics.values():
                         metric.update(outputs, predictions, targets)
                 if after_batch:
                     after_batch(number, n_forwards)
         n_left_out = loader.count_left_out(self.world)
-        losses = sums.mean_losses(self.losses, loader.sampler.n_samples() - n_left_out, self.world)
+        losses = self.losses.name_means(sums.total(self.world), loader.sampler.n_samples() - n_left_out)
         results = {key: metric.compute() for key, metric in self.metrics.items()}
         return EvaluationResult(losses | {key: result.value for key, result in results.items()}, results, n_left_out)
 

@@ -3,7 +3,7 @@
 Virtual shards: if there are fewer ranks than shards, a rank processes several shards in turn. The results are bit-identical.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import attrs
@@ -46,20 +46,17 @@ def clear_gradients(optimizer: Optimizer) -> None:
             parameter.grad = None
 
 
-def backward_with_zero_grad(model: nn.Module, outputs: Any) -> None:
+def backward_with_zero_grad(model: nn.Module, outputs: Any, terms: Sequence[Tensor]) -> None:
     """Run backward with zero gradients, so that DDP's hooks run for every parameter that a normal backward reaches.
 
-    Every gradient is exactly zero, even if the outputs are infinite or NaN.
+    The collectives of the criteria run too. Every gradient in the model is exactly zero, even if the outputs or the loss terms
+    are infinite or NaN.
     """
     reached = [each for each in iterate_tensors(outputs) if each.requires_grad]
     trained = [each for each in model.parameters() if each.requires_grad]
-    # Zero gradients at the outputs are not enough: 0 * inf is NaN.
-    hooks = [each.register_hook(torch.zeros_like) for each in trained]  # type: ignore[no-untyped-call]
-    backward(reached, [torch.zeros_like(each) for each in reached])
+    # Zero gradients at the loss terms are not enough: 0 * inf is NaN.
+    hooks = [each.register_hook(torch.zeros_like) for each in [*reached, *trained]]  # type: ignore[no-untyped-call]
+    roots = [*reached, *(each for each in terms if each.requires_grad)]
+    backward(roots, [torch.zeros_like(each) for each in roots])
     for hook in hooks:
         hook.remove()
-
-
-def scale_loss(loss: Tensor, factor: float) -> Tensor:
-    """Return `loss * factor`; for factor 1 return `loss` itself, which saves an operation."""
-    return loss if factor == 1 else loss * factor

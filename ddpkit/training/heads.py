@@ -54,6 +54,18 @@ class HeadCriterion:
 
 
 @attrs.frozen
+class HeadWeight:
+    """Weight of the targets of one head, see `LossTerm.weigh`."""
+
+    head: Head
+    weigh: Callable[[Any], Tensor]
+
+    def __call__(self, targets: Any) -> Tensor:
+        """Return the weight of this head's targets."""
+        return self.weigh(self.head.entry(targets, "targets"))
+
+
+@attrs.frozen
 class HeadPostprocess:
     """Postprocess of a model with several heads: it converts each head that a metric needs, once."""
 

@@ -9,8 +9,9 @@ from torch import Tensor
 from ddpkit.distributed.world import World
 from ddpkit.training.losses import Losses
 
-ShardLosses = Sequence[tuple[Sequence[Tensor], int]]
-"""Losses of a shard: for each micro-batch, the loss terms (scalars, each a mean over samples) and the number of these samples."""
+ShardLosses = Sequence[tuple[Sequence[Tensor], int | Tensor]]
+"""Losses of a shard: for each micro-batch, the loss terms (T scalars) and the weight over which they are means: the number of
+samples, or the weight of each term, float64 [T]."""
 MAX_PENDING = 1000
 """Number of micro-batches after which their losses are read from the device."""
 
@@ -36,46 +37,52 @@ class LossSums:
     """
 
     sums: list[list[float]]
-    """Sum of each term, for each of this rank's shards. It lacks the pending losses: use `read`."""
+    """`Losses.n_sums` sums for each of this rank's shards: each term times its weight, then the weights of `WeightedLosses`. The
+    pending losses are not part of them: use `read`."""
     device: torch.device
     n_samples: int = 0
     """Number of samples that counted, over all ranks."""
     n_skipped: int = 0
     """Number of skipped steps."""
-    pending: list[tuple[int, Sequence[Tensor], int]] = attrs.field(factory=list)
-    """Shard, terms and number of samples of each micro-batch that is not in `sums` yet."""
+    pending: list[tuple[int, Sequence[Tensor], int | Tensor]] = attrs.field(factory=list)
+    """Shard, terms and weight of each micro-batch that is not in `sums` yet."""
 
     @classmethod
     def zeros(cls, losses: Losses, n_shards: int, device: torch.device) -> "LossSums":
         """Return the sums at the start of an epoch; `n_shards`: number of this rank's shards."""
-        return cls([[0.0] * len(losses.terms) for _ in range(n_shards)], device)
+        return cls([[0.0] * losses.n_sums for _ in range(n_shards)], device)
 
     def add_step(self, step: StepResult) -> None:
         """Add the losses of a step."""
         for shard, losses in enumerate(step.losses):
-            for terms, n in losses:
-                self.add(terms, n, shard)
+            for terms, weight in losses:
+                self.add(terms, weight, shard)
         self.n_samples += step.n_total
         self.n_skipped += step.is_skipped
 
-    def add(self, terms: Sequence[Tensor], n: int, shard: int = 0) -> None:
-        """Add `terms`, means over the `n` samples of a micro-batch, to the sums of a shard."""
-        self.pending.append((shard, terms, n))
+    def add(self, terms: Sequence[Tensor], weight: int | Tensor, shard: int = 0) -> None:
+        """Add the terms of a micro-batch, means over `weight` (see `ShardLosses`), to the sums of a shard."""
+        self.pending.append((shard, terms, weight))
         if len(self.pending) >= MAX_PENDING:
             self.read()
 
     def read(self) -> Tensor:
-        """Return the sums, float64 [shards, T] on the device. Waits for the device."""
-        n_terms = len(self.sums[0])
-        if self.pending and n_terms:
-            values = torch.stack([term for _, terms, _ in self.pending for term in terms]).tolist()
-            for number, (shard, _, n) in enumerate(self.pending):
-                sums = self.sums[shard]
-                for place in range(n_terms):
-                    sums[place] += values[number * n_terms + place] * n
+        """Return the sums, float64 [shards, n_sums] on the device. Waits for the device."""
+        n_sums = len(self.sums[0])
+        if self.pending and n_sums:
+            values = torch.stack([each for _, terms, weight in self.pending for each in summands(terms, weight)]).tolist()
+            for number, (shard, _, weight) in enumerate(self.pending):
+                sums, factor = self.sums[shard], 1 if isinstance(weight, Tensor) else weight
+                for place in range(n_sums):
+                    sums[place] += values[number * n_sums + place] * factor
         self.pending.clear()
         return torch.tensor(self.sums, dtype=torch.float64, device=self.device)
 
-    def mean_losses(self, losses: Losses, n_samples: int, world: World) -> dict[str, float]:
-        """Return `loss` and each term as means over `n_samples` of all ranks; {} without terms. Every rank must call it."""
-        return losses.name_values((world.sum(self.read().sum(0)) / n_samples).tolist()) if losses.terms else {}
+    def total(self, world: World) -> Tensor:
+        """Return the sums over the shards of all ranks, float64 [n_sums] on the CPU. Every rank must call it."""
+        return (world.sum(self.read().sum(0)) if self.sums[0] else torch.zeros(0)).cpu()
+
+
+def summands(terms: Sequence[Tensor], weight: int | Tensor) -> Sequence[Tensor]:
+    """Return the terms if the weight is a number of samples, else the products of terms and weights, and the weights."""
+    return [*(torch.stack([*terms]).double() * weight), *weight] if isinstance(weight, Tensor) else terms

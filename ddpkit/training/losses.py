@@ -1,14 +1,16 @@
 """Losses of a run: a weighted sum of criteria, or of the losses that a model computes itself. History records each term."""
 
 import functools
+import inspect
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import attrs
 import torch
 from torch import Tensor
 
-from ddpkit.errors import ComponentName, add_component_note, component_errors
+from ddpkit.errors import ComponentName, add_component_note, component_errors, named_errors
 from ddpkit.training.heads import explain_mappings
 
 Criterion = Callable[[Any, Any], Tensor]
@@ -22,9 +24,11 @@ class LossTerm:
     key: str
     weight: float
     criterion: Criterion
-    """`(outputs, targets) -> scalar`, the mean over the micro-batch."""
+    """`(outputs, targets) -> scalar`, the mean over the micro-batch, or over the weight of its targets."""
     name: ComponentName | None = None
     """Name for messages; None for a loss that a model computes itself."""
+    weigh: Callable[[Any], Tensor] | None = None
+    """`(targets) -> scalar`, the weight of the targets of a micro-batch; None: the number of its samples."""
 
 
 @attrs.frozen
@@ -32,6 +36,13 @@ class Losses:
     """Loss terms of a run; their weighted sum is the loss."""
 
     terms: Sequence[LossTerm]
+    is_weighted: ClassVar[bool] = False
+    """Whether a term is a mean over a weight instead of a mean over samples."""
+
+    @property
+    def n_sums(self) -> int:
+        """Number of sums from which `means` computes the means of the terms."""
+        return len(self.terms)
 
     @property
     def keys(self) -> list[str]:
@@ -79,17 +90,74 @@ class Losses:
 
     def loss(self, values: Iterable[Number]) -> Number:
         """Return the weighted sum of the unweighted terms `values`: the quantity to minimise."""
-        total = None
+        total: Number | None = None
         for term, value in zip(self.terms, values, strict=True):
             weighted = value if term.weight == 1 else value * term.weight  # for a weight of 1, no operation on the device
             total = weighted if total is None else total + weighted
-        if total is None:
-            raise ValueError("a loss needs at least one term")
-        return total
+        return total  # type: ignore[return-value]  # there is at least one term
 
-    def name_values(self, values: Sequence[float]) -> dict[str, float]:
-        """Return `loss` and each term under its key, computed from the unweighted terms."""
-        return {"loss": self.loss(values), **dict(zip(self.keys, values, strict=True))}
+    def scaled_loss(self, values: Sequence[Tensor], factor: Any) -> Tensor:
+        """Return the loss times `factor`, a number; for factor 1, no operation on the device."""
+        return self.loss(values) if factor == 1 else self.loss(values) * factor
+
+    def weight(self, targets: Any, n_samples: int, device: torch.device) -> int | Tensor:  # noqa: ARG002 - for WeightedLosses
+        """Return the weight over which the terms of a micro-batch are means: `n_samples`, the number of its samples."""
+        return n_samples
+
+    def means(self, sums: Tensor, n_samples: int | Tensor) -> Tensor:
+        """Return the mean of each term [T] over `n_samples`; NaN for 0 samples. `sums`: see `LossSums`."""
+        return sums / n_samples
+
+    def name_means(self, sums: Tensor, n_samples: int | Tensor) -> dict[str, float]:
+        """Return the means as `loss` and each term under its key; {} without terms."""
+        values = self.means(sums, n_samples).tolist()
+        return {"loss": self.loss(values), **dict(zip(self.keys, values, strict=True))} if values else {}
+
+
+@attrs.frozen
+class WeightedLosses(Losses):
+    """Losses with terms that are means over a weight of their targets, such as class weights.
+
+    The weights of an optimizer step are added up over its micro-batches and all ranks before the first backward.
+    """
+
+    is_weighted: ClassVar[bool] = True
+
+    @property
+    def n_sums(self) -> int:
+        """Two for each term: the sum of its values times their weights, then the sum of the weights."""
+        return 2 * len(self.terms)
+
+    def sanity_check(self, outputs: Any, targets: Any) -> list[Tensor]:
+        """Return the unweighted terms, see `Losses`; also check their weights."""
+        values, targets = super().sanity_check(outputs, targets), without_crowds(targets)
+        for term in self.terms:
+            if term.weigh:
+                with component_errors(term.name):
+                    check_weight(term.weigh(targets))
+        return values
+
+    def scaled_loss(self, values: Sequence[Tensor], factor: Tensor) -> Tensor:
+        """Return the loss; `factor` [T] scales each term."""
+        return self.loss([value * each.to(value.dtype) for value, each in zip(values, factor.unbind(), strict=True)])
+
+    def weight(self, targets: Any, n_samples: int, device: torch.device) -> Tensor:
+        """Return the weight of each term in a micro-batch, float64 [T]: that of its targets, or else `n_samples`.
+
+        All weights are 0 for `n_samples` = 0, a padding sample.
+        """
+        weights = torch.full((len(self.terms),), n_samples, dtype=torch.float64, device=device)
+        targets = without_crowds(targets)
+        for place, term in enumerate(self.terms if n_samples else ()):
+            if term.weigh:
+                with named_errors(term.name):
+                    weights[place] = term.weigh(targets)
+        return weights
+
+    def means(self, sums: Tensor, n_samples: int | Tensor) -> Tensor:  # noqa: ARG002 - the sums contain the weights
+        """Return the mean of each term [T] over its weight; NaN for a weight of 0."""
+        values, weights = sums.chunk(2)
+        return values / weights
 
 
 @attrs.frozen
@@ -149,6 +217,18 @@ def select_objects(target: Mapping[str, Any]) -> dict[str, Any]:
     kept = torch.as_tensor(target["iscrowd"]) == 0
     rows = {key: value for key, value in target.items() if isinstance(value, Tensor) and value.ndim and len(value) == len(kept)}
     return {**target, **{key: value[kept] for key, value in rows.items()}}
+
+
+def weight_method(criterion: object) -> Callable[[Any], Tensor] | None:
+    """Return a criterion's method `weight(targets)`; None for another attribute `weight`, such as a tensor of class weights."""
+    weight = getattr(criterion, "weight", None)
+    return weight if inspect.isroutine(weight) else None
+
+
+def check_weight(weight: object) -> None:
+    """Raise ValueError if the result of a method `weight(targets)` is not a weight."""
+    if not (isinstance(weight, Tensor) and weight.ndim == 0 and 0 <= weight.item() < math.inf):
+        raise ValueError(f"'weight(targets)' must return one number as a tensor [], at least 0 and finite; got {weight!r}")
 
 
 def select_loss(key: str, losses: Mapping[str, Tensor], _targets: object) -> Tensor:

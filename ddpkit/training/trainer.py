@@ -2,7 +2,8 @@
 
 With a global batch of N samples over W ranks, the gradient of an optimizer step is the mean over the N samples. DDP
 averages over ranks. Therefore each rank scales the mean loss of its n samples by n * W / N, so that each sample has the same
-weight even if shards are uneven.
+weight even if shards are uneven. If a criterion has a weight of its own, such as that of the classes, n and N are the sums of
+this weight.
 """
 
 import contextlib
@@ -23,13 +24,13 @@ from torch.optim import Optimizer
 from ddpkit.data import seeding
 from ddpkit.data.loader import Batch, SplitLoader
 from ddpkit.data.sampler import Shard
-from ddpkit.distributed.sync_batchnorm import valid_samples
+from ddpkit.distributed.all_reduce import valid_samples
 from ddpkit.distributed.world import World
 from ddpkit.errors import NonFiniteError
 from ddpkit.training.callbacks import Callback, CheckpointCallback, WeightsWriter
 from ddpkit.training.ema import EMA
 from ddpkit.training.evaluator import Evaluator, prefix_keys
-from ddpkit.training.gradients import GradientMean, backward_with_zero_grad, clear_gradients, scale_loss
+from ddpkit.training.gradients import GradientMean, backward_with_zero_grad, clear_gradients
 from ddpkit.training.loss_sums import LossSums, ShardLosses, StepResult
 from ddpkit.training.losses import Losses
 from ddpkit.training.lr_schedule import LRSchedule
@@ -154,7 +155,8 @@ class Trainer:
         clear_gradients(self.optimizer)
         n_shards = self.n_shards
         n_total = sum([shard.n_total for _, _, shard in micro_batches]) // n_shards
-        losses = [self.backward(micro_batches, n_total)] if n_shards == 1 else self.backward_in_turn(micro_batches, n_total)
+        weighing = self.step_weights(micro_batches) if self.losses.is_weighted else ((), n_total)
+        losses = [self.backward(micro_batches, *weighing)] if n_shards == 1 else self.backward_in_turn(micro_batches, *weighing)
         self.checkpointer.on_step_begin()
         clip, skips = self.options.clip_norm, self.options.skip_nonfinite
         counts = self.precision.step(self.optimizer, self.model.parameters(), clip, skip_nonfinite=skips)
@@ -173,31 +175,49 @@ class Trainer:
         n_infinite = len(terms) - torch.stack(terms).sum() if terms else torch.tensor(0, device=self.world.device)
         return not self.world.sum(n_infinite)
 
-    def backward(self, micro_batches: Sequence[Batch], n_total: int) -> ShardLosses:
-        """Add one shard's share of the gradient of a step; `n_total`: number of samples in the step over all shards."""
-        losses: list[tuple[list[Tensor], int]] = []
-        n_shards = self.loader.sampler.n_shards
+    def step_weights(self, micro_batches: Sequence[Batch]) -> tuple[list[Tensor], Tensor]:
+        """Return the weight of each term [T] for each micro-batch, and for the step over all ranks. Every rank must call it."""
+        weigh, device, n_shards = self.losses.weight, self.world.device, self.n_shards
+        weights = [torch.as_tensor(weigh(targets, shard.n_valid, device)) for _, targets, shard in micro_batches]
+        # The sum of each shard first, as on separate ranks, for bit-identical results.
+        total = torch.stack([torch.stack(weights[place::n_shards]).sum(0) for place in range(n_shards)]).sum(0)
+        total = self.world.sum(total)
+        return weights, total.where(total > 0, 1)  # the loss of a step without weight is 0, whatever it is divided by
+
+    def backward(self, micro_batches: Sequence[Batch], weights: Sequence[Tensor], total: int | Tensor) -> ShardLosses:
+        """Add one shard's share of the gradient of a step.
+
+        Args:
+            micro_batches: Micro-batches of the shard.
+            weights: Weight of each term [T] for each micro-batch; empty: each term has the number of samples as its weight.
+            total: Sum of these weights over all micro-batches and shards of the step.
+        """
+        losses, n_shards = [], self.loader.sampler.n_shards
         for number, (images, targets, shard) in enumerate(micro_batches, start=1):
             if self.options.draws:
                 key = ("forward", self.options.seed, self.progress.step, number, shard.number)
                 seeding.seed_generators(*key, device=self.world.device, draws=self.options.draws)
             with self.micro_batch_context(shard, n_shards, is_last=number == len(micro_batches)):
                 outputs = self.precision(self.ddp_model, *self.losses.inputs(images, targets))
+                terms = self.losses(outputs, targets)
                 if shard.n_valid:
-                    terms = self.losses(outputs, targets)
-                    losses.append(([term.detach() for term in terms], shard.n_valid))
-                    self.precision.backward(scale_loss(self.losses.loss(terms), shard.n_valid * n_shards / n_total))
+                    weight = weights[number - 1] if weights else shard.n_valid
+                    losses.append(([term.detach() for term in terms], weight))
+                    self.precision.backward(self.losses.scaled_loss(terms, weight * n_shards / total))
                 else:
-                    # A padding sample: this rank has none of its own, but all ranks must join the collectives. Its
-                    # gradient is zero even if the outputs are infinite or NaN.
-                    backward_with_zero_grad(self.model, outputs)
+                    # A padding sample: this rank has none of its own, but all ranks must join the collectives, also those
+                    # of the criteria. Its gradient is zero even if the outputs are infinite or NaN.
+                    backward_with_zero_grad(self.model, outputs, terms)
         return losses
 
-    def backward_in_turn(self, micro_batches: Sequence[Batch], n_total: int) -> list[ShardLosses]:
+    def backward_in_turn(
+        self, micro_batches: Sequence[Batch], weights: Sequence[Tensor], total: int | Tensor
+    ) -> list[ShardLosses]:
         """Call `backward` for each of this rank's shards in turn, and set the gradients to their mean."""
         mean, losses = GradientMean(self.n_shards), []
         for place in range(self.n_shards):
-            losses.append(self.backward(micro_batches[place :: self.n_shards], n_total))
+            own = slice(place, None, self.n_shards)
+            losses.append(self.backward(micro_batches[own], weights[own], total))
             mean.accumulate(self.model.parameters())
         mean.apply()
         return losses
@@ -221,24 +241,27 @@ class Trainer:
         return self.train_losses()
 
     def train_losses(self) -> dict[str, float]:
-        """Return the mean losses of the epoch so far; NaN if all its steps were skipped. Every rank must call it.
+        """Return the mean losses of the epoch so far; NaN if all its steps were skipped, or for a term without any weight.
+
+        Every rank must call it.
 
         Raises NonFiniteError, on all ranks, if the loss is not finite.
         """
-        losses = self.loss_sums.mean_losses(self.losses, self.loss_sums.n_samples, self.world)
-        if self.loss_sums.n_samples and not math.isfinite(losses["loss"]):
+        sums = self.loss_sums.total(self.world)
+        losses = self.losses.name_means(sums, self.loss_sums.n_samples)
+        if not sums.isfinite().all():  # without a sample or a weight, the sums are 0 and the mean is NaN
             where = f"epoch {self.progress.epoch + 1} is {losses['loss']} at step {self.progress.step}"
             raise NonFiniteError(f"the loss of {where}; try a lower learning rate or a longer warm-up")
         return losses
 
     def step_loss(self, step: StepResult) -> float:
-        """Return this rank's mean loss over a step; NaN if the step was skipped or the rank had no sample of its own.
+        """Return this rank's mean loss over a step; NaN if the step was skipped, or if the rank had no sample or no weight.
 
         Waits for the device.
         """
         n_samples, sums = sum(n for losses in step.losses for _, n in losses), self.zero_loss_sums()
         sums.add_step(step)
-        return self.losses.loss((sums.read().sum(0) / n_samples).tolist()) if n_samples else math.nan
+        return self.losses.name_means(sums.read().sum(0), n_samples)["loss"]
 
     def set_train_mode(self) -> None:
         """Set every layer to training mode, except the frozen norms."""

@@ -10,6 +10,8 @@ from ddpkit_plugins.targets import check_below, class_indices, class_numbers
 
 TOLERANCE = 1e-2
 """Maximum deviation of the sum of probabilities from 1: the deviation of 16-bit numbers."""
+TORCH_IGNORE_INDEX = -100
+"""Targets that torch's cross entropy ignores by default."""
 
 
 class CrossEntropy(nn.Module):
@@ -17,15 +19,16 @@ class CrossEntropy(nn.Module):
 
     Targets are class indices [B, ...] or [B, 1, ...] of any integer dtype, or probabilities: floats of the logits' shape.
 
-    With `weight` or ignored targets it is torch's weighted mean: the sum over a micro-batch, divided by the sum of the weights of
-    its targets. If no target counts, the loss is 0 (torch returns NaN). A weighted mean is not a mean over samples: if ranks or
-    micro-batches contain different targets, the gradient differs slightly from that of a single batch with all samples.
+    With `weight` or `ignore_index` it is torch's weighted mean: the sum over a batch, divided by the sum of the weights of its
+    targets. The batch is that of the whole optimizer step, over all ranks and micro-batches. If no target counts, the loss is 0
+    (torch returns NaN).
 
     Args:
         label_smoothing: Share, from 0 to 1, of each target that is spread over all classes (Szegedy et al. 2016, "Rethinking
             the Inception architecture").
         weight: One number per class, at least 0.
-        ignore_index: Targets of this value do not count, such as the border of masks (often 255).
+        ignore_index: Targets of this value do not count, such as the border of masks (often 255). Absent: torch's default, -100.
+            If there are targets of -100, set it: only then do several ranks divide by the weight of the targets of all ranks.
 
     Raises:
         ValueError: A parameter is out of range; in `forward`, the targets do not fit the logits.
@@ -35,21 +38,24 @@ class CrossEntropy(nn.Module):
         self,
         label_smoothing: float = 0.0,
         weight: list[float] | None = None,
-        ignore_index: int = -100,
+        ignore_index: int | None = None,
     ) -> None:
         super().__init__()
         if not 0 <= label_smoothing <= 1:
             raise ValueError(f"label_smoothing must be between 0 and 1; got {label_smoothing}")
         if weight is not None and not min(weight, default=-1) >= 0:
             raise ValueError(f"weight must have one number per class, each at least 0; got {weight}")
-        self.weight: Tensor | None
-        self.register_buffer("weight", None if weight is None else torch.tensor(weight))
-        self.ignore_index, self.label_smoothing = ignore_index, label_smoothing
+        self.class_weight: Tensor | None
+        self.register_buffer("class_weight", None if weight is None else torch.tensor(weight))
+        self.ignore_index = TORCH_IGNORE_INDEX if ignore_index is None else ignore_index
+        self.label_smoothing = label_smoothing
+        if weight is not None or ignore_index is not None:
+            self.weight = self.total_weight  # without it, the loss is a mean over samples, which costs nothing to combine
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the loss, a scalar, of logits [B, C, ...] and targets."""
         as_probabilities = targets.is_floating_point() and targets.shape == outputs.shape
-        weight = None if self.weight is None else check_one_per_output("weight", self.weight, outputs)
+        weight = None if self.class_weight is None else check_one_per_output("weight", self.class_weight, outputs)
         if as_probabilities:
             return functional.cross_entropy(outputs, targets, weight, label_smoothing=self.label_smoothing)
         indices = class_indices(outputs, targets)
@@ -61,13 +67,18 @@ class CrossEntropy(nn.Module):
         total = functional.cross_entropy(
             outputs, indices, weight, ignore_index=ignored, label_smoothing=smoothing, reduction="sum"
         )
-        total_weight = self.total_weight(indices, weight)
-        return total / total_weight.where(total_weight > 0, 1)
+        total_weight = self.total_weight(indices)
+        return (total / total_weight.where(total_weight > 0, 1)).to(total.dtype)
 
-    def total_weight(self, indices: Tensor, weight: Tensor | None) -> Tensor:
-        """Return the sum of the weights of all targets that count, a scalar."""
+    def total_weight(self, targets: Tensor) -> Tensor:
+        """Return the sum of the weights of all targets that count, a scalar; probabilities count as one each."""
+        if targets.is_floating_point():
+            return torch.tensor(targets[:, 0].numel(), device=targets.device)
+        indices = targets.long()
         kept = indices != self.ignore_index
-        return kept.sum() if weight is None else (weight[indices.where(kept, 0)] * kept).sum()
+        if self.class_weight is None:
+            return kept.sum()
+        return (self.class_weight.double()[indices.where(kept, 0)] * kept).sum()
 
 
 class BinaryCrossEntropy(nn.Module):

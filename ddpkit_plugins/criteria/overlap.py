@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ddpkit import all_reduce_sum
 from ddpkit_plugins.targets import check_below, class_indices
 
 
@@ -12,8 +13,11 @@ class Tversky(nn.Module):
 
     `p` are the probabilities; `t` is 1 on the pixels of the class, else 0. The sums are over the pixels of one sample: `tp =
     sum(p * t)`, `fp = sum(p * (1 - t))`, `fn = sum((1 - p) * t)` (Salehi et al. 2017, "Tversky loss function for image
-    segmentation using 3D fully convolutional deep networks"). The loss is the mean over classes, then over samples. Unlike an
-    overlap over the whole batch, it does not depend on the other samples of the batch.
+    segmentation using 3D fully convolutional deep networks"). The loss is the mean over classes, then over samples.
+
+    With `batch`, the sums are over the pixels of all samples in the micro-batch, of all ranks, and the loss is the mean over
+    classes. A small object then counts less than a large one of the same class in another sample. With gradient accumulation,
+    each micro-batch has its own sums, so 3 micro-batches of 16 samples differ from one of 48.
 
     One logit per pixel [B, 1, H, W]: sigmoid, and only the foreground counts. More logits [B, C, H, W]: softmax. Targets are
     class indices [B, H, W] or [B, 1, H, W] of any integer dtype.
@@ -23,6 +27,7 @@ class Tversky(nn.Module):
         beta: Weight of false negatives, at least 0.
         smooth: Smoothing term, above 0. With it, a class that neither occurs nor is predicted has a loss of 0.
         include_background: Whether class 0 also counts, if there are several logits.
+        batch: Whether the sums are over the whole micro-batch instead of each sample.
 
     Raises:
         ValueError: A parameter is out of range, or both weights are 0; in `forward`, the targets do not fit the logits.
@@ -34,6 +39,7 @@ class Tversky(nn.Module):
         beta: float = 0.7,
         smooth: float = 1.0,
         include_background: bool = True,  # noqa: FBT001, FBT002 - a key of the TOML
+        batch: bool = False,  # noqa: FBT001, FBT002
     ) -> None:
         super().__init__()
         if not (min(alpha, beta) >= 0 and alpha + beta > 0):
@@ -41,7 +47,7 @@ class Tversky(nn.Module):
         if not smooth > 0:
             raise ValueError("smooth must be greater than 0")
         self.alpha, self.beta, self.smooth = alpha, beta, smooth
-        self.include_background = include_background
+        self.include_background, self.batch = include_background, batch
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the loss, a scalar, of logits [B, C, H, W] and masks."""
@@ -51,10 +57,11 @@ class Tversky(nn.Module):
         predicted, true = one_hot_masks(outputs, class_indices(outputs, targets))
         if outputs.shape[1] > 1 and not self.include_background:
             predicted, true = predicted[:, 1:], true[:, 1:]
-        pixels = tuple(range(2, outputs.ndim))
-        found = (predicted * true).sum(pixels)
+        axes = (*[0] * self.batch, *range(2, outputs.ndim))
+        sums = [(predicted * true).sum(axes), predicted.sum(axes), true.sum(axes)]
+        found, positive, relevant = all_reduce_sum(torch.stack(sums)) if self.batch else sums
         rest = 1 - self.alpha - self.beta  # fp and fn are the sums of the complete masks minus tp
-        whole = rest * found + self.alpha * predicted.sum(pixels) + self.beta * true.sum(pixels)
+        whole = rest * found + self.alpha * positive + self.beta * relevant
         return (1 - (found + self.smooth) / (whole + self.smooth)).mean()
 
 
@@ -68,14 +75,16 @@ class Dice(Tversky):
     Args:
         smooth: Smoothing term, above 0. With it, a class that neither occurs nor is predicted has a loss of 0.
         include_background: Whether class 0 also counts, if there are several logits.
+        batch: Whether the sums are over the whole micro-batch instead of each sample.
     """
 
     def __init__(
         self,
         smooth: float = 1.0,
         include_background: bool = True,  # noqa: FBT001, FBT002 - a key of the TOML
+        batch: bool = False,  # noqa: FBT001, FBT002
     ) -> None:
-        super().__init__(0.5, 0.5, smooth / 2, include_background)
+        super().__init__(0.5, 0.5, smooth / 2, include_background, batch)
 
 
 class Jaccard(Tversky):
@@ -87,14 +96,16 @@ class Jaccard(Tversky):
     Args:
         smooth: Smoothing term, above 0. With it, a class that neither occurs nor is predicted has a loss of 0.
         include_background: Whether class 0 also counts, if there are several logits.
+        batch: Whether the sums are over the whole micro-batch instead of each sample.
     """
 
     def __init__(
         self,
         smooth: float = 1.0,
         include_background: bool = True,  # noqa: FBT001, FBT002 - a key of the TOML
+        batch: bool = False,  # noqa: FBT001, FBT002
     ) -> None:
-        super().__init__(1.0, 1.0, smooth, include_background)
+        super().__init__(1.0, 1.0, smooth, include_background, batch)
 
 
 def one_hot_masks(outputs: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:

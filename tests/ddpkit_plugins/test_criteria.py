@@ -39,6 +39,31 @@ def test_cross_entropy_weights_classes_and_ignores_pixels():
     assert_equal_in_float64(loss(LOGITS, masks.byte()), (weights * chosen).sum() / weights.sum())
 
 
+@pytest.mark.parametrize("masks", [MASKS.byte(), MASKS[:, None]])
+@pytest.mark.parametrize(
+    ("params", "wanted"),
+    [
+        ({"weight": [1.0, 2.0, 0.5], "ignore_index": 0}, 2 * 2 + 4 * 0.5),
+        ({"weight": [1.0, 2.0, 0.5]}, 6 + 2 * 2 + 4 * 0.5),
+        ({"ignore_index": 2}, 8),
+    ],
+)
+def test_the_weight_of_targets_is_the_sum_of_their_class_weights(params, wanted, masks):
+    loss = CrossEntropy(**params)
+
+    assert loss.weight(masks) == wanted
+    values = [loss(LOGITS[[number]], masks[[number]]) * loss.weight(masks[[number]]) for number in range(2)]
+    assert_equal_in_float64(loss(LOGITS, masks), sum(values) / wanted)
+
+
+def test_the_weight_of_probabilities_is_their_number():
+    assert CrossEntropy(weight=[1.0, 2.0, 0.5]).weight(CHANCES) == 12
+
+
+def test_cross_entropy_without_weights_has_no_weight():
+    assert not hasattr(CrossEntropy(label_smoothing=0.1), "weight")
+
+
 def test_cross_entropy_accepts_probability_targets():
     logits, targets = LOGITS[..., 0, 0], torch.tensor([[0.5, 0.5, 0.0], [0.0, 0.2, 0.8]], dtype=torch.float64)
 
@@ -162,6 +187,18 @@ def test_overlap_losses_weight_false_positives_and_negatives(make, alpha, beta, 
             each.append(1 - (hits + smooth) / (hits + alpha * false_alarms + beta * misses + smooth))
 
     loss = make(smooth=2 * smooth if make is Dice else smooth, include_background=include_background)
+    assert_equal_in_float64(loss(LOGITS, MASKS), torch.stack(each).mean())
+
+
+@pytest.mark.parametrize(("make", "alpha", "beta"), [(Tversky, 0.3, 0.7), (Jaccard, 1, 1), (Dice, 0.5, 0.5)])
+def test_batch_wise_overlap_sums_over_all_samples(make, alpha, beta):
+    smooth, each, predicted = 0.1, [], LOGITS.softmax(dim=1)
+    for c in range(3):
+        p, t = predicted[:, c], (c == MASKS).double()
+        hits, false_alarms, misses = (p * t).sum(), (p * (1 - t)).sum(), ((1 - p) * t).sum()
+        each.append(1 - (hits + smooth) / (hits + alpha * false_alarms + beta * misses + smooth))
+
+    loss = make(smooth=2 * smooth if make is Dice else smooth, batch=True)
     assert_equal_in_float64(loss(LOGITS, MASKS), torch.stack(each).mean())
 
 

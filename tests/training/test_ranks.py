@@ -31,6 +31,7 @@ CLIPPING = {"train.grad_clip_norm": 0.05}
 EMA = {"train.ema_decay": 0.9}
 GROUPS = {"train.optimizer.groups": [{"match": "*.bias", "learning_rate": 0.02}, {"match": "1.*", "learning_rate": 0.03}]}
 ACCUMULATED = {"train.grad_accumulation_steps": 3}
+WEIGHTED = {"criterion": [{"type": "cross_entropy", "config": {"weight": [1.0, 3.3]}}]}
 GRID = {  # each two values of {BatchNorm over ranks, none}, {SGD, AdamW}, tails, {clipping, EMA, groups}, accumulation meet
     "sync, uneven, ema, accumulation": SYNC | UNEVEN | EMA | ACCUMULATED,
     "adamw, even, groups": ADAMW | EVEN | GROUPS,
@@ -308,7 +309,7 @@ DRAWN = DROPOUT | UNEVEN | {"dataset.config.noise": 0.1, "train.batch_size": 6}
 RESUMED = {
     "dropout, noise, sgd, bfloat16, loader workers": DRAWN
     | {"train.scaler.compute_type": "bfloat16", "dataloader.num_workers": 2},
-    "dropout, noise, adamw": DRAWN | ADAMW,
+    "dropout, noise, adamw, class weights": DRAWN | ADAMW | WEIGHTED,
     "each rank with statistics of its own": {"model.name": "normnet", "train.ema_decay": 0.9, "train.batch_size": 6, **UNEVEN},
     "statistics of all ranks": SYNC | ADAMW | ACCUMULATED | {"dataset.split": {"train": 35 / 40, "valid": 5 / 40}},
 }
@@ -353,7 +354,7 @@ def test_resumed_ranks_are_bit_identical(results, name):
 
 VIRTUAL = {"ddp.virtual_shards": 2, "train.batch_size": 6}
 IN_TURN = {
-    "adamw, uneven, accumulation, clipping": DROPOUT | ADAMW | UNEVEN | ACCUMULATED | CLIPPING,
+    "adamw, uneven, accumulation, clipping, class weights": DROPOUT | ADAMW | UNEVEN | ACCUMULATED | CLIPPING | WEIGHTED,
     "bfloat16, ema, one": DROPOUT | ONE | EMA | {"train.scaler.compute_type": "bfloat16"},
     "float16, workers, plateau": DROPOUT
     | {
@@ -376,7 +377,7 @@ def test_virtual_shards_are_bit_identical_on_one_and_two_ranks(results, case):
 
 def crossed(world, file):
     """The final states of a run with virtual shards, and of runs resumed from snapshots of another number of ranks."""
-    overrides = loading.named_overrides(VIRTUAL | IN_TURN["adamw, uneven, accumulation, clipping"] | UNREADABLE)
+    overrides = loading.named_overrides(VIRTUAL | IN_TURN["adamw, uneven, accumulation, clipping, class weights"] | UNREADABLE)
     trainer = builder.build_trainer(loading.load(Path(file), overrides), manager.load().registry, world)
     trainer.checkpointer = kept = StateRecorder()
     ends = [fit_on(trainer)]

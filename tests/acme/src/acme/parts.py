@@ -81,6 +81,13 @@ def tiny_detector(n_classes: int = 3, width: int = 8, *, norm: bool = False):
     return RetinaNet(backbone, n_classes + 1, min_size=32, max_size=32, anchor_generator=anchors, score_thresh=0.0)
 
 
+class PixelNet(nn.Sequential):
+    """Two convolutions without BatchNorm: logits per pixel."""
+
+    def __init__(self, n_classes: int = 3):
+        super().__init__(nn.Conv2d(1, 4, 3, padding=1), nn.Tanh(), nn.Conv2d(4, n_classes, 1))
+
+
 class Willful(TinyNet):
     """Draws its initial weights from its own unseeded generator."""
 
@@ -235,6 +242,26 @@ class Loose:
 
     def __getitem__(self, index):
         return torch.rand(3, 8, 8), {"labels": torch.ones(index, dtype=torch.long)}
+
+
+class Masks:
+    """Images [1, 5, 5] with masks of the classes 0 to 2, by brightness.
+
+    In the masks of the samples in `ignored`, each pixel is 255, and in every third mask a row of pixels.
+    """
+
+    def __init__(self, n: int = 40, *, ignored: tuple[int, ...] | None = None):
+        self.images = torch.rand(n, 1, 5, 5, generator=torch.Generator().manual_seed(11))
+        self.masks = (self.images[:, 0] * 2.2).long()
+        if ignored is not None:
+            self.masks[::3, 0] = 255
+            self.masks[list(ignored)] = 255
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, index):
+        return self.images[index], self.masks[index]
 
 
 class Blobs:

@@ -18,6 +18,7 @@ def ddpkit_models():
     yield Component("tired", "acme.parts:Tired", doc="counts its calls")
     yield Component("heads", "acme.heads:Heads", doc="two classes, and points", draws=())
     yield Component("troubled", "acme.parts:Troubled", doc="fails or sleeps in a training step")
+    yield Component("pixelnet", "acme.parts:PixelNet", doc="two convolutions, with logits per pixel")
 
 
 @hookimpl
@@ -43,3 +44,4 @@ def ddpkit_datasets():
     yield Component("restless", "acme.parts:Restless", doc="blobs with unseeded noise")
     yield Component("loose", "acme.parts:Loose", doc="targets that are mappings, without a collate function")
     yield Component("blobs", "acme.parts:Blobs", doc="generated images of two classes")
+    yield Component("masks", "acme.parts:Masks", doc="generated images with masks of three classes")
