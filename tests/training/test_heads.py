@@ -139,7 +139,7 @@ WRONG = {
     ),
     "predictions": (
         {"metrics": ["accuracy"], "postprocess": "multilabel"},
-        "(postprocess 'classification' does not accept these values: it got a mapping with the entries side, tone, points; select one of them",
+        "(postprocess 'multilabel' does not accept these values: it got a mapping with the entries side, tone, points; select one of",
     ),
     "one name": (
         {"metrics": [{"type": "accuracy", "on": "side"}, {"type": "accuracy", "on": "tone"}]},
