@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from ddpkit.config import schema
 from ddpkit.config.classes import class_names
+from ddpkit.config.component_refs import ComponentRef
 from ddpkit.config.error_hints import translate_first_errors
 from ddpkit.config.instantiate import ComponentFactory
 from ddpkit.config.loading import Config
@@ -69,7 +70,7 @@ def build_run(
     LOGGER.info("reading the data and building the model ...")
     loaders = build_loaders(config, registry, world, limit_batches, recorded)
     precision = Precision.of(run.train.scaler.compute_type, world.device, channels_last=run.train.channels_last)
-    inference = None if recorded else ClassInference(config, registry, loaders)
+    inference = None if recorded else ClassInference.of(config, registry, loaders)
     builder = ModelBuilder(inference.with_classes() if inference else config, registry, world)
     model = build_model(builder, precision, loaders["train"])
     if inference and (n_outputs := count_outputs(builder, model, precision, loaders["train"])):
@@ -128,11 +129,12 @@ def build_model(builder: "ModelBuilder", precision: Precision, loader: SplitLoad
 
 @torch.no_grad()
 def count_outputs(builder: "ModelBuilder", model: nn.Module, precision: Precision, loader: SplitLoader) -> int | None:
-    """Return how many classes a model without the parameter `n_classes` distinguishes; None for other models.
+    """Return how many classes a model that does not get `n_classes` distinguishes; None for other models.
 
     It is the size of the second dimension of the predictions, if the postprocess declares that they are classes.
     """
-    if builder.gives not in ("class", "labels", "mask") or "n_classes" in builder.signature_of("model").parameters:
+    gets_classes = "n_classes" in builder.parameters_of(builder.refs_of("model")[0]).from_run
+    if builder.gives not in ("class", "labels", "mask") or gets_classes:
         return None
     with translate_first_errors(builder.config), component_errors("the postprocess"):
         predictions = builder.postprocess()(precision(model.eval(), loader.sample(1)[0]))
@@ -239,7 +241,7 @@ class ModelBuilder(ComponentFactory):
         """Return a tracker for the history column of `monitor`, or of the default metric if `monitor` is empty.
 
         The default is the loss, or the first metric if the model computes its losses itself. Raises ConfigError at `path` for a
-        metric that is not computed, or whose `higher_is_better` is None.
+        metric that is not computed, or whose `higher_is_better` is not known.
         """
         has_loss = bool(self.run.criterion) or not has_valid
         key = monitor or ("loss" if has_loss else next(iter(metrics), "loss"))
@@ -248,7 +250,7 @@ class ModelBuilder(ComponentFactory):
         if key not in metrics:
             message = "a model that computes its losses itself has no loss in evaluation; use a metric, such as metrics = ['map']"
             raise ConfigError([self.config.problem(path if monitor else ("metrics",), message)])
-        higher = metrics[key].metric.higher_is_better
+        higher = metrics[key].higher_is_better
         if not has_valid or higher is None:
             lack = "is not computed without a validation split" if not has_valid else "does not define 'higher_is_better'"
             other = "'loss'" if has_loss else "another metric"
@@ -292,9 +294,13 @@ class ModelBuilder(ComponentFactory):
 
     def metrics(self) -> dict[str, MetricAdapter]:
         """Build the metrics, keyed by their names in history."""
-        named = self.refs_of("metric")
-        made = [self.on_device(self.create(reference, **self.class_values())) for reference in named]
-        return {ref.key: MetricAdapter(metric, self.component_of(ref).takes) for ref, metric in zip(named, made, strict=True)}
+        return {reference.key: self.metric(reference) for reference in self.refs_of("metric")}
+
+    def metric(self, reference: ComponentRef) -> MetricAdapter:
+        """Build a metric; what its component declares wins over the attributes of its class."""
+        made, component = self.on_device(self.create(reference, **self.class_values())), self.component_of(reference)
+        higher, declared = getattr(made, "higher_is_better", None), component.higher_is_better
+        return MetricAdapter(made, component.takes, higher if declared is None else declared)
 
     def postprocess(self) -> Callable[[Any], Any]:
         """Build the function that converts outputs to predictions; the identity if the config names none."""

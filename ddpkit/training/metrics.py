@@ -20,6 +20,8 @@ class MetricAdapter:
     takes: Literal["labels", "logits"] | None = None
     """None = predictions of the postprocess; `labels` = the most probable class of the predictions (argmax over axis 1);
     `logits` = the model's outputs."""
+    higher_is_better: bool | None = None
+    """Whether a higher value is better; None = not known."""
 
     @property
     def is_shown(self) -> bool:
