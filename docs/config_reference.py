@@ -20,12 +20,19 @@ Each component has its own keys (in `[model.config]`, `[train.optimizer]`, ...),
 shows them for a file, with their defaults. `ddpkit schema > ddpkit.schema.json` writes a JSON Schema with these keys for your
 editor; to use it, write `#:schema ./ddpkit.schema.json` in the first line of the TOML file.
 
+TOML has no null. For a parameter of a component with the type `X | None`, the text `"none"` is None, as in
+`max_samples = "none"`. `ddpkit describe KIND NAME` shows which parameters accept it: their types end with `or 'none'`. Keys on
+this page do not.
+
 本页由 `python docs/config_reference.py` 根据 `ddpkit/config/schema.py` 生成。标有 **required** 的键没有默认值，必须设置。
 可选键不写时使用默认值；默认值为空时，见该键的说明。
 
 各组件自己的键由其插件定义。`ddpkit explain x.toml` 显示某个文件中的这些键及其默认值。
 `ddpkit schema > ddpkit.schema.json` 生成供编辑器使用的 JSON Schema。使用方法：在 TOML 文件的第一行写
 `#:schema ./ddpkit.schema.json`。
+
+TOML 没有空值。对类型为 `X | None` 的组件参数，文本 `"none"` 表示 None，例如 `max_samples = "none"`。
+`ddpkit describe KIND NAME` 显示哪些参数接受该值：其类型以 `or 'none'` 结尾。本页的键不接受。
 """
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ddpkit.cli import options, table
 from ddpkit.config import loading
-from ddpkit.config.check import CheckReport, ranks_in_file, validate, validate_with_imports
+from ddpkit.config.check import CheckReport, Unchecked, ranks_in_file, validate, validate_with_imports
 from ddpkit.errors import ConfigError, Diagnostic, ExitCode, PluginError, format_key_path
 from ddpkit.plugins import manager
 from ddpkit.runs import lookup
@@ -50,7 +50,7 @@ def main(arguments: argparse.Namespace) -> int:
     if findings:
         print_findings(findings)
         return ExitCode.BAD_INPUT
-    write(f"{arguments.file}: no mistake found\n")
+    write(f"{arguments.file}: no mistake found{' in the parts that were checked' if report.unchecked else ''}\n")
     return ExitCode.DONE
 
 
@@ -99,19 +99,24 @@ def findings_as_json(arguments: argparse.Namespace, findings: Sequence["Finding"
 
 def format_notes(report: CheckReport) -> list[str]:
     """Return one line for each warning and for each component that is not fully checked."""
-    deep = "its source code does not show all parameters; use `ddpkit check --deep`, which imports the component"
     return [
         *(f"warning: {problem}" for problem in report.warnings),
         *(f"warning: {text}" for text in report.policy_warnings),
-        *(
-            f"note: {format_key_path(each.path)}: the parameters of {each.name!r} are not fully checked: {deep}"
-            for each in report.unchecked
-        ),
+        *(f"note: {format_unchecked(each)}" for each in report.unchecked),
     ]
 
 
+def format_unchecked(part: Unchecked) -> str:
+    """Return what is not checked, and why."""
+    what = f"the parameters of {part.reference.name!r} are not fully checked" if part.needs_import else "is not checked"
+    return f"{format_key_path(part.path)}: {what}: {part.reason}"
+
+
 def as_json(report: CheckReport) -> dict[str, Any]:
-    unchecked = [{"key": format_key_path(each.path), "kind": each.kind, "name": each.name} for each in report.unchecked]
+    unchecked = [
+        {"key": format_key_path(each.path), "kind": each.reference.kind, "name": each.reference.name, "reason": each.reason}
+        for each in report.unchecked
+    ]
     kinds = {"problems": report.problems, "warnings": report.warnings}
     return {kind: [diagnostic_as_json(problem) for problem in problems] for kind, problems in kinds.items()} | {
         "unchecked": unchecked

@@ -3,19 +3,20 @@
 import argparse
 import inspect
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
 
 from ddpkit.cli import options, table
 from ddpkit.config import toml
-from ddpkit.config.component_refs import only_from_run
-from ddpkit.config.converter import describe_type, placeholder
+from ddpkit.config.converter import placeholder
+from ddpkit.config.parameters import Parameters, describe_parameter_type, import_parameters, read_parameters
 from ddpkit.errors import ConfigError, Diagnostic, ExitCode
 from ddpkit.plugins import manager, signatures
 from ddpkit.plugins.hookspecs import HOOKS
 from ddpkit.plugins.registry import BUILTIN, Entry, UnknownNameError
-from ddpkit.plugins.signatures import UNREAD, Signature
+from ddpkit.plugins.signatures import UNREAD
 from ddpkit.terminal import write
 
 PLACES = {
@@ -42,7 +43,8 @@ class Parameter:
     kind: str
     """Type in the terms of TOML."""
     default: str
-    """Default in TOML syntax; `required` if there is none, `-` if it is None, `?` if the source does not show it."""
+    """Default in TOML syntax; `required` if there is none, `-` if it is None, `?` if the source does not show it, and
+    `from the run` for a run-time value."""
     written: str
     """Value for the example; empty if the example omits the parameter."""
 
@@ -57,6 +59,8 @@ class Description:
     help: str
     """Docstring of the component's target."""
     parameters: tuple[Parameter, ...]
+    from_run: Mapping[str, str]
+    """Parameter -> run-time value that it gets."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -93,6 +97,8 @@ def description_as_json(description: Description) -> dict[str, Any]:
         "distribution": description.entry.distribution,
         "source": description.source,
         **{key: getattr(component, key) for key in keys},
+        "from_run": description.from_run,
+        "bound": component.bound,
         "parameters": [{"name": each.name, "type": each.kind, "default": each.default} for each in description.parameters],
         "example": toml_example(description),
     }
@@ -102,6 +108,9 @@ def print_description(description: Description) -> None:
     entry, component = description.entry, description.entry.component
     facts = {"from": entry.distribution, "source": description.source, "also called": ", ".join(component.aliases)}
     facts |= {"requires": ", ".join(component.requires), "deprecated": component.deprecated or ""}
+    injected = description.from_run.items()
+    facts["from the run"] = ", ".join(name if name == value else f"{name} = {value}" for name, value in injected)
+    facts["fixed"] = ", ".join(f"{name} = {value!r}" for name, value in component.bound.items())
     write(f"{entry.kind} {entry.qualified_name}: {component.doc}\n")
     write("".join(f"{name}: {text}\n" for name, text in facts.items() if text))
     if description.help:
@@ -112,21 +121,26 @@ def print_description(description: Description) -> None:
 
 
 def describe_component(entry: Entry) -> Description:
-    """Describe a component from its source; import its target only if the source does not show the parameters."""
+    """Describe a component from its source; import its target only if the source does not show the parameters.
+
+    Raises PluginError if the target cannot be imported.
+    """
     target = entry.component.target
-    signature = signatures.read_from_source(target) or signatures.inspect_target(target)
-    hidden = only_from_run(entry.kind) - {"root_dir"}
-    names = [name for name in signature.parameters if name not in hidden]
-    parameters = tuple(describe_parameter(signature, name) for name in names if name != "root_dir")
-    return Description(entry, signatures.find_definition(target), inspect.cleandoc(signatures.docstring(target)), parameters)
+    parameters = read_parameters(entry) or import_parameters(entry)
+    help_text = inspect.cleandoc(signatures.docstring(target))
+    described = tuple(describe_parameter(parameters, name) for name in parameters.settable)
+    from_run = {name: value for value, name in parameters.from_run.items()}
+    return Description(entry, signatures.find_definition(target), help_text, described, from_run)
 
 
-def describe_parameter(signature: Signature, name: str) -> Parameter:
-    kind, is_required = signature.parameters[name], name not in signature.defaults
-    text = "?" if kind is UNREAD else "anything" if kind is Any else describe_type(kind)
-    if is_required:
+def describe_parameter(parameters: Parameters, name: str) -> Parameter:
+    kind, defaults = parameters.settable[name], parameters.signature.defaults
+    text, from_run = describe_parameter_type(kind), {*parameters.from_run.values(), *parameters.aliases}
+    if name in from_run and (name not in parameters.aliases.values() or name not in defaults):
+        return Parameter(name, text, "from the run", "")
+    if name not in defaults:
         return Parameter(name, text, "required", toml.format_inline("" if text in ("?", "anything") else placeholder(kind)))
-    default = signature.defaults[name]
+    default = defaults[name]
     if default is UNREAD or default is None:
         return Parameter(name, text, "?" if default is UNREAD else "-", "")
     return Parameter(name, text, toml.format_inline(default), toml.format_inline(default))

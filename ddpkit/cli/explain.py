@@ -10,9 +10,10 @@ import attrs
 
 from ddpkit.cli import options, table
 from ddpkit.config import loading, schema, toml
-from ddpkit.config.component_refs import ComponentRef, find_entry, only_from_run, references
+from ddpkit.config.component_refs import ComponentRef, find_entry, references
 from ddpkit.config.converter import describe_type, find_field
 from ddpkit.config.loading import Config
+from ddpkit.config.parameters import read_parameters
 from ddpkit.errors import ConfigError, Diagnostic, ExitCode, KeyPath, format_key_path, suggest
 from ddpkit.plugins import manager, signatures
 from ddpkit.plugins.manager import Plugins
@@ -146,13 +147,13 @@ def list_defaults(reference: ComponentRef, plugins: Plugins) -> list[Line]:
         entry = find_entry(reference, plugins.registry)
     except UnknownNameError:
         return []
-    signature = signatures.read_from_source(entry.component.target)
-    if signature is None:
+    parameters = read_parameters(entry)
+    if parameters is None:
         return []
-    taken = {*reference.named_params(signature), *only_from_run(reference.kind)}
-    left = [name for name in signature.defaults if name not in taken]
+    left = {*parameters.in_order, *parameters.aliases.values()} - reference.named_params(parameters).keys()
+    defaults = {name: default for name, default in parameters.signature.defaults.items() if name in left}
     origin = f"default of {entry.qualified_name}"
-    return [Line((*reference.params_path, name), signature.defaults[name], origin) for name in left]
+    return [Line((*reference.params_path, name), default, origin) for name, default in defaults.items()]
 
 
 def format_help(field: "attrs.Attribute[Any]") -> list[str]:

@@ -57,7 +57,7 @@ def describe_use(kind: str) -> str:
 
 def list_components(registry: Registry, kind: str, pattern: str, *, as_json: bool) -> None:
     """Print names and distributions of components; a note marks those that a bare name does not select."""
-    entries = [registry.get(kind, name) for name in registry.matching(kind, pattern)]
+    entries = [entry for name in registry.matching(kind, pattern) for entry in registry.qualified(kind, name)]
     if as_json:
         found = [{"name": each.qualified_name, "distribution": each.distribution, "doc": each.component.doc} for each in entries]
         write(json.dumps(found, indent=2, ensure_ascii=False) + "\n")

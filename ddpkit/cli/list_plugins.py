@@ -5,13 +5,16 @@ import json
 from collections import Counter
 
 from ddpkit.cli import options, table
-from ddpkit.errors import ExitCode
+from ddpkit.errors import ExitCode, list_first
 from ddpkit.plugins import manager
+from ddpkit.plugins.hookspecs import HOOKS
 from ddpkit.plugins.manager import Plugin, PluginSource
 from ddpkit.terminal import write, write_error
 
 SLOW = 0.1
 """Load time in seconds above which the output reports it."""
+SHOWN = 3
+"""Number of names of a family in the output."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,7 +51,9 @@ def print_sources(sources: list[PluginSource], *, as_json: bool) -> None:
 
 
 def plugin_as_json(plugin: Plugin) -> dict[str, object]:
-    components = [{"kind": entry.kind, "name": entry.qualified_name, "doc": entry.component.doc} for entry in plugin.provides]
+    family = [entry for kind in HOOKS for entry in plugin.family.entries(kind)] if plugin.family else []
+    entries = [*plugin.provides, *family]
+    components = [{"kind": entry.kind, "name": entry.qualified_name, "doc": entry.component.doc} for entry in entries]
     keys = ("name", "distribution", "version", "status", "error", "digest", "seconds", "heavy")
     return {key: getattr(plugin, key) for key in keys} | {"components": components}
 
@@ -74,6 +79,14 @@ def describe_components(plugin: Plugin) -> str:
     kinds = Counter(entry.kind for entry in plugin.provides)
     names = {kind: [entry.component.name for entry in plugin.provides if entry.kind == kind] for kind in kinds}
     parts = [f"{kind}: {', '.join(found)}" for kind, found in names.items()]
+    parts += describe_family(plugin) if plugin.family else []
     parts += [f"imports {', '.join(plugin.heavy)} when it is loaded, which slows down every command"] if plugin.heavy else []
     parts += [f"takes {plugin.seconds:.1f} s to load"] if plugin.seconds > SLOW and not plugin.heavy else []
     return "; ".join(parts)
+
+
+def describe_family(plugin: Plugin) -> list[str]:
+    """Return `model: alexnet, convnext_base and 100 more` for each kind of a family, and the command that lists all."""
+    namespace = plugin.name.partition(".")[0]
+    names = {kind: sorted(plugin.family.names(kind, "*")) if plugin.family else [] for kind in HOOKS}
+    return [f"{kind}: {list_first(found, SHOWN)} (ddpkit list {kind} '{namespace}/*')" for kind, found in names.items() if found]

@@ -9,11 +9,11 @@ import attrs
 
 from ddpkit.cli import options
 from ddpkit.config import schema
-from ddpkit.config.component_refs import NEVER_IN_TOML
 from ddpkit.config.converter import find_shorthand, is_array, is_literal, is_mapping, is_union, plain_arms
+from ddpkit.config.parameters import NONE, accepts_none, read_parameters
 from ddpkit.errors import ExitCode
-from ddpkit.plugins import manager, signatures
-from ddpkit.plugins.hookspecs import RUNTIME_VALUES
+from ddpkit.plugins import manager
+from ddpkit.plugins.hookspecs import HOOKS
 from ddpkit.plugins.manager import Plugins
 from ddpkit.plugins.registry import Entry
 from ddpkit.terminal import write
@@ -35,6 +35,19 @@ KINDS: Mapping[type, tuple[str, str, Literal["config", "rest"]]] = {
 """Tables that name a component: its kind, the key of its name, and the place of its own keys."""
 
 
+@attrs.frozen
+class Named:
+    """Component, or components of a family with the same parameters, with the names that a config may use."""
+
+    names: tuple[str, ...]
+    entry: Entry
+
+    @property
+    def doc(self) -> str:
+        """Description for the names: that of the component, or none for a family."""
+        return self.entry.component.doc if self.entry.component.name in self.names else ""
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_plugin_arguments(parser)
 
@@ -48,16 +61,25 @@ def main(arguments: argparse.Namespace) -> int:
 
 def json_schema(plugins: Plugins) -> Json:
     """Return the schema of the complete format."""
-    entries: dict[str, list[Entry]] = {}
-    for entry in plugins.registry:
-        entries.setdefault(entry.kind, []).append(entry)
+    found = [Named((entry.component.name, entry.qualified_name), entry) for entry in plugins.registry]
+    found += [named for kind in HOOKS for named in group_family(plugins.registry.family_entries(kind))]
+    entries = {kind: [named for named in found if named.entry.kind == kind] for kind in HOOKS}
     top = table_schema(schema.Run, entries)
-    transforms = {name: transform_schema(entry) for entry in entries.get("transform", []) for name in list_names([entry])}
+    transforms = {name: transform_schema(named.entry) for named in entries["transform"] for name in named.names}
     top["properties"]["transform"] |= {"properties": transforms, "additionalProperties": False}
     return {"$schema": DRAFT, "title": "ddpkit", **top}
 
 
-def type_schema(kind: Any, entries: Mapping[str, list[Entry]]) -> Json:
+def group_family(entries: Iterable[Entry]) -> list[Named]:
+    """Return the components of families, those with one target and the same settable parameters together."""
+    groups: dict[Any, list[Entry]] = {}
+    for entry in entries:
+        component = entry.component
+        groups.setdefault((entry.namespace, component.target, *component.bound, *component.arguments.items()), []).append(entry)
+    return [Named(tuple(entry.qualified_name for entry in group), group[0]) for group in groups.values()]
+
+
+def type_schema(kind: Any, entries: Mapping[str, list[Named]]) -> Json:
     """Return the schema of a type of the format, or of a parameter."""
     if attrs.has(kind):
         return table_schema(kind, entries)
@@ -74,7 +96,7 @@ def type_schema(kind: Any, entries: Mapping[str, list[Entry]]) -> Json:
     return {"type": name} if name else {}
 
 
-def table_schema(kind: type, entries: Mapping[str, list[Entry]]) -> Json:
+def table_schema(kind: type, entries: Mapping[str, list[Named]]) -> Json:
     """Return the schema of an attrs class; a table that names a component has a branch for each component."""
     fields = [field for field in attrs.fields(kind) if not field.metadata.get("rest")]
     required = [field.name for field in fields if field.default is attrs.NOTHING]
@@ -88,13 +110,13 @@ def table_schema(kind: type, entries: Mapping[str, list[Entry]]) -> Json:
     if kind in KINDS:
         component, name, where = KINDS[kind]
         found = entries.get(component, [])
-        plain["properties"][name] |= {"enum": list_names(found)}
-        plain["anyOf"] = [component_schema(entry, name, where, [field.name for field in fields]) for entry in found]
+        plain["properties"][name] |= {"enum": sorted({each for named in found for each in named.names})}
+        plain["anyOf"] = [component_schema(named, name, where, [field.name for field in fields]) for named in found]
     shorthand = [field for field in fields if field.metadata.get("shorthand")]
     return {"anyOf": [plain["properties"][shorthand[0].name], plain]} if shorthand else plain
 
 
-def key_schema(field: "attrs.Attribute[Any]", entries: Mapping[str, list[Entry]]) -> Json:
+def key_schema(field: "attrs.Attribute[Any]", entries: Mapping[str, list[Named]]) -> Json:
     english, chinese = field.metadata["help"]
     default = field.default
     plain_default = {"default": default} if isinstance(default, bool | int | float | str) else {}
@@ -102,9 +124,10 @@ def key_schema(field: "attrs.Attribute[Any]", entries: Mapping[str, list[Entry]]
     return {"description": f"{english}\n{chinese}", **type_schema(field.type, entries), **plain_default, **limits}
 
 
-def component_schema(entry: Entry, name: str, where: Literal["config", "rest"], core: Iterable[str]) -> Json:
+def component_schema(component: Named, name: str, where: Literal["config", "rest"], core: Iterable[str]) -> Json:
     """Return the schema of a table that names this component."""
-    named: Json = {name: {"enum": list_names([entry]), "description": entry.component.doc}}
+    entry = component.entry
+    named: Json = {name: {"enum": sorted(component.names), "description": component.doc}}
     if where == "config":
         core_keys = {"input_sizes", "dtypes", "arch"} if entry.kind == "model" else ()
         return {"properties": named | {"config": parameter_schema(entry, core_keys)}, "required": [name]}
@@ -113,36 +136,29 @@ def component_schema(entry: Entry, name: str, where: Literal["config", "rest"], 
 
 def parameter_schema(entry: Entry, core: Iterable[str], named: Json | None = None) -> Json:
     """Return the schema of a component's own keys, in addition to those of the core."""
-    taken = settable_parameters(entry)
-    if taken is None:
+    parameters = read_parameters(entry)
+    if parameters is None:
         return {"type": "object", "properties": named or {}}
-    properties: Json = {each: {} for each in core} | (named or {}) | {each: type_schema(kind, {}) for each, kind in taken.items()}
-    return {"type": "object", "properties": properties, "additionalProperties": False}
+    properties: Json = {each: {} for each in core} | (named or {})
+    properties |= {each: value_schema(kind) for each, kind in parameters.settable.items()}
+    fixed: Json = {each: {"not": {}} for each in parameters.component.bound if each not in core}
+    return {"type": "object", "properties": properties | fixed, "additionalProperties": parameters.signature.takes_any}
 
 
 def transform_schema(entry: Entry) -> Json:
     """Return the schema of a transform: parameters in a list, in a table, or as a single value."""
-    taken = settable_parameters(entry)
-    if taken is None:
+    parameters = read_parameters(entry)
+    if parameters is None:
         return {"description": entry.component.doc}
-    items: list[Json] = [type_schema(kind, {}) for kind in taken.values()]
+    items = [value_schema(parameters.settable[name]) for name in parameters.in_order]
     in_order: Json = {"type": "array", "maxItems": len(items)} | ({"items": items} if items else {})
     alone = [item for item in items[:1] if item.get("type") not in ("array", "object")]
     return {"description": entry.component.doc, "anyOf": [in_order, parameter_schema(entry, ()), *alone]}
 
 
-def settable_parameters(entry: Entry) -> Mapping[str, Any] | None:
-    """Return the parameters that the TOML may set.
-
-    Returns None if the source does not show them, or if the component accepts any parameter.
-    """
-    signature = signatures.read_from_source(entry.component.target)
-    if signature is None or signature.takes_any:
-        return None
-    hidden = NEVER_IN_TOML | (RUNTIME_VALUES[entry.kind] if entry.kind == "transform" else frozenset())
-    return {name: kind for name, kind in signature.parameters.items() if name not in hidden}
-
-
-def list_names(entries: Iterable[Entry]) -> list[str]:
-    """Return the names that a config may use for these components: bare and qualified names."""
-    return sorted({name for entry in entries for name in (entry.component.name, entry.qualified_name)})
+def value_schema(kind: Any) -> Json:
+    """Return the schema of a parameter; `"none"` stands for None."""
+    found = type_schema(kind, {})
+    if not accepts_none(kind):
+        return found
+    return {"anyOf": [*(found.get("anyOf") or [found] * bool(plain_arms(kind))), {"enum": [NONE]}]}

@@ -8,22 +8,33 @@ import importlib.metadata
 import re
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
-from typing import Any
 
 import attrs
 
 from ddpkit.config import schema
-from ddpkit.config.component_refs import NEVER_IN_TOML, ComponentRef, find_entry, only_from_run, references
+from ddpkit.config.component_refs import ComponentRef, find_entry, references
 from ddpkit.config.converter import Issue, is_covered, structure
 from ddpkit.config.cross_field_rules import NEW_RUN_RULES, RULES, WARNINGS, Rule, rank_issues
 from ddpkit.config.loading import Config, sort_problems
+from ddpkit.config.parameters import Parameters, import_parameters, read_parameters, structure_parameter
 from ddpkit.config.plugin_params import failed_plugin_warnings, plugin_param_issues
 from ddpkit.errors import ConfigError, Diagnostic, KeyPath, PluginError, closest, suggest
-from ddpkit.plugins import signatures
-from ddpkit.plugins.hookspecs import RUNTIME_VALUES, ImageType
+from ddpkit.plugins.hookspecs import ImageType
 from ddpkit.plugins.manager import Plugins
 from ddpkit.plugins.registry import Entry, Registry, UnknownNameError
-from ddpkit.plugins.signatures import UNREAD, Signature
+from ddpkit.plugins.signatures import UNREAD
+
+
+@attrs.frozen
+class Unchecked:
+    """Part of a config that is not checked."""
+
+    reference: ComponentRef
+    reason: str
+    path: KeyPath
+    """Key path of the component's name or, for a key that no check can examine, of this key."""
+    needs_import: bool = False
+    """Whether the part can be checked after an import of the component."""
 
 
 @attrs.frozen
@@ -36,8 +47,8 @@ class CheckReport:
     warnings: tuple[Diagnostic, ...] = ()
     policy_warnings: tuple[str, ...] = ()
     """Messages about names in the plugin policy that match no installed plugin."""
-    unchecked: tuple[ComponentRef, ...] = ()
-    """References to components whose parameters can be fully checked only after an import."""
+    unchecked: tuple[Unchecked, ...] = ()
+    """Parts of the config that are not checked."""
 
 
 def check(
@@ -68,9 +79,9 @@ def validate(config: Config, plugins: Plugins, n_ranks: int | None, *, is_new: b
     wrong, references_, unchecked = list(config.issues), references(config.run), []
     for reference in references_:
         if not is_covered(reference.path, config.issues):
-            found, is_complete = reference_issues(config.run, plugins, reference)
+            found, left = reference_issues(config.run, plugins, reference)
             wrong += [issue for issue in found if not is_covered(issue.path, config.issues)]
-            unchecked += [] if is_complete else [reference]
+            unchecked += left
     wrong += [issue for issue in prefer_issues(config.run, plugins.registry) if not is_covered(issue.path, wrong)]
     if is_new or n_ranks is not None:  # a test or a prediction calls no run hooks
         wrong += [issue for issue in plugin_param_issues(config.run, plugins) if not is_covered(issue.path, wrong)]
@@ -120,43 +131,57 @@ def covers_path(path: KeyPath, issues: Iterable[Issue]) -> bool:
 
 
 def validate_with_imports(report: CheckReport, config: Config, plugins: Plugins) -> CheckReport:
-    """Import the unchecked targets, and return the report with the issues found in them."""
-    issues = [issue for each in report.unchecked for issue in reference_issues(config.run, plugins, each, deep=True)[0]]
+    """Import the unchecked targets, and return the report with the issues found in them, and what is still not checked."""
+    deferred = [each.reference for each in report.unchecked if each.needs_import]
+    found = [reference_issues(config.run, plugins, reference, deep=True) for reference in deferred]
+    issues = [issue for part, _ in found for issue in part]
+    left = [each for each in report.unchecked if each.reference not in deferred]
+    left += [each for _, part in found for each in part]
     problems = sort_problems([*report.problems, *map(config.placed, issues)])
     blames = report.needs_failed_plugin or any(issue.caused_by_plugin for issue in issues)
-    return attrs.evolve(report, problems=tuple(problems), needs_failed_plugin=blames, unchecked=())
+    return attrs.evolve(report, problems=tuple(problems), needs_failed_plugin=blames, unchecked=tuple(left))
 
 
 def reference_issues(
     run: schema.Run, plugins: Plugins, reference: ComponentRef, *, deep: bool = False
-) -> tuple[list[Issue], bool]:
-    """Check the name of a component, then its parameters. Return the issues, and whether all parameters were checked."""
+) -> tuple[list[Issue], list[Unchecked]]:
+    """Check the name of a component, then its parameters. Return the issues, and what is not checked."""
     try:
         entry = find_entry(reference, plugins.registry)
     except UnknownNameError as error:
         message, blames = str(error) + failed_plugin_note(plugins), is_plugin_failed(reference.name, plugins)
-        return [Issue(reference.path, message, at_key=reference.is_key, caused_by_plugin=blames)], True
+        return [Issue(reference.path, message, at_key=reference.is_key, caused_by_plugin=blames)], []
     if missing := missing_library_message(entry):
         message = f"{entry.qualified_name} requires a library that is not installed; run: pip install {missing}"
-        return [Issue(reference.path, message, at_key=reference.is_key, caused_by_plugin=True)], True
+        return [Issue(reference.path, message, at_key=reference.is_key, caused_by_plugin=True)], []
     try:
-        signature = read_signature(entry, deep=deep)
-    except Exception as error:  # noqa: BLE001 - a plugin's import may raise anything
-        message = f"{entry.qualified_name} ({entry.distribution}) cannot be imported: {type(error).__name__}: {error}"
-        return [Issue(reference.path, message, at_key=reference.is_key, caused_by_plugin=True)], True
-    if signature is None:
-        return [], False
-    issues = list(parameter_issues(reference, signature))
-    issues += group_issues(run, reference, signature) if reference.kind == "optimizer" else []
-    unknown = UNREAD if signature.takes_any else None
-    grouped = [name for group in run.train.optimizer.groups for name in group] if reference.kind == "optimizer" else []
-    given = [signature.parameters.get(name, unknown) for name in [*reference.named_params(signature), *grouped]]
-    return issues, deep or UNREAD not in given
+        parameters = import_parameters(entry) if deep else read_parameters(entry)
+    except PluginError as error:
+        return [Issue(reference.path, error.problems[0].message, at_key=reference.is_key, caused_by_plugin=True)], []
+    if parameters is None:
+        return [], [Unchecked(reference, NEEDS_IMPORT, reference.path, needs_import=True)]
+    if absent := parameters.missing_in_target:
+        message = f"{entry.qualified_name} ({entry.distribution}) declares the parameter {absent[0]!r}, which its target lacks"
+        return [Issue(reference.path, message, at_key=reference.is_key, caused_by_plugin=True)], []
+    issues = list(parameter_issues(reference, parameters))
+    issues += group_issues(run, reference, parameters) if reference.kind == "optimizer" else []
+    return issues, list(unchecked_parts(run, reference, parameters))
 
 
-def read_signature(entry: Entry, *, deep: bool) -> Signature | None:
-    """Return the parameters of the target; None if they are unknown without an import."""
-    return (signatures.inspect_target if deep else signatures.read_from_source)(entry.component.target)
+NEEDS_IMPORT = "its source code does not show all parameters; use `ddpkit check --deep`, which imports the component"
+
+
+def unchecked_parts(run: schema.Run, reference: ComponentRef, parameters: Parameters) -> Iterator[Unchecked]:
+    """Yield what the parameters do not show: types that need an import, and keys for the `**kwargs` of the target."""
+    named, groups = reference.named_params(parameters), run.train.optimizer.groups if reference.kind == "optimizer" else []
+    paths = {(*reference.params_path, name): name for name in named}
+    paths |= {(*reference.params_path, "groups", n, name): name for n, group in enumerate(groups) for name in group}
+    if any(parameters.settable.get(name) is UNREAD and name in parameters.signature.parameters for name in paths.values()):
+        yield Unchecked(reference, NEEDS_IMPORT, reference.path, needs_import=True)
+    for path, name in paths.items():
+        if parameters.takes_any_key(name) and name not in ("match", "learning_rate"):
+            hint = f", did you mean {meant!r}?" if (meant := closest(name, parameters.settable)) else ""
+            yield Unchecked(reference, f"{reference.kind} {reference.name!r} accepts any key (**kwargs){hint}", path)
 
 
 def missing_library_message(entry: Entry) -> str:
@@ -227,66 +252,74 @@ def image_type_of_samples(run: schema.Run, registry: Registry) -> ImageType | No
     return image_type
 
 
-def parameter_issues(reference: ComponentRef, signature: Signature) -> Iterator[Issue]:
+def parameter_issues(reference: ComponentRef, parameters: Parameters) -> Iterator[Issue]:
     """Yield the issues of a component's parameters: unknown keys, wrong types, missing parameters."""
-    named = reference.named_params(signature)
-    never = only_from_run(reference.kind)
-    known = [name for name in signature.parameters if name not in never]
+    named, known = reference.named_params(parameters), parameters.settable
     if isinstance(reference.params, list) and len(reference.params) > len(named):
-        yield Issue(reference.params_path, f"must have at most {len(named)} values: {', '.join(known) or 'none'}")
+        message = f"must have at most {len(named)} values: {', '.join(parameters.in_order) or 'none'}"
+        yield Issue(reference.params_path, message)
         return
     for number, (name, value) in enumerate(named.items()):
         path = (*reference.params_path, name if isinstance(reference.params, Mapping) else number)
         if name in known:
-            yield from value_issues(value, signature.parameters[name], path)
-        elif name in never or not signature.takes_any:
+            yield from structure_parameter(value, known[name], path)[1]
+        elif name in parameters.component.bound:
+            fixed = parameters.component.bound[name]
+            message = f"{reference.kind} {reference.name!r} sets this key itself, to {fixed!r}; remove it"
+            yield Issue(path, message, at_key=True)
+        elif not parameters.takes_any_key(name):
             meant = closest(name, known)
-            yield Issue(path, unknown_parameter_message(reference, name, known), at_key=True, suggestion=meant)
-            yield from value_issues(value, signature.parameters.get(meant, UNREAD), path)
+            offered = known if meant else parameters.in_toml
+            yield Issue(path, unknown_parameter_message(reference, name, offered), at_key=True, suggestion=meant)
+            yield from structure_parameter(value, known.get(meant, UNREAD), path)[1]
     # A misspelt key is reported once, and not a second time as a missing parameter.
-    missing = signature.required - named.keys() - {closest(name, known) for name in named if name not in known}
+    missing = parameters.required - named.keys() - {closest(name, known) for name in named if name not in known}
     yield from missing_issues(reference, missing)
-    yield from arch_issues(reference, signature)
+    yield from arch_issues(reference, parameters)
+    yield from spelling_issues(reference, parameters)
 
 
-def arch_issues(reference: ComponentRef, signature: Signature) -> Iterator[Issue]:
-    """Yield an issue if the table of a model without the parameter `arch` sets `arch` to another name than the model's."""
+def spelling_issues(reference: ComponentRef, parameters: Parameters) -> Iterator[Issue]:
+    """Yield an issue for a parameter that is set twice: by its own name, and by that of its run-time value."""
+    named = reference.named_params(parameters)
+    for value, name in parameters.aliases.items():
+        if value != name and value in named and named.get(name, named[value]) != named[value]:
+            yield Issue((*reference.params_path, value), f"is the same parameter as {name!r}; set only one of them", at_key=True)
+
+
+def arch_issues(reference: ComponentRef, parameters: Parameters) -> Iterator[Issue]:
+    """Yield an issue if `arch` is not a parameter of the model, but is set to another name than the model's."""
     given = reference.params.get("arch") if reference.kind == "model" and isinstance(reference.params, Mapping) else None
-    if given is not None and "arch" not in signature.parameters and given != reference.name.rpartition("/")[2]:
+    if given is not None and "arch" not in parameters.settable and given != reference.name.rpartition("/")[2]:
         yield Issue(
             (*reference.params_path, "arch"), f"must be {reference.name!r}, the name of the model; correct or remove this key"
         )
 
 
-def group_issues(run: schema.Run, reference: ComponentRef, signature: Signature) -> Iterator[Issue]:
+def group_issues(run: schema.Run, reference: ComponentRef, parameters: Parameters) -> Iterator[Issue]:
     """Check `optimizer.groups`: allowed keys are `match` and those of the optimizer's own table."""
-    known = {"learning_rate": float, **{name: kind for name, kind in signature.parameters.items() if name not in NEVER_IN_TOML}}
+    known = {"learning_rate": float, **parameters.settable}
     for number, group in enumerate(run.train.optimizer.groups):
         path = (*reference.params_path, "groups", number)
         if not isinstance(group.get("match"), str):
             yield Issue(path, "'match' is missing; set it to a pattern of parameter names, such as match = \"backbone.*\"")
         for name, value in group.items():
             if name in known:
-                yield from value_issues(value, known[name], (*path, name))
-            elif name != "match" and not signature.takes_any:
-                yield Issue((*path, name), unknown_parameter_message(reference, name, list(known)), at_key=True)
+                yield from [] if known[name] is UNREAD else structure(value, known[name], (*path, name))[1]
+            elif name != "match" and not parameters.takes_any_key(name):
+                yield Issue((*path, name), unknown_parameter_message(reference, name, known), at_key=True)
     if not run.train.optimizer.decay_norm_and_bias and not {"weight_decay"} & known.keys():
         message = f"optimizer {reference.name!r} has no weight decay; remove this key"
         yield Issue((*reference.params_path, "decay_norm_and_bias"), message)
 
 
-def value_issues(value: Any, kind: Any, path: KeyPath) -> list[Issue]:
-    """Return the issues of a value; none if the type of the parameter is unknown without an import."""
-    return [] if kind is UNREAD else structure(value, kind, path)[1]
-
-
 def missing_issues(reference: ComponentRef, missing: Set[str]) -> Iterator[Issue]:
     """Yield an issue for each parameter without a default that neither the TOML nor the run provides."""
-    for name in sorted(missing - RUNTIME_VALUES[reference.kind]):
+    for name in sorted(missing):
         yield Issue(reference.params_path, f"{reference.kind} {reference.name!r} requires the key {name!r}", at_key=True)
 
 
-def unknown_parameter_message(reference: ComponentRef, name: str, known: list[str]) -> str:
+def unknown_parameter_message(reference: ComponentRef, name: str, known: Iterable[str]) -> str:
     """Return the message for a key that the target does not accept."""
     hint = "did you mean 'learning_rate'?" if name == "lr" else suggest(name, [*reference.core_keys, *known])
     return f"{reference.kind} {reference.name!r} has no such key, {hint}"

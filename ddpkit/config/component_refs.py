@@ -7,17 +7,14 @@ import attrs
 
 from ddpkit.config import schema
 from ddpkit.config.converter import table_keys
+from ddpkit.config.parameters import Parameters
 from ddpkit.errors import KeyPath
-from ddpkit.plugins.hookspecs import ALSO_IN_TOML, RUNTIME_VALUES
 from ddpkit.plugins.registry import Entry, Registry
-from ddpkit.plugins.signatures import Signature
 
 SPLITS = ("train", "valid", "test")
 """Names of the splits of a dataset."""
 WANDB = "wandb"
 """Logger that `private.wandb = true` adds."""
-NEVER_IN_TOML = frozenset({"params", "optimizer", "lr"})
-"""Parameters that only the run can provide; the TOML key for `lr` is `learning_rate`."""
 
 
 @attrs.frozen
@@ -43,12 +40,11 @@ class ComponentRef:
         """Whether the name is the key of its table, as in `[transform]`."""
         return self.path == self.params_path
 
-    def named_params(self, signature: Signature) -> dict[str, Any]:
-        """Return the parameters by name. A list is bound in order to the parameters that are not run-time values."""
-        if isinstance(self.params, Mapping):  # the core checks `arch` if the model has no such parameter
-            return {name: value for name, value in self.params.items() if name in signature.parameters or name != "arch"}
-        open_names = [name for name in signature.parameters if name not in RUNTIME_VALUES[self.kind]]
-        return dict(zip(open_names, self.params, strict=False))
+    def named_params(self, parameters: Parameters) -> dict[str, Any]:
+        """Return the values by key. A list has the values of the parameters that the run does not provide, in order."""
+        if isinstance(self.params, Mapping):  # the core checks `arch` if the config cannot set it
+            return {name: value for name, value in self.params.items() if name in parameters.settable or name != "arch"}
+        return dict(zip(parameters.in_order, self.params, strict=False))
 
 
 def references(run: schema.Run) -> list[ComponentRef]:
@@ -106,11 +102,6 @@ def transform_reference(name: str, params: Any) -> ComponentRef:
     """Return the reference of a key of `[transform]`; a single value counts as a list with one item."""
     path = ("transform", name)
     return ComponentRef("transform", name, path, params if isinstance(params, Mapping | list) else [params], path)
-
-
-def only_from_run(kind: str) -> frozenset[str]:
-    """Return the parameters of this kind of component that only the run can provide."""
-    return NEVER_IN_TOML | RUNTIME_VALUES[kind] - ALSO_IN_TOML.get(kind, frozenset())
 
 
 def history_columns(run: schema.Run) -> list[ComponentRef]:

@@ -10,16 +10,15 @@ import attrs
 from ddpkit.config import schema
 from ddpkit.config.classes import class_names, n_classes
 from ddpkit.config.component_refs import ComponentRef, find_entry, references
-from ddpkit.config.converter import structure
 from ddpkit.config.image_transform import ImageTransform
 from ddpkit.config.loading import Config
+from ddpkit.config.parameters import Parameters
 from ddpkit.config.requirements import find_wrong_object
 from ddpkit.errors import ComponentName, ConfigError, add_component_note
 from ddpkit.plugins import signatures
 from ddpkit.plugins.hookspecs import Component, Draws, Gives
 from ddpkit.plugins.local_files import LOCAL
 from ddpkit.plugins.registry import BUILTIN, Registry
-from ddpkit.plugins.signatures import Signature
 
 LOGGER = logging.getLogger(__name__)
 
@@ -87,41 +86,35 @@ class ComponentFactory:
         """Content of the predictions; None without a postprocess, or if it does not declare it."""
         return next((self.component_of(reference).gives for reference in self.refs_of("postprocess")), None)
 
-    def signature_of(self, kind: str) -> Signature:
-        """Return the parameters of the component of a kind that the config names once, such as the model."""
-        return signatures.inspect_target(self.component_of(self.refs_of(kind)[0]).target)
+    def parameters_of(self, reference: ComponentRef) -> Parameters:
+        """Return the parameters that a component has."""
+        component = self.component_of(reference)
+        return Parameters(reference.kind, component, signatures.inspect_target(component.target))
 
     def params_of(self, reference: ComponentRef) -> dict[str, Any]:
-        """Return the parameters of a component: the keys in the TOML file, and the defaults of the others."""
-        signature = signatures.inspect_target(self.component_of(reference).target)
-        return {**signature.defaults, **reference.named_params(signature)}
+        """Return the values of a component's parameters, without those of the run: set by the TOML or the plugin, or defaults."""
+        parameters = self.parameters_of(reference)
+        return {**parameters.signature.defaults, **parameters.call_arguments(reference.named_params(parameters), {})}
 
     def create_only(self, kind: str, **runtime: Any) -> Any:
         """Create the component of a kind that the config names once, such as the model."""
         return self.create(self.refs_of(kind)[0], **runtime)
 
     def create(self, reference: ComponentRef, **runtime: Any) -> Any:
-        """Call the target with its TOML parameters and the run-time values that its signature names.
+        """Call the target with its TOML parameters, its bound ones, and the run-time values that it gets.
 
         Raises ConfigError at the table of the parameters if the target raises ValueError or TypeError (an optimizer:
         RuntimeError too), and at the name of the component if the returned object does not fit its kind. The target's traceback
         is logged at DEBUG level, see `private.log.debug`.
         """
-        target = self.component_of(reference).target
-        signature = signatures.inspect_target(target)
-        params = {
-            name: structure(value, signature.parameters.get(name, Any))[0]
-            for name, value in reference.named_params(signature).items()
-        }
-        wanted = {name: value for name, value in runtime.items() if name in signature.parameters}
-        if wanted.get("n_classes", 0) is None:
-            del wanted["n_classes"]
-        if "n_classes" in signature.required - params.keys() - wanted.keys():
+        parameters = self.parameters_of(reference)
+        arguments = parameters.call_arguments(reference.named_params(parameters), runtime)
+        if parameters.from_run.get("n_classes") in parameters.signature.required - arguments.keys():
             remedy = "set 'n_classes'" if reference.kind == "model" else "set 'classes', their names"
             message = f"{reference.name!r} requires the number of classes, which the data does not show; {remedy}"
             raise ConfigError([self.config.problem(reference.path, message)])
         try:
-            made = signatures.import_target(target)(**(wanted | params))
+            made = signatures.import_target(parameters.component.target)(**arguments)
         except PARAMETER_ERRORS.get(reference.kind, (ValueError, TypeError)) as error:
             LOGGER.debug("%s %s does not accept the parameters in the config", reference.kind, reference.name, exc_info=True)
             raise ConfigError([self.config.problem(reference.params_path, format_refusal(reference, error))]) from error

@@ -3,7 +3,7 @@
 import functools
 import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import attrs
 import numpy as np
@@ -11,9 +11,11 @@ import numpy as np
 from ddpkit.config.classes import OUTPUTS, configured_outputs, covers, foreground_names, number_missing
 from ddpkit.config.instantiate import ComponentFactory
 from ddpkit.config.loading import Config
+from ddpkit.config.parameters import Parameters
 from ddpkit.data.labels import sample_labels
 from ddpkit.data.loader import N_SANITY_SAMPLES, SeededDataset, SplitLoader
 from ddpkit.errors import ConfigError, KeyPath, list_first
+from ddpkit.plugins.registry import Registry
 
 LOGGER = logging.getLogger(__name__)
 SHOWN = 5
@@ -66,6 +68,30 @@ class ClassInference(ComponentFactory):
 
     loaders: Mapping[str, SplitLoader]
 
+    @classmethod
+    def of(cls, config: Config, registry: Registry, loaders: Mapping[str, SplitLoader]) -> Self:
+        """Create the object. If the config sets the number of outputs by the model's own name, it is `n_classes` too."""
+        made, model = cls(config, registry, loaders), config.run.model
+        n_outputs = model.config.params.get(str(made.outputs_path[-1]))
+        if type(n_outputs) is not int:
+            return made
+        params = {"n_classes": n_outputs, **model.config.params}
+        return attrs.evolve(
+            made, config=config.with_run(model=attrs.evolve(model, config=attrs.evolve(model.config, params=params)))
+        )
+
+    @property
+    def model_parameters(self) -> Parameters:
+        """Parameters of the model."""
+        return self.parameters_of(self.refs_of("model")[0])
+
+    @property
+    def outputs_path(self) -> KeyPath:
+        """Key path of the number of outputs; a model may have another name for `n_classes`, such as `num_classes`."""
+        name = self.model_parameters.from_run.get("n_classes", "n_classes")
+        own = (*OUTPUTS[:-1], name)
+        return own if self.config.written(own) else OUTPUTS
+
     @property
     def predicts_classes(self) -> bool:
         """Whether each output is known to be a class: a regression may have the same data."""
@@ -87,8 +113,8 @@ class ClassInference(ComponentFactory):
             return self.config
         self.warn_about_missing_names(known)
         if "n_classes" in model.config.params:
-            self.check_outputs(known, configured_outputs(self.run), OUTPUTS)
-        elif "n_classes" in self.signature_of("model").parameters:
+            self.check_outputs(known, configured_outputs(self.run), self.outputs_path)
+        elif "n_classes" in self.model_parameters.from_run:
             self.check_certain(known)
             params = {**model.config.params, "n_classes": self.choose_outputs(known.n)}
             model = attrs.evolve(model, config=attrs.evolve(model.config, params=params))
@@ -156,7 +182,8 @@ class ClassInference(ComponentFactory):
         """
         if n_classes != BINARY or self.gives in ("boxes", "labels") or self.has_multilabel_targets():
             return n_classes
-        has_one = self.signature_of("model").defaults.get("n_classes") == 1
+        parameters = self.model_parameters
+        has_one = parameters.signature.defaults.get(parameters.from_run["n_classes"]) == 1
         return max(self.required_for_two().values(), default=1 if has_one else n_classes)
 
     def has_multilabel_targets(self) -> bool:
@@ -184,7 +211,7 @@ class ClassInference(ComponentFactory):
 
     def output_problems(self, known: KnownClasses, n_outputs: int, path: KeyPath) -> Iterator[str]:
         """Yield why the outputs are too few for the classes."""
-        remedy = f"set n_classes = {known.n}" if path == OUTPUTS else f"configure the model for {known.n} outputs"
+        remedy = f"set {path[-1]} = {known.n}" if len(path) == len(OUTPUTS) else f"configure the model for {known.n} outputs"
         if known.n > known.n_named:
             remedy += ", or set 'ignore_index' if this label is not a class"
         is_single_logit = covers(n_outputs, known.n) and self.gives not in ("boxes", "labels")

@@ -3,7 +3,8 @@
 The hook of a kind has no arguments and yields `Component` objects. A component contains the import path of its *target* as a
 string. The target is the class or function that ddpkit calls. It is imported when a run uses it, so declaring a component imports
 no heavy library. The docstring of the hook lists *run-time values*, such as the number of classes. A target gets those that are
-parameters of its signature. Its other parameters are the keys of its TOML table.
+parameters of its signature, if they fit their annotations. All parameters are keys of its TOML table; a key replaces a run-time
+value.
 """
 
 import re
@@ -14,6 +15,8 @@ from typing import Any, Literal, get_args
 import attrs
 import pluggy
 from attrs.validators import deep_iterable, in_, instance_of, optional
+
+from ddpkit.errors import suggest
 
 hookspec = pluggy.HookspecMarker("ddpkit")
 hookimpl = pluggy.HookimplMarker("ddpkit")
@@ -33,6 +36,34 @@ def check_name(pattern: str, words: str) -> Any:
     return validator
 
 
+def check_arguments(_owner: object, _field: object, value: object) -> None:
+    """Accept a mapping from names of run-time values to different names of parameters, or to None."""
+    if not isinstance(value, Mapping) or not all(map(is_identifier, [*value, *filter(None, value.values())])):
+        raise ValueError(f"the arguments of a component must map run-time values to names of parameters or None; got {value!r}")
+    names = [name for name in value.values() if name is not None]
+    if len({*names}) < len(names):
+        raise ValueError(f"the arguments of a component must name each parameter once; got {value!r}")
+
+
+def check_bound(owner: "Component", _field: object, value: object) -> None:
+    """Accept a mapping from names of parameters to plain values."""
+    if not isinstance(value, Mapping) or not all(map(is_identifier, value)) or not is_plain_value([*value.values()]):
+        raise ValueError(f"the bound parameters of a component must map names of parameters to plain values; got {value!r}")
+    if both := sorted({*value} & {*owner.arguments.values()}):
+        raise ValueError(f"the parameter {both[0]!r} of a component is both bound and in its arguments; remove one of them")
+
+
+def is_identifier(name: object) -> bool:
+    return isinstance(name, str) and name.isidentifier()
+
+
+def is_plain_value(value: object) -> bool:
+    """Return whether a value consists of texts, numbers, bools, None, lists and tuples, and dicts with texts as keys."""
+    if isinstance(value, dict):
+        return all(isinstance(key, str) for key in value) and is_plain_value([*value.values()])
+    return all(map(is_plain_value, value)) if isinstance(value, list | tuple) else isinstance(value, str | int | float | None)
+
+
 Gives = Literal["class", "labels", "mask", "boxes"]
 """Content of the predictions of a postprocess, see `Component.gives`."""
 ImageType = Literal["pil", "tensor", "same"]
@@ -48,7 +79,8 @@ GENERATORS = deep_iterable(in_(get_args(Draws)), instance_of(tuple))
 class Component:
     """Component that the hook of a kind yields: its name in TOML files, and the import path of its target.
 
-    Raises ValueError or TypeError for an invalid field, at the line of the plugin that creates the component.
+    Raises ValueError or TypeError for an invalid field, at the line of the plugin that creates the component. A field that the
+    kind of the component does not have is an error too.
     """
 
     name: str = attrs.field(validator=check_name(r"[A-Za-z][A-Za-z0-9_.+-]*", "a letter, then letters, digits and '_.+-'"))
@@ -65,6 +97,12 @@ class Component:
     """Deprecation notice: removal version and replacement; shown as a warning when a config uses the component."""
     example: str | None = attrs.field(default=None, kw_only=True, validator=optional(A_TEXT))
     """TOML that users can paste into a config."""
+    arguments: Mapping[str, str | None] = attrs.field(factory=dict, kw_only=True, validator=check_arguments, hash=False)
+    """Run-time value -> parameter of the target that gets it: `{"n_classes": "num_classes"}`. None: the target does not get the
+    value, even if it has a parameter of this name. A value that is not listed goes to the parameter of its own name."""
+    bound: Mapping[str, Any] = attrs.field(factory=dict, kw_only=True, validator=check_bound, hash=False)
+    """Parameters with fixed values, which a config cannot set: `{"model_name": "resnet50"}`. Values are plain: texts, numbers,
+    bools, None, lists, dicts. One target can so serve many names."""
     train_only: bool = attrs.field(default=False, kw_only=True, validator=instance_of(bool))
     """For transforms: augmentation that is used in training only, not in evaluation."""
     batchable: bool = attrs.field(default=False, kw_only=True, validator=instance_of(bool))
@@ -75,6 +113,9 @@ class Component:
     takes: Literal["labels", "logits"] | None = attrs.field(default=None, kw_only=True, validator=in_([None, "labels", "logits"]))
     """For metrics: first argument of `update`. None: the predictions of the postprocess. `labels`: the most probable class in
     these predictions (int64 [B, ...]). `logits`: the unchanged outputs of the model."""
+    higher_is_better: bool | None = attrs.field(default=None, kw_only=True, validator=optional(instance_of(bool)))
+    """For metrics: whether a higher value is better, for the best weights and early stopping. None: the attribute
+    `higher_is_better` of the metric decides."""
     gives: Gives | None = attrs.field(default=None, kw_only=True, validator=in_([None, *get_args(Gives)]))
     """For postprocesses: content of the predictions. `class`: probabilities [B, C], exactly one class is right. `labels`:
     probabilities [B, C], any number of labels may be right. `mask`: probabilities [B, C, H, W]. `boxes`: one dict per image,
@@ -240,9 +281,8 @@ def ddpkit_splits() -> Iterable[Component]:
 def ddpkit_optimizers() -> Iterable[Component]:
     """Declare optimizers. `[train.optimizer] type` selects one; the other keys of that table are its parameters.
 
-    Run-time values: `params` (parameters to train, in groups). The TOML's `learning_rate` is passed as `lr`, the name that torch
-    uses. `fused = true` is passed if the target has this parameter, unless the table selects another implementation or sets a
-    momentum.
+    Run-time values: `params` (parameters to train, in groups), `lr` (the TOML's `learning_rate`), `fused` (true, unless the
+    table selects another implementation or sets a momentum). The TOML cannot set `params` and `lr`.
     Returns a `torch.optim.Optimizer`.
 
     Example:
@@ -314,12 +354,13 @@ def ddpkit_find(kind: str, name: str) -> "Component | None":
     """Return the component of a kind (`model`, ...) with the name `name`, given without namespace; None if there is none.
 
     For a plugin with too many components to declare each of them. It must also implement `ddpkit_names`. The hook must not import
-    heavy libraries.
+    heavy libraries. `Component.bound` lets all names share one target.
 
     Example:
         @hookimpl
         def ddpkit_find(kind, name):
-            return Component(name, "torchvision.models:" + name) if kind == "model" and name == "resnet101" else None
+            if kind == "model" and name in ("resnet34", "resnet101"):
+                return Component(name, "torchvision.models:" + name, arguments={"n_classes": "num_classes"})
     """
     raise NotImplementedError
 
@@ -328,12 +369,12 @@ def ddpkit_find(kind: str, name: str) -> "Component | None":
 def ddpkit_names(kind: str, pattern: str) -> Iterable[str]:
     """Return the names that match a pattern (`*`, `?`) and that `ddpkit_find` accepts, without namespace.
 
-    Called for lists and for suggestions; it may be slow. A plugin must also implement `ddpkit_find`.
+    Called for lists, for the JSON Schema and for suggestions; it may be slow. A plugin must also implement `ddpkit_find`.
 
     Example:
         @hookimpl
         def ddpkit_names(kind, pattern):
-            return [name for name in ("resnet101",) if kind == "model" and fnmatch.fnmatch(name, pattern)]
+            return fnmatch.filter(["resnet34", "resnet101"], pattern) if kind == "model" else []
     """
     raise NotImplementedError
 
@@ -472,12 +513,40 @@ RUNTIME_VALUES: Mapping[str, frozenset[str]] = MappingProxyType(
         "metric": frozenset({"classes", "n_classes"}),
         "dataset": frozenset({"root_dir", "classes", "seed"}),
         "split": frozenset({"n_samples", "targets", "groups", "own_groups", "classes", "root_dir", "seed"}),
-        "optimizer": frozenset({"params", "lr"}),
+        "optimizer": frozenset({"params", "lr", "fused"}),
         "lr_scheduler": frozenset({"optimizer", "total_steps", "epochs", "steps_per_epoch"}),
         "logger": frozenset({"folder", "config"}),
         "writer": frozenset({"folder", "classes"}),
     }
 )
-"""Kind of component -> run-time values that the signature of a target may name, in addition to its TOML keys."""
+"""Kind of component -> run-time values that a target gets if its signature names them."""
 ALSO_IN_TOML: Mapping[str, frozenset[str]] = MappingProxyType({"model": frozenset({"n_classes"})})
-"""Kind of component -> run-time values that the TOML may set instead."""
+"""Kind of component -> run-time values that the TOML may set by this name, even if the target's parameter has another one."""
+FIELD_KINDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "train_only": ("transform",),
+        "batchable": ("transform",),
+        "image_only": ("transform",),
+        "takes": ("metric",),
+        "higher_is_better": ("metric",),
+        "gives": ("postprocess",),
+        "image_type": ("dataset", "transform"),
+        "draws": ("model", "criterion", "metric", "postprocess"),
+        "binary_outputs": ("criterion", "postprocess"),
+        "starter": ("dataset",),
+    }
+)
+"""Field of `Component` -> kinds of components that may set it. Every kind may set the other fields."""
+
+
+def check_kind(kind: str, component: Component) -> None:
+    """Raise ValueError if a component declares what its kind does not have: a field, or a run-time value in `arguments`."""
+    for field in attrs.fields(Component):
+        kinds = FIELD_KINDS.get(field.name, (kind,))
+        if kind not in kinds and getattr(component, field.name) != field.default:
+            raise ValueError(
+                f"{kind} {component.name!r} cannot have the field {field.name!r}, which is for a {' or '.join(kinds)}; remove it"
+            )
+    for name in component.arguments:
+        if name not in RUNTIME_VALUES[kind]:
+            raise ValueError(f"{kind} {component.name!r} gets no run-time value {name!r}, {suggest(name, RUNTIME_VALUES[kind])}")

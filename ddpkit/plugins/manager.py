@@ -3,16 +3,18 @@
 pluggy's own loader stops at the first plugin that raises. This module therefore loads the entry points itself, in sorted order.
 """
 
+import contextlib
 import functools
 import hashlib
 import importlib.metadata
 import importlib.util
 import inspect
+import logging
 import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -23,10 +25,11 @@ import pluggy
 
 from ddpkit.errors import ComponentName, named_errors, suggest
 from ddpkit.plugins import hookspecs, local_files
-from ddpkit.plugins.hookspecs import API_VERSION, FAMILY_HOOKS, HOOKS, RUN_HOOKS, Component
+from ddpkit.plugins.hookspecs import API_VERSION, FAMILY_HOOKS, HOOKS, RUN_HOOKS, Component, check_kind
 from ddpkit.plugins.policy import Policy, policy_names
 from ddpkit.plugins.registry import BUILTIN, Entry, Family, Registry
 
+LOGGER = logging.getLogger(__name__)
 GROUP = "ddpkit"
 HEAVY = ("torch", "torchvision", "torchmetrics", "numpy", "PIL", "pandas", "scipy", "tensorflow")
 """Libraries that importing a plugin should not import; only a run that uses one of its components should."""
@@ -74,6 +77,9 @@ class Plugin:
     status: Status
     error: str = ""
     provides: tuple[Entry, ...] = ()
+    """Components that the plugin declares."""
+    family: Family | None = attrs.field(default=None, eq=False, repr=False)
+    """Components that the plugin finds by name."""
     hooks: Mapping[str, Callable[..., Any]] = attrs.field(factory=dict, eq=False, repr=False)
     """Run hooks by name; empty unless the plugin is enabled."""
     is_enabled: bool = False
@@ -172,8 +178,8 @@ def register_one(source: PluginSource, manager: pluggy.PluginManager, registry: 
     try:
         check_api_version(getattr(module, "ddpkit_api", "1.0"))
         check_hooks(module, manager)
-        entries = collect_components(source, module, manager)
-        registry.add(entries, source.namespace, find_family(source, module))
+        entries, family = collect_components(source, module, manager), find_family(source, module)
+        registry.add(entries, source.namespace, family)
     except IncompatibleError as error:
         return failed_plugin(source, "incompatible", str(error))
     except Exception as error:  # noqa: BLE001 - a plugin may raise anything
@@ -184,6 +190,7 @@ def register_one(source: PluginSource, manager: pluggy.PluginManager, registry: 
     return Plugin(
         source.name, source.distribution, source.version, "ok",
         provides=tuple(entries),
+        family=family,
         hooks={name: named_hook(module, name, source) for name in RUN_HOOKS if enabled and hasattr(module, name)},
         is_enabled=enabled,
         digest=digest_module(module),
@@ -269,9 +276,10 @@ def collect_components(source: PluginSource, module: ModuleType, manager: pluggy
 
 
 def create_entry(kind: str, source: PluginSource, component: object) -> Entry:
-    """Return the registry entry of a component. Raises TypeError if it is not a Component."""
+    """Return the registry entry of a component. Raises TypeError or ValueError if it is not a component of this kind."""
     if not isinstance(component, Component):
         raise TypeError(f"{HOOKS.get(kind, kind)} must yield Component records; got {component!r}")
+    check_kind(kind, component)
     return Entry(kind, source.name, describe_source(source), component)
 
 
@@ -280,16 +288,37 @@ def describe_source(source: PluginSource) -> str:
 
 
 def find_family(source: PluginSource, module: ModuleType) -> Family | None:
-    """Return the family of a module that has both family hooks, else None. Raises ValueError if it has only one of them."""
+    """Return the family of a module that has both family hooks, else None. Raises ValueError if it has only one of them.
+
+    If one of its hooks raises an exception, a warning is logged, and the family has no component of this name.
+    """
     has = [name for name in FAMILY_HOOKS if hasattr(module, name)]
     if len(has) == 1:
         raise ValueError(f"{has[0]} requires {set(FAMILY_HOOKS).difference(has).pop()}; define both hooks")
 
     def find(kind: str, name: str) -> Entry | None:
-        component = module.ddpkit_find(kind=kind, name=name)
-        return None if component is None else create_entry(kind, source, component)
+        with warn_of_errors(source, f"{kind} {name!r}"):
+            component = module.ddpkit_find(kind=kind, name=name)
+            return None if component is None else create_entry(kind, source, component)
+        return None
 
-    return Family(find, lambda kind, pattern: module.ddpkit_names(kind=kind, pattern=pattern)) if has else None
+    def names(kind: str, pattern: str) -> list[str]:
+        with warn_of_errors(source, f"names of the kind {kind!r}"):
+            return list(module.ddpkit_names(kind=kind, pattern=pattern))
+        return []
+
+    return Family(find, names) if has else None
+
+
+@contextlib.contextmanager
+def warn_of_errors(source: PluginSource, what: str) -> Iterator[None]:
+    """Log an exception of a plugin as a warning: other components must stay usable."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - a plugin may raise anything
+        LOGGER.warning(
+            "plugin %s (%s) cannot provide the %s: %s", source.name, source.distribution, what, describe_exception(error)
+        )
 
 
 def digest_module(module: ModuleType) -> str:

@@ -51,6 +51,11 @@ class Family:
     names: Callable[[str, str], Iterable[str]]
     """Kind and pattern -> bare names that match."""
 
+    def entries(self, kind: str) -> list[Entry]:
+        """Return the components of a kind that the family lists, sorted by name."""
+        found = (self.find(kind, name) for name in sorted(self.names(kind, "*")))
+        return [entry for entry in found if entry]
+
 
 class Registry:
     """Components of all loaded plugins, found by kind and name."""
@@ -137,6 +142,10 @@ class Registry:
         families = {name: each for name, each in self._families.items() if not slash or fnmatch.fnmatch(name, namespace)}
         declared |= {f"{name}/{found}" for name, family in families.items() for found in family.names(kind, bare)}
         return sorted(name for name in declared if fnmatch.fnmatch(name if slash else name.partition("/")[2], pattern))
+
+    def family_entries(self, kind: str) -> list[Entry]:
+        """Return the components of a kind that families list. A config can use them only by their qualified names."""
+        return [entry for _, family in sorted(self._families.items()) for entry in family.entries(kind)]
 
     def is_shadowed(self, entry: Entry) -> bool:
         """Return whether the bare name of an entry refers to another component."""

@@ -33,7 +33,7 @@ def check_data(config: Config, plugins: Plugins) -> list[Finding]:
     with log.log_messages(run, is_main=True), open_facts_cache(Path(run.output_dir), facts_key(config, plugins)) as cache:
         loaders = DataBuilder(config, plugins.registry, World()).loaders(None)
         samples = [sample for split, loader in loaders.items() for sample in check_split(split, loader, cache, run)]
-        labels = known_labels(ClassInference(config, plugins.registry, loaders))
+        labels = known_labels(ClassInference.of(config, plugins.registry, loaders))
     collates = loaders["train"].samples.info.collate is not None
     return find_problems(samples, labels, collates=collates)
 

@@ -87,7 +87,7 @@ def write_preview(config: Config, registry: Registry, n_samples: int, output: Pa
     from ddpkit.training.builder import build_loaders  # noqa: PLC0415
 
     loaders = build_loaders(config, registry, World(), None, None)
-    loader, run = loaders["train"], ClassInference(config, registry, loaders).with_classes().run
+    loader, run = loaders["train"], ClassInference.of(config, registry, loaders).with_classes().run
     names = class_names(run)
     drawer = SampleDrawer(
         classes=names,

@@ -73,7 +73,7 @@ def build_run(
     run = config.run
     LOGGER.info("reading the data and building the model ...")
     loaders = build_loaders(config, registry, world, limit_batches, recorded)
-    inference = None if recorded else ClassInference(config, registry, loaders)
+    inference = None if recorded else ClassInference.of(config, registry, loaders)
     builder = ModelBuilder(inference.with_classes() if inference else config, registry, world)
     precision = attrs.evolve(builder.precision(), optimizer_name=builder.name_only("optimizer"))
     model = build_model(builder, precision, loaders["train"])
@@ -141,11 +141,12 @@ def build_model(builder: "ModelBuilder", precision: Precision, loader: SplitLoad
 
 @torch.no_grad()
 def count_outputs(builder: "ModelBuilder", model: nn.Module, precision: Precision, loader: SplitLoader) -> int | None:
-    """Return how many classes a model without the parameter `n_classes` distinguishes; None for other models.
+    """Return how many classes a model that does not get `n_classes` distinguishes; None for other models.
 
     It is the size of the second dimension of the predictions, if the postprocess declares that they are classes.
     """
-    if builder.gives not in ("class", "labels", "mask") or "n_classes" in builder.signature_of("model").parameters:
+    gets_classes = "n_classes" in builder.parameters_of(builder.refs_of("model")[0]).from_run
+    if builder.gives not in ("class", "labels", "mask") or gets_classes:
         return None
     with translate_first_errors(builder.config):
         outputs = precision(model.eval(), loader.sample(1)[0])
@@ -264,7 +265,7 @@ class ModelBuilder(ComponentFactory):
         """Return a tracker for the history column of `monitor`, or of the default metric if `monitor` is empty.
 
         The default is the loss, or the first metric if the model computes its losses itself. Raises ConfigError at `path` for a
-        metric that is not computed, or whose `higher_is_better` is None.
+        metric that is not computed, or whose `higher_is_better` is not known.
         """
         has_loss = bool(self.run.criterion) or not has_valid
         key = monitor or ("loss" if has_loss else next(iter(metrics), "loss"))
@@ -273,7 +274,7 @@ class ModelBuilder(ComponentFactory):
         if key not in metrics:
             message = "a model that computes its losses itself has no loss in evaluation; use a metric, such as metrics = ['map']"
             raise ConfigError([self.config.problem(path if monitor else ("metrics",), message)])
-        higher = metrics[key].metric.higher_is_better
+        higher = metrics[key].higher_is_better
         if not has_valid or higher is None:
             lack = "is not computed without a validation split" if not has_valid else "does not define 'higher_is_better'"
             other = "'loss'" if has_loss else "another metric"
@@ -324,14 +325,16 @@ class ModelBuilder(ComponentFactory):
 
     def metrics(self) -> dict[str, MetricAdapter]:
         """Build the metrics, keyed by their names in history. If one selects a head, all of them are `HeadMetric`s."""
-        named = self.refs_of("metric")
-        made = [
-            (self.on_device(self.create(ref, **self.class_values())), self.component_of(ref).takes, self.name_of(ref))
-            for ref in named
-        ]
-        if not any(ref.on for ref in named):
-            return {ref.key: MetricAdapter(*each) for ref, each in zip(named, made, strict=True)}
-        return {ref.key: HeadMetric(*each, self.head_of(ref)) for ref, each in zip(named, made, strict=True)}
+        references = self.refs_of("metric")
+        has_heads = any(reference.on for reference in references)
+        return {reference.key: self.metric(reference, has_heads=has_heads) for reference in references}
+
+    def metric(self, reference: ComponentRef, *, has_heads: bool) -> MetricAdapter:
+        """Build a metric; what its component declares wins over the attributes of its class."""
+        made, component = self.on_device(self.create(reference, **self.class_values())), self.component_of(reference)
+        higher, declared = getattr(made, "higher_is_better", None), component.higher_is_better
+        fields = (made, component.takes, self.name_of(reference), higher if declared is None else declared)
+        return HeadMetric(*fields, self.head_of(reference)) if has_heads else MetricAdapter(*fields)
 
     def head_postprocess(self, metrics: Mapping[str, MetricAdapter]) -> Callable[[Any], Any]:
         """Build the postprocess; if metrics select heads, it converts each of these heads."""

@@ -23,6 +23,8 @@ class MetricAdapter:
     `logits` = the model's outputs."""
     name: ComponentName | None = None
     """Name for messages."""
+    higher_is_better: bool | None = None
+    """Whether a higher value is better; None = not known."""
 
     @property
     def is_shown(self) -> bool:

@@ -68,6 +68,27 @@ def test_a_name_in_place_of_a_table_matches_the_schema(validator):
     assert not validator.is_valid(tomli.loads(text.replace('"cross_entropy"', '"cross_entrpy"')))
 
 
+@pytest.mark.parametrize(
+    ("model", "config", "is_valid"),
+    [
+        ("torchvision/alexnet", "n_channels = 1", True),
+        ("torchvision/alexnet", "n_chanels = 1", False),
+        ("torchvision/alexnet", 'arch = "alexnet"', True),
+        ("alexnet", "n_channels = 1", False),
+        ("torchvision/vit_b_16", 'n_classes = "none"', True),
+        ("acme/renamed", "n_classes = 3", True),
+        ("acme/renamed", "width = 3", True),
+        ("acme/renamed", 'width = "none"', False),
+    ],
+)
+def test_the_schema_has_the_keys_that_check_accepts(validator, blobs, capsys, model, config, is_valid):
+    text = BLOBS.replace('"tinynet"', f'"{model}"\nconfig = {{ {config} }}')
+    blobs.write_text(text)
+
+    assert validator.is_valid(tomli.loads(text)) is is_valid
+    assert (main(["check", blobs.name]) == 0) is is_valid
+
+
 def test_the_schema_command_prints_help_in_both_languages(acme, capsys):
     assert main(["schema"]) == 0
 

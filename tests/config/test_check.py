@@ -280,8 +280,8 @@ def test_a_batch_size_not_divisible_by_the_ranks_is_rejected(blobs, capsys):
             "--set 1: train.lr_scheduler.update_policy: a scheduler that uses",
         ),
         (
-            "dataset.split.n_samples=30",
-            "--set 1: dataset.split.n_samples: split 'train_valid_test_split' has no such key, choose from: group, random_state,",
+            "dataset.split.fold=3",
+            "--set 1: dataset.split.fold: split 'train_valid_test_split' has no such key, choose from: group, random_state, shuffle,",
         ),
         ("private.mode=8", "--set 1: private.mode: 8 is not allowed: 0 or 1 or 2 "),
         ("private.mode=2", "blobs.toml:2:8: task: no finished run found in "),
@@ -423,7 +423,7 @@ def test_check_prints_warnings_and_unchecked_parameters(blobs, capsys):
         "warning: blobs.toml:6:1: classes: the number of class names is 2, but the model has 3 outputs; outputs without "
     )
     assert unchecked.startswith("note: train.optimizer.type: the parameters of 'adam' are not fully checked: ")
-    assert last == "blobs.toml: no mistake found"
+    assert last == "blobs.toml: no mistake found in the parts that were checked"
 
 
 def test_check_deep_imports_what_source_cannot_show(blobs, capsys):

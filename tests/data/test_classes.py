@@ -111,6 +111,7 @@ KINDS = {
     "COCO boxes": (DETECTOR + BOXES, ["cup", "pen"], 2, 2, 1, 4),
     "COCO masks": (RGB_UNET.replace("CRITERION", "cross_entropy") + COCO_MASKS, ["background", "cup", "pen"], 3, 3, 2, 5),
     "plugin model, n_classes required": (classifier(folders(5), "asking"), LETTERS, 5, 5, 3, 7),
+    "plugin model, n_classes renamed": (classifier(folders(5), "renamed"), LETTERS, 5, 5, 3, 7),
 }
 
 
@@ -214,6 +215,18 @@ def test_a_model_without_n_classes_must_distinguish_the_classes(write, capsys, c
         "model.config: the model has 3 outputs, but the dataset has 5 classes: 'a', 'b', 'c', 'd', 'e'; "
         "configure the model for 5 outputs" in capsys.readouterr().err
     )
+
+
+def test_the_models_own_name_of_n_classes_tells_the_classes(write, capsys):
+    file = write(classifier(folders(5), "renamed"))
+
+    config, trainer = complete(file, **{"model.config.width": 7})
+    assert config.run.model.config.params == {"width": 7, "n_classes": 7, "n_pixels": 16}
+    assert trainer.evaluator.metrics["accuracy"].metric.n_classes == 7
+
+    assert main(["run", str(file), "--dry-run", "--set", "model.config.width=3"]) == 2
+    message = "--set 1: model.config.width: the model has 3 outputs, but the dataset has 5 classes: 'a', 'b', 'c', 'd', 'e'; set width = 5"
+    assert message in capsys.readouterr().err
 
 
 def test_a_label_without_a_name_needs_an_output(write, capsys):

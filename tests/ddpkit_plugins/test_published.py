@@ -70,10 +70,10 @@ def test_cifar10_is_read_from_its_batches(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", SETS)
 def test_a_missing_dataset_gives_instructions(name, tmp_path):
-    target = import_target(manager.load().registry.get("dataset", f"torchvision/{name}").component.target)
+    component = manager.load().registry.get("dataset", f"torchvision/{name}").component
 
     with pytest.raises(ValueError, match=rf"{name} was not found in {tmp_path} \(|{name} requires a library") as caught:
-        target(root_dir=str(tmp_path), seed=0)
+        import_target(component.target)(root_dir=str(tmp_path), seed=0, **component.bound)
     assert re.search(r"set 'dataset.config.download = true'|see the documentation|pip install", str(caught.value))
 
 

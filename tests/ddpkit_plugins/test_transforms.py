@@ -11,6 +11,7 @@ from torchvision.tv_tensors import BoundingBoxes, Mask
 
 from ddpkit.config.component_refs import transform_reference
 from ddpkit.config.converter import structure
+from ddpkit.config.parameters import Parameters
 from ddpkit.plugins import manager
 from ddpkit.plugins.signatures import import_target, read_from_source
 from ddpkit_plugins import transforms
@@ -45,8 +46,8 @@ def pil(tensor):
 def build_from_toml(name, values):
     """The transform of a key and its list, created as in a run."""
     reference = transform_reference(name, values)
-    signature = read_from_source(COMPONENTS[name].target)
-    params = {key: structure(value, signature.parameters[key]) for key, value in reference.named_params(signature).items()}
+    parameters = Parameters("transform", COMPONENTS[name], read_from_source(COMPONENTS[name].target))
+    params = {key: structure(value, parameters.settable[key]) for key, value in reference.named_params(parameters).items()}
     assert not [issue for _, issues in params.values() for issue in issues]
     return import_target(COMPONENTS[name].target)(**{key: value for key, (value, _) in params.items()})
 

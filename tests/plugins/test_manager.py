@@ -168,6 +168,12 @@ PLUGINS = {
     "bad_target": (HOOK.replace("somewhere:Thing", "somewhere"), "invalid", "the target of a component must be 'package.module:callable'; got 'somewhere' ({file}:4)"),
     "newer": ("ddpkit_api = '9.0'\n" + HOOK, "incompatible", "requires version 9.0 of the hooks, but this ddpkit has version 1.0"),
     "odd_version": ("ddpkit_api = 'new'\n" + HOOK, "incompatible", "ddpkit_api must be a version such as '1.0'; got 'new'"),
+    "bad_arguments": (HOOK.replace('Thing")', 'Thing", arguments={"n_classes": "num classes"})'), "invalid", "the arguments of a component must map run-time values to names of parameters or None; got {{'n_classes': 'num classes'}} ({file}:4)"),
+    "double_arguments": (HOOK.replace('Thing")', 'Thing", arguments={"n_classes": "n", "classes": "n"})'), "invalid", "the arguments of a component must name each parameter once; got {{'n_classes': 'n', 'classes': 'n'}} ({file}:4)"),
+    "bad_bound": (HOOK.replace('Thing")', 'Thing", bound={"n": object})'), "invalid", "the bound parameters of a component must map names of parameters to plain values; got {{'n': <class 'object'>}} ({file}:4)"),
+    "bound_twice": (HOOK.replace('Thing")', 'Thing", bound={"n": 1}, arguments={"n_classes": "n"})'), "invalid", "the parameter 'n' of a component is both bound and in its arguments; remove one of them ({file}:4)"),
+    "unknown_value": (HOOK.replace('Thing")', 'Thing", arguments={"n_clases": "n"})'), "invalid", "model 'net' gets no run-time value 'n_clases', did you mean 'n_classes'?"),
+    "another_kind": (HOOK.replace('Thing")', 'Thing", higher_is_better=True)'), "invalid", "model 'net' cannot have the field 'higher_is_better', which is for a metric; remove it"),
     "half_family": (HOOK + "@hookimpl\ndef ddpkit_find(kind, name):\n    return None\n", "invalid", "ddpkit_find requires ddpkit_names; define both hooks"),
 }  # fmt: skip
 
@@ -350,6 +356,31 @@ def test_an_open_family_covers_only_its_namespace(on_disk):
         registry.get("model", "family/bgi1")
 
 
+def test_a_family_that_fails_does_not_stop_the_others(on_disk, caplog):
+    text = FAMILY.replace("return [name", "return 1 / 0 or [name").replace('(name, "somewhere:Thing")', '(name, "somewhere")')
+    broken = on_disk("broken_family", text)
+
+    found = register([broken, on_disk("family", FAMILY)])
+
+    assert [entry.qualified_name for entry in found.registry.family_entries("model")] == ["family/big1", "family/big2"]
+    assert (
+        "plugin broken_family (broken_family-dist) cannot provide the names of the kind 'model': ZeroDivisionError" in caplog.text
+    )
+    with pytest.raises(UnknownNameError, match="no model is called 'broken_family/big1'"):
+        found.registry.get("model", "broken_family/big1")
+    assert "cannot provide the model 'big1': ValueError: the target of a component" in caplog.text
+
+
+def test_list_plugins_shows_the_members_of_a_family(capsys):
+    assert main(["list-plugins", "--json", "--no-plugins"]) == 0
+    (family,) = (each for each in json.loads(capsys.readouterr().out) if each["name"] == "torchvision")
+    assert {"kind": "model", "name": "torchvision/resnet101", "doc": "torchvision's resnet101"} in family["components"]
+
+    assert main(["list-plugins", "--no-plugins"]) == 0
+    (row,) = (row for row in table_rows(capsys.readouterr().out) if row[0] == "torchvision")
+    assert re.match(r"model: alexnet, \S+, \S+ and \d+ more \(ddpkit list model 'torchvision/\*'\); dataset: ", row[3])
+
+
 def test_the_torchvision_family_lists_all_models():
     from torchvision import models
 
@@ -433,7 +464,11 @@ def test_describe_prints_json(acme, capsys):
 
     described = json.loads(capsys.readouterr().out)
     assert described["name"] == "builtin/accuracy"
-    assert described["parameters"][0] == {"name": "average", "type": "'micro' or 'macro'", "default": '"micro"'}
+    assert described["from_run"] == {"n_classes": "n_classes"}
+    assert described["parameters"][:2] == [
+        {"name": "n_classes", "type": "an integer", "default": "from the run"},
+        {"name": "average", "type": "'micro' or 'macro'", "default": '"micro"'},
+    ]
 
 
 def test_which_shows_the_resolved_component(on_disk, acme, capsys):

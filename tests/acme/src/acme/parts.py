@@ -113,7 +113,7 @@ class Asking(TinyNet):
 
 
 class Named(TinyNet):
-    """Calls its number of outputs `width`, so the run does not know it."""
+    """Calls its number of outputs `width`, which the run knows only if the component says so."""
 
     def __init__(self, width: int = 5, n_pixels: int = 64):
         super().__init__(n_pixels, n_classes=width)

@@ -15,6 +15,7 @@ def ddpkit_models():
     yield Component("chatty", "acme.parts:Chatty", doc="uses a collective in its forward")
     yield Component("asking", "acme.parts:Asking", doc="requires its number of outputs", draws=())
     yield Component("named", "acme.parts:Named", doc="its number of outputs has another name")
+    yield Component("renamed", "acme.parts:Named", doc="the run renames its number of outputs", arguments={"n_classes": "width"})
     yield Component("tired", "acme.parts:Tired", doc="counts its calls")
     yield Component("heads", "acme.heads:Heads", doc="two classes, and points", draws=())
     yield Component("troubled", "acme.parts:Troubled", doc="fails or sleeps in a training step")
