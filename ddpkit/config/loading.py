@@ -31,6 +31,8 @@ class Override:
     """Name of the option for messages, such as `--set 1`."""
     path: KeyPath
     value: Any
+    is_argument: bool = False
+    """Whether the name is that of an argument for this value, such as `--threshold`; messages then omit the key."""
 
     def text(self) -> str:
         """Return the override as an argument of `--set`."""
@@ -105,8 +107,8 @@ class Config:
         place = origin.place(issue.path, at_key=issue.at_key)
         others = [name for name, layer in inside.items() if isinstance(layer, Override) and layer is not origin]
         message = f"{issue.message} (with {' and '.join(others)})" if others else issue.message
-        names_key = isinstance(origin, Override) and origin.path == issue.path and not origin.name.startswith("--set")
-        return Diagnostic(place.where, () if names_key else issue.path, message, place.excerpt)
+        is_argument = isinstance(origin, Override) and origin.is_argument and origin.path == issue.path
+        return Diagnostic(place.where, () if is_argument else issue.path, message, place.excerpt)
 
 
 def load(file: Path, overrides: Iterable[Override] = ()) -> Config:
@@ -262,8 +264,11 @@ def named_overrides(values: Mapping[str, Any], names: Mapping[str, str] | None =
 
     `names`: names of keys in messages, such as the argument of a command; others are `overrides['KEY']`.
     """
-    shown = {key: f"overrides[{key!r}]" for key in values} | dict(names or {})
-    return tuple(Override(shown[key], parse_key(key, "overrides"), value) for key, value in values.items())
+    arguments = names or {}
+    return tuple(
+        Override(arguments.get(key, f"overrides[{key!r}]"), parse_key(key, "overrides"), value, is_argument=key in arguments)
+        for key, value in values.items()
+    )
 
 
 @contextlib.contextmanager

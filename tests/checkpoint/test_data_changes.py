@@ -99,4 +99,4 @@ def test_predict_names_its_argument(trained, capsys):
 
     assert main(["predict", str(trained), "nothing"]) == 2
 
-    assert "\nIMAGES: predict.input: no image found at 'nothing'" in capsys.readouterr().err
+    assert "\nIMAGES: no image found at 'nothing'" in capsys.readouterr().err

@@ -133,7 +133,7 @@ def test_a_truncated_pil_image_is_rejected(mine, images):
 
 
 def test_an_unknown_device_is_rejected(mine):
-    with pytest.raises(ConfigError, match=r"overrides\['device'\]: must be auto, cpu, cuda or cuda:N; got 'gpu'"):
+    with pytest.raises(ConfigError, match=r"device: must be auto, cpu, cuda or cuda:N; got 'gpu'"):
         load(mine, device="gpu")
 
 

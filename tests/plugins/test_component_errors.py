@@ -389,6 +389,7 @@ def test_an_error_of_a_sample_names_its_component(odd, plugin_file, capsys, valu
     assert SAMPLES[value].format(plugin_file) in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_transform_and_a_writer_are_named_in_prediction(odd, plugin_file, capsys):
     assert main(command("run_id=a", "metrics=[]")) == 0
     Image.new("L", (8, 8)).save("image.png")
@@ -403,6 +404,7 @@ def test_a_transform_and_a_writer_are_named_in_prediction(odd, plugin_file, caps
     assert f"\nwriter 'Full' (odd_parts/Full, {plugin_file}) failed: TypeError: boom\n" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_two_ranks_name_the_component_in_their_report(odd, plugin_file):
     outcome = ddpkit(*command('metrics=[{type="FailingMetric",config={n=2}}]'), "--nproc", "2", cwd=odd.parent)
 

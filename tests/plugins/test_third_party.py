@@ -6,7 +6,6 @@ import subprocess
 import sys
 
 import pytest
-import tomli
 
 from ddpkit import run
 from ddpkit.cli.main import main
@@ -321,57 +320,3 @@ def test_two_distributions_with_one_namespace_are_rejected(blobs, tmp_path, monk
         "plugin acme (acme-parts) has the status 'collision': two distributions have plugins with the namespace 'acme'"
         in outcome.stderr
     )
-
-
-LIBRARIES = """\
-from ddpkit import Component, hookimpl
-
-NAMES = {"n_classes": "num_classes"}
-
-
-@hookimpl
-def ddpkit_models():
-    yield Component("timm_resnet10t", "timm:create_model", bound={"model_name": "resnet10t"}, arguments=NAMES)
-    yield Component("smp_unet", "segmentation_models_pytorch:Unet", arguments={"n_classes": "classes"})
-
-
-@hookimpl
-def ddpkit_metrics():
-    target = "torchmetrics.classification:MulticlassAccuracy"
-    yield Component("tm_accuracy", target, arguments=NAMES, takes="labels", higher_is_better=True)
-"""
-
-
-LIBRARY_RUNS = {
-    "timm": """\
-metrics = ["tm_accuracy"]
-postprocess = "classification"
-output = { monitor = "tm_accuracy" }
-model = { name = "timm_resnet10t", config = { in_chans = 1 } }
-dataset = { name = "MNIST" }
-""",
-    "segmentation_models_pytorch": """\
-metrics = ["dice"]
-postprocess = "segmentation"
-model = { name = "smp_unet", config = { in_channels = 1, encoder_weights = "none" } }
-dataset = { name = "nuclei" }
-""",
-}
-OF_EACH_LIBRARY = """\
-device = "cpu"
-criterion = "cross_entropy"
-plugins = { files = ["libraries.py"] }
-train = { batch_size = 4, epoch = 1, optimizer = "adam" }
-transform = { RESIZE = [32, 32], TO_TENSOR = [] }
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("library", "n_classes"), [("timm", 10), ("segmentation_models_pytorch", 2)])
-def test_models_of_a_library_need_no_wrapper(library, n_classes, tmp_path):
-    pytest.importorskip(library)
-    (tmp_path / "libraries.py").write_text(LIBRARIES)
-
-    outcome = run_toml(OF_EACH_LIBRARY + LIBRARY_RUNS[library], tmp_path, "--limit-batches", "2").assert_done()
-
-    assert tomli.loads((outcome.folder / "config.toml").read_text())["model"]["config"]["n_classes"] == n_classes

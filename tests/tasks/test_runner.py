@@ -204,7 +204,7 @@ def test_list_plugins_shows_a_third_party_plugin(acme, tmp_path):
         "acme",
         "acme-parts 1.2.0",
         "ok",
-        "model: tinynet, normnet, convnet, forgetful, lazynet, sovereign, mute, tiny_detector, willful, chatty, asking, named, renamed, tired, troubled, pixelnet; criterion: fragile, lopsided, deaf, moody, first_pixel; metric: counts, confidence; dataset: restless, loose, blobs, masks",
+        "model: tinynet, normnet, convnet, forgetful, lazynet, sovereign, mute, tiny_detector, willful, chatty, asking, named, renamed, tired, heads, troubled, pixelnet; criterion: fragile, lopsided, deaf, moody, distance, first_pixel; metric: offset, counts, confidence; dataset: marks, restless, loose, blobs, masks",
     ] in listed
     assert any(row[0] == "builtin.models" and row[3].startswith("model: resnet18, ") for row in listed)
     listed = json.loads(ddpkit("list-plugins", "--json", cwd=tmp_path).stdout)

@@ -207,13 +207,13 @@ def stopped(world, file):
 
 
 def too_many_unreadable(world, file):
-    """The error of an epoch with one unreadable sample more than allowed, and the step at which the rank raised it."""
+    """The error of an epoch with too many unreadable samples, the step at which the rank raised it, and the samples."""
     loaded = loading.load(Path(file), loading.named_overrides(UNREADABLE | {"dataset.max_skipped": 3 / 53}))
     trainer = builder.build_trainer(loaded, manager.load().registry, world)
     try:
         trainer.fit(NoWeights(), [])
     except SampleError as error:
-        return str(error), trainer.progress.step
+        return str(error), trainer.progress.step, sorted(trainer.loader.unreadable.errors)
 
 
 def test_too_many_unreadable_samples_end_the_run_at_one_step(results):
@@ -224,7 +224,7 @@ def test_too_many_unreadable_samples_end_the_run_at_one_step(results):
     assert alone[0].startswith(
         "6 of 53 samples are unreadable, more than 'dataset.max_skipped = 0.0566038'; repair or remove them"
     )
-    assert "train sample 3: OSError: truncated; train sample 4: OSError: truncated" in alone[0]
+    assert len(alone[2]) == 6
 
 
 def test_a_nan_on_one_rank_ends_the_run_on_all(results):

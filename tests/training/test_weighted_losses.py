@@ -11,7 +11,7 @@ import ddpkit
 from ddpkit.config import loading
 from ddpkit.distributed.all_reduce import valid_samples
 from ddpkit.distributed.world import World
-from ddpkit.errors import ConfigError
+from ddpkit.errors import ComponentName, ConfigError
 from ddpkit.plugins import manager
 from ddpkit.testing import ddp_causes
 from ddpkit.training import builder
@@ -203,7 +203,9 @@ class Weighted(nn.Module):
 
 @pytest.mark.parametrize("found", [torch.ones(2), torch.tensor(-1.0), torch.tensor(math.nan), 3.0])
 def test_a_weight_that_is_not_a_number_is_rejected(found):
-    losses = WeightedLosses([LossTerm("mine", 1.0, Weighted(found), weight_method(Weighted(found)))])
+    losses = WeightedLosses(
+        [LossTerm("mine", 1.0, Weighted(found), ComponentName("criterion 'mine'"), weight_method(Weighted(found)))]
+    )
 
     with pytest.raises(ValueError, match=r"criterion 'mine' .* 'weight\(targets\)' must return one number as a tensor"):
         losses.sanity_check(torch.ones(2), torch.ones(2))
@@ -233,7 +235,7 @@ def test_sums_over_ranks_are_refused_for_shards_in_turn(file):
 def test_class_weights_of_torch_are_a_cause_of_a_difference(file):
     trainer = load_trainer(file)
     criterion = nn.CrossEntropyLoss(torch.tensor(WEIGHTS["weight"], dtype=torch.float64))
-    trainer.losses = Losses([LossTerm("torch", 1.0, criterion, weight_method(criterion))])
+    trainer.losses = Losses([LossTerm("torch", 1.0, criterion, weigh=weight_method(criterion))])
 
     (cause,) = ddp_causes.criterion_causes(trainer)
     assert "criterion 'torch' is not a mean over samples" in cause
