@@ -50,7 +50,9 @@ def main(arguments: argparse.Namespace) -> int:
     if findings:
         print_findings(findings)
         return ExitCode.BAD_INPUT
-    write(f"{arguments.file}: no mistake found{' in the parts that were checked' if report.unchecked else ''}\n")
+    where = " in the parts that were checked" * bool(report.unchecked)
+    data = "" if arguments.data else "; the data was not read, see --data"
+    write(f"{arguments.file}: no mistake found{where}{data}\n")
     return ExitCode.DONE
 
 
@@ -98,11 +100,11 @@ def findings_as_json(arguments: argparse.Namespace, findings: Sequence["Finding"
 
 
 def format_notes(report: CheckReport) -> list[str]:
-    """Return one line for each warning and for each component that is not fully checked."""
+    """Return one line for each warning and, if there are no mistakes, for each part that is not checked."""
     return [
         *(f"warning: {problem}" for problem in report.warnings),
         *(f"warning: {text}" for text in report.policy_warnings),
-        *(f"note: {format_unchecked(each)}" for each in report.unchecked),
+        *(f"note: {format_unchecked(each)}" for each in report.unchecked if not report.problems),
     ]
 
 

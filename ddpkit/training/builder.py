@@ -2,7 +2,7 @@
 
 import functools
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -54,7 +54,7 @@ def build_trainer(config: Config, registry: Registry, world: World, limit_batche
 def build_run(
     config: Config, registry: Registry, world: World, limit_batches: int | None = None, recorded: RecordedSplit | None = None
 ) -> tuple[Config, Trainer]:
-    """Build the components of the config and try them with a few samples. Every rank must call it.
+    """Build the components of a validated config and try them with a few samples. Every rank must call it.
 
     Args:
         config: Validated config.
@@ -70,7 +70,6 @@ def build_run(
     Raises:
         ConfigError: A component does not accept its parameters, or the data does not fit the batch size or the model.
     """
-    run = config.run
     LOGGER.info("reading the data and building the model ...")
     loaders = build_loaders(config, registry, world, limit_batches, recorded)
     inference = None if recorded else ClassInference.of(config, registry, loaders)
@@ -79,6 +78,14 @@ def build_run(
     model = build_model(builder, precision, loaders["train"])
     if inference and (n_outputs := count_outputs(builder, model, precision, loaders["train"])):
         builder = attrs.evolve(builder, config=inference.with_outputs(n_outputs))
+    return builder.config, assemble_trainer(builder, model, precision, loaders)
+
+
+def assemble_trainer(
+    builder: "ModelBuilder", model: nn.Module, precision: Precision, loaders: Mapping[str, SplitLoader]
+) -> Trainer:
+    """Build everything that trains and evaluates the model, and try it with the first samples."""
+    run, world = builder.run, builder.world
     optimizer = builder.optimizer(model)
     metrics = builder.metrics()
     ema = EMA.of(model, run.train.ema_decay) if run.train.ema_decay else None
@@ -89,12 +96,8 @@ def build_run(
     lr_schedule = builder.lr_schedule(optimizer, options.steps_per_epoch(loaders["train"]), has_valid="valid" in loaders)
     evaluator = builder.evaluator(model, ema, losses, metrics, precision, loaders)
     frozen_norms = find_frozen_norms(model)
-
-    in_turn = len(loaders["train"].sampler.shards) > 1
-    with translate_first_errors(config), observe_all_reduce(functools.partial(check_all_reduce, config, in_turn=in_turn)):
-        losses, unused = sanity_check(model, losses, loaders["train"], evaluator, frozen_norms)
-    check_unused_parameters(config, unused, world.size)
-    return builder.config, Trainer(
+    losses = try_first_samples(builder, model, losses, loaders["train"], evaluator, frozen_norms)
+    return Trainer(
         world=world,
         model=model,
         # Wrapped after the sanity check: otherwise DDP would count the backward of the check as a part of the first step.
@@ -109,6 +112,23 @@ def build_run(
         ema=ema,
         frozen_norms=frozen_norms,
     )
+
+
+def try_first_samples(
+    builder: "ModelBuilder",
+    model: nn.Module,
+    losses: Losses,
+    loader: SplitLoader,
+    evaluator: Evaluator,
+    frozen_norms: Sequence[nn.Module],
+) -> Losses:
+    """Run the sanity check with the first samples; return the losses, whose names are now known."""
+    in_turn = len(loader.sampler.shards) > 1
+    refuse = functools.partial(check_all_reduce, builder.config, in_turn=in_turn)
+    with translate_first_errors(builder.config), observe_all_reduce(refuse):
+        losses, unused = sanity_check(model, losses, loader, evaluator, frozen_norms)
+    check_unused_parameters(builder.config, unused, builder.world.size)
+    return losses
 
 
 def check_all_reduce(config: Config, *, in_turn: bool) -> None:

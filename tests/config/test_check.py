@@ -409,7 +409,7 @@ def test_check_does_not_depend_on_this_machine(blobs, capsys):
     options = ["--set", "device=cuda:99", "--set", "ddp.nproc=1", "--set", "dataset.root_dir=/nowhere", "--set", "run_id=x"]
 
     assert main(["check", blobs.name, *options]) == 0
-    assert capsys.readouterr().out == "blobs.toml: no mistake found\n"
+    assert capsys.readouterr().out == "blobs.toml: no mistake found; the data was not read, see --data\n"
 
 
 def test_check_prints_warnings_and_unchecked_parameters(blobs, capsys):
@@ -423,7 +423,7 @@ def test_check_prints_warnings_and_unchecked_parameters(blobs, capsys):
         "warning: blobs.toml:6:1: classes: the number of class names is 2, but the model has 3 outputs; outputs without "
     )
     assert unchecked.startswith("note: train.optimizer.type: the parameters of 'adam' are not fully checked: ")
-    assert last == "blobs.toml: no mistake found in the parts that were checked"
+    assert last == "blobs.toml: no mistake found in the parts that were checked; the data was not read, see --data"
 
 
 def test_check_deep_imports_what_source_cannot_show(blobs, capsys):

@@ -208,7 +208,7 @@ def test_a_key_for_kwargs_is_reported_as_not_checked(own, capsys, deep):
     assert main(arguments) == 0
     assert capsys.readouterr().out == (
         "note: model.config.hiden: is not checked: model 'own' accepts any key (**kwargs), did you mean 'hidden'?\n"
-        "blobs.toml: no mistake found in the parts that were checked\n"
+        "blobs.toml: no mistake found in the parts that were checked; the data was not read, see --data\n"
     )
     assert main([*arguments, "--json"]) == 0
     assert '"key": "model.config.hiden"' in capsys.readouterr().out

@@ -45,7 +45,7 @@ def positions(problems):
 def test_a_shipped_config_passes_the_deep_check(file, capsys):
     assert main(["check", str(file), "--deep"]) == 0
 
-    assert capsys.readouterr().out == f"{file}: no mistake found\n"
+    assert capsys.readouterr().out == f"{file}: no mistake found; the data was not read, see --data\n"
     assert loading.load(file).run.device == "auto"
 
 
