@@ -4,7 +4,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from ddpkit.errors import ConfigError, DdpkitError, ExitCode, PluginError, RankError
-from ddpkit.plugins.hookspecs import Component, hookimpl
+from ddpkit.plugins.component import Component
+from ddpkit.plugins.hookspecs import hookimpl
 from ddpkit.terminal import escape
 
 if TYPE_CHECKING:

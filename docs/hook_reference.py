@@ -5,7 +5,8 @@ import textwrap
 from pathlib import Path
 
 from ddpkit.plugins import hookspecs
-from ddpkit.plugins.hookspecs import FAMILY_HOOKS, HOOKS, RUN_HOOKS, Component
+from ddpkit.plugins.component import Component
+from ddpkit.plugins.hookspecs import FAMILY_HOOKS, HOOKS, RUN_HOOKS
 
 HERE = Path(__file__).parent
 INTRODUCTION = """\

@@ -19,7 +19,7 @@ from ddpkit.config.loading import Config, sort_problems
 from ddpkit.config.parameters import Parameters, import_parameters, read_parameters, structure_parameter
 from ddpkit.config.plugin_params import failed_plugin_warnings, plugin_param_issues
 from ddpkit.errors import ConfigError, Diagnostic, KeyPath, PluginError, closest, suggest
-from ddpkit.plugins.hookspecs import ImageType
+from ddpkit.plugins.component import ImageType
 from ddpkit.plugins.manager import Plugins
 from ddpkit.plugins.registry import Entry, Registry, UnknownNameError
 from ddpkit.plugins.signatures import UNREAD

@@ -9,7 +9,7 @@ from ddpkit.config import schema
 from ddpkit.config.converter import Issue
 from ddpkit.config.loading import Config
 from ddpkit.errors import KeyPath
-from ddpkit.plugins.hookspecs import Gives
+from ddpkit.plugins.component import Gives
 
 OUTPUTS: KeyPath = ("model", "config", "n_classes")
 BACKGROUND = "background"

@@ -16,7 +16,7 @@ from ddpkit.config.parameters import Parameters
 from ddpkit.config.requirements import find_wrong_object
 from ddpkit.errors import ComponentName, ConfigError, add_component_note
 from ddpkit.plugins import signatures
-from ddpkit.plugins.hookspecs import Component, Draws, Gives
+from ddpkit.plugins.component import Component, Draws, Gives
 from ddpkit.plugins.local_files import LOCAL
 from ddpkit.plugins.registry import BUILTIN, Registry
 

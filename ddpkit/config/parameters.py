@@ -9,7 +9,7 @@ import attrs
 from ddpkit.config.converter import Issue, describe_type, is_literal, is_plain, is_union, plain_arms, structure
 from ddpkit.errors import Diagnostic, KeyPath, PluginError
 from ddpkit.plugins import signatures
-from ddpkit.plugins.hookspecs import ALSO_IN_TOML, RUNTIME_VALUES, Component
+from ddpkit.plugins.component import ALSO_IN_TOML, RUNTIME_VALUES, Component
 from ddpkit.plugins.registry import Entry
 from ddpkit.plugins.signatures import UNREAD, Signature
 

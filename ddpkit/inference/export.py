@@ -28,7 +28,7 @@ from ddpkit.inference.predictor import color_mode, load_trained_model, open_run
 from ddpkit.runs import folder as run_folder
 from ddpkit.runs.files import check_run_folder, os_errors_as, read_json, reading
 from ddpkit.runs.lookup import BEST
-from ddpkit.training.builder import ModelBuilder
+from ddpkit.training.model_builder import ModelBuilder
 from ddpkit.training.precision import Precision
 
 ALONE = {"device": "cpu", "ddp.backend": "auto"}

@@ -12,7 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from ddpkit.inference.input_geometry import InputGeometry
-from ddpkit.plugins.hookspecs import Gives
+from ddpkit.plugins.component import Gives
 
 DECIMALS = 6
 PIXEL_DECIMALS = 2

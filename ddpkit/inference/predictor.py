@@ -25,7 +25,7 @@ from ddpkit.inference.prediction import Prediction, PredictionDecoder
 from ddpkit.plugins import manager
 from ddpkit.plugins.registry import Registry
 from ddpkit.runs import lookup, plugin_manifest
-from ddpkit.training.builder import ModelBuilder
+from ddpkit.training.model_builder import ModelBuilder
 from ddpkit.training.precision import Precision, select_kernels
 from ddpkit.training.pretrained import load_weights
 

@@ -25,7 +25,8 @@ import pluggy
 
 from ddpkit.errors import ComponentName, named_errors, suggest
 from ddpkit.plugins import hookspecs, local_files
-from ddpkit.plugins.hookspecs import API_VERSION, FAMILY_HOOKS, HOOKS, RUN_HOOKS, Component, check_kind
+from ddpkit.plugins.component import Component, check_kind
+from ddpkit.plugins.hookspecs import API_VERSION, FAMILY_HOOKS, HOOKS, RUN_HOOKS
 from ddpkit.plugins.policy import Policy, policy_names
 from ddpkit.plugins.registry import BUILTIN, Entry, Family, Registry
 

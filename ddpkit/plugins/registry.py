@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 import attrs
 
 from ddpkit.errors import suggest
-from ddpkit.plugins.hookspecs import HOOKS, Component
+from ddpkit.plugins.component import Component
+from ddpkit.plugins.hookspecs import HOOKS
 
 BUILTIN = "builtin"
 

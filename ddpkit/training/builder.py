@@ -2,23 +2,15 @@
 
 import functools
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
 
 import attrs
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import UninitializedParameter
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from ddpkit.config import schema
-from ddpkit.config.classes import class_names
-from ddpkit.config.component_refs import ComponentRef
 from ddpkit.config.error_hints import translate_first_errors
-from ddpkit.config.instantiate import ComponentFactory
 from ddpkit.config.loading import Config
-from ddpkit.data import seeding
 from ddpkit.data.builder import DataBuilder
 from ddpkit.data.classes import ClassInference
 from ddpkit.data.loader import SplitLoader
@@ -26,21 +18,15 @@ from ddpkit.data.recorded_split import RecordedSplit
 from ddpkit.distributed.all_reduce import observe_all_reduce
 from ddpkit.distributed.sync_batchnorm import convert_to_sync_batchnorm
 from ddpkit.distributed.world import World
-from ddpkit.errors import ComponentName, ConfigError, KeyPath, component_errors
+from ddpkit.errors import ConfigError, component_errors
 from ddpkit.plugins.registry import Registry
-from ddpkit.plugins.signatures import accepts_inputs
-from ddpkit.training.early_stopping import BestTracker, EarlyStopping
 from ddpkit.training.ema import EMA
-from ddpkit.training.evaluator import EvaluatedModel, Evaluator
-from ddpkit.training.heads import Head, HeadCriterion, HeadPostprocess, HeadWeight
-from ddpkit.training.losses import Losses, LossTerm, ModelComputedLosses, WeightedLosses, weight_method
-from ddpkit.training.lr_schedule import LRSchedule
-from ddpkit.training.metrics import HeadMetric, MetricAdapter
-from ddpkit.training.param_groups import check_unused_parameters, find_frozen_norms, freeze, fused_option, parameter_groups
+from ddpkit.training.evaluator import Evaluator
+from ddpkit.training.losses import Losses
+from ddpkit.training.model_builder import ModelBuilder
+from ddpkit.training.param_groups import check_unused_parameters, find_frozen_norms, freeze
 from ddpkit.training.precision import Precision
-from ddpkit.training.pretrained import load_pretrained
 from ddpkit.training.sanity_check import sanity_check
-from ddpkit.training.scheduler_step import find_counting_step
 from ddpkit.training.trainer import Trainer, TrainOptions
 
 LOGGER = logging.getLogger(__name__)
@@ -82,7 +68,7 @@ def build_run(
 
 
 def assemble_trainer(
-    builder: "ModelBuilder", model: nn.Module, precision: Precision, loaders: Mapping[str, SplitLoader]
+    builder: ModelBuilder, model: nn.Module, precision: Precision, loaders: Mapping[str, SplitLoader]
 ) -> Trainer:
     """Build everything that trains and evaluates the model, and try it with the first samples."""
     run, world = builder.run, builder.world
@@ -115,7 +101,7 @@ def assemble_trainer(
 
 
 def try_first_samples(
-    builder: "ModelBuilder",
+    builder: ModelBuilder,
     model: nn.Module,
     losses: Losses,
     loader: SplitLoader,
@@ -148,7 +134,7 @@ def build_loaders(
     return loaders
 
 
-def build_model(builder: "ModelBuilder", precision: Precision, loader: SplitLoader) -> nn.Module:
+def build_model(builder: ModelBuilder, precision: Precision, loader: SplitLoader) -> nn.Module:
     """Build the model on the device, with frozen parameters and synchronised BatchNorm if the config asks for them."""
     run, world = builder.run, builder.world
     with translate_first_errors(builder.config):
@@ -160,7 +146,7 @@ def build_model(builder: "ModelBuilder", precision: Precision, loader: SplitLoad
 
 
 @torch.no_grad()
-def count_outputs(builder: "ModelBuilder", model: nn.Module, precision: Precision, loader: SplitLoader) -> int | None:
+def count_outputs(builder: ModelBuilder, model: nn.Module, precision: Precision, loader: SplitLoader) -> int | None:
     """Return how many classes a model that does not get `n_classes` distinguishes; None for other models.
 
     It is the size of the second dimension of the predictions, if the postprocess declares that they are classes.
@@ -186,224 +172,3 @@ def train_options(run: schema.Run, draws: Collection[str]) -> TrainOptions:
         clip_norm=run.train.grad_clip_norm,
         skip_nonfinite=run.train.on_nonfinite == "skip",
     )
-
-
-@attrs.frozen
-class ModelBuilder(ComponentFactory):
-    """Builds the model and the objects that train and evaluate it."""
-
-    world: World
-
-    def on_device(self, made: Any) -> Any:
-        """Move a module to the device; return anything else unchanged."""
-        return made.to(self.world.device) if isinstance(made, nn.Module) else made
-
-    def precision(self) -> Precision:
-        """Return the number format of the run, for its model."""
-        run = self.run.train
-        return Precision.of(
-            run.scaler.compute_type, self.world.device, channels_last=run.channels_last, model_name=self.name_only("model")
-        )
-
-    def model(self, precision: Precision, train: SplitLoader) -> nn.Module:
-        """Build the model on the device, with the same initial weights on every rank; load `model.pretrained`.
-
-        Lazy layers get their shapes from one training sample.
-        """
-        seeding.seed_generators("weights", self.run.seed, device=self.world.device)
-        model: nn.Module = self.create_only("model", classes=class_names(self.run))
-        model = precision.prepare(model.to(self.world.device))
-        if any(isinstance(parameter, UninitializedParameter) for parameter in model.parameters()):
-            with torch.no_grad():
-                precision(model.eval(), train.sample(1)[0])
-        if self.run.model.pretrained:
-            load_pretrained(model, self.config)
-        self.try_inputs(model, precision)
-        return model
-
-    @torch.no_grad()
-    def try_inputs(self, model: nn.Module, precision: Precision) -> None:
-        """Raise ConfigError if the model does not accept a shape in `model.config.input_sizes`."""
-        wanted = self.run.model.config
-        dtypes = wanted.dtypes or ["float32"] * len(wanted.input_sizes)
-        for number, (size, dtype) in enumerate(zip(wanted.input_sizes, dtypes, strict=True)):
-            images = torch.zeros(size, dtype=getattr(torch, dtype), device=self.world.device)
-            try:
-                precision(model.eval(), images)
-            except (RuntimeError, ValueError) as error:
-                LOGGER.debug("the model does not accept an input", exc_info=True)
-                message = f"the model does not accept images of this shape: {error}"
-                raise ConfigError([self.config.problem(("model", "config", "input_sizes", number), message)]) from error
-
-    def optimizer(self, model: nn.Module) -> Optimizer:
-        table = self.run.train.optimizer
-        rate = {} if table.learning_rate is None else {"lr": table.learning_rate}
-        made: Optimizer = self.create_only(
-            "optimizer", params=parameter_groups(model, self.config), **rate, **fused_option(table)
-        )
-        return made
-
-    def evaluator(
-        self,
-        model: nn.Module,
-        ema: EMA | None,
-        losses: Losses,
-        metrics: Mapping[str, MetricAdapter],
-        precision: Precision,
-        loaders: Mapping[str, SplitLoader],
-    ) -> Evaluator:
-        """Build the evaluator of the model and its EMA, with the trackers for the best weights and for early stopping."""
-        has_valid = "valid" in loaders
-        return Evaluator(
-            world=self.world,
-            models=self.evaluated_models(model, ema, metrics, has_valid=has_valid),
-            losses=losses.in_evaluation,
-            metrics=metrics,
-            postprocess=self.head_postprocess(metrics),
-            postprocess_name=self.postprocess_name,
-            precision=precision,
-            seed=self.run.seed,
-            draws=self.draws_of("model", "criterion", "postprocess", "metric"),
-            epochs=self.run.train.epoch,
-            valid=loaders.get("valid"),
-            test=loaders.get("test"),
-            early_stopping=self.early_stopping(metrics, has_valid=has_valid),
-            valid_every=self.run.valid.every,
-        )
-
-    def evaluated_models(
-        self, model: nn.Module, ema: EMA | None, metrics: Mapping[str, MetricAdapter], *, has_valid: bool
-    ) -> list[EvaluatedModel]:
-        best = self.best_tracker(self.run.output.monitor, ("output", "monitor"), metrics, has_valid=has_valid)
-        trained = EvaluatedModel("valid", model, best)
-        if ema is None:
-            return [trained]
-        best_of_ema = attrs.evolve(best, column=best.column.replace("valid/", "ema/", 1))
-        return [trained, EvaluatedModel("ema", ema.model, best_of_ema, prefix="ema/")]
-
-    def best_tracker(self, monitor: str, path: KeyPath, metrics: Mapping[str, MetricAdapter], *, has_valid: bool) -> BestTracker:
-        """Return a tracker for the history column of `monitor`, or of the default metric if `monitor` is empty.
-
-        The default is the loss, or the first metric if the model computes its losses itself. Raises ConfigError at `path` for a
-        metric that is not computed, or whose `higher_is_better` is not known.
-        """
-        has_loss = bool(self.run.criterion) or not has_valid
-        key = monitor or ("loss" if has_loss else next(iter(metrics), "loss"))
-        if key not in metrics and has_loss:
-            return BestTracker(f"{'valid' if has_valid else 'train'}/{key}")
-        if key not in metrics:
-            message = "a model that computes its losses itself has no loss in evaluation; use a metric, such as metrics = ['map']"
-            raise ConfigError([self.config.problem(path if monitor else ("metrics",), message)])
-        higher = metrics[key].higher_is_better
-        if not has_valid or higher is None:
-            lack = "is not computed without a validation split" if not has_valid else "does not define 'higher_is_better'"
-            other = "'loss'" if has_loss else "another metric"
-            raise ConfigError([self.config.problem(path, f"the metric {key!r} {lack}; use {other}")])
-        return BestTracker(f"valid/{key}", lower=not higher)
-
-    def early_stopping(self, metrics: Mapping[str, MetricAdapter], *, has_valid: bool) -> EarlyStopping | None:
-        table = self.run.train.early_stopping
-        if table is None:
-            return None
-        best = self.best_tracker(table.monitor, ("train", "early_stopping", "monitor"), metrics, has_valid=has_valid)
-        return EarlyStopping(attrs.evolve(best, min_delta=table.min_delta), table.patience)
-
-    def losses(self, model: nn.Module) -> Losses:
-        """Build the losses: the weighted sum of `[[criterion]]`, or the losses that the model computes itself.
-
-        Raises ConfigError if the model's forward() has other inputs than these losses need.
-        """
-        if not self.run.criterion:
-            self.check_inputs(
-                model, 2, "is required: this model's forward() takes only images and therefore returns no loss; add [[criterion]]"
-            )
-            return ModelComputedLosses()
-        self.check_inputs(
-            model, 1, "is not allowed, because the model computes its losses itself from the targets; remove [[criterion]]"
-        )
-        tables = zip(self.refs_of("criterion"), self.run.criterion, strict=True)
-        terms = [self.loss_term(reference, table.weight) for reference, table in tables]
-        return WeightedLosses(terms) if any(term.weigh for term in terms) else Losses(terms)
-
-    def loss_term(self, reference: ComponentRef, weight: float) -> LossTerm:
-        """Build a `[[criterion]]`; with the key `on`, it gets one head."""
-        criterion = self.on_device(self.create(reference, **self.class_values()))
-        weigh, head, name = weight_method(criterion), self.head_of(reference), self.name_of(reference)
-        if head is None:
-            return LossTerm(reference.key, weight, criterion, name, weigh)
-        return LossTerm(reference.key, weight, HeadCriterion(head, criterion), name, weigh and HeadWeight(head, weigh))
-
-    def head_of(self, reference: ComponentRef) -> Head | None:
-        """Return the head that a criterion or a metric selects; None without the key `on`."""
-        path = (*reference.path[:-1], "on")
-        return Head(reference.on, functools.partial(self.config.problem, path)) if reference.on else None
-
-    def check_inputs(self, model: nn.Module, n: int, message: str) -> None:
-        """Raise ConfigError with `message` at `criterion` if the model's forward() does not accept `n` inputs."""
-        if not accepts_inputs(model, n):
-            raise ConfigError([self.config.problem(("criterion",), message)])
-
-    def metrics(self) -> dict[str, MetricAdapter]:
-        """Build the metrics, keyed by their names in history. If one selects a head, all of them are `HeadMetric`s."""
-        references = self.refs_of("metric")
-        has_heads = any(reference.on for reference in references)
-        return {reference.key: self.metric(reference, has_heads=has_heads) for reference in references}
-
-    def metric(self, reference: ComponentRef, *, has_heads: bool) -> MetricAdapter:
-        """Build a metric; what its component declares wins over the attributes of its class."""
-        made, component = self.on_device(self.create(reference, **self.class_values())), self.component_of(reference)
-        higher, declared = getattr(made, "higher_is_better", None), component.higher_is_better
-        fields = (made, component.takes, self.name_of(reference), higher if declared is None else declared)
-        return HeadMetric(*fields, self.head_of(reference)) if has_heads else MetricAdapter(*fields)
-
-    def head_postprocess(self, metrics: Mapping[str, MetricAdapter]) -> Callable[[Any], Any]:
-        """Build the postprocess; if metrics select heads, it converts each of these heads."""
-        found = [each for each in metrics.values() if isinstance(each, HeadMetric)]
-        heads = {each.head.name if each.head else "": each.head for each in found if each.takes != "logits"}
-        return HeadPostprocess(self.postprocess(), heads) if found else self.postprocess()
-
-    def postprocess(self) -> Callable[[Any], Any]:
-        """Build the function that converts outputs to predictions; the identity if the config names none."""
-        if self.run.postprocess is None:
-            return lambda outputs: outputs
-        made: Callable[[Any], Any] = self.create_only("postprocess", **self.class_values())
-        return made
-
-    @property
-    def postprocess_name(self) -> ComponentName | None:
-        """Name of the postprocess, for messages; None if the config names none."""
-        return self.name_only("postprocess") if self.run.postprocess else None
-
-    def lr_schedule(self, optimizer: Optimizer, steps_per_epoch: int, *, has_valid: bool) -> LRSchedule:
-        """Build warm-up and scheduler; their updates are optimizer steps or epochs."""
-        table = self.run.train.lr_scheduler
-        if table is None:
-            return LRSchedule(optimizer, None)
-        by_step = table.update_policy == "step"
-        updates_per_epoch = steps_per_epoch if by_step else 1
-        warmup = round(table.warmup * updates_per_epoch)
-        scheduler = self.create_only(
-            "lr_scheduler",
-            optimizer=optimizer,
-            total_steps=max(self.run.train.epoch * updates_per_epoch - warmup, 1),
-            epochs=self.run.train.epoch,
-            steps_per_epoch=steps_per_epoch,
-        )
-        if isinstance(scheduler, ReduceLROnPlateau):
-            self.check_plateau(by_step=by_step, has_loss=bool(self.run.criterion) or not has_valid)
-        name = self.name_only("lr_scheduler")
-        try:
-            counting_step = find_counting_step(scheduler, by_step=by_step)
-        except ValueError as error:
-            raise ConfigError([self.config.problem(name.path, f"{name}: {error}")]) from error
-        warmup_lr = table.warmup_lr
-        return LRSchedule(optimizer, scheduler, counting_step, warmup=warmup, warmup_lr=warmup_lr, by_step=by_step, name=name)
-
-    def check_plateau(self, *, by_step: bool, has_loss: bool) -> None:
-        """Raise ConfigError if a scheduler that uses the validation loss would have no loss at its updates."""
-        if by_step:
-            message = "a scheduler that uses the validation loss is updated once per epoch; set update_policy = 'epoch'"
-            raise ConfigError([self.config.problem(("train", "lr_scheduler", "update_policy"), message)])
-        if not has_loss:
-            message = "uses the validation loss, but a model that computes its losses itself has none; use another scheduler"
-            raise ConfigError([self.config.problem(("train", "lr_scheduler", "type"), message)])

@@ -9,7 +9,7 @@ import torch
 
 from ddpkit.data import seeding
 from ddpkit.data.seeding import seed_for, seed_generators
-from ddpkit.plugins.hookspecs import Draws
+from ddpkit.plugins.component import Draws
 
 
 def draw(*key):

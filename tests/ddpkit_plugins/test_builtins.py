@@ -3,7 +3,8 @@
 import pytest
 
 from ddpkit.plugins import manager
-from ddpkit.plugins.hookspecs import HOOKS, RUNTIME_VALUES
+from ddpkit.plugins.component import RUNTIME_VALUES
+from ddpkit.plugins.hookspecs import HOOKS
 from ddpkit.plugins.signatures import read_from_source
 
 ENTRIES = [entry for entry in manager.load().registry if entry.namespace == "builtin"]

@@ -25,6 +25,7 @@ from ddpkit.config.check import check, validate
 from ddpkit.config.loading import named_overrides, read
 from ddpkit.config.plugin_policy import combine_policy
 from ddpkit.plugins import hookspecs, manager
+from ddpkit.plugins.component import RUNTIME_VALUES
 from ddpkit.plugins.hookspecs import HOOKS
 from ddpkit.plugins.manager import PluginSource, register
 from ddpkit.plugins.registry import UnknownNameError
@@ -543,4 +544,4 @@ def test_each_hook_docstring_lists_its_runtime_values(kind):
     text = inspect.getdoc(getattr(hookspecs, HOOKS[kind])).partition("Run-time values:")[2].partition("Returns")[0]
     hidden = {"lr"}  # the TOML's learning_rate
 
-    assert set(re.findall(r"`(\w+)`", text)) - {"learning_rate", "step"} - hidden == hookspecs.RUNTIME_VALUES[kind] - hidden
+    assert set(re.findall(r"`(\w+)`", text)) - {"learning_rate", "step"} - hidden == RUNTIME_VALUES[kind] - hidden
