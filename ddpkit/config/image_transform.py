@@ -20,10 +20,17 @@ class ImageTransform:
         before = plane_size(image)
         image = self.transform(image)
         after = plane_size(image)
-        if before != after and (isinstance(target, Mapping) or plane_size(target) == before):
+        if before != after and has_positions(target, before):
             message = f"the transform changes the size of the image from {before} to {after}, but keeps its mask or boxes"
             raise ValueError(f"{message}; remove 'image_only=True' from its Component, and return image and target")
         return image, target
+
+
+def has_positions(target: Any, size: tuple[int, ...]) -> bool:
+    """Return whether a target contains positions in an image of this size: a mask or boxes, also as an entry of a mapping."""
+    if isinstance(target, Mapping):
+        return "boxes" in target or any(has_positions(each, size) for each in target.values())
+    return plane_size(target) == size
 
 
 def plane_size(value: Any) -> tuple[int, ...]:

@@ -110,7 +110,8 @@ class ComponentFactory:
         parameters = self.parameters_of(reference)
         arguments = parameters.call_arguments(reference.named_params(parameters), runtime)
         if parameters.from_run.get("n_classes") in parameters.signature.required - arguments.keys():
-            remedy = "set 'n_classes'" if reference.kind == "model" else "set 'classes', their names"
+            own = f"set 'n_classes' in the 'config' of this {reference.kind}"
+            remedy = "set 'n_classes'" if reference.kind == "model" else f"set 'classes', their names, or {own}"
             message = f"{reference.name!r} requires the number of classes, which the data does not show; {remedy}"
             raise ConfigError([self.config.problem(reference.path, message)])
         try:

@@ -63,6 +63,8 @@ class ReadFailure:
 
     message: str
     traceback: str
+    is_bug: bool = False
+    """Whether the error is probably a mistake in the code, and not in the sample."""
 
 
 @attrs.frozen
@@ -104,7 +106,7 @@ class SeededDataset:
                 samples += self.read_or_skip(key, unreadable)
             samples = samples or [self[keys[0]]]  # a padding sample
         except Exception as error:  # noqa: BLE001 - a dataset may raise anything
-            return ReadFailure(f"{self.name(key)}: {describe_failure(error)}", traceback.format_exc())
+            return ReadFailure(f"{self.name(key)}: {describe_failure(error)}", traceback.format_exc(), isinstance(error, BUGS))
         try:
             return *self.collate(samples), unreadable
         except Exception as error:  # noqa: BLE001
@@ -233,6 +235,8 @@ def describe_value(value: Any) -> str:
 
 REMEDY = """\
 repair the sample or remove it from the data ('ddpkit check FILE --data' finds all of them), or set 'dataset.on_error = "skip"'"""
+BUGS = (ArithmeticError, AssertionError, AttributeError, LookupError, NameError, NotImplementedError, TypeError)
+"""Exceptions that a mistake in the code of a dataset or transform usually raises; a defect of a sample rarely does."""
 FAILURES = {
     "DataLoader worker (pid": "a loader worker died while it read {}, for example because memory ran out or a library crashed;",
     "DataLoader timed out": "no loader worker returned a micro-batch within 'ddp.timeout' while the workers read {};",
@@ -278,7 +282,7 @@ class SplitLoader:
             self.n_read += 1
             if isinstance(read, ReadFailure):
                 LOGGER.debug("%s", read.traceback)
-                raise SampleError(f"{read.message}; {REMEDY}")
+                raise SampleError(f"{read.message}\n{read.traceback.rstrip()}" if read.is_bug else f"{read.message}; {REMEDY}")
             images, targets, unreadable = read
             yield *self.on_device(images, targets), self.without_unreadable(shard, unreadable) if unreadable else shard
 
@@ -386,7 +390,16 @@ def start_loader(loader: "DataLoader[Any]") -> Iterator[Any]:
     """Return an iterator over the micro-batches of the loader, in order. The workers start to read ahead immediately."""
     if loader.num_workers:
         time.sleep(SETTLING)
+        return name_dead_worker(iter(loader))
     return iter(loader)
+
+
+def name_dead_worker(batches: Iterator[Any]) -> Iterator[Any]:
+    """Yield the micro-batches. If a worker dies while it sends one, raise torch's error for a dead worker."""
+    try:
+        yield from batches
+    except (ConnectionError, EOFError) as error:
+        raise RuntimeError(f"DataLoader worker (pid unknown) closed its connection: {error}") from error
 
 
 @contextlib.contextmanager

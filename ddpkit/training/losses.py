@@ -151,7 +151,7 @@ class WeightedLosses(Losses):
         for place, term in enumerate(self.terms if n_samples else ()):
             if term.weigh:
                 with named_errors(term.name):
-                    weights[place] = term.weigh(targets)
+                    weights[place] = check_scalar(term.weigh(targets))
         return weights
 
     def means(self, sums: Tensor, n_samples: int | Tensor) -> Tensor:  # noqa: ARG002 - the sums contain the weights
@@ -226,9 +226,20 @@ def weight_method(criterion: object) -> Callable[[Any], Tensor] | None:
 
 
 def check_weight(weight: object) -> None:
-    """Raise ValueError if the result of a method `weight(targets)` is not a weight."""
-    if not (isinstance(weight, Tensor) and weight.ndim == 0 and 0 <= weight.item() < math.inf):
-        raise ValueError(f"'weight(targets)' must return one number as a tensor [], at least 0 and finite; got {weight!r}")
+    """Raise ValueError if the result of a method `weight(targets)` is not a weight. Waits for the device."""
+    if not 0 <= check_scalar(weight).item() < math.inf:
+        raise ValueError(f"{WEIGHT}; got {weight!r}")
+
+
+def check_scalar(weight: object) -> Tensor:
+    """Return the result of a method `weight(targets)`. Raises ValueError if it is not a scalar tensor."""
+    if not (isinstance(weight, Tensor) and weight.ndim == 0):
+        raise ValueError(f"{WEIGHT}; got {weight!r}")
+    return weight
+
+
+WEIGHT = "'weight(targets)' must return one number as a tensor [], at least 0 and finite"
+"""Requirement for the result of a criterion's method `weight`."""
 
 
 def select_loss(key: str, losses: Mapping[str, Tensor], _targets: object) -> Tensor:

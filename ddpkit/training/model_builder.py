@@ -204,10 +204,11 @@ class ModelBuilder(ComponentFactory):
         return HeadMetric(*fields, self.head_of(reference)) if has_heads else MetricAdapter(*fields)
 
     def head_postprocess(self, metrics: Mapping[str, MetricAdapter]) -> Callable[[Any], Any]:
-        """Build the postprocess; if metrics select heads, it converts each of these heads."""
+        """Build the postprocess; if metrics select heads, it converts each of these heads. Without metrics, it converts none."""
         found = [each for each in metrics.values() if isinstance(each, HeadMetric)]
         heads = {each.head.name if each.head else "": each.head for each in found if each.takes != "logits"}
-        return HeadPostprocess(self.postprocess(), heads) if found else self.postprocess()
+        has_heads = found or (not metrics and any(reference.on for reference in self.refs_of("criterion")))
+        return HeadPostprocess(self.postprocess(), heads) if has_heads else self.postprocess()
 
     def postprocess(self) -> Callable[[Any], Any]:
         """Build the function that converts outputs to predictions; the identity if the config names none."""

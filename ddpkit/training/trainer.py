@@ -182,7 +182,7 @@ class Trainer:
         # The sum of each shard first, as on separate ranks, for bit-identical results.
         total = torch.stack([torch.stack(weights[place::n_shards]).sum(0) for place in range(n_shards)]).sum(0)
         total = self.world.sum(total)
-        return weights, total.where(total > 0, 1)  # the loss of a step without weight is 0, whatever it is divided by
+        return weights, total.where(total != 0, 1)  # the loss of a step without weight is 0, whatever it is divided by
 
     def backward(self, micro_batches: Sequence[Batch], weights: Sequence[Tensor], total: int | Tensor) -> ShardLosses:
         """Add one shard's share of the gradient of a step.

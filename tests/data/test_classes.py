@@ -347,9 +347,7 @@ def test_a_metric_without_a_number_of_classes_is_refused(write, capsys):
     file = write(body.replace('"classification"', '"acme/sharpened"'))
 
     assert main(["run", str(file), "--dry-run", "--set", "model.config.width=2"]) == 2
-    message = (
-        "metrics[0].type: 'accuracy' requires the number of classes, which the data does not show; set 'classes', their names"
-    )
+    message = "metrics[0].type: 'accuracy' requires the number of classes, which the data does not show; set 'classes', their names, or set 'n_classes' in the 'config' of this metric"
     assert message in capsys.readouterr().err
 
     assert main(["run", str(file), "--dry-run", "--set", "model.config.width=2", "--set", "classes=['x', 'y']"]) == 0

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torchvision.tv_tensors import BoundingBoxes
 
-from ddpkit.data.loader import SeededDataset, SplitLoader, init_worker, make_loader
+from ddpkit.data.loader import SeededDataset, SplitLoader, guard_workers, init_worker, make_loader, name_dead_worker
 from ddpkit.data.nested import iterate_tensors
 from ddpkit.data.sampler import BatchSampler, Sampler
 from ddpkit.errors import SampleError
@@ -104,6 +104,18 @@ def test_a_dead_worker_names_its_possible_samples():
     ):
         read(make_split_loader(FaultyDataset(5, die), 2))
     gc.collect()  # closes the socket of the dead worker here, not during another test
+
+
+def test_a_worker_that_dies_while_it_sends_is_named():
+    def send():
+        yield 1
+        raise ConnectionResetError("reset by peer")
+
+    with (
+        pytest.raises(SampleError, match="a loader worker died while it read some samples"),
+        guard_workers(lambda: "some samples"),
+    ):
+        assert list(name_dead_worker(send())) == []
 
 
 def test_a_hanging_worker_times_out():

@@ -374,8 +374,8 @@ def test_a_script_gets_the_name_as_a_note(odd):
 
 
 SAMPLES = {
-    'dataset.name="Broken"': "train sample 20: dataset 'Broken' (odd_parts/Broken, {0}): TypeError: boom; repair",
-    'transform={failing_transform=[]}': "train sample 20: transform 'failing_transform' (odd_parts/failing_transform, {0}): TypeError: boom; repair",
+    'dataset.name="Broken"': "train sample 20: dataset 'Broken' (odd_parts/Broken, {0}): TypeError: boom\nTraceback (most",
+    'transform={failing_transform=[]}': "train sample 20: transform 'failing_transform' (odd_parts/failing_transform, {0}): TypeError: boom\nTraceback (most",
     'dataset.name="Ragged"': "cannot be collated with the other samples of its micro-batch (dataset 'Ragged' (odd_parts/Ragged, {0}): TypeError: boom); repair",
 }  # fmt: skip
 
@@ -430,7 +430,8 @@ def test_an_image_only_transform_must_keep_the_size_of_a_mask():
 
     assert crop(image, 3)[1] == 3
     assert [part.shape[-1] for part in ImageTransform(torch.clone)(image, Mask(torch.zeros(4, 6)))] == [6, 6]
-    for target in (Mask(torch.zeros(4, 6)), {"boxes": torch.zeros(1, 4)}):
+    assert crop(image, {"side": 1, "points": torch.zeros(3, 2)})[1]["side"] == 1
+    for target in (Mask(torch.zeros(4, 6)), {"boxes": torch.zeros(1, 4)}, {"mask": Mask(torch.zeros(4, 6)), "side": 1}):
         with pytest.raises(ValueError, match=r"from \(4, 6\) to \(4, 5\), but keeps its mask or boxes; remove 'image_only=True'"):
             crop(image, target)
 

@@ -97,6 +97,10 @@ def test_heads_train_equally_on_any_number_of_ranks(heads, in_world, n_ranks):
         assert theirs == pytest.approx(mine, rel=1e-9)
 
 
+def test_no_postprocess_is_called_without_metrics(heads):
+    assert build(heads, metrics=[]).evaluator.postprocess({"side": torch.zeros(1, 2)}) == {}
+
+
 def test_a_head_gets_its_own_loss_and_metric(heads):
     trainer = build(heads)
     images, targets = trainer.loader.sample(6)

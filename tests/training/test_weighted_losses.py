@@ -211,6 +211,15 @@ def test_a_weight_that_is_not_a_number_is_rejected(found):
         losses.sanity_check(torch.ones(2), torch.ones(2))
 
 
+@pytest.mark.parametrize("found", [torch.ones(2), 3.0])
+def test_a_later_weight_that_is_no_scalar_names_the_criterion(found):
+    losses = WeightedLosses([LossTerm("mine", 1.0, Weighted(found), ComponentName("criterion 'mine'"), Weighted(found).weight)])
+
+    with pytest.raises(ValueError, match=r"'weight\(targets\)' must return one number") as caught:
+        losses.weight(torch.ones(2), 2, torch.device("cpu"))
+    assert caught.value.__notes__[0].startswith("criterion 'mine' failed")
+
+
 def test_an_attribute_that_is_no_method_is_not_a_weight():
     assert weight_method(Weighted(None))(torch.ones(3)) == 3
     for other in (nn.CrossEntropyLoss(torch.ones(3)), nn.CrossEntropyLoss(), nn.Linear(2, 2), nn.functional.cross_entropy):
