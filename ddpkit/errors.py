@@ -154,14 +154,14 @@ class ComponentNote(str):
 
 def add_component_note(error: Exception, name: ComponentName | None) -> None:
     """Note that the component `name` raised the exception. The innermost component counts; a DdpkitError needs no note."""
-    if name is None or isinstance(error, DdpkitError) or component_of(error):
+    if name is None or isinstance(error, DdpkitError) or failed_component(error):
         return
     note = ComponentNote(f"{name} failed: {type(error).__name__}: {error}")
     note.name = name
     error.add_note(note)
 
 
-def component_of(error: BaseException) -> ComponentName | None:
+def failed_component(error: BaseException) -> ComponentName | None:
     """Return the component that raised an exception; None if it is not known."""
     return next((note.name for note in getattr(error, "__notes__", ()) if isinstance(note, ComponentNote)), None)
 
@@ -182,13 +182,21 @@ def take_component_note(error: BaseException) -> str:
 
 def describe_failure(error: BaseException) -> str:
     """Return component, type and message of an exception; without the component if it is not known."""
-    name = component_of(error)
-    return f"{f'{name}: ' if name else ''}{type(error).__name__}: {error}"
+    return name_failure(error, f"{type(error).__name__}: {error}")
+
+
+def name_failure(error: BaseException, message: str = "") -> str:
+    """Return a message about an exception, by default its own, after the name of the component if that is known."""
+    name = failed_component(error)
+    return f"{f'{name}: ' if name else ''}{message or error}"
 
 
 @contextlib.contextmanager
 def named_errors(name: ComponentName | None) -> Iterator[None]:
-    """Note that exceptions inside the context come from the component `name`."""
+    """Note that exceptions inside the context come from the component `name`.
+
+    Code that runs in each step or for each sample calls `add_component_note` itself, because a context costs 1 us.
+    """
     try:
         yield
     except Exception as error:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from ddpkit.config.loading import Config
-from ddpkit.errors import ConfigError, DdpkitError, KeyPath, component_of
+from ddpkit.errors import ConfigError, DdpkitError, KeyPath, name_failure
 
 
 @contextlib.contextmanager
@@ -21,8 +21,7 @@ def translate_first_errors(config: Config) -> Iterator[None]:
     except Exception as error:
         for pattern, path, advice in HINTS:
             if re.search(pattern, str(error)):
-                name = component_of(error)
-                raise ConfigError([config.problem(path, f"{advice} ({f'{name}: ' if name else ''}{error})")]) from error
+                raise ConfigError([config.problem(path, f"{advice} ({name_failure(error)})")]) from error
         error.add_note("This happened in the check of the model with the first samples, before training.")
         raise
 

@@ -21,7 +21,7 @@ from ddpkit.data.sample_stages import find_unrepeatable, read_stages
 from ddpkit.data.sampler import BatchSampler, Sampler
 from ddpkit.data.unreadable import UnreadableSamples
 from ddpkit.distributed.world import World
-from ddpkit.errors import ConfigError, component_of, named_errors
+from ddpkit.errors import ConfigError, failed_component, name_failure, named_errors
 
 LOGGER = logging.getLogger(__name__)
 
@@ -94,10 +94,9 @@ class DataBuilder(ComponentFactory):
                 yield
         except (ValueError, OSError) as error:
             LOGGER.debug("%s cannot be used", sample, exc_info=error)
-            name = component_of(error)
+            name = failed_component(error)
             path = name.path if name and name.path[0] == "transform" else ("dataset",)
-            text = f"{name}: {error}" if name else str(error)
-            raise ConfigError([self.config.problem(path, f"{sample} cannot be used: {text}")]) from error
+            raise ConfigError([self.config.problem(path, f"{sample} cannot be used: {name_failure(error)}")]) from error
 
     def split_indices(self, dataset: Any) -> dict[str, list[int]]:
         """Return the indices of each split.

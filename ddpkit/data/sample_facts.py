@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from ddpkit.data.loader import SeededDataset, describe_value
-from ddpkit.errors import component_of
+from ddpkit.errors import failed_component
 
 PLAIN = (str, bytes, bool, int, float, complex, type(None), np.generic)
 """Types whose `repr` contains their value."""
@@ -55,7 +55,7 @@ class FactsReader:
         try:
             image, target = self.samples.apply_transforms(image, target)
         except Exception as error:  # noqa: BLE001
-            failure = f"{component_of(error) or 'a transform'} fails: {error}"
+            failure = f"{failed_component(error) or 'a transform'} fails: {error}"
             return attrs.evolve(facts, wrong_size=facts.wrong_size or failure)
         return attrs.evolve(facts, shapes=f"{describe_value(image)} and {describe_value(target)}")
 

@@ -19,7 +19,7 @@ from ddpkit.config.loading import Config
 from ddpkit.config.plugin_policy import combine_policy
 from ddpkit.data.images import Mode, convert_mode, format_file, open_image
 from ddpkit.distributed.world import World, choose_device
-from ddpkit.errors import ComponentName, ConfigError, Diagnostic, component_of, named_errors
+from ddpkit.errors import ComponentName, ConfigError, Diagnostic, failed_component, name_failure, named_errors
 from ddpkit.inference.input_geometry import InputGeometry, preprocess
 from ddpkit.inference.prediction import Prediction, PredictionDecoder
 from ddpkit.plugins import manager
@@ -108,8 +108,7 @@ class Reader:
                 convert_mode(picture, "RGB"),
             )
         except Exception as error:  # noqa: BLE001 - a transform may raise anything
-            name = component_of(error)
-            return f"{describe_input(given)} cannot be used: {f'{name}: ' if name else ''}{error}"
+            return f"{describe_input(given)} cannot be used: {name_failure(error)}"
 
 
 @attrs.frozen(kw_only=True)
@@ -215,7 +214,7 @@ class Predictor:
         except torch.OutOfMemoryError:
             raise
         except (RuntimeError, ValueError) as error:
-            reason = f"{component_of(error) or 'the model'} does not accept the shape {list(images.shape[1:])}: {error}"
+            reason = f"{failed_component(error) or 'the model'} does not accept the shape {list(images.shape[1:])}: {error}"
             return [f"{each.name} cannot be used: {reason}" for each in inputs]
         return [self.interpreter(value, each.view) for value, each in zip(values, inputs, strict=True)]
 

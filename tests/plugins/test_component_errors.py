@@ -20,6 +20,7 @@ import random
 
 import numpy as np
 import torch
+from acme.every import Dots
 from torch import nn
 from torch.utils.data import IterableDataset
 from torchmetrics.aggregation import MeanMetric
@@ -115,17 +116,6 @@ class Pair(MeanMetric):
 
     def compute(self):
         return super().compute(), 1
-
-
-class Dots:
-    def __init__(self, n: int = 24):
-        self.targets = [index % 2 for index in range(n)]
-
-    def __len__(self):
-        return len(self.targets)
-
-    def __getitem__(self, index):
-        return torch.full((1, 8, 8), float(self.targets[index])) + index / 100, self.targets[index]
 
 
 class Broken(Dots):
