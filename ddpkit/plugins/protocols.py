@@ -1,11 +1,50 @@
 """Protocols of objects that plugins provide: loggers and writers of predictions."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
+
+import attrs
+
+
+@attrs.frozen(kw_only=True)
+class TestSample:
+    """Sample of the test split with its prediction."""
+
+    __test__ = False  # not a class of tests, for pytest
+
+    file: Path
+    """PNG file with the image, its target and its prediction."""
+    caption: str
+    """Sample, target and prediction as text."""
+    is_correct: bool
+
+
+@attrs.frozen(kw_only=True)
+class TestResult:
+    """Result of the test at the end of a run."""
+
+    __test__ = False
+
+    epoch: int
+    """Number of epochs that the run has trained."""
+    metrics: Mapping[str, float]
+    """`loss`, if the test has it, and each metric under its name in the config; with the prefix `ema/`, those of the EMA."""
+    classes: Sequence[str] = ()
+    """Names of the classes; those without a name are numbered."""
+    per_class: Mapping[str, Sequence[float]] = attrs.field(factory=dict)
+    """One number per class, by metric; NaN for a class that does not occur."""
+    confusion: Mapping[str, Sequence[Sequence[int]]] = attrs.field(factory=dict)
+    """Confusion matrices by metric: rows are true classes, columns are predicted classes."""
+    samples: Sequence[TestSample] = ()
+    """At most `private.log_images` samples: the wrong predictions first."""
 
 
 class Logger(Protocol):
-    """Logger of a plugin; created and called on global rank 0 only."""
+    """Logger of a plugin; created and called on global rank 0 only.
+
+    It may also have a method `on_test_end(result: TestResult)`, called once if the run tests its best weights.
+    """
 
     def on_epoch_end(self, row: Mapping[str, float]) -> None:
         """Record one row of the history, as a mapping of column to value."""

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import attrs
 
@@ -66,7 +66,11 @@ def table_writer(file: TextIO, columns: Sequence[str]) -> "csv.DictWriter[str]":
 
 def read_rows(folder: Path) -> list[Row]:
     """Return the rows so far; [] before the first epoch."""
-    file = folder / JSONL
+    return [*read_json_lines(folder / JSONL)]
+
+
+def read_json_lines(file: Path) -> list[dict[str, Any]]:
+    """Return the objects in a file of a run folder, one per line; [] if the file does not exist."""
     with reading(file):
         return [dict(json.loads(line)) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
 

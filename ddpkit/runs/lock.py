@@ -47,6 +47,15 @@ def hold_lock(folder: Path, wait: float = WAIT, *, shared: bool = False) -> Iter
         yield
 
 
+def is_held(folder: Path) -> bool:
+    """Return whether another process holds the lock of the run in `folder` to write it. Nothing is created or waited for."""
+    try:
+        with (folder / NAME).open() as file:
+            return not try_lock(file.fileno(), fcntl.LOCK_SH)
+    except OSError:  # no lock file, or one that must not be read
+        return False
+
+
 def try_lock(file: int, kind: int) -> bool:
     try:
         fcntl.flock(file, kind | fcntl.LOCK_NB)

@@ -1,0 +1,150 @@
+"""Record of a run: everything that its folder contains, for the commands that show runs. It imports no torch.
+
+A run may still be training, so each file may be missing; its property is then empty.
+"""
+
+import csv
+import functools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from ddpkit.runs import history, lock, lookup
+from ddpkit.runs.files import read_json, reading
+from ddpkit.runs.folder import FINISHED, SKIPPED_SAMPLES, SPLIT, TEST_METRICS, TESTED
+from ddpkit.runs.metric_tables import CONFUSION, PER_CLASS
+
+EVENTS = "events.jsonl"
+"""File with what happened to the run, one JSON object per line.
+
+`time` (ISO 8601, UTC), `event` (`start`, `resume`, `warning`, `error`, `stop`, `test`, `finish`), `message`, and `epoch`
+and `step` if they are known.
+"""
+SUMMARY = "summary.json"
+"""File with the state after the last epoch, so that a list of runs reads nothing else.
+
+`task`, `run_id`, `started` and `updated` (ISO 8601, UTC), `epoch`, `epochs`, `step`, and `best`: model (`valid` or `ema`) ->
+`column`, `lower`, `value` and `epoch`.
+"""
+ORIGINS = "config_origins.json"
+"""File with a list of all config values: `key`, `value`, `origin` (`x.toml:12:3`, `--set 1`, `default`, `data`), `meaning`."""
+CLASS_COUNTS = "class_counts.json"
+"""File with numbers of samples: split -> `samples`, and `classes` (name -> number; null = not known)."""
+TEST_SAMPLES = "test_samples.json"
+"""File with a list of samples of the test split: the wrong predictions first, of these the most confident first.
+
+`file` (picture in the run folder), `sample` (name or index), `is_correct`, `truth` and `prediction` (texts), `confidence`
+(0 to 1, or null).
+"""
+
+Row = Mapping[str, Any]
+
+
+@attrs.frozen
+class RunRecord:
+    """Contents of a run folder. Each property reads its file once. All of them raise ConfigError for a damaged file."""
+
+    folder: Path
+
+    @functools.cached_property
+    def config(self) -> Mapping[str, Any]:
+        """The resolved config as tables."""
+        return lookup.read_run_config(self.folder)
+
+    @functools.cached_property
+    def history(self) -> Sequence[Row]:
+        """One row per epoch; None in place of a value that is not finite."""
+        return history.read_rows(self.folder)
+
+    @functools.cached_property
+    def summary(self) -> Mapping[str, Any]:
+        """State after the last epoch, see `SUMMARY`."""
+        return dict(self._read(SUMMARY))
+
+    @functools.cached_property
+    def test_metrics(self) -> Mapping[str, float | None]:
+        """Test loss (`loss`) and each test metric; with the prefix `ema/`, those of the EMA."""
+        return dict(self._read(TEST_METRICS))
+
+    @functools.cached_property
+    def tested(self) -> Mapping[str, Any]:
+        """Tested weights: `weights`, `epoch`, `monitor`, `n_skipped`, and `ema` with the same keys."""
+        return dict(self._read(TESTED))
+
+    @functools.cached_property
+    def per_class(self) -> Sequence[Mapping[str, str]]:
+        """Test metrics of each class: `class`, and one column per metric; a value that is not known is an empty text."""
+        return [dict(row) for row in csv.DictReader(self._lines(PER_CLASS))]
+
+    @functools.cached_property
+    def confusion(self) -> Mapping[str, Sequence[Sequence[str]]]:
+        """Confusion matrices of the test, by file name: the header `true, class, ...`, then one row per true class."""
+        files = sorted(self.folder.glob(f"*{CONFUSION}*.csv"))
+        return {file.name: list(csv.reader(self._lines(file.name))) for file in files}
+
+    @functools.cached_property
+    def events(self) -> Sequence[Mapping[str, Any]]:
+        """What happened to the run, in order, see `EVENTS`."""
+        file = self.folder / EVENTS
+        return history.read_json_lines(file)
+
+    @functools.cached_property
+    def origins(self) -> Sequence[Mapping[str, Any]]:
+        """All config values with their origins, see `ORIGINS`."""
+        return list(self._read(ORIGINS))
+
+    @functools.cached_property
+    def class_counts(self) -> Mapping[str, Mapping[str, Any]]:
+        """Numbers of samples, see `CLASS_COUNTS`."""
+        return dict(self._read(CLASS_COUNTS))
+
+    @functools.cached_property
+    def test_samples(self) -> Sequence[Mapping[str, Any]]:
+        """Samples of the test split with their predictions, see `TEST_SAMPLES`."""
+        return list(self._read(TEST_SAMPLES))
+
+    @functools.cached_property
+    def model(self) -> Mapping[str, Any]:
+        """Summary of the model: `type`, `parameters`, `layers`, ..."""
+        return dict(self._read("model.json"))
+
+    @functools.cached_property
+    def environment(self) -> Mapping[str, Any]:
+        """Versions, machine, device, ranks and seed."""
+        return dict(self._read("environment.json"))
+
+    @functools.cached_property
+    def plugins(self) -> Mapping[str, Any]:
+        """`plugins` (all that were loaded) and `used` (components of the run)."""
+        return dict(self._read("plugins.json"))
+
+    @functools.cached_property
+    def splits(self) -> Mapping[str, Sequence[Any]]:
+        """Names or indices of the samples of each split."""
+        return dict(self._read(SPLIT))
+
+    @functools.cached_property
+    def skipped_samples(self) -> Sequence[Mapping[str, str]]:
+        """Unreadable samples that were skipped: `sample` and `error`."""
+        return list(self._read(SKIPPED_SAMPLES))
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run has ended normally."""
+        return (self.folder / FINISHED).is_file()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a process trains the run now."""
+        return lock.is_held(self.folder)
+
+    def _read(self, name: str) -> Any:
+        with reading(self.folder / name):
+            return read_json(self.folder / name)
+
+    def _lines(self, name: str) -> list[str]:
+        file = self.folder / name
+        with reading(file):
+            return file.read_text(encoding="utf-8").splitlines(keepends=True) if file.is_file() else []
