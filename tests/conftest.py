@@ -22,6 +22,7 @@ IN_WORLDS = (
     "tests/training/test_step_cost.py",
     "tests/testing/test_verify_ddp.py",
     "tests/ddpkit_plugins/test_metrics_of_ranks.py",
+    "tests/inference/test_shown_samples.py",
     "tests/ddpkit_plugins/test_metrics_at_random.py",
 )
 """Files that use `in_world`; one worker runs them all, so that they share its rank processes."""

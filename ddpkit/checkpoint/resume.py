@@ -36,6 +36,12 @@ class ResumePoint:
         """Config, plugins, data and history in the checkpoint, see `RunMetadata`; empty without a checkpoint."""
         return self.checkpoint.plain["run"] if self.checkpoint else {}
 
+    @property
+    def progress(self) -> Mapping[str, int]:
+        """`epoch` and `step` of the checkpoint: the number of finished epochs and optimizer steps."""
+        found = self.checkpoint.plain["progress"] if self.checkpoint else {}
+        return {name: found.get(name, 0) for name in ("epoch", "step")}
+
 
 def requested_resume(config: Config, option: str | None) -> str | None:
     """Return what to resume: a path, `NEWEST`, or None for a new run."""

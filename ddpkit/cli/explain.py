@@ -2,40 +2,19 @@
 
 import argparse
 import json
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import attrs
 
 from ddpkit.cli import options, table
-from ddpkit.config import loading, schema, toml
-from ddpkit.config.component_refs import ComponentRef, find_entry, references
+from ddpkit.config import loading, schema
 from ddpkit.config.converter import describe_type, find_field
-from ddpkit.config.loading import Config
-from ddpkit.config.parameters import read_parameters
-from ddpkit.errors import ConfigError, Diagnostic, ExitCode, KeyPath, format_key_path, suggest
-from ddpkit.plugins import manager, signatures
-from ddpkit.plugins.manager import Plugins
-from ddpkit.plugins.registry import UnknownNameError
+from ddpkit.config.explanation import Line, explain_config, format_toml_value
+from ddpkit.errors import ConfigError, Diagnostic, ExitCode, format_key_path, suggest
+from ddpkit.plugins import manager
 from ddpkit.plugins.signatures import UNREAD
 from ddpkit.terminal import write
-
-ALIASES: Mapping[KeyPath, KeyPath] = {("dataset", "root_dir"): ("dataset", "base_dir")}
-
-
-@attrs.frozen
-class Line:
-    """Value of the config, one row of the output."""
-
-    path: KeyPath
-    value: Any
-    origin: str
-    """Location of the value: `file:line:col`, `--set 1`, or `default`."""
-    component: str = ""
-    """Component that a name selects, and its distribution. Empty for other values."""
-    source: str = ""
-    """Definition of the component: `file:line`."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -71,11 +50,6 @@ def select_lines(lines: list[Line], key: str | None) -> list[Line]:
     return found
 
 
-def format_toml_value(value: Any) -> str:
-    """Return a value in TOML syntax; `-` if it is absent, `?` for a default that the source does not show."""
-    return "?" if value is UNREAD else "-" if value is None else toml.format_inline(value)
-
-
 def line_as_json(line: Line) -> dict[str, Any]:
     value, meaning = None if line.value is UNREAD else line.value, ", ".join(filter(None, (line.component, line.source)))
     return {"key": format_key_path(line.path), "value": value, "origin": line.origin, "meaning": meaning}
@@ -88,72 +62,6 @@ def print_lines(lines: list[Line]) -> None:
 
 def format_origin(line: Line) -> str:
     return f"{line.origin} ({line.component})" if line.component else line.origin
-
-
-def explain_config(config: Config, plugins: Plugins) -> list[Line]:
-    """Return all values in the order of the format.
-
-    The defaults of a component follow the parameters that the config sets.
-    """
-    named = references(config.run)
-    meanings = {reference.path: describe_reference(reference, plugins) for reference in named}
-    lines = [
-        Line(path, value, find_origin(config, path), *meanings.get(path, ())) for path, value in iterate_values(config.run, ())
-    ]
-    for reference in named:
-        prefix = reference.params_path
-        behind = max(
-            number for number, line in enumerate(lines) if line.path[: len(prefix)] == prefix or line.path == reference.path
-        )
-        lines[behind + 1 : behind + 1] = list_defaults(reference, plugins)
-    return lines
-
-
-def iterate_values(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, Any]]:
-    """Yield every value of the format's tables with its path. The parameters of a component are not expanded further."""
-    if isinstance(value, list) and value and attrs.has(type(value[0])):
-        for index, item in enumerate(value):
-            yield from iterate_values(item, (*path, index))
-    elif attrs.has(type(value)):
-        for field in attrs.fields(type(value)):
-            item = getattr(value, field.name)
-            if item or not field.metadata.get("synonym"):
-                yield from iterate_values(item, path if field.metadata.get("rest") else (*path, field.name))
-    elif isinstance(value, Mapping):
-        yield from (((*path, name), item) for name, item in value.items())
-    else:
-        yield path, value
-
-
-def find_origin(config: Config, path: KeyPath) -> str:
-    """Return the location of a value in the config layer that set it, or `default`."""
-    written = config.written(path) or config.written(ALIASES.get(path, path))
-    origin = written and config.origin(written)
-    return origin.place(written).where if written and origin else "default"
-
-
-def describe_reference(reference: ComponentRef, plugins: Plugins) -> tuple[str, str]:
-    """Return a description such as `builtin/resnet18 of ddpkit 0.1.0`, and the definition such as `.../models.py:17`."""
-    try:
-        entry = find_entry(reference, plugins.registry)
-    except UnknownNameError as error:
-        return str(error), ""
-    return f"{entry.qualified_name} of {entry.distribution}", signatures.find_definition(entry.component.target)
-
-
-def list_defaults(reference: ComponentRef, plugins: Plugins) -> list[Line]:
-    """Return the parameters that the config leaves at their defaults, if the component's source shows them."""
-    try:
-        entry = find_entry(reference, plugins.registry)
-    except UnknownNameError:
-        return []
-    parameters = read_parameters(entry)
-    if parameters is None:
-        return []
-    left = {*parameters.in_order, *parameters.aliases.values()} - reference.named_params(parameters).keys()
-    defaults = {name: default for name, default in parameters.signature.defaults.items() if name in left}
-    origin = f"default of {entry.qualified_name}"
-    return [Line((*reference.params_path, name), default, origin) for name, default in defaults.items()]
 
 
 def format_help(field: "attrs.Attribute[Any]") -> list[str]:

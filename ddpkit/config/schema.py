@@ -583,6 +583,14 @@ class Private:
     loggers: list[Logger] = key(
         "Loggers in addition to the history files and the terminal.", "历史文件与终端之外的其他记录器。", a_list()
     )
+    log_images: int = key(
+        "Maximum number of test samples whose pictures are saved for the report and the loggers: half of them have the largest"
+        " errors, half the smallest; 0 = none.",
+        "为报告和记录器保存图片的测试样本的最大数量：一半误差最大，一半误差最小；0 表示不保存。",
+        16,
+        limits=Range(0),
+        unit="samples",
+    )
     log: Log = key("Log file and terminal messages.", "日志文件与终端消息。", attrs.Factory(Log))
 
 

@@ -77,7 +77,7 @@ class World:
         lengths = self.gather(torch.tensor(len(data), device=self.device)).tolist()
         padded = torch.zeros(max(lengths), dtype=torch.uint8, device=self.device)
         padded[: len(data)] = torch.frombuffer(bytearray(data), dtype=torch.uint8)
-        return [bytes(row[:n].tolist()).decode() for row, n in zip(self.gather(padded), lengths, strict=True)]
+        return [row[:n].tobytes().decode() for row, n in zip(self.gather(padded).cpu().numpy(), lengths, strict=True)]
 
     def barrier(self) -> None:
         """Wait until all ranks have called it."""

@@ -11,7 +11,9 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2 import Normalize
 
-from ddpkit.data.loader import describe_value
+from ddpkit.config import schema
+from ddpkit.config.classes import class_names, configured_outputs, foreground_names
+from ddpkit.data.loader import SplitLoader, describe_value
 from ddpkit.inference.drawing import Annotation, draw, enlargement
 from ddpkit.inference.tags import BACKGROUND, Tag, add_strip, font_size, format_number, mask_legend
 
@@ -43,7 +45,7 @@ def select_target(targets: Any, place: int, n: int) -> Any:
 
 def describe_images(images: Sequence[Any]) -> str:
     """Return dtype and shape of the first image, and the range of the pixels of all images."""
-    pixels = [each for each in images if isinstance(each, Tensor) and is_drawable(each)]
+    pixels = [each for each in images if is_drawable(each)]
     if not pixels:
         return describe_value(images[0])
     low, high = min(float(each.min()) for each in pixels), max(float(each.max()) for each in pixels)
@@ -61,13 +63,24 @@ class SampleDrawer:
     transforms: Sequence[Any]
     """Transforms of the samples, in order."""
 
+    @classmethod
+    def of(cls, run: schema.Run, loader: SplitLoader) -> "SampleDrawer":
+        """Create the drawer for the samples of a split."""
+        names = class_names(run)
+        transforms = [*loader.samples.transforms, *loader.batch_transforms]
+        return cls(classes=names, box_classes=foreground_names(names, "boxes", configured_outputs(run)), transforms=transforms)
+
     def draw(self, image: Any, target: Any, caption: str) -> Image.Image:
         """Return an RGB picture of a sample with its target and a caption, at most `TILE` pixels wide or high without them."""
-        if isinstance(image, Tensor) and is_drawable(image):
+        return self.draw_annotation(image, self.annotate(target, image_size(image)), caption)
+
+    def draw_annotation(self, image: Any, annotation: Annotation, caption: str) -> Image.Image:
+        """Return an RGB picture of an image with an annotation in place of its target, see `draw`."""
+        if is_drawable(image):
             picture, tags = self.to_picture(image), []
         else:
-            picture, tags = Image.new("RGB", (TILE, TILE // 2), BACKGROUND), [Tag(None, describe_value(image))]
-        annotation = self.annotate(target, (picture.height, picture.width))
+            height, width = image_size(image)
+            picture, tags = Image.new("RGB", (width, height), BACKGROUND), [Tag(None, describe_value(image))]
         factor = min(enlargement(picture.size), TILE / max(picture.size))
         drawn = draw(picture, attrs.evolve(annotation, tags=[*tags, *annotation.tags]), factor)
         return add_strip(drawn, [Tag(None, caption)], font_size((TILE, TILE)))
@@ -148,9 +161,14 @@ class SampleDrawer:
         return self.box_classes[label - 1] if 0 < label <= len(self.box_classes) else str(label)
 
 
-def is_drawable(image: Tensor) -> bool:
-    """Return whether a tensor is an image: real numbers [H, W] or [C, H, W], not empty."""
-    return image.ndim in (2, 3) and image.numel() > 0 and not image.is_complex()
+def is_drawable(image: Any) -> bool:
+    """Return whether an object is the tensor of an image: real numbers [H, W] or [C, H, W], not empty."""
+    return isinstance(image, Tensor) and image.ndim in (2, 3) and image.numel() > 0 and not image.is_complex()
+
+
+def image_size(image: Any) -> tuple[int, int]:
+    """Return the size (H, W) of an image; of its placeholder, if it cannot be drawn."""
+    return (image.shape[-2], image.shape[-1]) if is_drawable(image) else (TILE // 2, TILE)
 
 
 def is_boxes(value: Any) -> bool:

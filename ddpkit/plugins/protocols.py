@@ -15,9 +15,22 @@ class TestSample:
 
     file: Path
     """PNG file with the image, its target and its prediction."""
-    caption: str
-    """Sample, target and prediction as text."""
-    is_correct: bool
+    sample: str | int
+    """Name of its file, or its index in the dataset."""
+    group: str
+    """`wrong` or `correct`; `worst` or `best` where a prediction can be partly right; `sample` if the error is not known."""
+    truth: str
+    """Target as text, such as the name of a class."""
+    prediction: str
+    """Prediction as text."""
+    error: float | None
+    """0 if the prediction is correct; None if it is not known. For a wrong class, its probability; for a mask, the share of wrong
+    pixels; for boxes, 1 - F1 score."""
+
+    @property
+    def caption(self) -> str:
+        """Sample, target and prediction in one line."""
+        return f"{self.sample}: target {self.truth}, prediction {self.prediction}"
 
 
 @attrs.frozen(kw_only=True)
@@ -37,7 +50,7 @@ class TestResult:
     confusion: Mapping[str, Sequence[Sequence[int]]] = attrs.field(factory=dict)
     """Confusion matrices by metric: rows are true classes, columns are predicted classes."""
     samples: Sequence[TestSample] = ()
-    """At most `private.log_images` samples: the wrong predictions first."""
+    """At most `private.log_images` samples, the largest error first."""
 
 
 class Logger(Protocol):

@@ -14,16 +14,20 @@ import attrs
 
 from ddpkit.config import loading, schema
 from ddpkit.config.component_refs import SPLITS
+from ddpkit.config.explanation import Line, explain_config, format_toml_value
 from ddpkit.config.loading import Config
-from ddpkit.errors import CheckpointError, ConfigError
+from ddpkit.errors import CheckpointError, ConfigError, format_key_path
 from ddpkit.plugins.manager import Plugins
+from ddpkit.plugins.protocols import TestResult
 from ddpkit.runs import history, log
 from ddpkit.runs.environment import collect_versions
+from ddpkit.runs.events import EventHandler, record_event
 from ddpkit.runs.files import REMEDY, Files, os_errors_as, read_json, reading, replace_file
 from ddpkit.runs.history import UnixLines
 from ddpkit.runs.metric_tables import CONFUSION, PER_CLASS, build_tables
 from ddpkit.runs.plugin_manifest import list_components
 from ddpkit.runs.saved_weights import SavedWeights
+from ddpkit.runs.test_samples import TEST_PICTURES, TEST_SAMPLES, ShownSample, read_test_samples, write_test_samples
 from ddpkit.training.callbacks import Callback, Row
 from ddpkit.training.metric_result import EvaluationResult
 
@@ -31,12 +35,19 @@ if TYPE_CHECKING:
     from ddpkit.data.loader import SplitLoader
 
 TEST_METRICS, TESTED = "test_metrics.json", "tested.json"
-OF_A_TEST = (TEST_METRICS, TESTED, PER_CLASS, f"*{CONFUSION}*.csv")
+OF_A_TEST = (TEST_METRICS, TESTED, PER_CLASS, f"*{CONFUSION}*.csv", TEST_SAMPLES, f"{TEST_PICTURES}/*")
 SPLIT = "split.json"
 DATA_FILES = "data_files.json"
 """File with size and modification time (ns) of the files of each sample, in the order of `split.json`."""
 SKIPPED_SAMPLES = "skipped_samples.json"
 """File with the unreadable samples of a run with `dataset.on_error = "skip"`, and their errors."""
+ORIGINS = "config_origins.json"
+"""File with a list of all config values.
+
+`key`, `value` (in TOML), `origin` (`x.toml:12:3`, `--set 1`, `default` or `data`), `meaning` (the component that a name selects).
+"""
+CLASS_COUNTS = "class_counts.json"
+"""File with numbers of samples: split -> `samples`, and `classes` (name -> number; null = not known)."""
 PREDICTIONS, SKIPPED = "predictions", "skipped.json"
 FINISHED = "finished.json"
 """File that exists once a run has finished."""
@@ -79,13 +90,21 @@ class RunFolder(Callback):
             message = f"cannot create {folder.path}: {error.strerror}; set 'output_dir' to a writable folder"
             problem = config.problem(("output_dir",), message)
             raise (CheckpointError(str(problem)) if error.errno in DISK_ERRORS else ConfigError([problem])) from error
-        log.add_log_file(config.run, folder.path / "logs")
+        folder.start_log(config.run)
         folder.describe(config, plugins, environment)
+        record_event(folder.path, "start", describe_machine(environment))
         return folder
 
     @classmethod
-    def reopen(cls, config: Config, plugins: Plugins, environment: Mapping[str, Any], rows: Sequence[Row]) -> "RunFolder":
-        """Reopen the folder of a run that is resumed; `rows`: the history in its checkpoint.
+    def reopen(
+        cls,
+        config: Config,
+        plugins: Plugins,
+        environment: Mapping[str, Any],
+        rows: Sequence[Row],
+        progress: Mapping[str, int],
+    ) -> "RunFolder":
+        """Reopen the folder of a run that is resumed; `rows`: the history in its checkpoint, `progress`: its epoch and step.
 
         Results that the run wrote when it ended earlier are deleted. `config.toml`, `plugins.json` and `environment.json` are
         rewritten with the current values.
@@ -95,18 +114,28 @@ class RunFolder(Callback):
             for name in ("weights", "logs"):
                 (folder.path / name).mkdir(exist_ok=True)
             (folder.path / FINISHED).unlink(missing_ok=True)
-            for file in [found for results in OF_A_TEST for found in folder.path.glob(results)]:
-                file.unlink()
-            log.add_log_file(config.run, folder.path / "logs")
+            folder.remove_test()
+            folder.start_log(config.run)
             history.rewrite_rows(folder.path, rows)
+            record_event(folder.path, "resume", describe_machine(environment), **progress)
         folder.describe(config, plugins, environment)
         return folder
 
+    def start_log(self, run: schema.Run) -> None:
+        """Log messages to the log file too, and record warnings as events."""
+        log.add_log_file(run, self.path / "logs", EventHandler(self.path))
+
+    def remove_test(self) -> None:
+        """Delete the results of an earlier test."""
+        for file in [found for results in OF_A_TEST for found in self.path.glob(results)]:
+            file.unlink()
+
     def describe(self, config: Config, plugins: Plugins, environment: Mapping[str, Any]) -> None:
-        """Write `config.toml`, `plugins.json` and `environment.json`."""
+        """Write `config.toml`, `plugins.json`, `environment.json` and `config_origins.json`."""
         self.write("config.toml", loading.dump(resolve_device_and_ranks(config.run, environment)))
         self.write_json("plugins.json", {"plugins": plugins.manifest(), "used": list_components(config, plugins)})
         self.write_json("environment.json", collect_versions() | {"seed": config.run.seed} | dict(environment))
+        self.write_json(ORIGINS, [describe_value(line) for line in explain_config(config, plugins)])
 
     def write_split(self, loaders: Mapping[str, "SplitLoader"]) -> None:
         """Write the samples of each split to `split.json`, and the states of their files to `data_files.json`."""
@@ -115,6 +144,10 @@ class RunFolder(Callback):
         states = {split: loader.samples.file_states(loader.sampler.indices) for split, loader in loaders.items()}
         if any(states.values()):
             self.write(DATA_FILES, json.dumps(states) + "\n")
+
+    def write_class_counts(self, n_of: Mapping[str, int], counts: Mapping[str, Mapping[str, int] | None]) -> None:
+        """Write the number of samples of each split, and of each class in it, to `class_counts.json`."""
+        self.write_json(CLASS_COUNTS, {split: {"samples": n, "classes": counts.get(split)} for split, n in n_of.items()})
 
     def write_skipped_samples(self, loader: "SplitLoader") -> None:
         """Write the unreadable samples of all splits to `skipped_samples.json`, with the same names as in `split.json`."""
@@ -144,20 +177,62 @@ class RunFolder(Callback):
     def finish(self, progress: Mapping[str, Any]) -> None:
         """Mark the run as finished; `progress`: epoch and step at its end."""
         self.write_json(FINISHED, progress)
+        with os_errors_as(self.path, REMEDY):
+            record_event(self.path, "finish", "the run is finished", epoch=progress["epoch"], step=progress["step"])
 
-    def write_test(self, result: EvaluationResult, classes: Sequence[str], tested: Sequence[SavedWeights]) -> None:
-        """Write the test metrics, their tables, and the weights that were tested: those of the model, then those of its EMA."""
+    def write_test(
+        self,
+        result: EvaluationResult,
+        classes: Sequence[str],
+        tested: Sequence[SavedWeights],
+        samples: Sequence[ShownSample] = (),
+    ) -> None:
+        """Write the results of a test in place of earlier ones: metrics, their tables, samples, and the weights that were tested.
+
+        `tested`: the weights of the model, then those of its EMA.
+        """
+        with os_errors_as(self.path, REMEDY):
+            self.remove_test()
+            record_event(self.path, "test", f"the weights {tested[0].path_in(self.path)} were tested")
+            write_test_samples(self.path, samples)
         mine, *ema = [{"weights": each.path_in(self.path), "epoch": each.epoch, "monitor": each.monitor} for each in tested]
         self.write_json(TESTED, {**mine, "n_skipped": result.n_left_out, **({"ema": ema[0]} if ema else {})})
         for name, rows in build_tables(result.metrics, classes).items():
             self.write_table(name, rows)
         self.write_json(TEST_METRICS, history.to_storable(result.values))
 
+    def test_result(self, epoch: int, result: EvaluationResult, classes: Sequence[str]) -> TestResult:
+        """Return the results of the test that `write_test` has written, for loggers; `epoch`: number of epochs of the run."""
+        return TestResult(
+            epoch=epoch,
+            metrics=result.values,
+            classes=classes,
+            per_class={name: each.per_class for name, each in result.metrics.items() if each.per_class},
+            confusion={name: each.confusion for name, each in result.metrics.items() if each.confusion},
+            samples=read_test_samples(self.path),
+        )
+
     def write_table(self, name: str, rows: Sequence[Sequence[Any]]) -> None:
         """Write a CSV file; the first row is its header."""
         text = io.StringIO()
         csv.writer(UnixLines(text), lineterminator="\r\n").writerows(rows)
         self.write(name, text.getvalue())
+
+
+def describe_value(line: Line) -> dict[str, str]:
+    """Return a config value as a row of `config_origins.json`."""
+    meaning = ", ".join(filter(None, (line.component, line.source)))
+    return {
+        "key": format_key_path(line.path),
+        "value": format_toml_value(line.value),
+        "origin": line.origin,
+        "meaning": meaning,
+    }
+
+
+def describe_machine(environment: Mapping[str, Any]) -> str:
+    """Return the message of the event that a process of the run starts."""
+    return f"{environment['ranks']} ranks on {environment['device']}, {environment['threads']} threads each"
 
 
 def run_path(run: schema.Run) -> Path:

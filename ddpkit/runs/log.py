@@ -105,14 +105,16 @@ def print_warnings(messages: Iterable[str]) -> None:
         CONSOLE.print(escape(f"warning: {message}"), markup=False, soft_wrap=True, highlight=False)
 
 
-def add_log_file(run: schema.Run, folder: Path) -> None:
-    """Log to the run's log file too, from here on."""
+def add_log_file(run: schema.Run, folder: Path, *others: logging.Handler) -> None:
+    """Log to the run's log file in `folder` and to the `others` too, from here on, and also the earlier warnings."""
     log = run.private.log
     with os_errors_as(folder, REMEDY):
         file = LogFile(folder / f"{time.strftime(log.log_file_format)}.log", encoding="utf-8")
     file.setFormatter(SafeFormatter(log.log_format))
-    LOGGER.addHandler(file)
-    for early in [each for each in LOGGER.handlers if isinstance(each, EarlyWarnings)]:
-        LOGGER.removeHandler(early)
-        early.setTarget(file)
-        early.close()
+    early = [record for handler in LOGGER.handlers if isinstance(handler, EarlyWarnings) for record in handler.buffer]
+    for handler in [each for each in LOGGER.handlers if isinstance(each, EarlyWarnings)]:
+        LOGGER.removeHandler(handler)
+    for added in (file, *others):
+        LOGGER.addHandler(added)
+        for record in early:
+            added.handle(record)

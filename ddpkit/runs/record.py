@@ -11,33 +11,14 @@ from typing import Any
 
 import attrs
 
+from ddpkit.plugins.protocols import TestSample
 from ddpkit.runs import history, lock, lookup
+from ddpkit.runs.events import EVENTS
 from ddpkit.runs.files import read_json, reading
-from ddpkit.runs.folder import FINISHED, SKIPPED_SAMPLES, SPLIT, TEST_METRICS, TESTED
+from ddpkit.runs.folder import CLASS_COUNTS, FINISHED, ORIGINS, SKIPPED_SAMPLES, SPLIT, TEST_METRICS, TESTED
 from ddpkit.runs.metric_tables import CONFUSION, PER_CLASS
-
-EVENTS = "events.jsonl"
-"""File with what happened to the run, one JSON object per line.
-
-`time` (ISO 8601, UTC), `event` (`start`, `resume`, `warning`, `error`, `stop`, `test`, `finish`), `message`, and `epoch`
-and `step` if they are known.
-"""
-SUMMARY = "summary.json"
-"""File with the state after the last epoch, so that a list of runs reads nothing else.
-
-`task`, `run_id`, `started` and `updated` (ISO 8601, UTC), `epoch`, `epochs`, `step`, and `best`: model (`valid` or `ema`) ->
-`column`, `lower`, `value` and `epoch`.
-"""
-ORIGINS = "config_origins.json"
-"""File with a list of all config values: `key`, `value`, `origin` (`x.toml:12:3`, `--set 1`, `default`, `data`), `meaning`."""
-CLASS_COUNTS = "class_counts.json"
-"""File with numbers of samples: split -> `samples`, and `classes` (name -> number; null = not known)."""
-TEST_SAMPLES = "test_samples.json"
-"""File with a list of samples of the test split: the wrong predictions first, of these the most confident first.
-
-`file` (picture in the run folder), `sample` (name or index), `is_correct`, `truth` and `prediction` (texts), `confidence`
-(0 to 1, or null).
-"""
+from ddpkit.runs.summary import SUMMARY
+from ddpkit.runs.test_samples import read_test_samples
 
 Row = Mapping[str, Any]
 
@@ -101,9 +82,9 @@ class RunRecord:
         return dict(self._read(CLASS_COUNTS))
 
     @functools.cached_property
-    def test_samples(self) -> Sequence[Mapping[str, Any]]:
-        """Samples of the test split with their predictions, see `TEST_SAMPLES`."""
-        return list(self._read(TEST_SAMPLES))
+    def test_samples(self) -> Sequence[TestSample]:
+        """Samples of the test split with their predictions, the largest error first."""
+        return read_test_samples(self.folder)
 
     @functools.cached_property
     def model(self) -> Mapping[str, Any]:

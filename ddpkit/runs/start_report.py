@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ddpkit.config.classes import class_names
 from ddpkit.config.loading import Config
 from ddpkit.data.labels import count_classes
 from ddpkit.data.loader import SplitLoader
@@ -14,7 +13,13 @@ FEW_CLASSES = 10
 """Largest number of classes whose sample counts are all logged."""
 
 
-def log_start(config: Config, plugins: Sequence[Mapping[str, str]], trainer: Trainer, folder: Path) -> None:
+def log_start(
+    config: Config,
+    plugins: Sequence[Mapping[str, str]],
+    trainer: Trainer,
+    folder: Path,
+    counts: Mapping[str, Mapping[str, int] | None],
+) -> None:
     """Log the start of a run: config, run folder, plugins, model, data and ranks. Messages of other ranks are not shown.
 
     Args:
@@ -22,6 +27,7 @@ def log_start(config: Config, plugins: Sequence[Mapping[str, str]], trainer: Tra
         plugins: `name` and `version` of the plugins that the run uses.
         trainer: Trainer that was built for the run.
         folder: Path of the run folder.
+        counts: Number of samples of each class in each split, see `count_split_classes`.
     """
     run, world = config.run, trainer.world
     loaders = trainer.split_loaders
@@ -39,8 +45,9 @@ def log_start(config: Config, plugins: Sequence[Mapping[str, str]], trainer: Tra
     LOGGER.info("plugins %s", ", ".join(used))
     LOGGER.info("model   %s, %d parameters%s, %s", run.model.name, n_parameters, frozen, run.train.scaler.compute_type)
     LOGGER.info("data    %s: %s", run.dataset.name, sizes)
-    for counts in describe_classes(loaders, class_names(run)):
-        LOGGER.info("classes %s", counts)
+    for split, known in counts.items():
+        if known is not None:
+            LOGGER.info("classes %s", f"{split}: {summarise_counts(known)}")
     LOGGER.info("ranks   %d on %s, %d threads each; seed %d", world.size, world.device.type, world.threads, run.seed)
     LOGGER.info("batch   %d samples, %d per rank", run.train.batch_size, run.train.batch_size // world.size)
     if "valid" not in loaders:
@@ -49,10 +56,9 @@ def log_start(config: Config, plugins: Sequence[Mapping[str, str]], trainer: Tra
         LOGGER.warning("no test split: the best weights are not tested")
 
 
-def describe_classes(loaders: Mapping[str, SplitLoader], names: Sequence[str]) -> list[str]:
-    """Return a line for each split, such as `train: cat 40, dog 38`; [] if the dataset has no labels."""
-    counts = {split: count_classes(loader.samples.dataset, loader.sampler.indices, names) for split, loader in loaders.items()}
-    return [f"{split}: {summarise_counts(each)}" for split, each in counts.items() if each is not None]
+def count_split_classes(loaders: Mapping[str, SplitLoader], names: Sequence[str]) -> dict[str, dict[str, int] | None]:
+    """Return the number of samples of each class in each split; None for a split without labels."""
+    return {split: count_classes(each.samples.dataset, each.sampler.indices, names) for split, each in loaders.items()}
 
 
 def summarise_counts(counts: Mapping[str, int]) -> str:

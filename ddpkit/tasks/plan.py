@@ -80,7 +80,8 @@ class RunPlan:
         """Return the options of a rank: those of the command, with the open values of the config (run id, seed) filled in."""
         point = self.resume_point
         is_known = point is not None or (self.weights is not None and is_run_known(self.file, self.weights))
-        values = {"seed": resolved.seed} if is_known else {"run_id": resolved.run_id, "seed": resolved.seed}
+        drawn = ("seed",) if is_known else ("run_id", "seed")
+        values = {key: getattr(resolved, key) for key in drawn if getattr(resolved, key) != getattr(self.config.run, key)}
         return attrs.evolve(
             self.options,
             overrides=(*self.options.overrides, *named_overrides(values)),

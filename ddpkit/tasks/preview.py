@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from ddpkit.config.check import ranks_in_file
-from ddpkit.config.classes import class_names, configured_outputs, foreground_names
 from ddpkit.config.loading import Config
 from ddpkit.errors import ConfigError, Diagnostic
 from ddpkit.plugins.registry import Registry
@@ -88,12 +87,7 @@ def write_preview(config: Config, registry: Registry, n_samples: int, output: Pa
 
     loaders = build_loaders(config, registry, World(), None, None)
     loader, run = loaders["train"], ClassInference.of(config, registry, loaders).with_classes().run
-    names = class_names(run)
-    drawer = SampleDrawer(
-        classes=names,
-        box_classes=foreground_names(names, "boxes", configured_outputs(run)),
-        transforms=[*loader.samples.transforms, *loader.batch_transforms],
-    )
+    drawer = SampleDrawer.of(run, loader)
     samples = list(first_samples(loader, n_samples))
     grid = draw_grid([drawer.draw(*sample) for sample in samples])
     write_picture(grid, output)

@@ -20,6 +20,7 @@ from ddpkit.runs.log import LOGGER
 from ddpkit.runs.saved_weights import SavedWeights
 from ddpkit.tasks.plan import RunPlan
 from ddpkit.tasks.recorded_split import recorded_split
+from ddpkit.tasks.train import test_with_samples
 from ddpkit.training import builder
 from ddpkit.training.early_stopping import BestTracker
 from ddpkit.training.evaluator import EvaluatedModel
@@ -45,12 +46,13 @@ def test(plan: RunPlan, world: "World", weights: Path) -> None:
     LOGGER.info("test    %s: %d samples", weights, len(loader.sampler.indices))
     warn_about_seen_samples(path, loader.samples.info.identify(loader.sampler.indices))
     with console_progress(trainer, plan.tasks, config.run.private.log.every_seconds) as line:
-        result = trainer.evaluator.test_models(functools.partial(load_if_present, weights), line.on_eval_batch_end)
+        load = functools.partial(load_if_present, weights)
+        result, samples = test_with_samples(config, plan.plugins.registry, trainer, load, line.on_eval_batch_end)
     if world.is_main:
         environment = device_environment(world, plan.options.limit_batches)
         folder = RunFolder(path) if path.exists() else RunFolder.create(config, plan.plugins, environment)
         tested = find_tested_weights(plan, trainer.evaluator.models, weights)
-        folder.write_test(result, class_names(config.run), tested)
+        folder.write_test(result, class_names(config.run), tested, samples)
         end_report.log_test(trainer.evaluator, result, class_names(config.run), tested, path)
         end_report.log_next_steps(config.run, path)
 

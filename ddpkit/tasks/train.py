@@ -2,7 +2,7 @@
 
 import contextlib
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -14,18 +14,23 @@ from ddpkit.checkpoint.weights import BEST_FILE, WeightsFolder
 from ddpkit.config import schema
 from ddpkit.config.classes import class_names
 from ddpkit.config.loading import Config
+from ddpkit.inference.test_sample_collector import TestSampleCollector
+from ddpkit.plugins.registry import Registry
 from ddpkit.runs import console, end_report, lock, model_summary, plugin_manifest, run_hooks, start_report
 from ddpkit.runs import folder as run_folder
 from ddpkit.runs.environment import device_environment
+from ddpkit.runs.events import record_failure
 from ddpkit.runs.folder import RunFolder
 from ddpkit.runs.log import LOGGER
 from ddpkit.runs.loggers import check_loggers, create_loggers
 from ddpkit.runs.saved_weights import SavedWeights
+from ddpkit.runs.summary import SummaryWriter
+from ddpkit.runs.test_samples import ShownSample
 from ddpkit.tasks.plan import RunPlan
 from ddpkit.tasks.recorded_split import recorded_split
 from ddpkit.training import builder
 from ddpkit.training.callbacks import Callback
-from ddpkit.training.evaluator import EvaluatedModel
+from ddpkit.training.evaluator import AfterBatch, EvaluatedModel
 from ddpkit.training.metric_result import EvaluationResult
 from ddpkit.training.trainer import Trainer
 
@@ -60,25 +65,42 @@ def train(plan: RunPlan, world: "World") -> RunPlan:
         with create_callbacks(plan, trainer, folder) as callbacks, record_skipped_samples(trainer, folder):
             with attach_checkpointer(trainer, metadata, plugins, weights, folder, resume_point):
                 trainer.fit(weights, callbacks)
-            tested = test_best(trainer, weights, callbacks) if "test" in plan.tasks else None
-        if folder:
             best = best_weights(trainer, weights)
-            if tested:
-                folder.write_test(tested, class_names(config.run), best)
+            tested = test_best(plan, trainer, weights, callbacks, folder) if "test" in plan.tasks else None
+        if folder:
             folder.finish({"epoch": trainer.progress.epoch, "step": trainer.progress.step, "is_over": trainer.progress.is_over})
             log_end(config.run, trainer, tested, best)
     return plan
 
 
-def test_best(trainer: Trainer, weights: WeightsFolder, callbacks: Sequence[Callback]) -> EvaluationResult | None:
-    """Return the results of the best weights on the test split; None without a test split. Every rank must call it."""
+def test_best(
+    plan: RunPlan, trainer: Trainer, weights: WeightsFolder, callbacks: Sequence[Callback], folder: RunFolder | None
+) -> EvaluationResult | None:
+    """Test the best weights; rank 0 writes the results to the run folder, and passes them to its callbacks.
+
+    Every rank must call it. Return None without a test split.
+    """
     if trainer.evaluator.test is None:
         return None
     load, after_batch = (
         functools.partial(load_best, weights, trainer.world),
         functools.partial(trainer.after_eval_batch, callbacks),
     )
-    return trainer.evaluator.test_models(load, after_batch)
+    result, samples = test_with_samples(plan.config, plan.plugins.registry, trainer, load, after_batch)
+    if folder:
+        folder.write_test(result, class_names(plan.config.run), best_weights(trainer, weights), samples)
+        for callback in callbacks:
+            callback.on_test_end(folder.test_result(trainer.progress.epoch, result, class_names(plan.config.run)))
+    return result
+
+
+def test_with_samples(
+    config: Config, registry: Registry, trainer: Trainer, load: Callable[[EvaluatedModel], bool], after_batch: AfterBatch
+) -> tuple[EvaluationResult, Sequence[ShownSample]]:
+    """Evaluate the models on the test split; return the results, and the samples to show. Every rank must call it."""
+    collector = TestSampleCollector.of(config, registry, trainer.evaluator.test)
+    result = trainer.evaluator.test_models(load, after_batch, collector.observe if collector else None)
+    return result, collector.collect(trainer.world) if collector else []
 
 
 def best_weights(trainer: Trainer, weights: WeightsFolder) -> list[SavedWeights]:
@@ -125,20 +147,22 @@ def open_run_folder(plan: RunPlan, environment: Mapping[str, Any], *, is_main: b
         yield None
     elif plan.resume_point is None:
         folder = RunFolder.create(plan.config, plan.plugins, environment)
-        with lock.hold_lock(folder.path):
+        with lock.hold_lock(folder.path), record_failure(folder.path):
             yield folder
     else:
-        with lock.hold_lock(plan.resume_point.folder):
-            rows = plan.resume_point.metadata.get("history", [])
-            yield RunFolder.reopen(plan.config, plan.plugins, environment, rows)
+        point = plan.resume_point
+        with lock.hold_lock(point.folder), record_failure(point.folder):
+            yield RunFolder.reopen(plan.config, plan.plugins, environment, point.metadata.get("history", []), point.progress)
 
 
 def describe_start(plan: RunPlan, trainer: Trainer, folder: RunFolder | None) -> None:
-    """Log the start of the run; write its splits and the summary of its model to the run folder."""
-    used = plugin_manifest.list_used_plugins(plan.config, plan.plugins)
-    start_report.log_start(plan.config, used, trainer, run_folder.run_path(plan.config.run))
+    """Log the start of the run; write its splits, the counts of its classes and the summary of its model to the run folder."""
+    used, loaders = plugin_manifest.list_used_plugins(plan.config, plan.plugins), trainer.split_loaders
+    counts = start_report.count_split_classes(loaders, class_names(plan.config.run)) if folder else {}
+    start_report.log_start(plan.config, used, trainer, run_folder.run_path(plan.config.run), counts)
     if folder:
-        folder.write_split(trainer.split_loaders)
+        folder.write_split(loaders)
+        folder.write_class_counts({split: len(each.sampler.indices) for split, each in loaders.items()}, counts)
     model_summary.write_summary(trainer, plan.config.run.model, folder)
 
 
@@ -166,7 +190,7 @@ def create_callbacks(plan: RunPlan, trainer: Trainer, folder: RunFolder | None) 
     with run_hooks.open_run_hooks(plan.plugins, info) as hooks, progress as line:
         loggers = create_loggers(plan.config, plan.plugins.registry, path) if trainer.world.is_main else []
         try:
-            mine: list[Callback] = [folder, line] if folder else []
+            mine: list[Callback] = [folder, SummaryWriter.start(folder, trainer, plan.config.run), line] if folder else []
             yield [*mine, *loggers, *hooks]
         finally:
             for logger in loggers:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from torch import nn
 
+    from ddpkit.plugins.protocols import TestResult
+
 Row = Mapping[str, float]
 """One epoch of history as a flat mapping: `epoch`, `train/loss`, `valid/accuracy`, ..."""
 
@@ -70,3 +72,6 @@ class Callback:
 
     def on_epoch_end(self, row: Row) -> None:
         """Act after an epoch was trained and evaluated; `row` is its row of history."""
+
+    def on_test_end(self, result: "TestResult") -> None:
+        """Act after the test at the end of the run. Called on global rank 0 only."""

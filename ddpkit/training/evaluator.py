@@ -13,6 +13,7 @@ from torch import nn
 
 from ddpkit.data import seeding
 from ddpkit.data.loader import SplitLoader
+from ddpkit.data.sampler import Shard
 from ddpkit.distributed.all_reduce import valid_samples
 from ddpkit.distributed.world import World
 from ddpkit.errors import ComponentName, named_errors
@@ -27,6 +28,8 @@ from ddpkit.training.precision import Precision
 LOGGER = logging.getLogger(__name__)
 AfterBatch = Callable[[str, int, int], None]
 """Function with the parameters of `Callback.on_eval_batch_end`."""
+Observe = Callable[[Any, Any, Shard], None]
+"""Function that gets the predictions and targets of a micro-batch of this rank, and its shard, which has a valid sample."""
 
 
 @attrs.frozen
@@ -91,7 +94,11 @@ class Evaluator:
 
     @torch.no_grad()
     def evaluate(
-        self, model: nn.Module, loader: SplitLoader, after_batch: Callable[[int, int], None] | None = None
+        self,
+        model: nn.Module,
+        loader: SplitLoader,
+        after_batch: Callable[[int, int], None] | None = None,
+        observe: Observe | None = None,
     ) -> EvaluationResult:
         """Return losses, if evaluation has them, and metrics over a split. Every rank must call it.
 
@@ -101,6 +108,7 @@ class Evaluator:
             model: Model to evaluate. It is put into evaluation mode, and its buffers are replaced by those of rank 0.
             loader: Loader of the split.
             after_batch: Called after each micro-batch with its number (1-based) and the number of micro-batches.
+            observe: Called with the predictions of each micro-batch.
 
         Raises:
             SampleError: Too many samples are unreadable; all ranks raise it.
@@ -123,6 +131,8 @@ class Evaluator:
                     sums.add(terms, weight, shard.number // self.world.size)
                     for metric in self.metrics.values():
                         metric.update(outputs, predictions, targets)
+                    if observe:
+                        observe(predictions, targets, shard)
                 if after_batch:
                     after_batch(number, n_forwards)
         n_left_out = loader.count_left_out(self.world)
@@ -130,12 +140,15 @@ class Evaluator:
         results = {key: metric.compute() for key, metric in self.metrics.items()}
         return EvaluationResult(losses | {key: result.value for key, result in results.items()}, results, n_left_out)
 
-    def test_models(self, load_weights: Callable[[EvaluatedModel], bool], after_batch: AfterBatch) -> EvaluationResult:
+    def test_models(
+        self, load_weights: Callable[[EvaluatedModel], bool], after_batch: AfterBatch, observe: Observe | None = None
+    ) -> EvaluationResult:
         """Return `loss`, if evaluation has it, and metrics on the test split, with each model's prefix. Every rank must call it.
 
         Args:
             load_weights: Function that loads the weights to test into a model, on every rank; returns False if there are none.
             after_batch: Called after each micro-batch.
+            observe: Called with the predictions of the first model, not with those of its EMA.
 
         Raises:
             ValueError: The run has no test split.
@@ -147,7 +160,8 @@ class Evaluator:
         n_left_out = 0
         for each in self.models:
             if load_weights(each):
-                tested = self.evaluate(each.model, self.test, functools.partial(after_batch, f"{each.prefix}test"))
+                after = functools.partial(after_batch, f"{each.prefix}test")
+                tested = self.evaluate(each.model, self.test, after, None if each.prefix else observe)
                 n_left_out = tested.n_left_out
                 values |= {each.prefix + key: tested.values[key] for key in ("loss", *self.metrics) if key in tested.values}
                 results |= {each.prefix + key: result for key, result in tested.metrics.items()}

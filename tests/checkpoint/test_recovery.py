@@ -15,6 +15,7 @@ from ddpkit.checkpoint.store import Store
 from ddpkit.cli.main import main
 from ddpkit.errors import RunLockedError
 from ddpkit.runs import lock
+from ddpkit.runs.record import RunRecord
 from ddpkit.testing import ddpkit
 from tests.helpers.configs import DIGITS
 
@@ -199,6 +200,10 @@ def test_a_run_resumed_after_a_signal_is_bit_identical(uninterrupted, capsys, wh
 
     assert run("mine", "--resume") == 0
     assert end_of("mine") == uninterrupted
+    record = RunRecord(folder_of("mine"))
+    assert [each["event"] for each in record.events] == ["start", "stop", "resume", "test", "finish"]
+    assert record.events[2]["step"] == step
+    assert record.summary["epoch"] == record.history[-1]["epoch"]
 
 
 def test_a_run_interrupted_many_times_is_bit_identical(uninterrupted):

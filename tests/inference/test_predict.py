@@ -382,7 +382,7 @@ def test_a_third_party_writer_works(mine, images):
 
 
 def test_the_test_task_reproduces_the_test_of_training(mine, capsys):
-    files = ["test_metrics.json", "test_metrics_per_class.csv"]
+    files = ["test_metrics.json", "test_metrics_per_class.csv", "test_samples.json", "test_samples/0007.png"]
     before = [(mine / name).read_bytes() for name in files]
     for name in files:
         (mine / name).unlink()

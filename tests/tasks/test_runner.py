@@ -16,6 +16,7 @@ from ddpkit.cli.main import main
 from ddpkit.config import loading
 from ddpkit.distributed.world import World
 from ddpkit.plugins import manager
+from ddpkit.runs.record import RunRecord
 from ddpkit.testing import ddpkit
 from ddpkit.training import builder
 from tests.helpers.tables import table_rows
@@ -47,9 +48,28 @@ def test_two_ranks_write_a_complete_run_folder(quick):
         "config.toml", "environment.json", "plugins.json", "split.json", "history.jsonl", "history.csv", "test_metrics.json", "tested.json",
         "test_metrics_per_class.csv",
         "weights/best.safetensors", "weights/last.safetensors", "weights/epoch-0002.safetensors", log, "model.txt", "model.json",
+        "config_origins.json", "class_counts.json", "summary.json", "events.jsonl",
+        "test_samples.json", *(f"test_samples/{number:04}.png" for number in range(1, 17)),
         "finished.json", "run.lock", *(f"checkpoints/step-{2:012d}/{name}" for name in IN_A_CHECKPOINT),
     }  # fmt: skip
     assert re.fullmatch(r".*/runs/DDP_Quick_Test/\d{8}-\d{6}-[0-9a-f]{4}", str(quick.folder))
+
+
+def test_a_run_records_what_happened_and_where_its_values_are_from(quick):
+    record = RunRecord(quick.folder)
+    origins = {row["key"]: row for row in record.origins}
+
+    assert [each["event"] for each in record.events] == ["start", "test", "finish"]
+    assert record.events[-1] | {"epoch": 2, "step": 2} == record.events[-1]
+    assert record.summary["best"]["valid"].keys() == {"column", "lower", "epoch", "value"}
+    best = record.summary["best"]["valid"]
+    assert best["value"] == record.history[best["epoch"] - 1]["valid/loss"]
+    assert origins["train.epoch"] | {"value": "2", "origin": "--set 1"} == origins["train.epoch"]
+    assert origins["seed"]["origin"] == f"{QUICK}:11:8"
+    assert origins["model.name"]["meaning"].startswith("builtin/resnet18 of ddpkit ")
+    assert origins["valid.every"]["origin"] == "default"
+    assert sum(record.class_counts["train"]["classes"].values()) == record.class_counts["train"]["samples"]
+    assert [each.sample for each in record.test_samples] != []
 
 
 def test_history_is_the_same_in_both_formats(quick):

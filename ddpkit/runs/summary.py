@@ -1,0 +1,61 @@
+"""Summary of a run's progress in one small file, so that a list of many runs is fast."""
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from ddpkit.config import schema
+from ddpkit.runs.events import now
+from ddpkit.runs.files import read_json, reading
+from ddpkit.runs.history import to_storable
+from ddpkit.training.callbacks import Callback, Row
+
+if TYPE_CHECKING:
+    from ddpkit.runs.folder import RunFolder
+    from ddpkit.training.trainer import Trainer
+
+SUMMARY = "summary.json"
+"""File with the state after the last epoch.
+
+`task`, `run_id`, `started` and `updated` (ISO 8601, UTC), `epoch`, `epochs`, `step`, and `best`: model (`valid` or `ema`) ->
+`column`, `lower`, `value` and `epoch`.
+"""
+
+
+@attrs.frozen
+class SummaryWriter(Callback):
+    """Callback that writes the summary at the start of a run and after each epoch. Only global rank 0 has one."""
+
+    folder: "RunFolder"
+    trainer: "Trainer"
+    identity: dict[str, Any]
+    """Values that do not change: `task`, `run_id`, `started`, `epochs`."""
+
+    @classmethod
+    def start(cls, folder: "RunFolder", trainer: "Trainer", run: schema.Run) -> "SummaryWriter":
+        """Write the first summary of a run; a resumed run keeps the time of its start."""
+        file = folder.path / SUMMARY
+        with reading(file):
+            started = read_json(file).get("started", now())
+        identity = {"task": run.task, "run_id": run.run_id, "started": started, "epochs": trainer.options.epochs}
+        writer = cls(folder, trainer, identity)
+        writer.write()
+        return writer
+
+    def on_epoch_end(self, row: Row) -> None:  # noqa: ARG002 - signature of a callback
+        """Write the state after an epoch."""
+        self.write()
+
+    def write(self) -> None:
+        """Write the current state."""
+        progress = self.trainer.progress
+        state = {"updated": now(), "epoch": progress.epoch, "step": progress.step, "best": self.best()}
+        self.folder.write_json(SUMMARY, self.identity | state)
+
+    def best(self) -> dict[str, dict[str, Any]]:
+        """Return the best epoch of each model; `value` is None and `epoch` 0 before the first validation."""
+        trackers = {each.name: each.best for each in self.trainer.evaluator.models}
+        return {
+            name: {"column": each.column, "lower": each.lower, "epoch": each.epoch, **to_storable({"value": each.value})}
+            for name, each in trackers.items()
+        }
