@@ -24,6 +24,7 @@ COMMANDS = {
     "inspect": "show the contents of a checkpoint or of a weights file",
     "verify": "read all checkpoints of a run and report corrupt ones",
     "explain": "show every value of a config and where it comes from",
+    "doctor": "check this machine and its installation, and say what to do about each problem",
     "schema": "print the config format as JSON Schema, for editors",
     "list-plugins": "list installed plugins and the components that they provide",
     "list": "list the components of one kind",
