@@ -6,6 +6,7 @@ The words for a value are found by the metavar of its argument, so commands need
 import argparse
 import contextlib
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,8 +34,16 @@ PATHS = ("output_dir", "dataset.root_dir", "dataset.ref", "model.pretrained", "m
 
 def complete(build_parser: Callable[[Sequence[str]], argparse.ArgumentParser]) -> None:
     """Print the words that can replace the word at the cursor, and exit. Options are offered after `-` only."""
-    parser = build_parser(os.environ["COMP_LINE"].split()[1:])
+    line = find_command(os.environ["COMP_LINE"][: int(os.environ["COMP_POINT"])])
+    os.environ |= {"COMP_LINE": line, "COMP_POINT": str(len(line))}
+    parser = build_parser(line.split()[1:])
     argcomplete.autocomplete(parser, always_complete_options=False, default_completer=ValueCompleter())
+
+
+def find_command(line: str) -> str:
+    """Return the last command of a line, from `ddpkit` on; zsh and fish also pass words such as `CUDA_VISIBLE_DEVICES=0`."""
+    found = re.search(r"(\S*/)?\bddpkit\s.*", re.split("[;&|(]", line)[-1])
+    return found[0] if found else line
 
 
 class ValueCompleter(BaseCompleter):

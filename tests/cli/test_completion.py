@@ -29,7 +29,7 @@ done
 """Bash script that prints the words for each line of stdin."""
 COMPLETED = {
     "ddpkit ve": ["verify", "verify-ddp", "verify-resume"],
-    "ddpkit run ": ["blobs.toml", "bad.toml", "folder/"],
+    "ddpkit run ": ["blobs.toml", "bad.toml", "local.toml", "folder/"],
     "ddpkit run --dr": ["--dry-run"],
     "ddpkit completion ": ["bash", "fish", "zsh"],
     "ddpkit describe met": ["metric"],
@@ -48,11 +48,12 @@ COMPLETED = {
     "ddpkit run --set dataset.root_dir=./f": ["./folder/"],
     "ddpkit run --set extends": [],
     "ddpkit test missing --set train.ep": ["train.epoch="],
-    "ddpkit test folder --weights ": ["best", "ema-best", "last", "bad.toml", "blobs.toml", "folder/"],
+    "ddpkit test folder --weights ": ["best", "ema-best", "last", "bad.toml", "blobs.toml", "local.py", "local.toml", "folder/"],
     "ddpkit predict folder images --format nu": ["numpy"],
     "ddpkit run bad.toml --set train.ep": ["train.epoch="],
-    "ddpkit run blobs.toml --set no_key= --set train.ep": ["train.epoch="],
+    "ddpkit run blobs.toml --set =3 --set model.config.hid": ["model.config.hidden="],
     "ddpkit explain bad.toml tr": [],
+    "ddpkit run local.toml --set model.config.hid": ["model.config.hidden="],
     "ddpkit run --set no_key=": [],
     "ddpkit preview blobs.toml --samples ": [],
 }
@@ -64,6 +65,8 @@ def folder(acme, tmp_path_factory):
     """Folder with configs and weights, and a broken plugin that prints."""
     folder = tmp_path_factory.mktemp("completion")
     (folder / "blobs.toml").write_text(BLOBS)
+    (folder / "local.toml").write_text(f'{BLOBS}\n[plugins]\nfiles = ["local.py"]\n')
+    (folder / "local.py").write_text("from pathlib import Path\nPath('was_run').touch()\n")
     (folder / "bad.toml").write_text("train = = 3\n")
     (folder / "folder/weights").mkdir(parents=True)
     (folder / "folder/weights/ema-best.safetensors").touch()
@@ -95,6 +98,23 @@ def completed(folder):
 @pytest.mark.parametrize("line", COMPLETED)
 def test_bash_completes_a_line(completed, line):
     assert completed[line] == set(COMPLETED[line])
+
+
+def test_completion_does_not_run_the_plugin_files_of_a_config(folder, completed):
+    assert not (folder / "was_run").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "command"),
+    [
+        ("ddpkit run x.toml", "ddpkit run x.toml"),
+        ("CUDA_VISIBLE_DEVICES=0 ddpkit run x.toml", "ddpkit run x.toml"),
+        ("cd ddpkit && srun venv/bin/ddpkit test runs/ddpkit ", "venv/bin/ddpkit test runs/ddpkit "),
+        ("ddpkit ", "ddpkit "),
+    ],
+)
+def test_the_command_starts_at_the_name_of_the_program(line, command):
+    assert completers.find_command(line) == command
 
 
 def test_completion_does_not_import_torch(folder):
@@ -139,7 +159,12 @@ def test_each_key_with_a_path_exists():
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("fish") is None, reason="fish is not installed")
 def test_fish_completes_words_with_descriptions(folder):
-    lines = ["ddpkit insp", "ddpkit run blo", "ddpkit run blobs.toml --set model.config.hid", "ddpkit describe model tinyn"]
+    lines = [
+        "CUDA_VISIBLE_DEVICES=0 ddpkit insp",
+        "ddpkit run blo",
+        "ddpkit run blobs.toml --set model.config.hid",
+        "ddpkit describe model tinyn",
+    ]
     code = "ddpkit completion fish | source\n" + "".join(f"complete -C '{line}'\n" for line in lines)
 
     done = subprocess.run(
@@ -159,8 +184,8 @@ def test_fish_completes_words_with_descriptions(folder):
 @pytest.mark.skipif(shutil.which("zsh") is None, reason="zsh is not installed")
 def test_zsh_completes_words_on_a_terminal(folder):
     setup = 'PS1=; autoload -U compinit; compinit -u; eval "$(ddpkit completion zsh)"; echo read""y\n'
-    typed = "ddpkit run blo\t--set train.optimizer.ty\tadamw\t-p no:acme.ev\t--set model.config.hid\t"
-    expected = "ddpkit run blobs.toml --set train.optimizer.type=adamw -p no:acme.every --set model.config.hidden="
+    typed = "CUDA_VISIBLE_DEVICES=0 ddpkit run blo\t--set train.optimizer.ty\tadamw\t-p no:acme.ev\t--set model.config.hid\t"
+    expected = "CUDA_VISIBLE_DEVICES=0 ddpkit run blobs.toml --set train.optimizer.type=adamw -p no:acme.every --set model.config.hidden="
     terminal, other_end = pty.openpty()
     streams = dict.fromkeys(("stdin", "stdout", "stderr"), other_end)
     env = {**environment(folder), "TERM": "dumb", "COLUMNS": "500"}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ddpkit.tasks.doctor.finding import Finding
 from ddpkit.tasks.doctor.machine import format_size
-from ddpkit.tasks.doctor.packages import REINSTALL, describe_build
+from ddpkit.tasks.doctor.packages import REINSTALL, gpu_platform
 
 DRIVER = Path("/proc/driver/nvidia/version")
 """File that the NVIDIA driver creates."""
@@ -22,9 +22,8 @@ def check_gpus() -> Iterator[Finding]:
         warnings.simplefilter("always")
         n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if not n_gpus:
-        build = "" if describe_build() == "the CPU only" else describe_build()
         reason = " ".join(str(caught[0].message).split()) if caught else ""
-        yield judge_no_gpu(build, read_driver(DRIVER), os.environ.get("CUDA_VISIBLE_DEVICES"), reason)
+        yield judge_no_gpu(gpu_platform(), read_driver(DRIVER), os.environ.get("CUDA_VISIBLE_DEVICES"), reason)
     for number in range(n_gpus):
         yield try_gpu(number)
 

@@ -81,18 +81,18 @@ def check_torch() -> Iterator[Finding]:
         import torch  # noqa: PLC0415 - the import is the check
 
         torch.from_numpy(torch.zeros(1).numpy())
-        return f"torch {torch.__version__}, built for {describe_build()}"
+        return f"torch {torch.__version__}, built for {gpu_platform() or 'the CPU only'}"
 
     yield try_package(try_torch)
 
 
-def describe_build() -> str:
-    """Return the devices that torch is built for."""
+def gpu_platform() -> str:
+    """Return the GPU platform that torch is built for, such as `CUDA 13.0`; empty for a build without one."""
     import torch  # noqa: PLC0415 - only the checks of devices need torch
 
     if torch.version.hip:
         return f"ROCm {torch.version.hip}"
-    return f"CUDA {torch.version.cuda}" if torch.version.cuda else "the CPU only"
+    return f"CUDA {torch.version.cuda}" if torch.version.cuda else ""
 
 
 def check_torchvision() -> Iterator[Finding]:
