@@ -46,7 +46,7 @@ def test_two_ranks_write_a_complete_run_folder(quick):
 
     assert files == {
         "config.toml", "environment.json", "plugins.json", "split.json", "history.jsonl", "history.csv", "test_metrics.json", "tested.json",
-        "test_metrics_per_class.csv",
+        "test_metrics_per_class.csv", "curves.png", "report.html",
         "weights/best.safetensors", "weights/last.safetensors", "weights/epoch-0002.safetensors", log, "model.txt", "model.json",
         "config_origins.json", "class_counts.json", "summary.json", "events.jsonl",
         "test_samples.json", *(f"test_samples/{number:04}.png" for number in range(1, 17)),
@@ -163,6 +163,7 @@ def test_stderr_has_only_the_expected_lines(quick):
         *map(str, range(10)),
         "run",
         *["next"] * 3,
+        "report",
     ]
     assert "\x1b" not in quick.stderr
 
@@ -186,6 +187,7 @@ def test_torchrun_gives_the_same_run(quick, tmp_path):
     assert done.returncode == 0, done.stderr
     folder = Path(done.stdout.splitlines()[-1])
     assert (folder / "weights/last.safetensors").read_bytes() == (quick.folder / "weights/last.safetensors").read_bytes()
+    assert (folder / "report.html").is_file()
 
 
 def test_limit_batches_applies_to_every_split(blobs, capsys):
