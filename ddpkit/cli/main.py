@@ -17,6 +17,7 @@ COMMANDS = {
     "run": "train, test or predict with a TOML file",
     "test": "evaluate the weights of a run on its test split",
     "predict": "run inference on images with a trained model",
+    "report": "write the results of a run as one HTML page: curves, tables, samples",
     "export": "export the model of a run as one file that works without ddpkit",
     "check": "find all mistakes in a TOML file without starting a run",
     "preview": "draw the first training samples with their targets, as the model gets them",
