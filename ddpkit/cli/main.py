@@ -17,6 +17,7 @@ COMMANDS = {
     "test": "evaluate the weights of a run on its test split",
     "predict": "run inference on images with a trained model",
     "export": "export the model of a run as one file that works without ddpkit",
+    "runs": "list the runs in an output folder",
     "check": "find all mistakes in a TOML file without starting a run",
     "preview": "draw the first training samples with their targets, as the model gets them",
     "verify-ddp": "compare several ranks with one rank, with the model and data of a TOML file",
