@@ -118,9 +118,9 @@ def test_names_cannot_change_the_terminal(tmp_path, capsys):
     assert table_rows(capsys.readouterr().out)[1][:2] == [r"\u001b[2J", "a b"]
 
 
-def test_the_list_does_not_import_torch(tmp_path):
-    write_small_run(tmp_path / "digits/a")
-    code = f"import sys; from ddpkit.cli.main import main; main(['runs', {str(tmp_path)!r}])"
+def test_runs_and_compare_do_not_import_torch(tmp_path):
+    runs = [str(write_small_run(tmp_path / "digits" / name)) for name in "ab"]
+    code = f"import sys; from ddpkit.cli.main import main; main(['runs', {str(tmp_path)!r}]), main(['compare', *{runs}])"
     check = "assert not {'torch', 'numpy', 'jinja2'} & set(sys.modules)"
 
     subprocess.run([sys.executable, "-c", f"{code}; {check}"], check=True, capture_output=True, cwd=tmp_path)
