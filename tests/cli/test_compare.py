@@ -49,26 +49,25 @@ def test_keys_that_differ_and_results_are_shown(tmp_path, capsys):
         ["best epoch valid", "2", "2"],
         ["train/loss", "0.5000", "0.2500*"],
         ["valid/loss", "0.2500", "0.1250*"],
-        ["valid/accuracy", "0.7500", "0.8750"],
+        ["valid/accuracy", "0.7500", "0.8750*"],
         ["test/loss", "0.3000", "0.2500*"],
-        ["test/accuracy", "0.9000", "0.8000"],
+        ["test/accuracy", "0.9000*", "0.8000"],
         ["epochs", "3/3", "2/5"],
         ["time", "6.0 s", "4.0 s"],
         [""],
-        ["* best value of the row, if it is known whether a lower or a higher value is better"],
+        ["* best value of the row, if its metric defines whether a higher value is better"],
     ]
 
 
-def test_the_monitored_metric_has_a_direction(tmp_path, capsys):
-    best = {"valid": {"column": "valid/accuracy", "lower": False, "value": 0.75, "epoch": 2}}
-    summary = {"started": "2026-03-01T10:15:00+00:00", "epoch": 3, "epochs": 3, "best": best}
-    runs = [
-        write_small_run(tmp_path / "pets" / name, losses=(0.5, loss), summary=summary) for name, loss in (("a", 0.25), ("b", 0.5))
-    ]
+def test_a_metric_without_a_known_direction_has_no_best_value(tmp_path, capsys):
+    runs = [write_small_run(tmp_path / "pets" / name, losses=(loss,), summary={}) for name, loss in (("a", 0.25), ("b", 0.5))]
+    for run, error in zip(runs, (2.0, 3.0), strict=True):
+        (run / "test_metrics.json").write_text(json.dumps({"loss": error, "custom": error}))
 
     rows = {name: cells for name, *cells in compare(capsys, *runs)}
 
-    assert rows["valid/accuracy"] == ["0.7500*", "0.5000"]
+    assert rows["test/loss"] == ["2.0000*", "3.0000"]
+    assert rows["test/custom"] == ["2.0000", "3.0000"]
     assert rows["the configs do not differ"] == []
 
 

@@ -21,7 +21,8 @@ def write_small_run(folder, config=None, losses=(0.5, 0.25, 0.75), started=START
     ]
     (folder / "history.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     best = {"column": "valid/loss", "lower": True, "value": min(losses, default=None), "epoch": best_epoch(losses)}
-    summary = {"started": started, "epoch": len(rows), "epochs": 3, "best": {"valid": best}}
+    lower = {"loss": True, "accuracy": False}
+    summary = {"started": started, "epoch": len(rows), "epochs": 3, "lower": lower, "best": {"valid": best}}
     for name, content in {"plugins": {}, "summary": summary, **files}.items():
         (folder / f"{name}.json").write_text(json.dumps(content))
     return folder

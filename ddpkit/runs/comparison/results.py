@@ -33,12 +33,11 @@ def collect_results(record: RunRecord) -> dict[str, float | None]:
 
 
 def find_directions(records: Sequence[RunRecord]) -> dict[str, bool]:
-    """Return name of a metric -> whether a lower value is better: for the loss, and for the values that selected best weights."""
+    """Return name of a loss or metric -> whether a lower value is better, as far as it is known."""
     directions = {"loss": True}
     for record in records:
         with reading(record.folder / SUMMARY):
-            best = record.summary.get("best", {}).values()
-            directions |= {metric_name(each["column"]): bool(each["lower"]) for each in best}
+            directions |= record.summary.get("lower", {})
     return directions
 
 
