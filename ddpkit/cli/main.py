@@ -16,6 +16,7 @@ COMMANDS = {
     "run": "train, test or predict with a TOML file",
     "test": "evaluate the weights of a run on its test split",
     "predict": "run inference on images with a trained model",
+    "report": "write the results of a run as one HTML page: curves, tables, samples",
     "export": "export the model of a run as one file that works without ddpkit",
     "runs": "list the runs in an output folder",
     "compare": "compare runs: the config keys that differ, metrics, and the mean over folds",

@@ -7,8 +7,8 @@ import attrs
 from PIL import Image, ImageDraw
 from PIL.ImageFont import FreeTypeFont
 
-from ddpkit.inference.fonts import font_for, is_displayable
 from ddpkit.inference.palette import Color, class_color, contrasting_color
+from ddpkit.runs.fonts import font_for, is_displayable
 
 LEAST_SIDE = 256
 """Longer side of a picture, in pixels, below which it is enlarged: a text on a smaller one would not be legible."""

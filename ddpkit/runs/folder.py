@@ -35,7 +35,11 @@ if TYPE_CHECKING:
     from ddpkit.data.loader import SplitLoader
 
 TEST_METRICS, TESTED = "test_metrics.json", "tested.json"
-OF_A_TEST = (TEST_METRICS, TESTED, PER_CLASS, f"*{CONFUSION}*.csv", TEST_SAMPLES, f"{TEST_PICTURES}/*")
+REPORT, CURVES, MATRIX = "report.html", "curves.png", f"{CONFUSION}.png"
+OF_A_TEST = (
+    *(TEST_METRICS, TESTED, PER_CLASS, f"*{CONFUSION}*.csv", TEST_SAMPLES, f"{TEST_PICTURES}/*"),
+    *(REPORT, CURVES, MATRIX),
+)
 SPLIT = "split.json"
 DATA_FILES = "data_files.json"
 """File with size and modification time (ns) of the files of each sample, in the order of `split.json`."""

@@ -12,9 +12,13 @@ from ddpkit.runs import log
 
 
 def list_components(config: Config, plugins: Plugins) -> list[dict[str, str]]:
-    """Return the kind, name and plugin of each component that the config names."""
+    """Return the kind, name and plugin of each component that the config names; of a postprocess, also what it `gives`."""
     entries = [find_entry(reference, plugins.registry) for reference in references(config.run)]
-    return [{"kind": entry.kind, "name": entry.qualified_name, "plugin": entry.plugin} for entry in entries]
+    return [
+        {"kind": entry.kind, "name": entry.qualified_name, "plugin": entry.plugin}
+        | ({"gives": entry.component.gives} if entry.component.gives else {})
+        for entry in entries
+    ]
 
 
 def list_used_plugins(config: Config, plugins: Plugins) -> list[dict[str, str]]:

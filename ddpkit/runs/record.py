@@ -42,17 +42,17 @@ class RunRecord:
     @functools.cached_property
     def summary(self) -> Mapping[str, Any]:
         """State after the last epoch, see `SUMMARY`."""
-        return dict(self._read(SUMMARY))
+        return self._object(SUMMARY)
 
     @functools.cached_property
     def test_metrics(self) -> Mapping[str, float | None]:
         """Test loss (`loss`) and each test metric; with the prefix `ema/`, those of the EMA."""
-        return dict(self._read(TEST_METRICS))
+        return self._object(TEST_METRICS)
 
     @functools.cached_property
     def tested(self) -> Mapping[str, Any]:
         """Tested weights: `weights`, `epoch`, `monitor`, `n_skipped`, and `ema` with the same keys."""
-        return dict(self._read(TESTED))
+        return self._object(TESTED)
 
     @functools.cached_property
     def per_class(self) -> Sequence[Mapping[str, str]]:
@@ -74,12 +74,12 @@ class RunRecord:
     @functools.cached_property
     def origins(self) -> Sequence[Mapping[str, Any]]:
         """All config values with their origins, see `ORIGINS`."""
-        return list(self._read(ORIGINS))
+        return self._objects(ORIGINS)
 
     @functools.cached_property
     def class_counts(self) -> Mapping[str, Mapping[str, Any]]:
         """Numbers of samples, see `CLASS_COUNTS`."""
-        return dict(self._read(CLASS_COUNTS))
+        return self._object(CLASS_COUNTS)
 
     @functools.cached_property
     def test_samples(self) -> Sequence[TestSample]:
@@ -89,27 +89,27 @@ class RunRecord:
     @functools.cached_property
     def model(self) -> Mapping[str, Any]:
         """Summary of the model: `type`, `parameters`, `layers`, ..."""
-        return dict(self._read("model.json"))
+        return self._object("model.json")
 
     @functools.cached_property
     def environment(self) -> Mapping[str, Any]:
         """Versions, machine, device, ranks and seed."""
-        return dict(self._read("environment.json"))
+        return self._object("environment.json")
 
     @functools.cached_property
     def plugins(self) -> Mapping[str, Any]:
         """`plugins` (all that were loaded) and `used` (components of the run)."""
-        return dict(self._read("plugins.json"))
+        return self._object("plugins.json")
 
     @functools.cached_property
     def splits(self) -> Mapping[str, Sequence[Any]]:
         """Names or indices of the samples of each split."""
-        return dict(self._read(SPLIT))
+        return self._object(SPLIT)
 
     @functools.cached_property
     def skipped_samples(self) -> Sequence[Mapping[str, str]]:
         """Unreadable samples that were skipped: `sample` and `error`."""
-        return list(self._read(SKIPPED_SAMPLES))
+        return self._objects(SKIPPED_SAMPLES)
 
     @property
     def is_finished(self) -> bool:
@@ -121,9 +121,13 @@ class RunRecord:
         """Whether a process trains the run now."""
         return lock.is_held(self.folder)
 
-    def _read(self, name: str) -> Any:
+    def _object(self, name: str) -> dict[str, Any]:
         with reading(self.folder / name):
-            return read_json(self.folder / name)
+            return dict(read_json(self.folder / name))
+
+    def _objects(self, name: str) -> list[dict[str, Any]]:
+        with reading(self.folder / name):
+            return [dict(each) for each in read_json(self.folder / name)]
 
     def _lines(self, name: str) -> list[str]:
         file = self.folder / name

@@ -17,6 +17,7 @@ from ddpkit.runs.environment import device_environment
 from ddpkit.runs.files import read_json, reading
 from ddpkit.runs.folder import SPLIT, RunFolder
 from ddpkit.runs.log import LOGGER
+from ddpkit.runs.report.writer import write_report_of_run
 from ddpkit.runs.saved_weights import SavedWeights
 from ddpkit.tasks.plan import RunPlan
 from ddpkit.tasks.recorded_split import recorded_split
@@ -55,6 +56,7 @@ def test(plan: RunPlan, world: "World", weights: Path) -> None:
         folder.write_test(result, class_names(config.run), tested, samples)
         end_report.log_test(trainer.evaluator, result, class_names(config.run), tested, path)
         end_report.log_next_steps(config.run, path)
+        write_report_of_run(path)
 
 
 def load_if_present(weights: Path, each: EvaluatedModel) -> bool:

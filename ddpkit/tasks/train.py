@@ -23,6 +23,7 @@ from ddpkit.runs.events import record_failure
 from ddpkit.runs.folder import RunFolder
 from ddpkit.runs.log import LOGGER
 from ddpkit.runs.loggers import check_loggers, create_loggers
+from ddpkit.runs.report.writer import write_report_of_run
 from ddpkit.runs.saved_weights import SavedWeights
 from ddpkit.runs.summary import SummaryWriter
 from ddpkit.runs.test_samples import ShownSample
@@ -70,6 +71,7 @@ def train(plan: RunPlan, world: "World") -> RunPlan:
         if folder:
             folder.finish({"epoch": trainer.progress.epoch, "step": trainer.progress.step, "is_over": trainer.progress.is_over})
             log_end(config.run, trainer, tested, best)
+            write_report_of_run(folder.path)
     return plan
 
 

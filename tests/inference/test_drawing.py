@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ddpkit.inference import fonts
 from ddpkit.inference.drawing import Annotation, draw, overlay_mask
 from ddpkit.inference.palette import class_color, class_palette, contrasting_color, mask_image, oklab
 from ddpkit.inference.prediction import Prediction
 from ddpkit.inference.prediction_drawing import annotate_prediction, draw_prediction
 from ddpkit.inference.tags import Tag
+from ddpkit.runs import fonts
 
 NOBODY_HAS = "\U0010fffd"
 """A character of private use, which no font has."""

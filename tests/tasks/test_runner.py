@@ -48,7 +48,7 @@ def test_two_ranks_write_a_complete_run_folder(quick):
 
     assert files == {
         "config.toml", "environment.json", "plugins.json", "split.json", "history.jsonl", "history.csv", "test_metrics.json", "tested.json",
-        "test_metrics_per_class.csv",
+        "test_metrics_per_class.csv", "confusion_matrix.csv", "confusion_matrix.png", "curves.png", "report.html",
         "weights/best.safetensors", "weights/last.safetensors", "weights/epoch-0002.safetensors", log, "model.txt", "model.json",
         "config_origins.json", "class_counts.json", "summary.json", "events.jsonl",
         "test_samples.json", *(f"test_samples/{number:04}.png" for number in range(1, 17)),
@@ -98,7 +98,7 @@ def test_history_is_the_same_in_both_formats(quick):
     assert [row["epoch"] for row in rows] == [1, 2]
     assert list(rows[0]) == [
         "epoch", "step", "learning_rate", "seconds", "samples_per_second",
-        "train/loss", "train/cross_entropy", "valid/loss", "valid/cross_entropy", "valid/accuracy",
+        "train/loss", "train/cross_entropy", "valid/loss", "valid/cross_entropy", "valid/accuracy", "valid/confusion_matrix",
     ]  # fmt: skip
     assert [{key: float(value) for key, value in row.items()} for row in table] == rows
 
@@ -106,7 +106,7 @@ def test_history_is_the_same_in_both_formats(quick):
 def test_the_test_metrics_are_flat(quick):
     metrics = json.loads((quick.folder / "test_metrics.json").read_text())
 
-    assert set(metrics) == {"loss", "accuracy"}
+    assert set(metrics) == {"loss", "accuracy", "confusion_matrix"}
     assert f"test accuracy {metrics['accuracy']:.4f}\n" in quick.stdout
 
 
@@ -181,6 +181,7 @@ def test_stderr_has_only_the_expected_lines(quick):
         *map(str, range(10)),
         "run",
         *["next"] * 3,
+        "report",
     ]
     assert "\x1b" not in quick.stderr
 
@@ -204,6 +205,7 @@ def test_torchrun_gives_the_same_run(quick, tmp_path):
     assert done.returncode == 0, done.stderr
     folder = Path(done.stdout.splitlines()[-1])
     assert (folder / "weights/last.safetensors").read_bytes() == (quick.folder / "weights/last.safetensors").read_bytes()
+    assert (folder / "report.html").is_file()
 
 
 def test_limit_batches_applies_to_every_split(blobs, capsys):
