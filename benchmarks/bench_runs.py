@@ -1,18 +1,14 @@
 """Measure `ddpkit runs` in seconds, with 1,000 runs of 100 epochs and 3 checkpoints, and without any run."""
 
 import json
-import os
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 
+from bench_startup import measure
 from results import parser_of, publish
 
 N, N_TASKS, EPOCHS, STEPS = 1000, 10, 100, (600, 800, 1000)
 CHECKPOINT = ("state.json", "model.safetensors", "optimizer.safetensors", "tally.safetensors", "manifest.json")
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
 
 
 def create_run(folder: Path, config: str) -> None:
@@ -31,13 +27,6 @@ def create_run(folder: Path, config: str) -> None:
     (folder / "summary.json").write_text(json.dumps(state))
 
 
-def measure(folder: Path) -> float:
-    """Return the wall-clock seconds of one command, including the start of Python."""
-    started = time.perf_counter()
-    subprocess.run([sys.executable, "-m", "ddpkit", "runs", folder], env=ENVIRONMENT, capture_output=True, check=True)
-    return time.perf_counter() - started
-
-
 def main() -> None:
     """Run the benchmark and print a table."""
     options = parser_of(__doc__, rounds=5).parse_args()
@@ -47,9 +36,15 @@ def main() -> None:
         empty.mkdir()
         for number in range(N):
             create_run(full / f"task{number % N_TASKS}" / f"run{number}", config)
-        pairs = [(measure(full), measure(empty)) for _ in range(options.rounds)]
-    with_runs, without = zip(*pairs, strict=True)
-    publish({f"{N} runs": {"wall s": with_runs}, "no runs": {"wall s": without}}, options)
+        folders = {f"{N:,} runs": full, "no runs": empty}
+        rounds = [{name: measure(["runs", str(each)]) for name, each in folders.items()} for _ in range(options.rounds)]
+    publish(
+        {
+            name: {kind: [each[name][place] for each in rounds] for place, kind in enumerate(("wall s", "CPU s"))}
+            for name in folders
+        },
+        options,
+    )
 
 
 if __name__ == "__main__":

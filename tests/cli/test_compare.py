@@ -178,4 +178,4 @@ def test_a_damaged_file_is_named(tmp_path, capsys):
 
     assert main(["compare", str(a), str(b)]) == 2
 
-    assert f"{b / 'summary.json'}: is damaged: TypeError" in capsys.readouterr().err
+    assert f"{b / 'summary.json'}: is damaged: AttributeError" in capsys.readouterr().err

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from ddpkit.runs.files import reading
 from ddpkit.runs.metric_tables import CONFUSION
 from ddpkit.runs.record import RunRecord
+from ddpkit.runs.report.curves import best_epochs
 from ddpkit.runs.summary import SUMMARY
 
 Results = Mapping[str, float | None]
@@ -14,7 +15,7 @@ Results = Mapping[str, float | None]
 def find_best_epochs(record: RunRecord) -> dict[str, int]:
     """Return the best epoch of each model (`valid`, `ema`), as far as it is known."""
     with reading(record.folder / SUMMARY):
-        return {model: int(best["epoch"]) for model, best in record.summary.get("best", {}).items() if best["epoch"]}
+        return dict(best_epochs(record))
 
 
 def collect_results(record: RunRecord) -> dict[str, float | None]:
