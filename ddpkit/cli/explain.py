@@ -45,9 +45,14 @@ def select_lines(lines: list[Line], key: str | None) -> list[Line]:
         return lines
     found = [line for line in lines if any(format_key_path(line.path[:length]) == key for length in range(1, len(line.path) + 1))]
     if not found:
-        known = {format_key_path(line.path[:length]) for line in lines for length in range(1, len(line.path) + 1)}
-        raise ConfigError([Diagnostic("KEY", (), f"key {key!r} was not found in the config; {suggest(key, known)}")])
+        message = f"key {key!r} was not found in the config; {suggest(key, known_keys(lines))}"
+        raise ConfigError([Diagnostic("KEY", (), message)])
     return found
+
+
+def known_keys(lines: list[Line]) -> list[str]:
+    """Return the keys and tables of the lines, each once, in their order."""
+    return list(dict.fromkeys(format_key_path(line.path[:length]) for line in lines for length in range(1, len(line.path) + 1)))
 
 
 def line_as_json(line: Line) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import os
 import platform
 import sys
 from collections.abc import Sequence
@@ -27,12 +28,17 @@ COMMANDS = {
     "inspect": "show the contents of a checkpoint or of a weights file",
     "verify": "read all checkpoints of a run and report corrupt ones",
     "explain": "show every value of a config and where it comes from",
+    "doctor": "check this machine and its installation, and say what to do about each problem",
     "schema": "print the config format as JSON Schema, for editors",
     "list-plugins": "list installed plugins and the components that they provide",
     "list": "list the components of one kind",
+    "completion": "print the code that makes bash, zsh or fish complete the arguments of ddpkit",
     "describe": "show a component: documentation, parameters, example",
     "which": "show which component a name selects, and which other components have the same name",
 }
+
+COMPLETING = "_ARGCOMPLETE"
+"""Environment variable that is set if a shell asks for the words that can follow, see `ddpkit completion`."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,7 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run_command(given: Sequence[str]) -> int:
-    """Parse the arguments and run the command; print errors of the user as messages."""
+    """Parse the arguments and run the command; print errors of the user as messages. For a shell, print completions only."""
+    if COMPLETING in os.environ:
+        importlib.import_module("ddpkit.cli.completers").complete(build_parser)
     parsed = build_parser(given).parse_args(given)
     try:
         return int(parsed.main(parsed))

@@ -343,10 +343,16 @@ def find_field(kind: Any, path: KeyPath) -> "attrs.Attribute[Any] | None":
     return field
 
 
+def find_table(kind: Any) -> type | None:
+    """Return the class of a table, an optional table, or the tables of an array; None for other types."""
+    arms = plain_arms(kind) if is_union(kind) else [*get_args(kind)[:1], kind]
+    return next((arm for arm in arms if attrs.has(arm)), None)
+
+
 def find_shorthand(kind: Any) -> str | None:
     """Return the key that a bare string sets in place of a table, or of an array of tables; None if a string is not accepted."""
-    arms = plain_arms(kind) if is_union(kind) else [*get_args(kind)[:1], kind]
-    return next((name for arm in arms if attrs.has(arm) and (name := find_marked(arm, "shorthand"))), None)
+    table = find_table(kind)
+    return find_marked(table, "shorthand") if table else None
 
 
 def table_keys(kind: type) -> list[str]:

@@ -16,6 +16,7 @@ from torch.distributed import PrefixStore, Store  # type: ignore[attr-defined]  
 from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
+from ddpkit.distributed.cores import count_cores
 from ddpkit.errors import Diagnostic, PluginError
 
 Manifest = Sequence[Mapping[str, str]]
@@ -200,11 +201,6 @@ def count_threads(local_size: int) -> int:
     if requested.isdecimal() and int(requested):
         return int(requested)
     return max(1, count_cores() // local_size)
-
-
-def count_cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextlib.contextmanager

@@ -77,6 +77,8 @@ class Plugin:
     version: str
     status: Status
     error: str = ""
+    traceback: str = attrs.field(default="", eq=False, repr=False)
+    """Traceback of the exception that made the plugin broken or invalid, without the frames of ddpkit; else empty."""
     provides: tuple[Entry, ...] = ()
     """Components that the plugin declares."""
     family: Family | None = attrs.field(default=None, eq=False, repr=False)
@@ -165,8 +167,8 @@ def register(sources: Iterable[PluginSource], policy: Policy = Policy()) -> Plug
     return Plugins(tuple(plugins), registry, tuple(policy.unmatched(names)))
 
 
-def failed_plugin(source: PluginSource, status: Status, error: str) -> Plugin:
-    return Plugin(source.name, source.distribution, source.version, status, error)
+def failed_plugin(source: PluginSource, status: Status, error: str, traceback: str = "") -> Plugin:
+    return Plugin(source.name, source.distribution, source.version, status, error, traceback)
 
 
 def register_one(source: PluginSource, manager: pluggy.PluginManager, registry: Registry, policy: Policy) -> Plugin:
@@ -175,7 +177,7 @@ def register_one(source: PluginSource, manager: pluggy.PluginManager, registry: 
     try:
         module = source.entry_point.load()
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin may raise anything
-        return failed_plugin(source, "broken", describe_exception(error))
+        return failed_plugin(source, "broken", describe_exception(error), format_traceback(error))
     try:
         check_api_version(getattr(module, "ddpkit_api", "1.0"))
         check_hooks(module, manager)
@@ -186,7 +188,7 @@ def register_one(source: PluginSource, manager: pluggy.PluginManager, registry: 
     except Exception as error:  # noqa: BLE001 - a plugin may raise anything
         if manager.has_plugin(source.name):
             manager.unregister(name=source.name)
-        return failed_plugin(source, "invalid", describe_exception(error))
+        return failed_plugin(source, "invalid", describe_exception(error), format_traceback(error))
     enabled = source.is_local or policy.enables(source.names)
     return Plugin(
         source.name, source.distribution, source.version, "ok",
@@ -220,6 +222,14 @@ def describe_exception(error: BaseException) -> str:
     own = [frame for frame in traceback.extract_tb(error.__traceback__) if is_own_plugin(frame.filename)]
     where = f" ({own[-1].filename}:{own[-1].lineno})" if own else ""
     return f"{type(error).__name__}: {error}{where}"
+
+
+def format_traceback(error: BaseException) -> str:
+    """Return the traceback of an exception, from the first frame in the plugin's own files; without frames if there is none."""
+    frame = error.__traceback__
+    while frame and not is_own_plugin(frame.tb_frame.f_code.co_filename):
+        frame = frame.tb_next
+    return "".join(traceback.format_exception(type(error), error, frame))
 
 
 def is_own_plugin(file: str) -> bool:

@@ -13,7 +13,8 @@ from ddpkit.data.findings import CheckedSample, Finding, KnownLabels, find_probl
 from ddpkit.data.loader import SplitLoader, guard_workers, make_loader, start_loader
 from ddpkit.data.recorded_split import sample_identity
 from ddpkit.data.sample_facts import FactsReader, SampleFacts
-from ddpkit.distributed.world import World, count_cores
+from ddpkit.distributed.cores import count_cores
+from ddpkit.distributed.world import World
 from ddpkit.plugins.manager import Plugins
 from ddpkit.runs import log, plugin_manifest
 from ddpkit.runs.console import show_progress
