@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ddpkit.data.images import open_image
     from ddpkit.distributed.all_reduce import all_reduce_sum
     from ddpkit.inference.predictor import load
+    from ddpkit.plugins.protocols import TestResult, TestSample
     from ddpkit.plugins.starter import Starter
     from ddpkit.runs.folder import RunResult
     from ddpkit.tasks.runner import run
@@ -28,6 +29,8 @@ __all__ = [
     "RankError",
     "RunResult",
     "Starter",
+    "TestResult",
+    "TestSample",
     "all_reduce_sum",
     "escape",
     "for_channels",
@@ -40,6 +43,8 @@ __all__ = [
 _LAZY = {
     "RunResult": "ddpkit.runs.folder",
     "Starter": "ddpkit.plugins.starter",
+    "TestResult": "ddpkit.plugins.protocols",
+    "TestSample": "ddpkit.plugins.protocols",
     "all_reduce_sum": "ddpkit.distributed.all_reduce",
     "for_channels": "ddpkit.training.pretrained",
     "load": "ddpkit.inference.predictor",

@@ -204,8 +204,10 @@ def ddpkit_loggers() -> Iterable[Component]:
 
     Run-time values: `folder` (`pathlib.Path` of the run folder), `config` (the resolved config as plain tables).
     Returns an object with `on_epoch_end(row)`, called with each row of the history, and `close()`. It is created and called on
-    global rank 0 only. An exception of the logger never ends a run: a warning is printed, and the logger is not called again.
-    But a ValueError or TypeError of the target itself is reported as a mistake in its parameters.
+    global rank 0 only. It may also have `on_test_end(result)`, called once with a `ddpkit.TestResult` if the run tests its best
+    weights: also in a resumed run that has trained all epochs before. An exception of the logger never ends a run: a warning is
+    printed, and the logger is not called again. But a ValueError or TypeError of the target itself is reported as a mistake in
+    its parameters.
 
     Example:
         @hookimpl

@@ -11,7 +11,7 @@ from ddpkit.config.instantiate import ComponentFactory
 from ddpkit.config.loading import Config
 from ddpkit.config.requirements import REQUIREMENTS
 from ddpkit.errors import ConfigError
-from ddpkit.plugins.protocols import Logger
+from ddpkit.plugins.protocols import Logger, TestResult
 from ddpkit.plugins.registry import Registry
 from ddpkit.plugins.signatures import import_target
 from ddpkit.runs.log import LOGGER
@@ -29,6 +29,11 @@ class GuardedLogger(Callback):
     def on_epoch_end(self, row: Row) -> None:
         if self._logger:
             self._guarded(self._logger.on_epoch_end, row)
+
+    def on_test_end(self, result: TestResult) -> None:
+        """Pass the result of the test to the logger, if it has this method."""
+        if method := getattr(self._logger, "on_test_end", None):
+            self._guarded(method, result)
 
     def close(self) -> None:
         if self._logger:

@@ -1,56 +1,17 @@
-"""Loggers: they receive the history of a run, one row per epoch, and pass it to other programs."""
+"""Logger for Weights & Biases."""
 
-import math
+import io
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ddpkit import Component, hookimpl
+from PIL import Image
 
-
-@hookimpl
-def ddpkit_loggers() -> Iterator[Component]:
-    """Yield the built-in loggers.
-
-    `wandb` declares no requirement: without it, the run logs a warning and continues.
-    """
-    here = "ddpkit_plugins.loggers"
-    yield Component("tensorboard", f"{here}:TensorBoard", doc="event files for TensorBoard", requires=("tensorboard>=2.15",))
-    yield Component("wandb", f"{here}:WeightsAndBiases", doc="runs at Weights & Biases, online or offline; never fatal")
-
-
-class TensorBoard:
-    """Logger that writes the scalars of each epoch to the folder `tensorboard` of the run.
-
-    Every process of a run writes its own event file. TensorBoard ignores the values of earlier files from the first epoch of the
-    new file, so a resumed run shows each epoch once.
-
-    Args:
-        folder: The run folder; passed by the run.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        from torch.utils import tensorboard  # noqa: PLC0415 - slow import that only runs need
-
-        self._make = tensorboard.SummaryWriter
-        self._folder = folder / "tensorboard"
-        self._writer: Any = None
-
-    def on_epoch_end(self, row: Mapping[str, float]) -> None:
-        """Write one row of the history. Values that are NaN or infinite are skipped."""
-        epoch = int(row["epoch"])
-        self._writer = self._writer or self._make(self._folder, purge_step=epoch)
-        for key, value in finite_numbers(row).items():
-            self._writer.add_scalar(key, value, epoch)
-        self._writer.flush()
-
-    def close(self) -> None:
-        """Close the event file at the end of the run."""
-        if self._writer:
-            self._writer.close()
-
+from ddpkit import TestResult
+from ddpkit_plugins.loggers.result_images import ResultImage, create_result_images
+from ddpkit_plugins.loggers.scalars import finite_numbers, result_numbers
 
 SETTINGS = {"console": "off", "quiet": True, "init_timeout": 30, "finish_timeout": 60}
 """Settings of wandb, each used only if the environment does not set it (`WANDB_QUIET`).
@@ -98,14 +59,21 @@ class WeightsAndBiases:
         """Log one row of the history; the step is the epoch. Values that are NaN or infinite are skipped."""
         self._run.log(finite_numbers(row), step=int(row["epoch"]))
 
+    def on_test_end(self, result: TestResult) -> None:
+        """Write the test to the summary of the W&B run, which is replaced by another test; W&B would reject its step."""
+        images = {image.name: to_wandb(image) for image in create_result_images(result)}
+        self._run.summary.update({**result_numbers(result), **images})
+
     def close(self) -> None:
         """Finish the W&B run."""
         self._run.finish()
 
 
-def finite_numbers(row: Mapping[str, float]) -> dict[str, float]:
-    """Return the finite values of a row, without the epoch."""
-    return {key: value for key, value in row.items() if key != "epoch" and math.isfinite(value)}
+def to_wandb(image: ResultImage) -> Any:
+    """Return an image of W&B."""
+    import wandb  # noqa: PLC0415
+
+    return wandb.Image(Image.open(io.BytesIO(image.png)), caption=image.caption)
 
 
 def stored_run_id(folder: Path) -> str:
