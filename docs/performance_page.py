@@ -81,6 +81,12 @@ The last row includes the start of two ranks, their imports and a first training
 Time of `ddpkit list-plugins` with and without many other distributions, none of which is a plugin.
 """,
     ),
+    "bench_runs": (
+        "List of runs",
+        """\
+Time of `ddpkit runs` with 1,000 runs of 100 epochs and 3 checkpoints, and with an empty folder: the start of the command.
+""",
+    ),
 }
 
 

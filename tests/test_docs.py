@@ -3,6 +3,7 @@
 import inspect
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -105,6 +106,8 @@ PLACEHOLDERS = {
     "runs/DDP_Quick_Test/RUN_ID": "{run}",
     "runs/digits/20260301-101500-ab12/checkpoints/step-000000001200": "{checkpoint}",
     "runs/digits/20260301-101500-ab12": "{run}",
+    "runs/DDP_Quick_Test/OTHER_ID": "{other}",
+    "runs/digits/20260302-090000-cd34": "{other}",
     "RUN": "{run}",
     "x.toml": "configs/ddp_quick_test.toml",
     "images/": "images",
@@ -124,7 +127,8 @@ def test_each_command_of_the_documentation_works(tmp_path):
     small = ["--set", "device=cpu", "--set", "train.epoch=1"]
     command("run", "configs/ddp_quick_test.toml", *small, "--limit-batches", "4", cwd=tmp_path, timeout=300).assert_done()
     run = next((tmp_path / "runs/DDP_Quick_Test").iterdir())
-    values = {"run": str(run), "checkpoint": str(next((run / "checkpoints").glob("step-*")))}
+    other = shutil.copytree(run, tmp_path / "others/digits/other", ignore=shutil.ignore_patterns("checkpoints", "weights"))
+    values = {"run": str(run), "other": str(other), "checkpoint": str(next((run / "checkpoints").glob("step-*")))}
 
     lines = list(dict.fromkeys(found["line"] for page in PAGES for found in RUN_COMMAND.finditer(page.read_text())))
     assert len(lines) > 20

@@ -19,6 +19,8 @@ COMMANDS = {
     "predict": "run inference on images with a trained model",
     "report": "write the results of a run as one HTML page: curves, tables, samples",
     "export": "export the model of a run as one file that works without ddpkit",
+    "runs": "list the runs in an output folder",
+    "compare": "compare runs: the config keys that differ, metrics, and the mean over folds",
     "check": "find all mistakes in a TOML file without starting a run",
     "preview": "draw the first training samples with their targets, as the model gets them",
     "verify-ddp": "compare several ranks with one rank, with the model and data of a TOML file",

@@ -24,6 +24,23 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     write("".join(f"{line}\n" for line in lines))
 
 
+def print_wide_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table as several tables, one below the other, if its columns do not fit on the terminal."""
+    available = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
+    for number, (part, *lines) in enumerate(split_columns([columns, *rows], available)):
+        write("\n" * (number > 0))
+        print_table(part, lines)
+
+
+def split_columns(rows: Sequence[Sequence[str]], available: int) -> Iterator[list[Sequence[str]]]:
+    """Yield tables that have the first column and as many of the other columns as their headers, `rows[0]`, allow."""
+    first = max(cell_len(row[0]) for row in rows)
+    widest = max(cell_len(word) for header in rows[0][1:] for word in header.split())
+    n = max(1, (available - first) // (len(GAP) + widest))
+    for start in range(1, len(rows[0]), n):
+        yield [(row[0], *row[start : start + n]) for row in rows]
+
+
 def align_rows(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     """Yield one line per row."""
     widths = [

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 SUMMARY = "summary.json"
 """File with the state after the last epoch.
 
-`task`, `run_id`, `started` and `updated` (ISO 8601, UTC), `epoch`, `epochs`, `step`, and `best`: model (`valid` or `ema`) ->
-`column`, `lower`, `value` and `epoch`.
+`task`, `run_id`, `started` and `updated` (ISO 8601, UTC), `epoch`, `epochs`, `step`, `lower`: loss or metric whose direction is
+known -> whether a lower value is better, and `best`: model (`valid` or `ema`) -> `column`, `lower`, `value` and `epoch`.
 """
 
 
@@ -29,7 +29,7 @@ class SummaryWriter(Callback):
     folder: "RunFolder"
     trainer: "Trainer"
     identity: dict[str, Any]
-    """Values that do not change: `task`, `run_id`, `started`, `epochs`."""
+    """Values that do not change: `task`, `run_id`, `started`, `epochs`, `lower`."""
 
     @classmethod
     def start(cls, folder: "RunFolder", trainer: "Trainer", run: schema.Run) -> "SummaryWriter":
@@ -38,7 +38,7 @@ class SummaryWriter(Callback):
         with reading(file):
             started = read_json(file).get("started", now())
         identity = {"task": run.task, "run_id": run.run_id, "started": started, "epochs": trainer.options.epochs}
-        writer = cls(folder, trainer, identity)
+        writer = cls(folder, trainer, {**identity, "lower": find_directions(trainer)})
         writer.write()
         return writer
 
@@ -59,3 +59,10 @@ class SummaryWriter(Callback):
             name: {"column": each.column, "lower": each.lower, "epoch": each.epoch, **to_storable({"value": each.value})}
             for name, each in trackers.items()
         }
+
+
+def find_directions(trainer: "Trainer") -> dict[str, bool]:
+    """Return name of a loss or metric -> whether a lower value is better; a metric whose direction is not known is left out."""
+    losses = [*trainer.losses.columns, *trainer.evaluator.losses.columns]
+    metrics = {key: metric.higher_is_better for key, metric in trainer.evaluator.metrics.items()}
+    return {**dict.fromkeys(losses, True), **{key: not higher for key, higher in metrics.items() if higher is not None}}

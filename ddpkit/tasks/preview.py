@@ -9,10 +9,9 @@ import attrs
 
 from ddpkit.config.check import ranks_in_file
 from ddpkit.config.loading import Config
-from ddpkit.errors import ConfigError, Diagnostic
 from ddpkit.plugins.registry import Registry
 from ddpkit.runs import log
-from ddpkit.runs.files import Files, os_errors_as, replace_file
+from ddpkit.runs.output_file import OutputFile
 from ddpkit.tasks.plan import RunOptions
 from ddpkit.tasks.runner import check_config, read_config
 
@@ -41,34 +40,18 @@ def preview(file: Path, options: RunOptions, n_samples: int, output: Path | None
     The transforms, their random numbers and the order of the samples are those of a run. Raise ConfigError for every mistake in
     the config that `run` would report, or if `output` cannot be written.
     """
-    output = output or Path(f"{file.stem}-preview.png")
-    check_output(output)
+    picture = OutputFile(
+        path=output or Path(f"{file.stem}-preview.png"),
+        option="--output",
+        suffix=".png",
+        command=SOFTWARE,
+        mark=f"Software\0{SOFTWARE}".encode(),
+    )
+    picture.check()
     config, plugins = read_config(file, options)
     check_config(config, plugins, ranks_in_file(config.run))
     with log.log_messages(config.run, is_main=True):
-        return write_preview(in_one_process(config), plugins.registry, n_samples, output)
-
-
-def check_output(output: Path) -> None:
-    """Raise ConfigError if the picture cannot be written to `output`, or would replace another file."""
-    problem = None
-    if output.suffix.lower() != ".png":
-        problem = f"{output} must end in .png"
-    elif not output.parent.is_dir():
-        problem = f"the folder {output.parent} does not exist; create it, or choose another one"
-    elif output.exists() and not is_preview(output):
-        problem = f"{output} exists and was not written by 'ddpkit preview'; choose another name"
-    if problem:
-        raise ConfigError([Diagnostic("--output", (), problem)])
-
-
-def is_preview(file: Path) -> bool:
-    """Return whether `preview` wrote a file; the entry is at the start of the file."""
-    try:
-        with file.open("rb") as opened:
-            return f"Software\0{SOFTWARE}".encode() in opened.read(128)
-    except OSError:
-        return False
+        return write_preview(in_one_process(config), plugins.registry, n_samples, picture)
 
 
 def in_one_process(config: Config) -> Config:
@@ -78,7 +61,7 @@ def in_one_process(config: Config) -> Config:
     return config.with_run(dataloader=loader, seed=max(run.seed, 0))
 
 
-def write_preview(config: Config, registry: Registry, n_samples: int, output: Path) -> Preview:
+def write_preview(config: Config, registry: Registry, n_samples: int, output: OutputFile) -> Preview:
     """Read, draw and write the samples."""
     from ddpkit.data.classes import ClassInference  # noqa: PLC0415 - imports torch
     from ddpkit.distributed.world import World  # noqa: PLC0415
@@ -90,8 +73,8 @@ def write_preview(config: Config, registry: Registry, n_samples: int, output: Pa
     drawer = SampleDrawer.of(run, loader)
     samples = list(first_samples(loader, n_samples))
     grid = draw_grid([drawer.draw(*sample) for sample in samples])
-    write_picture(grid, output)
-    return Preview(file=output, n_samples=len(samples), images=describe_images([sample[0] for sample in samples]))
+    output.write(encode_picture(grid))
+    return Preview(file=output.path, n_samples=len(samples), images=describe_images([sample[0] for sample in samples]))
 
 
 def first_samples(loader: "SplitLoader", n_samples: int) -> Iterator[tuple[Any, Any, str]]:
@@ -115,12 +98,11 @@ def describe_sample(loader: "SplitLoader", index: int) -> str:
     return f"sample {index}" if files is None else f"{index}: {'/'.join(Path(files[index][0]).parts[-2:])}"
 
 
-def write_picture(picture: "Image.Image", output: Path) -> None:
-    """Write a PNG file; an existing one is replaced only when the new one is complete."""
+def encode_picture(picture: "Image.Image") -> bytes:
+    """Return a PNG file."""
     from PIL.PngImagePlugin import PngInfo  # noqa: PLC0415 - imported only if the command is used
 
     data, info = io.BytesIO(), PngInfo()
     info.add_text("Software", SOFTWARE)
     picture.save(data, "PNG", pnginfo=info)
-    with os_errors_as(output, "choose another file with '--output'"):
-        replace_file(Files(), output, [data.getvalue()])
+    return data.getvalue()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ddpkit.cli.table import align_rows, wrap_rows
+from ddpkit.cli.table import align_rows, split_columns, wrap_rows
 
 ROWS = [
     ("KEY", "VALUE", "FROM"),
@@ -44,3 +44,14 @@ def test_nothing_is_left_out_at_any_width(width):
 
     assert sorted("".join(lines).replace(" ", "")) == sorted("".join(map("".join, ROWS)).replace(" ", ""))
     assert all(line.split()[0] in ("KEY", ROWS[1][0], ROWS[2][0]) for line in lines if not line.startswith(" "))
+
+
+def test_columns_that_do_not_fit_are_shown_in_another_table():
+    rows = [("KEY", "run a", "run-b", "run-c"), ("seed", "1", "2", "3")]
+
+    assert list(split_columns(rows, 25)) == [rows]
+    assert list(split_columns(rows, 24)) == [
+        [("KEY", "run a", "run-b"), ("seed", "1", "2")],
+        [("KEY", "run-c"), ("seed", "3")],
+    ]
+    assert [len(table[0]) for table in split_columns(rows, 1)] == [2, 2, 2]

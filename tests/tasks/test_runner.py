@@ -16,7 +16,9 @@ from ddpkit.cli.main import main
 from ddpkit.config import loading
 from ddpkit.distributed.world import World
 from ddpkit.plugins import manager
+from ddpkit.runs.comparison.comparison import compare_runs
 from ddpkit.runs.record import RunRecord
+from ddpkit.tasks.run_list import list_runs
 from ddpkit.testing import ddpkit
 from ddpkit.training import builder
 from tests.helpers.tables import table_rows
@@ -64,12 +66,28 @@ def test_a_run_records_what_happened_and_where_its_values_are_from(quick):
     assert record.summary["best"]["valid"].keys() == {"column", "lower", "epoch", "value"}
     best = record.summary["best"]["valid"]
     assert best["value"] == record.history[best["epoch"] - 1]["valid/loss"]
+    assert record.summary["lower"].items() >= {"loss": True, "cross_entropy": True, "accuracy": False}.items()
     assert origins["train.epoch"] | {"value": "2", "origin": "--set 1"} == origins["train.epoch"]
     assert origins["seed"]["origin"] == f"{QUICK}:11:8"
     assert origins["model.name"]["meaning"].startswith("builtin/resnet18 of ddpkit ")
     assert origins["valid.every"]["origin"] == "default"
     assert sum(record.class_counts["train"]["classes"].values()) == record.class_counts["train"]["samples"]
     assert [each.sample for each in record.test_samples] != []
+
+
+def test_the_list_and_the_comparison_of_runs_show_a_real_run(quick, tmp_path):
+    other = shutil.copytree(quick.folder, tmp_path / "other", ignore=shutil.ignore_patterns("weights", "checkpoints"))
+    record = RunRecord(quick.folder)
+
+    (listed,) = list_runs(quick.folder.parent.parent)
+    run, same = compare_runs([quick.folder, other]).runs
+
+    best = record.summary["best"]["valid"]
+    assert (listed.id, listed.state, listed.epoch, listed.epochs) == (quick.folder.name, "finished", 2, 2)
+    assert (listed.best_value, listed.best_epoch, listed.error) == (best["value"], best["epoch"], None)
+    assert run.results["valid/accuracy"] == record.history[best["epoch"] - 1]["valid/accuracy"]
+    assert run.results["test/accuracy"] == record.test_metrics["accuracy"]
+    assert run.results == same.results
 
 
 def test_history_is_the_same_in_both_formats(quick):

@@ -41,9 +41,9 @@ def group_columns(rows: Sequence[Row]) -> dict[str, dict[str, str]]:
     return groups
 
 
-def thin(rows: Sequence[Row], kept: Iterable[int]) -> Sequence[Row]:
-    """Return every k-th row, the last one and those of the epochs `kept`, so that there are at most about MAX_VALUES values."""
-    every = -(-len(rows) * len(rows[-1]) // MAX_VALUES) if rows else 1
+def thin(rows: Sequence[Row], kept: Iterable[int], limit: int = MAX_VALUES) -> Sequence[Row]:
+    """Return every k-th row, the last one and those of the epochs `kept`, so that there are at most about `limit` values."""
+    every = -(-len(rows) * len(rows[-1]) // limit) if rows else 1
     epochs = {*kept}
     return [row for number, row in enumerate(rows, 1) if not number % every or number == len(rows) or row["epoch"] in epochs]
 

@@ -1,0 +1,1 @@
+"""Comparison of runs: config keys, results, folds. It imports no torch."""
