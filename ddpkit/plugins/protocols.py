@@ -49,6 +49,8 @@ class TestResult:
     """One number per class, by metric; NaN for a class that does not occur."""
     confusion: Mapping[str, Sequence[Sequence[int]]] = attrs.field(factory=dict)
     """Confusion matrices by metric: rows are true classes, columns are predicted classes."""
+    confusion_pictures: Mapping[str, Path] = attrs.field(factory=dict)
+    """PNG files of the confusion matrices by metric."""
     samples: Sequence[TestSample] = ()
     """At most `private.log_images` samples, the largest error first."""
 

@@ -24,7 +24,7 @@ from ddpkit.runs.environment import collect_versions
 from ddpkit.runs.events import EventHandler, record_event
 from ddpkit.runs.files import REMEDY, Files, os_errors_as, read_json, reading, replace_file
 from ddpkit.runs.history import UnixLines
-from ddpkit.runs.metric_tables import CONFUSION, PER_CLASS, build_tables
+from ddpkit.runs.metric_tables import CONFUSION, PER_CLASS, build_tables, confusion_file, picture_file
 from ddpkit.runs.plugin_manifest import list_components
 from ddpkit.runs.saved_weights import SavedWeights
 from ddpkit.runs.test_samples import TEST_PICTURES, TEST_SAMPLES, ShownSample, read_test_samples, write_test_samples
@@ -35,10 +35,10 @@ if TYPE_CHECKING:
     from ddpkit.data.loader import SplitLoader
 
 TEST_METRICS, TESTED = "test_metrics.json", "tested.json"
-REPORT, CURVES, MATRIX = "report.html", "curves.png", f"{CONFUSION}.png"
+REPORT, CURVES = "report.html", "curves.png"
 OF_A_TEST = (
-    *(TEST_METRICS, TESTED, PER_CLASS, f"*{CONFUSION}*.csv", TEST_SAMPLES, f"{TEST_PICTURES}/*"),
-    *(REPORT, CURVES, MATRIX),
+    *(TEST_METRICS, TESTED, PER_CLASS, f"*{CONFUSION}*.csv", f"*{CONFUSION}*.png", TEST_SAMPLES, f"{TEST_PICTURES}/*"),
+    *(REPORT, CURVES),
 )
 SPLIT = "split.json"
 DATA_FILES = "data_files.json"
@@ -207,12 +207,15 @@ class RunFolder(Callback):
 
     def test_result(self, epoch: int, result: EvaluationResult, classes: Sequence[str]) -> TestResult:
         """Return the results of the test that `write_test` has written, for loggers; `epoch`: number of epochs of the run."""
+        confusion = {name: each.confusion for name, each in result.metrics.items() if each.confusion}
+        pictures = {name: self.path / picture_file(confusion_file(name)) for name in confusion}
         return TestResult(
             epoch=epoch,
             metrics=result.values,
             classes=classes,
             per_class={name: each.per_class for name, each in result.metrics.items() if each.per_class},
-            confusion={name: each.confusion for name, each in result.metrics.items() if each.confusion},
+            confusion=confusion,
+            confusion_pictures={name: file for name, file in pictures.items() if file.is_file()},
             samples=read_test_samples(self.path),
         )
 

@@ -38,6 +38,11 @@ def confusion_file(key: str) -> str:
     return f"{name}.csv" if name.endswith(CONFUSION) else f"{CONFUSION}-{name}.csv"
 
 
+def picture_file(table: str) -> str:
+    """Return the name of the picture of a confusion matrix, whose table has the name `confusion_matrix.csv`."""
+    return f"{table.removesuffix('.csv')}.png"
+
+
 def row_labels(classes: Sequence[str], n: int) -> list[str]:
     """Return the names of `n` classes, or their numbers if the config has no names."""
     return [*classes[:n], *map(str, range(len(classes), n))]

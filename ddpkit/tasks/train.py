@@ -23,7 +23,7 @@ from ddpkit.runs.events import record_failure
 from ddpkit.runs.folder import RunFolder
 from ddpkit.runs.log import LOGGER
 from ddpkit.runs.loggers import check_loggers, create_loggers
-from ddpkit.runs.report.writer import write_report_of_run
+from ddpkit.runs.report.writer import write_matrices, write_report_of_run
 from ddpkit.runs.saved_weights import SavedWeights
 from ddpkit.runs.summary import SummaryWriter
 from ddpkit.runs.test_samples import ShownSample
@@ -91,8 +91,10 @@ def test_best(
     result, samples = test_with_samples(plan.config, plan.plugins.registry, trainer, load, after_batch)
     if folder:
         folder.write_test(result, class_names(plan.config.run), best_weights(trainer, weights), samples)
+        write_matrices(folder.path)
+        shown = folder.test_result(trainer.progress.epoch, result, class_names(plan.config.run))
         for callback in callbacks:
-            callback.on_test_end(folder.test_result(trainer.progress.epoch, result, class_names(plan.config.run)))
+            callback.on_test_end(shown)
     return result
 
 

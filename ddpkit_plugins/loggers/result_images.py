@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import attrs
 
 from ddpkit import TestResult
-from ddpkit_plugins.loggers.confusion_plot import draw_confusion
 
 GROUP = "test_images"
 """Folder of the images; not `test`, because a confusion matrix has the name of a metric."""
@@ -24,9 +23,7 @@ class ResultImage:
 
 def create_result_images(result: TestResult) -> list[ResultImage]:
     """Return an image of each confusion matrix, then the samples."""
-    matrices = [
-        ResultImage(f"{GROUP}/{name}", draw_confusion(matrix, result.classes), "") for name, matrix in result.confusion.items()
-    ]
+    matrices = [ResultImage(f"{GROUP}/{name}", file.read_bytes(), "") for name, file in result.confusion_pictures.items()]
     samples = [
         ResultImage(f"{GROUP}/sample-{number:02}", sample.file.read_bytes(), " ".join(sample.caption.split()))
         for number, sample in enumerate(result.samples, 1)

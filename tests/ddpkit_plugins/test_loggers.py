@@ -66,7 +66,8 @@ def result(folder, epoch=2, loss=0.5):
         epoch=epoch,
         metrics={"loss": loss, "counts": 0.75, "ema/dice %": 0.25, "auc": math.nan},
         classes=["a$b$", "猫"],
-        confusion={"counts": [[3, 1], [0, 0]], "ema/counts": [[1, 0, 0], [0, 2, 0], [0, 0, 0]]},
+        confusion={"counts": [[3, 1], [0, 0]], "ema/counts": [[1, 0], [0, 2]]},
+        confusion_pictures={"counts": file, "ema/counts": file},
         samples=[TestSample(file=file, sample="<b>\n.png", group="correct", truth="cat", prediction="cat", error=0)],
     )
 
