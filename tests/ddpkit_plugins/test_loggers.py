@@ -117,7 +117,7 @@ def without(drawn, *keys):
 
 def test_loggers_get_the_history_and_change_no_weight(blobs):
     folder = run(blobs.name, {"private.loggers": ["tensorboard", "mlflow"]}).folder
-    alone = run(blobs.name).folder
+    alone = run(blobs.name, {"private.log_images": 0}).folder
 
     assert read_tensorboard(folder) == points_of(folder)
     assert read_mlflow(folder) == points_of(folder)
