@@ -28,7 +28,7 @@ from ddpkit.runs.metric_tables import CONFUSION, PER_CLASS, build_tables, confus
 from ddpkit.runs.plugin_manifest import list_components
 from ddpkit.runs.saved_weights import SavedWeights
 from ddpkit.runs.test_samples import TEST_PICTURES, TEST_SAMPLES, ShownSample, read_test_samples, write_test_samples
-from ddpkit.training.callbacks import Callback, Row
+from ddpkit.training.callbacks import Row
 from ddpkit.training.metric_result import EvaluationResult
 
 if TYPE_CHECKING:
@@ -75,8 +75,8 @@ class RunResult:
 
 
 @attrs.frozen
-class RunFolder(Callback):
-    """Open run folder, and the callback that writes the history. Only global rank 0 has one."""
+class RunFolder:
+    """Open run folder. Only global rank 0 has one."""
 
     path: Path
 
@@ -169,8 +169,8 @@ class RunFolder(Callback):
         """Write a JSON file atomically, indented for human readers."""
         self.write(name, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
-    def on_epoch_end(self, row: Row) -> None:
-        """Append a row to the history, in both formats."""
+    def append_row(self, row: Row) -> None:
+        """Append the row of an epoch to the history, in both formats."""
         with os_errors_as(self.path, REMEDY):
             history.append_row(self.path, row)
 

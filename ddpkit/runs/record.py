@@ -13,11 +13,11 @@ import attrs
 
 from ddpkit.plugins.protocols import TestSample
 from ddpkit.runs import history, lock, lookup
+from ddpkit.runs.epoch_recorder import SUMMARY
 from ddpkit.runs.events import EVENTS
 from ddpkit.runs.files import read_json, reading
 from ddpkit.runs.folder import CLASS_COUNTS, FINISHED, ORIGINS, SKIPPED_SAMPLES, SPLIT, TEST_METRICS, TESTED
 from ddpkit.runs.metric_tables import CONFUSION, PER_CLASS
-from ddpkit.runs.summary import SUMMARY
 from ddpkit.runs.test_samples import read_test_samples
 
 Row = Mapping[str, Any]

@@ -11,10 +11,10 @@ import attrs
 from ddpkit.checkpoint.resume import CHECKPOINTS_FOLDER
 from ddpkit.checkpoint.store import Store
 from ddpkit.errors import ConfigError, Diagnostic
+from ddpkit.runs.epoch_recorder import SUMMARY
 from ddpkit.runs.files import reading
 from ddpkit.runs.lookup import run_of_config
 from ddpkit.runs.record import RunRecord
-from ddpkit.runs.summary import SUMMARY
 
 
 @attrs.frozen(kw_only=True)

@@ -19,13 +19,13 @@ from ddpkit.plugins.registry import Registry
 from ddpkit.runs import console, end_report, lock, model_summary, plugin_manifest, run_hooks, start_report
 from ddpkit.runs import folder as run_folder
 from ddpkit.runs.environment import device_environment
+from ddpkit.runs.epoch_recorder import EpochRecorder
 from ddpkit.runs.events import record_failure
 from ddpkit.runs.folder import RunFolder
 from ddpkit.runs.log import LOGGER
 from ddpkit.runs.loggers import check_loggers, create_loggers
 from ddpkit.runs.report.writer import write_matrices, write_report_of_run
 from ddpkit.runs.saved_weights import SavedWeights
-from ddpkit.runs.summary import SummaryWriter
 from ddpkit.runs.test_samples import ShownSample
 from ddpkit.tasks.plan import RunPlan
 from ddpkit.tasks.recorded_split import recorded_split
@@ -194,7 +194,7 @@ def create_callbacks(plan: RunPlan, trainer: Trainer, folder: RunFolder | None) 
     with run_hooks.open_run_hooks(plan.plugins, info) as hooks, progress as line:
         loggers = create_loggers(plan.config, plan.plugins.registry, path) if trainer.world.is_main else []
         try:
-            mine: list[Callback] = [folder, SummaryWriter.start(folder, trainer, plan.config.run), line] if folder else []
+            mine: list[Callback] = [EpochRecorder.start(folder, trainer, plan.config.run), line] if folder else []
             yield [*mine, *loggers, *hooks]
         finally:
             for logger in loggers:

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 
+from ddpkit.runs.epoch_recorder import SUMMARY
 from ddpkit.runs.files import reading
 from ddpkit.runs.metric_tables import CONFUSION
 from ddpkit.runs.record import RunRecord
 from ddpkit.runs.report.curves import best_epochs
-from ddpkit.runs.summary import SUMMARY
 
 Results = Mapping[str, float | None]
 """Values by column, such as `valid/loss` or `test/accuracy`; None in place of a value that is not finite."""

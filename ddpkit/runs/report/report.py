@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from ddpkit.runs.epoch_recorder import SUMMARY
 from ddpkit.runs.events import EVENTS
 from ddpkit.runs.files import reading
 from ddpkit.runs.folder import CLASS_COUNTS, ORIGINS, TEST_METRICS
@@ -15,7 +16,6 @@ from ddpkit.runs.report.curves import run_charts
 from ddpkit.runs.report.matrix import read_matrices
 from ddpkit.runs.report.page import render
 from ddpkit.runs.report.samples import group_pictures
-from ddpkit.runs.summary import SUMMARY
 
 Part = TypeVar("Part")
 CONFIG, MODEL, PLUGINS, ENVIRONMENT = "config.toml", "model.json", "plugins.json", "environment.json"

@@ -1,4 +1,4 @@
-"""Summary of a run's progress in one small file, so that a list of many runs is fast."""
+"""Record of each epoch in the run folder: a row of the history, and a summary, so that a list of many runs is fast."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +23,8 @@ known -> whether a lower value is better, and `best`: model (`valid` or `ema`) -
 
 
 @attrs.frozen
-class SummaryWriter(Callback):
-    """Callback that writes the summary at the start of a run and after each epoch. Only global rank 0 has one."""
+class EpochRecorder(Callback):
+    """Callback that appends the row of each epoch to the history, and writes the summary. Only global rank 0 has one."""
 
     folder: "RunFolder"
     trainer: "Trainer"
@@ -32,21 +32,22 @@ class SummaryWriter(Callback):
     """Values that do not change: `task`, `run_id`, `started`, `epochs`, `lower`."""
 
     @classmethod
-    def start(cls, folder: "RunFolder", trainer: "Trainer", run: schema.Run) -> "SummaryWriter":
+    def start(cls, folder: "RunFolder", trainer: "Trainer", run: schema.Run) -> "EpochRecorder":
         """Write the first summary of a run; a resumed run keeps the time of its start."""
         file = folder.path / SUMMARY
         with reading(file):
             started = read_json(file).get("started", now())
         identity = {"task": run.task, "run_id": run.run_id, "started": started, "epochs": trainer.options.epochs}
-        writer = cls(folder, trainer, {**identity, "lower": find_directions(trainer)})
-        writer.write()
-        return writer
+        recorder = cls(folder, trainer, {**identity, "lower": find_directions(trainer)})
+        recorder.write_summary()
+        return recorder
 
-    def on_epoch_end(self, row: Row) -> None:  # noqa: ARG002 - signature of a callback
-        """Write the state after an epoch."""
-        self.write()
+    def on_epoch_end(self, row: Row) -> None:
+        """Record an epoch and the state after it."""
+        self.folder.append_row(row)
+        self.write_summary()
 
-    def write(self) -> None:
+    def write_summary(self) -> None:
         """Write the current state."""
         progress = self.trainer.progress
         state = {"updated": now(), "epoch": progress.epoch, "step": progress.step, "best": self.best()}
