@@ -169,9 +169,9 @@ def ddpkit_optimizers() -> Iterable[Component]:
 
     Run-time values: `params` (parameters to train, in groups), `model` (not wrapped by DDP), `lr` (the TOML's `learning_rate`),
     `fused` (true, unless the table selects another implementation or sets a momentum). The TOML cannot set `params`, `model` and
-    `lr`. A target with `model` but without `params` builds its own groups, of all parameters whose `requires_grad` is true; then
-    the TOML cannot set `groups` and `decay_norm_and_bias = false`.
-    Returns a `torch.optim.Optimizer`.
+    `lr`.
+    Returns a `torch.optim.Optimizer` with all parameters whose `requires_grad` is true. A target with `model` but without
+    `params` builds the groups itself; then the TOML cannot set `groups` and `decay_norm_and_bias = false`.
 
     Example:
         @hookimpl
