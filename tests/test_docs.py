@@ -62,6 +62,18 @@ def test_the_tutorial_works_as_printed(tutorial):
     assert len((tutorial / "my_plugin/plugin.py").read_text().splitlines()) <= 10
 
 
+def test_the_fine_tuning_example_works_as_printed(tmp_path, monkeypatch, capsys):
+    from ddpkit.cli.main import main
+
+    monkeypatch.chdir(tmp_path)
+    for found in FILE.finditer((DOCS / "fine_tuning.md").read_text()):
+        Path(found["name"]).write_text(found["text"])
+
+    assert main(["run", "fine_tune.toml", "--set", "device=cpu", "--set", "run_id=printed"]) == 0
+
+    assert "epoch 2: 11166976 parameters (layer*) are trained from here on" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_the_tutorials_own_tests_pass(tutorial):
     env = {**os.environ, "PYTHONPATH": str(tutorial / "site")}

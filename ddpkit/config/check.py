@@ -297,9 +297,18 @@ def arch_issues(reference: ComponentRef, parameters: Parameters) -> Iterator[Iss
 
 
 def group_issues(run: schema.Run, reference: ComponentRef, parameters: Parameters) -> Iterator[Issue]:
-    """Check `optimizer.groups`: allowed keys are `match` and those of the optimizer's own table."""
+    """Check `optimizer.groups`: allowed keys are `match` and those of the optimizer's own table.
+
+    An optimizer that gets the model in place of the parameters has no such groups.
+    """
+    table = run.train.optimizer
+    if "model" in parameters.from_run and "params" not in parameters.from_run:
+        message = f"optimizer {reference.name!r} builds the groups of parameters itself; remove this key"
+        names = ["groups"] * bool(table.groups) + ["decay_norm_and_bias"] * (not table.decay_norm_and_bias)
+        yield from (Issue((*reference.params_path, name), message, at_key=True) for name in names)
+        return
     known = {"learning_rate": float, **parameters.settable}
-    for number, group in enumerate(run.train.optimizer.groups):
+    for number, group in enumerate(table.groups):
         path = (*reference.params_path, "groups", number)
         if not isinstance(group.get("match"), str):
             yield Issue(path, "'match' is missing; set it to a pattern of parameter names, such as match = \"backbone.*\"")
@@ -308,7 +317,7 @@ def group_issues(run: schema.Run, reference: ComponentRef, parameters: Parameter
                 yield from [] if known[name] is UNREAD else structure(value, known[name], (*path, name))[1]
             elif name != "match" and not parameters.takes_any_key(name):
                 yield Issue((*path, name), unknown_parameter_message(reference, name, known), at_key=True)
-    if not run.train.optimizer.decay_norm_and_bias and not {"weight_decay"} & known.keys():
+    if not table.decay_norm_and_bias and not {"weight_decay"} & known.keys():
         message = f"optimizer {reference.name!r} has no weight decay; remove this key"
         yield Issue((*reference.params_path, "decay_norm_and_bias"), message)
 

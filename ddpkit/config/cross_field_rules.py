@@ -20,6 +20,22 @@ def long_warmup_warnings(run: schema.Run) -> Iterator[Issue]:
         yield Issue(("train", "lr_scheduler", "warmup"), message)
 
 
+def long_freeze_warnings(run: schema.Run) -> Iterator[Issue]:
+    for number, entry in enumerate(run.model.freeze):
+        if entry.until and entry.until >= run.train.epoch:
+            message = f"the parameters are never trained, because the run has {run.train.epoch} epochs; use a smaller value"
+            yield Issue(("model", "freeze", number, "until"), message)
+
+
+def fused_issues(run: schema.Run) -> Iterator[Issue]:
+    """Check that torch's fused kernel is not used with momentum if parameters are unfrozen: it fails in that epoch."""
+    params = run.train.optimizer.params
+    momenta = [group.get("momentum", params.get("momentum")) for group in (params, *run.train.optimizer.groups)]
+    if params.get("fused") is True and any(momenta) and any(entry.until for entry in run.model.freeze):
+        message = "cannot be used with 'momentum' if 'model.freeze' has entries with 'until'; remove this key"
+        yield Issue(("train", "optimizer", "fused"), message)
+
+
 def rank_issues(run: schema.Run, n_ranks: int) -> Iterator[Issue]:
     """Check the settings that depend on the number of ranks: batch size, virtual shards, device."""
     size, n_shards = run.train.batch_size, max(n_ranks, run.ddp.virtual_shards)
@@ -173,12 +189,14 @@ RULES: Sequence[Rule] = (
     ((("private", "wandb"), ("private", "loggers")), logger_issues),
     (tuple(("train", "lr_scheduler", key) for key in ("warmup", "warmup_lr", "update_policy")), warmup_issues),
     ((("dataloader", "sampler"), ("dataloader", "shuffle")), sampler_issues),
+    ((("model", "freeze"), ("train", "optimizer")), fused_issues),
     ((("plugins", "files"),), file_issues),
 )
 """Rules, each with the key paths that it reads. A rule is skipped if one of these paths already has an issue."""
 WARNINGS: Sequence[Rule] = (
     ((("classes",), OUTPUTS), name_warnings),
     ((("train", "epoch"), ("train", "lr_scheduler", "warmup")), long_warmup_warnings),
+    ((("train", "epoch"), ("model", "freeze")), long_freeze_warnings),
 )
 """Rules for settings that are allowed but probably unintended; their issues are warnings."""
 NEW_RUN_RULES: Sequence[Rule] = (((("classes",), OUTPUTS), output_issues),)

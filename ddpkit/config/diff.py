@@ -7,13 +7,13 @@ affects how a run is executed, not its result.
 
 import fnmatch
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
 
 from ddpkit.config import schema
-from ddpkit.config.converter import find_field
+from ddpkit.config.converter import find_field, find_shorthand
 from ddpkit.config.loading import Config, to_tables
 from ddpkit.errors import ConfigError, Diagnostic, KeyPath, format_key_path
 
@@ -61,7 +61,7 @@ class Change:
 
 def find_changes(saved: Mapping[str, Any], config: Config) -> list[Change]:
     """Return the changes since `saved` (plain tables), sorted by key. Ignored keys are left out."""
-    before, now = dict(iterate_leaves(saved)), dict(iterate_leaves(to_tables(config.run)))
+    before, now = dict(expand_shorthand(iterate_leaves(saved))), dict(iterate_leaves(to_tables(config.run)))
     different = [path for path in {**before, **now} if before.get(path) != now.get(path)]
     return [
         Change(path, before.get(path), now.get(path))
@@ -113,6 +113,14 @@ def iterate_leaves(value: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, An
             yield from iterate_leaves(item, (*path, number))
     else:
         yield path, list(value) if isinstance(value, tuple) else value
+
+
+def expand_shorthand(leaves: Iterable[tuple[KeyPath, Any]]) -> Iterator[tuple[KeyPath, Any]]:
+    """Yield leaves; an array of strings that an older version recorded, where an array of tables is recorded now, as tables."""
+    for path, value in leaves:
+        field = find_field(schema.Run, path)
+        key = find_shorthand(field.type) if field and value and isinstance(value, list) else None
+        yield from [((*path, number, key), item) for number, item in enumerate(value)] if key else [(path, value)]
 
 
 def matches_key(key: str, patterns: Sequence[str]) -> bool:

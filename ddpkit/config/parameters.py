@@ -15,7 +15,7 @@ from ddpkit.plugins.signatures import UNREAD, Signature
 
 NONE = "none"
 """Spelling of None in a TOML file, for parameters that are annotated as `X | None`."""
-NEVER_IN_TOML = frozenset({"params", "optimizer", "lr"})
+NEVER_IN_TOML = frozenset({"params", "model", "optimizer", "lr"})
 """Run-time values that only the run can provide; the TOML key for `lr` is `learning_rate`."""
 EXAMPLES: Mapping[str, Any] = {
     "classes": ["cat"],

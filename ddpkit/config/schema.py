@@ -140,6 +140,22 @@ class ModelConfig:
 
 
 @attrs.frozen(kw_only=True)
+class FrozenParameters:
+    """Entry of `model.freeze`: a name pattern of parameters that are not trained, or a table.
+
+    `model.freeze` 中的一项：不参与训练的参数的名称模式，或表。
+    """
+
+    match: str = key("Name pattern of the parameters, such as `layer1.*`.", "参数的名称模式，如 `layer1.*`。", shorthand=True)
+    until: int | None = key(
+        "Last epoch in which they are frozen; with 5, they are trained from epoch 6 on. If omitted, they are never trained.",
+        "冻结的最后一轮；值为 5 表示从第 6 轮起参与训练。不写则始终不训练。",
+        None,
+        limits=Range(1),
+    )
+
+
+@attrs.frozen(kw_only=True)
 class Model:
     """Model and its initial weights.
 
@@ -166,9 +182,9 @@ class Model:
         "首个卷积层，其权重按通道求和或重复。其他任何不匹配都会报错。",
         "",
     )
-    freeze: list[str] = key(
-        "Name patterns of the parameters that are not trained, such as `layer1.*`.",
-        "不参与训练的参数的名称模式，如 `layer1.*`。",
+    freeze: list[FrozenParameters] = key(
+        'Parameters that are not trained, or not in the first epochs, such as `["stem.*", {match = "backbone.*", until = 5}]`.',
+        '不参与训练，或在最初几轮不参与训练的参数，如 `["stem.*", {match = "backbone.*", until = 5}]`。',
         a_list(),
     )
     config: ModelConfig = key("Parameters of the model.", "模型参数。", attrs.Factory(ModelConfig))

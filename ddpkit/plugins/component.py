@@ -131,7 +131,7 @@ RUNTIME_VALUES: Mapping[str, frozenset[str]] = MappingProxyType(
         "metric": frozenset({"classes", "n_classes"}),
         "dataset": frozenset({"root_dir", "classes", "seed"}),
         "split": frozenset({"n_samples", "targets", "groups", "own_groups", "classes", "root_dir", "seed"}),
-        "optimizer": frozenset({"params", "lr", "fused"}),
+        "optimizer": frozenset({"params", "model", "lr", "fused"}),
         "lr_scheduler": frozenset({"optimizer", "total_steps", "epochs", "steps_per_epoch"}),
         "logger": frozenset({"folder", "config"}),
         "writer": frozenset({"folder", "classes"}),

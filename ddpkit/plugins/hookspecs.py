@@ -167,9 +167,11 @@ def ddpkit_splits() -> Iterable[Component]:
 def ddpkit_optimizers() -> Iterable[Component]:
     """Declare optimizers. `[train.optimizer] type` selects one; the other keys of that table are its parameters.
 
-    Run-time values: `params` (parameters to train, in groups), `lr` (the TOML's `learning_rate`), `fused` (true, unless the
-    table selects another implementation or sets a momentum). The TOML cannot set `params` and `lr`.
-    Returns a `torch.optim.Optimizer`.
+    Run-time values: `params` (parameters to train, in groups), `model` (not wrapped by DDP), `lr` (the TOML's `learning_rate`),
+    `fused` (true, unless the table selects another implementation or sets a momentum). The TOML cannot set `params`, `model` and
+    `lr`.
+    Returns a `torch.optim.Optimizer` with all parameters whose `requires_grad` is true. A target with `model` but without
+    `params` builds the groups itself; then the TOML cannot set `groups` and `decay_norm_and_bias = false`.
 
     Example:
         @hookimpl

@@ -56,7 +56,10 @@ class Summary:
     type: str
     parameters: int
     trained: int
+    """Number of parameters that are trained in the first epoch; also in the layers."""
     layers: list[Layer]
+    frozen_until: Mapping[int, int] = attrs.field(factory=dict)
+    """Last frozen epoch -> number of parameters that are trained afterwards."""
     inputs: list[Cost] = attrs.field(factory=list)
     """Cost of a forward for each input; empty if the costs of the model cannot be measured."""
 
@@ -65,7 +68,8 @@ def write_summary(trainer: Trainer, model: schema.Model, folder: RunFolder | Non
     """Write both files on the rank that has the run folder. If the costs cannot be measured, they are omitted."""
     if folder is None:
         return
-    found = summarise(trainer.model)
+    frozen_until = {group.until: group.n_elements for group in trainer.freezing.groups}
+    found = attrs.evolve(summarise(trainer.model), frozen_until=frozen_until)
     try:
         add_costs(found, trainer, model.config)
     except Exception:  # noqa: BLE001 - the device `meta` does not support every operation
@@ -174,6 +178,7 @@ def subtract_children(flops: Mapping[str, Mapping[Any, int]], ghost: nn.Module) 
 def format_summary(found: Summary) -> str:
     """Return a line for the model, a line for each input, and a table of the layers."""
     lines = [f"{found.type}: {found.parameters:,} parameters, {found.trained:,} of them trainable"]
+    lines += [f"{n:,} parameters are frozen until epoch {epoch}" for epoch, n in found.frozen_until.items()]
     for cost in found.inputs:
         numbers = f"{cost.flops / 1e9:,.3f} GFLOPs, {cost.activation_bytes / 1e6:,.1f} MB of activations saved for the backward"
         lines.append(f"{cost.size} {cost.dtype}: {numbers}")

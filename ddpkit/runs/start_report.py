@@ -44,6 +44,8 @@ def log_start(
     used = dict.fromkeys(f"{each['name'].partition('.')[0]} {each['version']}" for each in plugins)
     LOGGER.info("plugins %s", ", ".join(used))
     LOGGER.info("model   %s, %d parameters%s, %s", run.model.name, n_parameters, frozen, run.train.scaler.compute_type)
+    for group in trainer.freezing.groups:
+        LOGGER.info("freeze  %s until epoch %d", group, group.until)
     LOGGER.info("data    %s: %s", run.dataset.name, sizes)
     for split, known in counts.items():
         if known is not None:

@@ -46,7 +46,10 @@ def build_trainer_in(dtype: Literal["float64", "float32"], config: Config, found
 
 
 def record_steps(trainer: Trainer, n_steps: int) -> Iterator[tuple[str, Tensor]]:
-    """Yield the losses and gradients of each step, the weights after the last step, then the values of the validation split."""
+    """Yield the losses and gradients of each step, the weights after the last step, then the values of the validation split.
+
+    The steps are recorded in each phase of `model.freeze`, with the samples of the epoch in which the phase begins.
+    """
     gradients: dict[str, Tensor] = {}
 
     def keep(*_: object) -> None:
@@ -54,19 +57,26 @@ def record_steps(trainer: Trainer, n_steps: int) -> Iterator[tuple[str, Tensor]]
         gradients.update({name: each.grad.cpu().clone() for name, each in named if each.grad is not None})
 
     trainer.optimizer.register_step_pre_hook(keep)
-    trainer.set_train_mode()
-    for position in step_positions(trainer.steps_per_epoch, n_steps):
-        trainer.progress.step_in_epoch = position
+    for epoch, position in record_positions(trainer, n_steps):
+        trainer.progress.epoch, trainer.progress.step_in_epoch = epoch - 1, position
+        trainer.set_train_mode()
         step = trainer.train_step(next(trainer.steps()))
         sums = trainer.zero_loss_sums()
         sums.add_step(step)
         losses = trainer.losses.means(sums.total(trainer.world), step.n_total)
-        yield from ((f"step {position + 1}|loss|{key}", loss) for key, loss in zip(trainer.losses.keys, losses, strict=True))
-        yield from ((f"step {position + 1}|gradient|{name}", gradient) for name, gradient in gradients.items())
+        when = f"epoch {epoch} " * (epoch > 1) + f"step {position + 1}"
+        yield from ((f"{when}|loss|{key}", loss) for key, loss in zip(trainer.losses.keys, losses, strict=True))
+        yield from ((f"{when}|gradient|{name}", gradient) for name, gradient in gradients.items())
     yield from (("end|weights|" + name, tensor.detach().cpu().clone()) for name, tensor in trainer.model.named_parameters())
     if trainer.evaluator.valid:
         evaluated = trainer.evaluator.evaluate(trainer.model, trainer.evaluator.valid)
         yield from ((f"end|valid|{key}", torch.tensor(value, dtype=torch.float64)) for key, value in evaluated.values.items())
+
+
+def record_positions(trainer: Trainer, n_steps: int) -> list[tuple[int, int]]:
+    """Return the epochs (1-based) and positions in them of the steps to record: `step_positions` in each phase of the run."""
+    epochs = [epoch for epoch in trainer.freezing.phases if epoch <= trainer.options.epochs]
+    return [(epoch, position) for epoch in epochs for position in step_positions(trainer.steps_per_epoch, n_steps)]
 
 
 def step_positions(n_in_epoch: int, n_steps: int) -> list[int]:

@@ -74,8 +74,8 @@ def resume_step_causes(first: Trainer, second: Trainer) -> Iterator[str]:
 def train_steps(trainer: Trainer, n_steps: int) -> None:
     """Run `n_steps` optimizer steps, over as many epochs as needed."""
     done = 0
-    trainer.set_train_mode()
     while done < n_steps:
+        trainer.set_train_mode()
         for micro_batches in trainer.steps():
             trainer.train_step(micro_batches)
             done += 1

@@ -96,7 +96,9 @@ def find_resume_causes(config: Config, found: Plugins) -> list[str]:
 
 def run_command(file: Path, options: RunOptions, config: Config, n_ranks: int, n_batches: int, folder: Path) -> list[str]:
     """Return the command of the short run, which saves a checkpoint at every step; the caller must add the run id."""
+    freeze = [attrs.evolve(each, until=each.until and min(each.until, EPOCHS - 1)) for each in config.run.model.freeze]
     values = {
+        "model.freeze": loading.to_tables(freeze),  # unfrozen within the short run
         "output_dir": str(folder),
         "task": "verified",
         "seed": config.run.seed,

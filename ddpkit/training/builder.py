@@ -2,7 +2,7 @@
 
 import functools
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 
 import attrs
 import torch
@@ -22,9 +22,10 @@ from ddpkit.errors import ConfigError, component_errors
 from ddpkit.plugins.registry import Registry
 from ddpkit.training.ema import EMA
 from ddpkit.training.evaluator import Evaluator
+from ddpkit.training.freezing import FreezeSchedule
 from ddpkit.training.losses import Losses
 from ddpkit.training.model_builder import ModelBuilder
-from ddpkit.training.param_groups import check_unused_parameters, find_frozen_norms, freeze
+from ddpkit.training.param_groups import check_unused_parameters, freeze
 from ddpkit.training.precision import Precision
 from ddpkit.training.sanity_check import sanity_check
 from ddpkit.training.trainer import Trainer, TrainOptions
@@ -72,7 +73,8 @@ def assemble_trainer(
 ) -> Trainer:
     """Build everything that trains and evaluates the model, and try it with the first samples."""
     run, world = builder.run, builder.world
-    optimizer = builder.optimizer(model)
+    freezing = freeze(model, builder.config)
+    optimizer = builder.optimizer(model)  # gets all parameters that are trained in any epoch
     metrics = builder.metrics()
     ema = EMA.of(model, run.train.ema_decay) if run.train.ema_decay else None
     if run.train.compile:
@@ -81,13 +83,13 @@ def assemble_trainer(
     losses = builder.losses(model)
     lr_schedule = builder.lr_schedule(optimizer, options.steps_per_epoch(loaders["train"]), has_valid="valid" in loaders)
     evaluator = builder.evaluator(model, ema, losses, metrics, precision, loaders)
-    frozen_norms = find_frozen_norms(model)
-    losses = try_first_samples(builder, model, losses, loaders["train"], evaluator, frozen_norms)
+    losses = try_first_samples(builder, model, losses, loaders["train"], evaluator, freezing)
     return Trainer(
         world=world,
         model=model,
-        # Wrapped after the sanity check: otherwise DDP would count the backward of the check as a part of the first step.
-        ddp_model=world.wrap(model, find_unused_parameters=run.ddp.find_unused_parameters),
+        # Called after the sanity check: otherwise DDP would count the backward of the check as a part of the first step.
+        wrap=functools.partial(wrap_for_phase, builder, freezing),
+        freezing=freezing,
         losses=losses,
         optimizer=optimizer,
         lr_schedule=lr_schedule,
@@ -96,8 +98,14 @@ def assemble_trainer(
         options=options,
         evaluator=evaluator,
         ema=ema,
-        frozen_norms=frozen_norms,
     )
+
+
+def wrap_for_phase(builder: ModelBuilder, freezing: FreezeSchedule, model: nn.Module) -> nn.Module:
+    """Wrap the model for the current phase of the schedule, see `World.wrap`. Every rank must call it."""
+    if builder.run.train.compile and freezing.groups:
+        torch.compiler.reset()  # torch recompiles for each phase, but only a limited number of times
+    return builder.world.wrap(model, find_unused_parameters=builder.run.ddp.find_unused_parameters)
 
 
 def try_first_samples(
@@ -106,13 +114,13 @@ def try_first_samples(
     losses: Losses,
     loader: SplitLoader,
     evaluator: Evaluator,
-    frozen_norms: Sequence[nn.Module],
+    freezing: FreezeSchedule,
 ) -> Losses:
     """Run the sanity check with the first samples; return the losses, whose names are now known."""
     in_turn = len(loader.sampler.shards) > 1
     refuse = functools.partial(check_all_reduce, builder.config, in_turn=in_turn)
     with translate_first_errors(builder.config), observe_all_reduce(refuse):
-        losses, unused = sanity_check(model, losses, loader, evaluator, frozen_norms)
+        losses, unused = sanity_check(model, losses, loader, evaluator, freezing)
     check_unused_parameters(builder.config, unused, builder.world.size)
     return losses
 
@@ -135,13 +143,12 @@ def build_loaders(
 
 
 def build_model(builder: ModelBuilder, precision: Precision, loader: SplitLoader) -> nn.Module:
-    """Build the model on the device, with frozen parameters and synchronised BatchNorm if the config asks for them."""
+    """Build the model on the device, with synchronised BatchNorm if the config asks for it."""
     run, world = builder.run, builder.world
     with translate_first_errors(builder.config):
         model = builder.model(precision, loader)
     if run.ddp.sync_batchnorm and world.size > 1:
         model = convert_to_sync_batchnorm(model, world.device)
-    freeze(model, builder.config)
     return model
 
 

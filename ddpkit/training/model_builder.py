@@ -27,7 +27,7 @@ from ddpkit.training.heads import Head, HeadCriterion, HeadPostprocess, HeadWeig
 from ddpkit.training.losses import Losses, LossTerm, ModelComputedLosses, WeightedLosses, weight_method
 from ddpkit.training.lr_schedule import LRSchedule
 from ddpkit.training.metrics import HeadMetric, MetricAdapter
-from ddpkit.training.param_groups import fused_option, parameter_groups
+from ddpkit.training.param_groups import check_all_trained, fused_option, parameter_groups
 from ddpkit.training.precision import Precision
 from ddpkit.training.pretrained import load_pretrained
 from ddpkit.training.scheduler_step import find_counting_step
@@ -86,8 +86,9 @@ class ModelBuilder(ComponentFactory):
         table = self.run.train.optimizer
         rate = {} if table.learning_rate is None else {"lr": table.learning_rate}
         made: Optimizer = self.create_only(
-            "optimizer", params=parameter_groups(model, self.config), **rate, **fused_option(table)
+            "optimizer", params=parameter_groups(model, self.config), model=model, **rate, **fused_option(table)
         )
+        check_all_trained(self.config, model, made)
         return made
 
     def evaluator(

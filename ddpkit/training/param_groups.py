@@ -2,14 +2,17 @@
 
 import fnmatch
 import logging
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from torch import nn
+from torch.optim import Optimizer
 
 from ddpkit.config import schema
 from ddpkit.config.loading import Config
-from ddpkit.errors import ConfigError, closest, suggest
+from ddpkit.errors import ConfigError, closest, list_first, suggest
+from ddpkit.training.freezing import FreezeSchedule, FrozenGroup
 
 LOGGER = logging.getLogger(__name__)
 
@@ -17,21 +20,56 @@ GROUP_KEYS = {"learning_rate": "lr"}
 """Keys of `optimizer.groups` -> names that torch's optimizers use."""
 
 
-def freeze(model: nn.Module, config: Config) -> None:
-    """Freeze the parameters that match `model.freeze`.
+def freeze(model: nn.Module, config: Config) -> FreezeSchedule:
+    """Freeze the parameters of `model.freeze` that are never trained; return the schedule of the others.
 
-    Raises ConfigError if a pattern matches no parameter, or if no trained parameter remains.
+    A parameter is frozen as long as one entry freezes it; those that the model itself freezes stay frozen. Raises ConfigError
+    for an entry without an effect, or if no trained parameter remains.
     """
     parameters = dict(model.named_parameters())
-    for number, pattern in enumerate(config.run.model.freeze):
-        names = fnmatch.filter(parameters, pattern)
-        if not names:
-            message = f"no parameter matches {pattern!r}; {suggest(pattern, suggest_patterns(pattern, parameters))}"
+    matched = [match_parameters(config, number, parameters) for number in range(len(config.run.model.freeze))]
+    last_epochs = {name: 0.0 if each.requires_grad else math.inf for name, each in parameters.items()}
+    for entry, names in zip(config.run.model.freeze, matched, strict=True):
+        last_epochs |= {name: max(last_epochs[name], entry.until or math.inf) for name in names}
+    for name, last_epoch in last_epochs.items():
+        parameters[name].requires_grad = last_epoch < math.inf
+    check_freeze(config, matched, last_epochs)
+    return FreezeSchedule(model, frozen_groups(config, parameters, last_epochs))
+
+
+def match_parameters(config: Config, number: int, names: Iterable[str]) -> list[str]:
+    """Return the names that match an entry of `model.freeze`. Raises ConfigError if there are none."""
+    pattern = config.run.model.freeze[number].match
+    if found := fnmatch.filter(names, pattern):
+        return found
+    message = f"no parameter matches {pattern!r}; {suggest(pattern, suggest_patterns(pattern, names))}"
+    raise ConfigError([config.problem(("model", "freeze", number, "match"), message)])
+
+
+def check_freeze(config: Config, matched: Sequence[Sequence[str]], last_epochs: Mapping[str, float]) -> None:
+    """Raise ConfigError for an entry with `until` that has no effect, or if an epoch has no parameter to train.
+
+    Args:
+        config: Config of the run.
+        matched: Names of the parameters that each entry of `model.freeze` matches.
+        last_epochs: Name of each parameter -> last epoch in which it is frozen; 0: never frozen, inf: never trained.
+    """
+    for number, (entry, names) in enumerate(zip(config.run.model.freeze, matched, strict=True)):
+        if entry.until and all(last_epochs[name] > entry.until for name in names):
+            message = "has no effect, because the model or another entry freezes these parameters longer; remove this entry"
             raise ConfigError([config.problem(("model", "freeze", number), message)])
-        for name in names:
-            parameters[name].requires_grad = False
-    if not any(parameter.requires_grad for parameter in parameters.values()):
-        raise ConfigError([config.problem(("model", "freeze"), "leaves no parameter to train; remove a pattern")])
+    if 0 not in last_epochs.values():
+        when = " in the first epochs" * (min(last_epochs.values()) < math.inf)
+        raise ConfigError([config.problem(("model", "freeze"), f"leaves no parameter to train{when}; remove a pattern")])
+
+
+def frozen_groups(config: Config, parameters: Mapping[str, nn.Parameter], last_epochs: Mapping[str, float]) -> list[FrozenGroup]:
+    """Return the parameters that are frozen in the first epochs only, a group for each last epoch."""
+    groups = []
+    for last in sorted({epoch for epoch in last_epochs.values() if 0 < epoch < math.inf}):
+        patterns = [entry.match for entry in config.run.model.freeze if entry.until == last]
+        groups.append(FrozenGroup(int(last), [each for name, each in parameters.items() if last_epochs[name] == last], patterns))
+    return groups
 
 
 def suggest_patterns(given: str, names: Iterable[str]) -> list[str]:
@@ -61,18 +99,22 @@ def parameter_groups(model: nn.Module, config: Config) -> list[dict[str, Any]]:
     return groups if table.decay_norm_and_bias else [part for group in groups for part in split_by_decay(group)]
 
 
+def check_all_trained(config: Config, model: nn.Module, optimizer: Optimizer) -> None:
+    """Raise ConfigError if the optimizer lacks trained parameters: they would keep their weights and add up their gradients."""
+    optimized = {id(each) for group in optimizer.param_groups for each in group["params"]}
+    names = [name for name, each in model.named_parameters() if each.requires_grad and id(each) not in optimized]
+    if names:
+        message = f"{len(names)} trained parameters are in none of the groups that it builds ({list_first(names, 3)})"
+        advice = "add them to a group, or freeze them with 'model.freeze'"
+        raise ConfigError([config.problem(("train", "optimizer", "type"), f"{message}; {advice}")])
+
+
 def split_by_decay(group: dict[str, Any]) -> list[dict[str, Any]]:
     """Split a group in two: norms and biases (parameters with at most one axis) get no weight decay."""
     flat = [parameter for parameter in group["params"] if parameter.ndim <= 1]
     rest = [parameter for parameter in group["params"] if parameter.ndim > 1]
     parts = [{**group, "params": rest}, {**group, "params": flat, "weight_decay": 0.0}]
     return [part for part in parts if part["params"]]
-
-
-def find_frozen_norms(model: nn.Module) -> list[nn.Module]:
-    """Return the BatchNorm layers whose parameters are all frozen: their statistics must stay unchanged too."""
-    norms = [layer for layer in model.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]  # noqa: SLF001 - base class
-    return [layer for layer in norms if [*layer.parameters()] and not any(each.requires_grad for each in layer.parameters())]
 
 
 OTHER_KERNELS = {"fused", "foreach", "differentiable", "capturable"}
@@ -85,16 +127,18 @@ def fused_option(table: schema.Optimizer) -> Mapping[str, bool]:
     The option is passed only to an optimizer that has it.
     """
     # With momentum, torch's fused kernel fails if a parameter gets its first gradient later than the others.
-    return {} if OTHER_KERNELS & table.params.keys() or table.params.get("momentum") else {"fused": True}
+    has_momentum = any(options.get("momentum") for options in (table.params, *table.groups))
+    return {} if OTHER_KERNELS & table.params.keys() or has_momentum else {"fused": True}
 
 
-def check_unused_parameters(config: Config, names: Sequence[str], n_ranks: int) -> None:
-    """Warn about trained parameters that get no gradient, unless `ddp.find_unused_parameters` is set.
+def check_unused_parameters(config: Config, unused: Mapping[str, int], n_ranks: int) -> None:
+    """Warn about trained parameters that get no gradient from an epoch on, unless `ddp.find_unused_parameters` is set.
 
     Raises ConfigError with several ranks, because DDP would wait for these gradients.
     """
-    if not names or config.run.ddp.find_unused_parameters:
+    if not unused or config.run.ddp.find_unused_parameters:
         return
+    names = [name + f" from epoch {epoch} on" * (epoch > 1) for name, epoch in unused.items()]
     shown = ", ".join(names[:3]) + ", ..." * (len(names) > 3)  # noqa: PLR2004
     message = f"{len(names)} trained parameters get no gradient ({shown})"
     if n_ranks > 1:

@@ -1,7 +1,6 @@
 """Try the model, losses, postprocess and metrics with a few samples before training, without changing the model."""
 
 import warnings
-from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -10,28 +9,33 @@ from torch.autograd import backward
 from ddpkit.data.loader import N_SANITY_SAMPLES, SplitLoader
 from ddpkit.errors import component_errors
 from ddpkit.training.evaluator import Evaluator
+from ddpkit.training.freezing import FreezeSchedule
 from ddpkit.training.heads import explain_mappings
 from ddpkit.training.losses import Losses
 from ddpkit.training.trainer import set_train_mode, without_padding
 
 
 def sanity_check(
-    model: nn.Module, losses: Losses, loader: SplitLoader, evaluator: Evaluator, frozen_norms: Sequence[nn.Module]
-) -> tuple[Losses, list[str]]:
-    """Run a training step without the optimizer, and an evaluation. Every rank must call it.
+    model: nn.Module, losses: Losses, loader: SplitLoader, evaluator: Evaluator, freezing: FreezeSchedule
+) -> tuple[Losses, dict[str, int]]:
+    """Run a training step without the optimizer for each phase of the schedule, and an evaluation. Every rank must call it.
 
-    An exception of a component is passed on, before anything is written. Buffers and gradients are restored afterwards.
+    An exception of a component is passed on, before anything is written. Buffers and gradients are restored afterwards, and the
+    parameters of the first epoch are frozen.
 
     Returns:
         The losses, now with the names of losses that the model computes itself; and the names of trained parameters that got no
-        gradient.
+        gradient, each with the first epoch in which this happens.
     """
+    unused: dict[str, int] = {}
     before = [buffer.clone() for buffer in model.buffers()]
-    set_train_mode(model, frozen_norms)
-    losses = check_training(model, losses, loader, evaluator)
-    unused = [name for name, each in model.named_parameters() if each.requires_grad and each.grad is None]
-    for parameter in model.parameters():
-        parameter.grad = None
+    for epoch in reversed(freezing.phases):  # ends with the first epoch
+        freezing.apply(epoch)
+        set_train_mode(model, freezing.frozen_norms)
+        losses = check_training(model, losses, loader, evaluator)
+        unused |= {name: epoch for name, each in model.named_parameters() if each.requires_grad and each.grad is None}
+        for parameter in model.parameters():
+            parameter.grad = None
     with torch.no_grad():
         for buffer, old in zip(model.buffers(), before, strict=True):
             buffer.copy_(old)

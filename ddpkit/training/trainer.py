@@ -12,7 +12,7 @@ import itertools
 import logging
 import math
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 import attrs
@@ -30,6 +30,7 @@ from ddpkit.errors import NonFiniteError
 from ddpkit.training.callbacks import Callback, CheckpointCallback, WeightsWriter
 from ddpkit.training.ema import EMA
 from ddpkit.training.evaluator import Evaluator, prefix_keys
+from ddpkit.training.freezing import FreezeSchedule
 from ddpkit.training.gradients import GradientMean, backward_with_zero_grad, clear_gradients
 from ddpkit.training.loss_sums import LossSums, ShardLosses, StepResult
 from ddpkit.training.losses import Losses
@@ -71,8 +72,10 @@ class Trainer:
 
     world: World
     model: nn.Module
-    ddp_model: nn.Module
-    """Model that training calls: wrapped by DDP if there is more than one rank."""
+    wrap: Callable[[nn.Module], nn.Module]
+    """Function that wraps the model in DDP if there is more than one rank; it sees which parameters are frozen."""
+    freezing: FreezeSchedule
+    """Frozen parameters in each epoch; it has already set those of the first epoch."""
     losses: Losses
     optimizer: Optimizer
     lr_schedule: LRSchedule
@@ -82,13 +85,14 @@ class Trainer:
     options: TrainOptions
     evaluator: Evaluator
     ema: EMA | None = None
-    frozen_norms: Sequence[nn.Module] = ()
-    """BatchNorm layers that stay in evaluation mode and keep their statistics."""
     checkpointer: CheckpointCallback = attrs.field(factory=CheckpointCallback)
     progress: Progress = attrs.field(factory=Progress)
+    ddp_model: nn.Module = attrs.field(init=False)
+    """Model that training calls, wrapped."""
     loss_sums: LossSums = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
+        self.ddp_model = self.wrap(self.model)
         self.loss_sums = self.zero_loss_sums()
 
     def fit(self, weights: WeightsWriter, callbacks: Sequence[Callback]) -> None:
@@ -264,8 +268,23 @@ class Trainer:
         return self.losses.name_means(sums.read().sum(0), n_samples)["loss"]
 
     def set_train_mode(self) -> None:
-        """Set every layer to training mode, except the frozen norms."""
-        set_train_mode(self.ddp_model, self.frozen_norms)
+        """Freeze the parameters that are frozen in the current epoch; set every layer to training mode, except frozen norms.
+
+        Every rank must call it. DDP reduces only the gradients of the parameters that require one when it wraps the model, so it
+        wraps the model again if this changes.
+        """
+        epoch = self.progress.epoch + 1
+        if self.freezing.apply(epoch):
+            self.ddp_model = self.model  # removes the hooks of the old wrapper before those of the new one are added
+            self.ddp_model = self.wrap(self.model)
+            self.log_unfrozen(epoch)
+        set_train_mode(self.ddp_model, self.freezing.frozen_norms)
+
+    def log_unfrozen(self, epoch: int) -> None:
+        """Log which parameters are trained from the start of an epoch on; nothing if a run is resumed later."""
+        for group in self.freezing.groups:
+            if group.until + 1 == epoch and not self.progress.step_in_epoch:
+                LOGGER.info("epoch %d: %s are trained from here on", epoch, group)
 
     def steps(self) -> Iterator[list[Batch]]:
         """Yield the micro-batches of each remaining optimizer step of this epoch; the last step may have fewer."""

@@ -253,8 +253,11 @@ def test_a_batch_size_not_divisible_by_the_ranks_is_rejected(blobs, capsys):
             "--set 1: private.wandb: adds the logger 'wandb', which 'private.loggers' already contains; set only one of them",
         ),
         ("valid.every=0", "--set 1: valid.every: must be at least 1; got 0"),
-        ("model.freeze=['nothing.*']", "--set 1: model.freeze[0]: no parameter matches 'nothing.*'; choose from: 1.*, 4.*"),
+        ("model.freeze=['nothing.*']", "--set 1: model.freeze[0].match: no parameter matches 'nothing.*'; choose from: 1.*, 4.*"),
         ("model.freeze=['*']", "--set 1: model.freeze: leaves no parameter to train"),
+        ("model.freeze=[{match='1.*', untl=2}]", "--set 1: model.freeze[0].untl: unknown key, did you mean 'until'?"),
+        ("model.freeze=['1.*', {until=2}]", "--set 1: model.freeze[1].match: is missing"),
+        ("model.freeze=[{match='1.*', until=0}]", "--set 1: model.freeze[0].until: must be at least 1; got 0"),
         (
             "train.optimizer.groups=[{match='5.*'}]",
             "--set 1: train.optimizer.groups[0].match: no trained parameter outside the groups before matches",

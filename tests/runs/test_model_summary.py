@@ -167,11 +167,13 @@ def test_an_uncountable_model_is_described_without_costs(trainer, tmp_path):
     )
 
 
-def test_the_summary_of_a_run_shows_trained_parameters(blobs):
-    assert main(["run", blobs.name, "--set", "run_id=first", "--set", "model.freeze=['1.*']"]) == 0
+def test_the_summary_of_a_run_shows_trained_parameters(blobs, capsys):
+    assert main(["run", blobs.name, "--set", "run_id=first", "--set", "model.freeze=[{match='1.*', until=1}]"]) == 0
 
     found = json.loads((blobs.parent / "runs/blobs/first/model.json").read_text())
     frozen = next(each for each in found["layers"] if each["name"] == "1")
     assert frozen["trained"] == 0 < frozen["parameters"]
-    assert found["parameters"] - found["trained"] == frozen["parameters"]
+    assert found["parameters"] - found["trained"] == frozen["parameters"] == found["frozen_until"]["1"]
+    assert "\n1,040 parameters are frozen until epoch 1\n" in (blobs.parent / "runs/blobs/first/model.txt").read_text()
+    assert "freeze  1040 parameters (1.*) until epoch 1\n" in capsys.readouterr().err
     assert math.prod(found["inputs"][0]["size"]) > 0

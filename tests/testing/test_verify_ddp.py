@@ -21,6 +21,7 @@ CASES = {
     "sound": {},
     "sound, accumulation, clipping, adamw": {
         **UNEVEN,
+        "model.freeze": [{"match": "1.*", "until": 1}],
         "train.grad_accumulation_steps": 2,
         "train.grad_clip_norm": 0.1,
         "train.optimizer": {"type": "adamw", "learning_rate": 0.01},
@@ -89,6 +90,12 @@ def test_a_sound_config_is_equal(recorded, name):
         ("end", "valid"),
     }
     assert 1e-10 < max(row.float32 for row in rows) < 1e-4
+
+
+def test_the_steps_of_each_phase_are_compared(recorded):
+    gradients = [name for name in recorded[1]["sound, accumulation, clipping, adamw"]["float64"] if "1.weight" in name]
+
+    assert [name.partition("|")[0] for name in gradients] == ["epoch 2 step 1", "epoch 2 step 2", "epoch 2 step 3", "end"]
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if not name.startswith("sound")])

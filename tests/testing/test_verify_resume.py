@@ -9,9 +9,10 @@ from ddpkit.cli.main import main
 from ddpkit.cli.verify_resume import format_verdict
 from ddpkit.config import loading
 from ddpkit.plugins import manager
+from ddpkit.tasks.plan import RunOptions
 from ddpkit.testing import resume_causes
 from ddpkit.testing.resume_causes import UNKNOWN
-from ddpkit.testing.verify_resume import ResumeReport
+from ddpkit.testing.verify_resume import ResumeReport, run_command
 from tests.helpers.configs import BLOBS
 
 CASES = {
@@ -40,6 +41,14 @@ def test_a_model_computing_its_losses_is_tried_with_targets(blobs):
     assert resume_causes.find_causes(own, manager.load()) == [UNKNOWN]
 
 
+def test_parameters_are_unfrozen_within_the_short_run(blobs):
+    config = loading.load(blobs, loading.named_overrides({"model.freeze": ["4.bias", {"match": "1.*", "until": 30}]}))
+
+    command = run_command(blobs, RunOptions(), config, n_ranks=1, n_batches=2, folder=Path("runs"))
+
+    assert 'model.freeze=[{ match = "4.bias" }, { match = "1.*", until = 1 }]' in command
+
+
 def test_a_run_finished_before_a_kill_is_inconclusive():
     report = ResumeReport(n_ranks=1, kills=[], n_steps=2, first=None, causes=[])
 
@@ -59,6 +68,8 @@ def test_a_sound_config_is_equal_and_leaves_no_trace(blobs, capsys):
         "train.batch_size=2",
         "--set",
         "model.config={n_pixels=64,dropout=0.5}",
+        "--set",
+        "model.freeze=[{match='1.*', until=1}]",
         "--json",
     ]
 

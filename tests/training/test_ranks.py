@@ -31,6 +31,7 @@ CLIPPING = {"train.grad_clip_norm": 0.05}
 EMA = {"train.ema_decay": 0.9}
 GROUPS = {"train.optimizer.groups": [{"match": "*.bias", "learning_rate": 0.02}, {"match": "1.*", "learning_rate": 0.03}]}
 ACCUMULATED = {"train.grad_accumulation_steps": 3}
+UNFROZEN = {"model.freeze": [{"match": "0.*", "until": 1}, {"match": "1.*", "until": 2}], "train.epoch": 3}
 WEIGHTED = {"criterion": [{"type": "cross_entropy", "config": {"weight": [1.0, 3.3]}}]}
 GRID = {  # each two values of {BatchNorm over ranks, none}, {SGD, AdamW}, tails, {clipping, EMA, groups}, accumulation meet
     "sync, uneven, ema, accumulation": SYNC | UNEVEN | EMA | ACCUMULATED,
@@ -57,6 +58,7 @@ CASES = {
     "unreadable samples": UNREADABLE,
     "a repeated sample without a finite loss": {"criterion": [{"type": "acme/fragile"}], "valid.batch_size": 9, **ONE},
     "last batch dropped": {**ONE, "dataloader.drop_last": True},
+    "layers unfrozen later": SYNC | UNEVEN | ACCUMULATED | EMA | UNFROZEN,
     "uneven test set": {"dataset.config.n_test": 13, "test.batch_size": 4},
     "fewer test samples than ranks": {"dataset.config.n_test": 1},
     "two criteria": {
@@ -311,6 +313,7 @@ RESUMED = {
     | {"train.scaler.compute_type": "bfloat16", "dataloader.num_workers": 2},
     "dropout, noise, adamw, class weights": DRAWN | ADAMW | WEIGHTED,
     "each rank with statistics of its own": {"model.name": "normnet", "train.ema_decay": 0.9, "train.batch_size": 6, **UNEVEN},
+    "layers unfrozen later": SYNC | CLIPPING | EMA | UNFROZEN | {"train.batch_size": 16},
     "statistics of all ranks": SYNC | ADAMW | ACCUMULATED | {"dataset.split": {"train": 35 / 40, "valid": 5 / 40}},
 }
 
@@ -355,7 +358,10 @@ def test_resumed_ranks_are_bit_identical(results, name):
 VIRTUAL = {"ddp.virtual_shards": 2, "train.batch_size": 6}
 IN_TURN = {
     "adamw, uneven, accumulation, clipping, class weights": DROPOUT | ADAMW | UNEVEN | ACCUMULATED | CLIPPING | WEIGHTED,
-    "bfloat16, ema, one": DROPOUT | ONE | EMA | {"train.scaler.compute_type": "bfloat16"},
+    "bfloat16, ema, one, a layer unfrozen later": DROPOUT
+    | ONE
+    | EMA
+    | {"train.scaler.compute_type": "bfloat16", "model.freeze": [{"match": "1.*", "until": 1}]},
     "float16, workers, plateau": DROPOUT
     | {
         "train.scaler.compute_type": "float16",

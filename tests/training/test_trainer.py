@@ -123,7 +123,7 @@ def test_the_sanity_check_leaves_no_trace(blobs):
     trainer = builder.build_trainer(config.load(blobs), manager.load().registry, World())
     before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
 
-    sanity_check(trainer.model, trainer.losses, trainer.loader, trainer.evaluator, trainer.frozen_norms)
+    sanity_check(trainer.model, trainer.losses, trainer.loader, trainer.evaluator, trainer.freezing)
 
     assert all(torch.equal(tensor, before[name]) for name, tensor in trainer.model.state_dict().items())
 
