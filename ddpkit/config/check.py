@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 import attrs
 
 from ddpkit.config import schema
-from ddpkit.config.component_refs import ComponentRef, find_entry, references
+from ddpkit.config.component_refs import ComponentRef, find_entry, optimizer_tables, references
 from ddpkit.config.converter import Issue, is_covered, structure
 from ddpkit.config.cross_field_rules import NEW_RUN_RULES, RULES, WARNINGS, Rule, rank_issues
 from ddpkit.config.loading import Config, sort_problems
@@ -164,7 +164,8 @@ def reference_issues(
         message = f"{entry.qualified_name} ({entry.distribution}) declares the parameter {absent[0]!r}, which its target lacks"
         return [Issue(reference.path, message, at_key=reference.is_key, caused_by_plugin=True)], []
     issues = list(parameter_issues(reference, parameters))
-    issues += group_issues(run, reference, parameters) if reference.kind == "optimizer" else []
+    if reference.kind == "optimizer":
+        issues += group_issues(optimizer_tables(run.train)[reference.params_path], reference, parameters)
     return issues, list(unchecked_parts(run, reference, parameters))
 
 
@@ -173,7 +174,8 @@ NEEDS_IMPORT = "its source code does not show all parameters; use `ddpkit check 
 
 def unchecked_parts(run: schema.Run, reference: ComponentRef, parameters: Parameters) -> Iterator[Unchecked]:
     """Yield what the parameters do not show: types that need an import, and keys for the `**kwargs` of the target."""
-    named, groups = reference.named_params(parameters), run.train.optimizer.groups if reference.kind == "optimizer" else []
+    named = reference.named_params(parameters)
+    groups = optimizer_tables(run.train)[reference.params_path].groups if reference.kind == "optimizer" else []
     paths = {(*reference.params_path, name): name for name in named}
     paths |= {(*reference.params_path, "groups", n, name): name for n, group in enumerate(groups) for name in group}
     if any(parameters.settable.get(name) is UNREAD and name in parameters.signature.parameters for name in paths.values()):
@@ -296,10 +298,10 @@ def arch_issues(reference: ComponentRef, parameters: Parameters) -> Iterator[Iss
         )
 
 
-def group_issues(run: schema.Run, reference: ComponentRef, parameters: Parameters) -> Iterator[Issue]:
+def group_issues(table: schema.Optimizer, reference: ComponentRef, parameters: Parameters) -> Iterator[Issue]:
     """Check `optimizer.groups`: allowed keys are `match` and those of the optimizer's own table."""
     known = {"learning_rate": float, **parameters.settable}
-    for number, group in enumerate(run.train.optimizer.groups):
+    for number, group in enumerate(table.groups):
         path = (*reference.params_path, "groups", number)
         if not isinstance(group.get("match"), str):
             yield Issue(path, "'match' is missing; set it to a pattern of parameter names, such as match = \"backbone.*\"")
@@ -308,7 +310,7 @@ def group_issues(run: schema.Run, reference: ComponentRef, parameters: Parameter
                 yield from [] if known[name] is UNREAD else structure(value, known[name], (*path, name))[1]
             elif name != "match" and not parameters.takes_any_key(name):
                 yield Issue((*path, name), unknown_parameter_message(reference, name, known), at_key=True)
-    if not run.train.optimizer.decay_norm_and_bias and not {"weight_decay"} & known.keys():
+    if not table.decay_norm_and_bias and not {"weight_decay"} & known.keys():
         message = f"optimizer {reference.name!r} has no weight decay; remove this key"
         yield Issue((*reference.params_path, "decay_norm_and_bias"), message)
 

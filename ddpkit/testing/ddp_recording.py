@@ -53,7 +53,7 @@ def record_steps(trainer: Trainer, n_steps: int) -> Iterator[tuple[str, Tensor]]
         named = trainer.model.named_parameters()
         gradients.update({name: each.grad.cpu().clone() for name, each in named if each.grad is not None})
 
-    trainer.optimizer.register_step_pre_hook(keep)
+    trainer.optimizations[0].optimizer.register_step_pre_hook(keep)  # all gradients are clipped before the first optimizer steps
     trainer.set_train_mode()
     for position in step_positions(trainer.steps_per_epoch, n_steps):
         trainer.progress.step_in_epoch = position

@@ -72,14 +72,13 @@ def assemble_trainer(
 ) -> Trainer:
     """Build everything that trains and evaluates the model, and try it with the first samples."""
     run, world = builder.run, builder.world
-    optimizer = builder.optimizer(model)
+    options = train_options(run, builder.draws_of("model", "criterion"))
+    optimizations = builder.optimizations(model, options.steps_per_epoch(loaders["train"]), has_valid="valid" in loaders)
     metrics = builder.metrics()
     ema = EMA.of(model, run.train.ema_decay) if run.train.ema_decay else None
     if run.train.compile:
         model.compile()
-    options = train_options(run, builder.draws_of("model", "criterion"))
     losses = builder.losses(model)
-    lr_schedule = builder.lr_schedule(optimizer, options.steps_per_epoch(loaders["train"]), has_valid="valid" in loaders)
     evaluator = builder.evaluator(model, ema, losses, metrics, precision, loaders)
     frozen_norms = find_frozen_norms(model)
     losses = try_first_samples(builder, model, losses, loaders["train"], evaluator, frozen_norms)
@@ -89,8 +88,7 @@ def assemble_trainer(
         # Wrapped after the sanity check: otherwise DDP would count the backward of the check as a part of the first step.
         ddp_model=world.wrap(model, find_unused_parameters=run.ddp.find_unused_parameters),
         losses=losses,
-        optimizer=optimizer,
-        lr_schedule=lr_schedule,
+        optimizations=optimizations,
         precision=precision,
         loader=loaders["train"],
         options=options,
@@ -169,6 +167,5 @@ def train_options(run: schema.Run, draws: Collection[str]) -> TrainOptions:
         grad_accumulation_steps=max(run.train.grad_accumulation_steps, 1),
         seed=run.seed,
         draws=draws,
-        clip_norm=run.train.grad_clip_norm,
         skip_nonfinite=run.train.on_nonfinite == "skip",
     )

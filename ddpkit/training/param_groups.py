@@ -9,12 +9,14 @@ from torch import nn
 
 from ddpkit.config import schema
 from ddpkit.config.loading import Config
-from ddpkit.errors import ConfigError, closest, suggest
+from ddpkit.errors import ConfigError, KeyPath, closest, list_first, suggest
 
 LOGGER = logging.getLogger(__name__)
 
 GROUP_KEYS = {"learning_rate": "lr"}
 """Keys of `optimizer.groups` -> names that torch's optimizers use."""
+SHOWN = 3
+"""Maximum number of parameters in a message."""
 
 
 def freeze(model: nn.Module, config: Config) -> None:
@@ -40,21 +42,55 @@ def suggest_patterns(given: str, names: Iterable[str]) -> list[str]:
     return names if closest(given, names) else list(dict.fromkeys(f"{name.partition('.')[0]}.*" for name in names))
 
 
-def parameter_groups(model: nn.Module, config: Config) -> list[dict[str, Any]]:
-    """Return the trained parameters as groups for torch's optimizers: first those of no group, then `optimizer.groups`.
+def divide_parameters(model: nn.Module, config: Config) -> list[dict[str, nn.Parameter]]:
+    """Return the trained parameters of each optimizer by name; a single `[train.optimizer]` gets all of them.
 
-    Without `optimizer.decay_norm_and_bias`, norms and biases get groups of their own, without weight decay. Raises ConfigError
-    for a group without a parameter.
+    Raises ConfigError for a pattern that matches nothing, and for parameters that no optimizer matches.
     """
-    table = config.run.train.optimizer
     left = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-    groups = []
+    tables = config.run.train.optimizer
+    if not isinstance(tables, list):
+        return [left]
+    divided = []
+    for number, table in enumerate(tables):
+        names = match_optimizer(table, ("train", "optimizer", number), list(left), config)
+        divided.append({name: left.pop(name) for name in names})
+    if left:
+        message = f"no optimizer matches {list_first(list(left), SHOWN)}; extend a 'match', or remove that of the last optimizer"
+        raise ConfigError([config.problem(("train", "optimizer"), message)])
+    return divided
+
+
+def match_optimizer(table: schema.OptimizerPart, path: KeyPath, left: list[str], config: Config) -> list[str]:
+    """Return which of the parameters that are left belong to an optimizer. Raises ConfigError if a pattern matches none."""
+    if not table.match and not left:
+        raise ConfigError([config.problem(path, "the optimizers before it match all trained parameters; remove this optimizer")])
+    if not table.match:
+        return left
+    patterns = [table.match] if isinstance(table.match, str) else table.match
+    for pattern in patterns:
+        if not fnmatch.filter(left, pattern):
+            suggestion = suggest(pattern, suggest_patterns(pattern, left))
+            message = f"no trained parameter outside the optimizers before matches {pattern!r}; {suggestion}"
+            raise ConfigError([config.problem((*path, "match"), message)])
+    return [name for name in left if any(fnmatch.fnmatch(name, pattern) for pattern in patterns)]
+
+
+def parameter_groups(
+    parameters: Mapping[str, nn.Parameter], table: schema.Optimizer, path: KeyPath, config: Config
+) -> list[dict[str, Any]]:
+    """Return the parameters of an optimizer as groups for torch: first those of no group, then the `groups` of its table.
+
+    Without `decay_norm_and_bias`, norms and biases get groups of their own, without weight decay. Raises ConfigError for a group
+    without a parameter.
+    """
+    left, groups = dict(parameters), []
     for number, group in enumerate(table.groups):
         names = fnmatch.filter(left, group["match"])
         if not names:
             suggestion = suggest(group["match"], suggest_patterns(group["match"], left))
             message = f"no trained parameter outside the groups before matches {group['match']!r}; {suggestion}"
-            raise ConfigError([config.problem(("train", "optimizer", "groups", number, "match"), message)])
+            raise ConfigError([config.problem((*path, "groups", number, "match"), message)])
         options = {GROUP_KEYS.get(key, key): value for key, value in group.items() if key != "match"}
         groups.append({"params": [left.pop(name) for name in names], **options})
     groups = [{"params": list(left.values())}, *groups] if left else groups
