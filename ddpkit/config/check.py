@@ -13,7 +13,7 @@ import attrs
 
 from ddpkit.config import schema
 from ddpkit.config.component_refs import ComponentRef, find_entry, optimizer_tables, references
-from ddpkit.config.converter import Issue, is_covered, structure
+from ddpkit.config.converter import Issue, is_covered, structure, table_keys
 from ddpkit.config.cross_field_rules import NEW_RUN_RULES, RULES, WARNINGS, Rule, rank_issues
 from ddpkit.config.loading import Config, sort_problems
 from ddpkit.config.parameters import Parameters, import_parameters, read_parameters, structure_parameter
@@ -323,5 +323,7 @@ def missing_issues(reference: ComponentRef, missing: Set[str]) -> Iterator[Issue
 
 def unknown_parameter_message(reference: ComponentRef, name: str, known: Iterable[str]) -> str:
     """Return the message for a key that the target does not accept."""
+    if reference.kind == "optimizer" and name in {*table_keys(schema.OptimizerPart)} - {*reference.core_keys}:
+        return "is allowed only for one of several optimizers; write [[train.optimizer]] in place of [train.optimizer]"
     hint = "did you mean 'learning_rate'?" if name == "lr" else suggest(name, [*reference.core_keys, *known])
     return f"{reference.kind} {reference.name!r} has no such key, {hint}"

@@ -88,22 +88,24 @@ class ModelBuilder(ComponentFactory):
 
     def optimizations(self, model: nn.Module, steps_per_epoch: int, *, has_valid: bool) -> list[Optimization]:
         """Build each optimizer, with the schedule and the limit of the gradient norm that its table or `[train]` sets."""
-        made, train = [], self.run.train
-        tables, divided = optimizer_tables(train), divide_parameters(model, self.config)
-        for (path, table), named in zip(tables.items(), divided, strict=True):
-            reference, groups = open_reference("optimizer", table, path), parameter_groups(named, table, path, self.config)
-            rate = {} if table.learning_rate is None else {"lr": table.learning_rate}
-            optimizer: Optimizer = self.create(reference, params=groups, **rate, **fused_option(table))
-            scheduler = scheduler_path(train, path)
-            made.append(
-                Optimization(
-                    name=getattr(table, "name", ""),
-                    optimizer=optimizer,
-                    lr_schedule=self.lr_schedule(optimizer, scheduler, steps_per_epoch, has_valid=has_valid),
-                    clipping=self.clipping(table, list(named.values())),
-                    component=self.name_of(reference),
-                )
+        made, tables = [], optimizer_tables(self.run.train)
+        for (path, table), parameters in zip(tables.items(), divide_parameters(model, self.config), strict=True):
+            reference, scheduler = open_reference("optimizer", table, path), scheduler_path(self.run.train, path)
+            optimizer = self.optimizer(reference, table, parameters)
+            each = Optimization(
+                name=getattr(table, "name", ""),
+                optimizer=optimizer,
+                lr_schedule=self.lr_schedule(optimizer, scheduler, steps_per_epoch, has_valid=has_valid),
+                clipping=self.clipping(table, list(parameters.values())),
+                component=self.name_of(reference),
             )
+            made.append(each)
+        return made
+
+    def optimizer(self, reference: ComponentRef, table: schema.Optimizer, parameters: Mapping[str, nn.Parameter]) -> Optimizer:
+        groups = parameter_groups(parameters, table, reference.params_path, self.config)
+        rate = {} if table.learning_rate is None else {"lr": table.learning_rate}
+        made: Optimizer = self.create(reference, params=groups, **rate, **fused_option(table))
         return made
 
     def clipping(self, table: schema.Optimizer, parameters: Sequence[nn.Parameter]) -> Clipping | None:

@@ -272,6 +272,10 @@ def test_a_batch_size_not_divisible_by_the_ranks_is_rejected(blobs, capsys):
             "--set 1: train.optimizer.groups[0].weight_decay: expected a number, got 'x'",
         ),
         ("train.optimizer=[]", "--set 1: train.optimizer: must not be empty; add a table [[train.optimizer]] with 'name' and"),
+        (
+            "train.optimizer={type='sgd', match='1.*'}",
+            "--set 1: train.optimizer.match: is allowed only for one of several optimizers; write [[train.optimizer]] in place of",
+        ),
         ("train.optimizer=3", "--set 1: train.optimizer: expected a string or a table or an array of tables, got 3"),
         ("train.optimizer=[{type='sgd'}]", "--set 1: train.optimizer[0].name: is missing"),
         ("train.optimizer=[{type='sgd', name='a/b'}]", "--set 1: train.optimizer[0].name: must be a name of letters, digits,"),
