@@ -46,23 +46,20 @@ def sections(kind: type, path: str, *, is_list: bool) -> Iterator[str]:
     english, _, chinese = (kind.__doc__ or "").strip().partition("\n")
     title = f"`[[{path}]]`" if is_list else f"`[{path}]`" if path else "Top level"
     fields = attrs.fields(kind)
-    inner = {field.name: table_in(field.type) for field in fields}
-    rows = "".join(row(field) for field in fields if inner[field.name] is None)
+    inner = {field.name: tables_in(field.type) for field in fields}
+    rows = "".join(row(field) for field in fields if not inner[field.name])
     head = "| key | type | default | meaning | 含义 |\n|---|---|---|---|---|\n"
     yield f"## {title}\n\n{english}\n{chinese.strip()}\n\n{head}{rows}"
     for name, below in inner.items():
-        if below is not None:
-            yield from sections(below[0], f"{path}.{name}".lstrip("."), is_list=below[1])
+        for table, is_array in below:
+            yield from sections(table, f"{path}.{name}".lstrip("."), is_list=is_array)
 
 
-def table_in(kind: Any) -> tuple[type, bool] | None:
-    """Return the attrs class of a key whose value is a table, and whether it is a list of tables; None for other keys."""
+def tables_in(kind: Any) -> list[tuple[type, bool]]:
+    """Return the attrs classes of a key whose value is a table, and whether it is an array of tables; [] for other keys."""
     arms = get_args(kind) if is_union(kind) else [kind]
-    for arm in arms:
-        items = [item for item in get_args(arm) if attrs.has(item)]
-        if attrs.has(arm) or items:
-            return (items[0], True) if items else (arm, False)
-    return None
+    arrays = [(item, True) for arm in arms for item in get_args(arm) if attrs.has(item)]
+    return [*((arm, False) for arm in arms if attrs.has(arm)), *arrays]
 
 
 def row(field: "attrs.Attribute[Any]") -> str:

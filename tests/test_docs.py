@@ -1,6 +1,7 @@
 """The documentation matches the code."""
 
 import inspect
+import json
 import os
 import re
 import shutil
@@ -97,6 +98,18 @@ def test_every_public_name_is_documented():
         assert inspect.getdoc(getattr(testing, name)), name
     for hook in (*hookspecs.HOOKS.values(), *hookspecs.FAMILY_HOOKS, *hookspecs.RUN_HOOKS):
         assert inspect.getdoc(getattr(hookspecs, hook)), hook
+
+
+def test_the_config_with_several_optimizers_trains(tmp_path, monkeypatch):
+    from ddpkit.cli.main import main
+
+    monkeypatch.chdir(tmp_path)
+    (found,) = FILE.finditer((DOCS / "optimizers.md").read_text())
+    Path(found["name"]).write_text(found["text"])
+
+    assert main(["run", found["name"], "--limit-batches", "1", "--set", "train.epoch=1", "--set", "run_id=mine"]) == 0
+    row = json.loads(Path("runs/default/mine/history.jsonl").read_text())
+    assert {"learning_rate/head", "learning_rate/backbone"} <= row.keys()
 
 
 COMMAND = re.compile(r"^(?:    )?ddpkit (?P<arguments>(?:check|explain|list-plugins|list|describe|which)\b.*)$", re.MULTILINE)

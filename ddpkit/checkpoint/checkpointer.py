@@ -240,7 +240,7 @@ def restore_checkpoint(
     losses = [row.get("valid/loss", row["train/loss"]) for row in before["history"]]
     losses = [math.nan if loss is None else loss for loss in losses]
     try:
-        trainer_state.restore_state(trainer, state, losses if metadata.is_rescheduled(before) else None)
+        trainer_state.restore_state(trainer, state, metadata.rescheduled_optimizers(before), losses)
     except (RuntimeError, ValueError, KeyError) as error:
         raise CheckpointError(f"{checkpoint.folder} does not fit the current model or optimizer: {error}") from error
     run_hooks.restore_plugin_state(plugins, info, plugin_state)

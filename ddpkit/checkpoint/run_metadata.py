@@ -11,18 +11,16 @@ import torch
 
 from ddpkit.checkpoint.data_changes import DataState, describe_file_changes, describe_sample_changes
 from ddpkit.checkpoint.resume import ResumePoint
-from ddpkit.config import diff
+from ddpkit.config import diff, schema
+from ddpkit.config.component_refs import optimizer_tables
 from ddpkit.config.loading import Config, to_tables
 from ddpkit.data.recorded_split import digest_samples
 from ddpkit.distributed.world import World
-from ddpkit.errors import ConfigError
+from ddpkit.errors import ConfigError, KeyPath
 from ddpkit.plugins.manager import Plugins
 from ddpkit.runs import plugin_manifest
 from ddpkit.training.callbacks import Row
 from ddpkit.training.trainer import Trainer
-
-RESCHEDULED = {("train", "epoch"), ("train", "optimizer"), ("train", "lr_scheduler")}
-"""Config tables that determine the learning rates and the options of the optimizer."""
 
 
 @attrs.frozen(kw_only=True)
@@ -98,9 +96,16 @@ class RunMetadata:
         remedy = f"restore the data, start a new run with another 'run_id', or add '--allow-drift {diff.DATA}'"
         raise ConfigError([self.config.problem((diff.DATA,), f"{message}; {remedy}")])
 
-    def is_rescheduled(self, before: Mapping[str, Any]) -> bool:
-        """Return whether learning rates or optimizer options differ from `before`, the plain metadata of an earlier process."""
-        return any(change.path[:2] in RESCHEDULED for change in diff.find_changes(before["config"], self.config))
+    def rescheduled_optimizers(self, before: Mapping[str, Any]) -> set[str]:
+        """Return the names of the optimizers whose learning rates or options differ from `before`.
+
+        `before`: plain metadata of an earlier process. The optimizer of `[train.optimizer]` has an empty name.
+        """
+        changed = [change.path for change in diff.find_changes(before["config"], self.config)]
+        tables = optimizer_tables(self.config.run.train)
+        return {
+            getattr(table, "name", "") for path, table in tables.items() if any(sets_options(key, path, table) for key in changed)
+        }
 
     def differences(self, before: Mapping[str, Any]) -> list[str]:
         """Describe all differences from `before`, the plain metadata of an earlier process: config, data, machine."""
@@ -121,6 +126,13 @@ class RunMetadata:
             ),
             *self.data_changes,
         ]
+
+
+def sets_options(changed: KeyPath, path: KeyPath, table: schema.Optimizer) -> bool:
+    """Return whether a changed key determines the learning rates or the options of the optimizer whose table is at `path`."""
+    default = [] if getattr(table, "lr_scheduler", None) else [("train", "lr_scheduler")]
+    above = any(changed[: len(each)] == each for each in [path, ("train", "epoch"), *default])
+    return above and changed != (*path, "grad_clip_norm")
 
 
 def numerics_environment(world: World) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 The state contains no random generator: random numbers depend only on seed, epoch, step and sample (`seeding`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -32,14 +32,19 @@ def capture_state(trainer: Trainer) -> dict[str, Any]:
             "n_skipped": trainer.loss_sums.n_skipped,
         },
         "model": model_state(trainer.model),
-        "optimizer": named_state(trainer.optimizer, trainer.model),
-        "schedule": trainer.lr_schedule.state_dict(),
+        "optimizer": by_name({each.name: named_state(each.optimizer, trainer.model) for each in trainer.optimizations}),
+        "schedule": by_name({each.name: each.lr_schedule.state_dict() for each in trainer.optimizations}),
         "precision": trainer.precision.state_dict(),
         "average": trainer.ema.state_dict() if trainer.ema else {},
         "best": {each.name: best_state(each.best) for each in trainer.evaluator.models},
         "stopping": best_state(stopping.best) if stopping else {},
         "unreadable": {str(index): error for index, error in trainer.loader.unreadable.errors.items()},
     }
+
+
+def by_name(states: Mapping[str, Any]) -> Any:
+    """Return the states of optimizers by name; the state alone if the run has only one, without a name."""
+    return states.get("", states)
 
 
 def best_state(best: BestTracker) -> dict[str, Any]:
@@ -52,23 +57,33 @@ def model_state(model: nn.Module) -> dict[str, Any]:
     return {name: value.clone() if name in buffers else value for name, value in model.state_dict().items()}
 
 
-def restore_state(trainer: Trainer, state: Mapping[str, Any], losses: Sequence[float] | None = None) -> None:
+def restore_state(
+    trainer: Trainer, state: Mapping[str, Any], rescheduled: Collection[str] = (), losses: Sequence[float] = ()
+) -> None:
     """Restore a state into a newly built trainer. Every rank must call it.
 
-    `losses`: validation losses of all epochs so far. Pass them if the options of the schedule or the optimizer changed; the new
-    options then apply from here on. Raise RuntimeError, ValueError or KeyError if the model, the parameters of the optimizer or
-    the evaluated models differ from those of the state.
+    Args:
+        trainer: Trainer without any finished step.
+        state: State that `capture_state` returned.
+        rescheduled: Names of the optimizers whose options or schedules changed; the new options apply from here on.
+        losses: Validation losses of all epochs so far, for these schedules.
+
+    Raises:
+        RuntimeError, ValueError, KeyError: The model, the parameters of an optimizer or the evaluated models differ from those of
+            the state.
     """
     saved, sums = state["tally"], own_sums(trainer, state["tally"]["sums"])
     trainer.progress = Progress(**state["progress"])
     trainer.loader.unreadable.errors |= {int(index): error for index, error in state.get("unreadable", {}).items()}
     trainer.loss_sums = LossSums(sums.tolist(), trainer.world.device, saved["n_samples"], saved["n_skipped"])
     trainer.model.load_state_dict(state["model"])
-    if losses is None:
-        trainer.lr_schedule.load_state_dict(state["schedule"])
-    else:
-        trainer.lr_schedule.replay(state["schedule"]["updates"], losses)
-    load_named_state(trainer.optimizer, trainer.model, state["optimizer"], options=losses is None)
+    for each in trainer.optimizations:
+        optimizer, schedule = (state[key][each.name] if each.name else state[key] for key in ("optimizer", "schedule"))
+        if each.name in rescheduled:
+            each.lr_schedule.replay(schedule["updates"], losses)
+        else:
+            each.lr_schedule.load_state_dict(schedule)
+        load_named_state(each.optimizer, trainer.model, optimizer, options=each.name not in rescheduled)
     trainer.precision.load_state_dict(state["precision"])
     if trainer.ema:
         trainer.ema.load_state_dict(state["average"])

@@ -29,6 +29,7 @@ KINDS: Mapping[type, tuple[str, str, Literal["config", "rest"]]] = {
     schema.Dataset: ("dataset", "name", "config"),
     schema.Split: ("split", "type", "rest"),
     schema.Optimizer: ("optimizer", "type", "rest"),
+    schema.OptimizerPart: ("optimizer", "type", "rest"),
     schema.LrScheduler: ("lr_scheduler", "type", "rest"),
     schema.PredictConfig: ("writer", "output_format", "rest"),
 }

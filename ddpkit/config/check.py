@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 import attrs
 
 from ddpkit.config import schema
-from ddpkit.config.component_refs import ComponentRef, find_entry, references
-from ddpkit.config.converter import Issue, is_covered, structure
+from ddpkit.config.component_refs import ComponentRef, find_entry, optimizer_tables, references
+from ddpkit.config.converter import Issue, is_covered, structure, table_keys
 from ddpkit.config.cross_field_rules import NEW_RUN_RULES, RULES, WARNINGS, Rule, rank_issues
 from ddpkit.config.loading import Config, sort_problems
 from ddpkit.config.parameters import Parameters, import_parameters, read_parameters, structure_parameter
@@ -164,7 +164,8 @@ def reference_issues(
         message = f"{entry.qualified_name} ({entry.distribution}) declares the parameter {absent[0]!r}, which its target lacks"
         return [Issue(reference.path, message, at_key=reference.is_key, caused_by_plugin=True)], []
     issues = list(parameter_issues(reference, parameters))
-    issues += group_issues(run, reference, parameters) if reference.kind == "optimizer" else []
+    if reference.kind == "optimizer":
+        issues += group_issues(optimizer_tables(run.train)[reference.params_path], reference, parameters)
     return issues, list(unchecked_parts(run, reference, parameters))
 
 
@@ -173,7 +174,8 @@ NEEDS_IMPORT = "its source code does not show all parameters; use `ddpkit check 
 
 def unchecked_parts(run: schema.Run, reference: ComponentRef, parameters: Parameters) -> Iterator[Unchecked]:
     """Yield what the parameters do not show: types that need an import, and keys for the `**kwargs` of the target."""
-    named, groups = reference.named_params(parameters), run.train.optimizer.groups if reference.kind == "optimizer" else []
+    named = reference.named_params(parameters)
+    groups = optimizer_tables(run.train)[reference.params_path].groups if reference.kind == "optimizer" else []
     paths = {(*reference.params_path, name): name for name in named}
     paths |= {(*reference.params_path, "groups", n, name): name for n, group in enumerate(groups) for name in group}
     if any(parameters.settable.get(name) is UNREAD and name in parameters.signature.parameters for name in paths.values()):
@@ -296,12 +298,11 @@ def arch_issues(reference: ComponentRef, parameters: Parameters) -> Iterator[Iss
         )
 
 
-def group_issues(run: schema.Run, reference: ComponentRef, parameters: Parameters) -> Iterator[Issue]:
+def group_issues(table: schema.Optimizer, reference: ComponentRef, parameters: Parameters) -> Iterator[Issue]:
     """Check `optimizer.groups`: allowed keys are `match` and those of the optimizer's own table.
 
     An optimizer that gets the model in place of the parameters has no such groups.
     """
-    table = run.train.optimizer
     if "model" in parameters.from_run and "params" not in parameters.from_run:
         message = f"optimizer {reference.name!r} builds the groups of parameters itself; remove this key"
         names = ["groups"] * bool(table.groups) + ["decay_norm_and_bias"] * (not table.decay_norm_and_bias)
@@ -330,5 +331,7 @@ def missing_issues(reference: ComponentRef, missing: Set[str]) -> Iterator[Issue
 
 def unknown_parameter_message(reference: ComponentRef, name: str, known: Iterable[str]) -> str:
     """Return the message for a key that the target does not accept."""
+    if reference.kind == "optimizer" and name in {*table_keys(schema.OptimizerPart)} - {*reference.core_keys}:
+        return "is allowed only for one of several optimizers; write [[train.optimizer]] in place of [train.optimizer]"
     hint = "did you mean 'learning_rate'?" if name == "lr" else suggest(name, [*reference.core_keys, *known])
     return f"{reference.kind} {reference.name!r} has no such key, {hint}"

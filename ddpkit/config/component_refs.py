@@ -61,9 +61,28 @@ def references(run: schema.Run) -> list[ComponentRef]:
         *(table_reference("logger", logger, ("private", "loggers", number)) for number, logger in enumerate(run.private.loggers)),
         *([ComponentRef("logger", WANDB, ("private", "wandb"), {}, ("private", "wandb"))] if run.private.wandb else []),
         writer_reference(run.predict.config),
-        open_reference("optimizer", run.train.optimizer, ("train", "optimizer")),
-        *(open_reference("lr_scheduler", table, ("train", "lr_scheduler")) for table in [run.train.lr_scheduler] if table),
+        *(open_reference("optimizer", table, path) for path, table in optimizer_tables(run.train).items()),
+        *(open_reference("lr_scheduler", table, path) for path, table in scheduler_tables(run.train).items()),
     ]
+
+
+def optimizer_tables(train: schema.Train) -> dict[KeyPath, schema.Optimizer]:
+    """Return the tables of the optimizers by path: `[train.optimizer]`, or each `[[train.optimizer]]`."""
+    path, found = ("train", "optimizer"), train.optimizer
+    return {(*path, number): table for number, table in enumerate(found)} if isinstance(found, list) else {path: found}
+
+
+def scheduler_tables(train: schema.Train) -> dict[KeyPath, schema.LrScheduler]:
+    """Return the tables of the learning-rate schedules by path: `[train.lr_scheduler]`, then those of single optimizers."""
+    tables = {("train",): train, **optimizer_tables(train)}
+    found = {(*path, "lr_scheduler"): getattr(table, "lr_scheduler", None) for path, table in tables.items()}
+    return {path: table for path, table in found.items() if table}
+
+
+def scheduler_path(train: schema.Train, optimizer: KeyPath) -> KeyPath | None:
+    """Return the path of the schedule table that the optimizer at a path uses; None for a constant learning rate."""
+    found, wanted = scheduler_tables(train), ((*optimizer, "lr_scheduler"), ("train", "lr_scheduler"))
+    return next((path for path in wanted if path in found), None)
 
 
 def model_reference(model: schema.Model) -> ComponentRef:

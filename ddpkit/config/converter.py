@@ -196,7 +196,7 @@ def as_table(value: object, kind: Any) -> Mapping[str, Any]:
     if shorthand and isinstance(value, str):
         return {shorthand: value}
     if not isinstance(value, Mapping):
-        raise TypeError(f"expected {f'{NAMES[str]} or ' if shorthand else ''}a table, got {quote_value(value)}")
+        raise type_error(kind, value)
     return value
 
 
@@ -245,7 +245,8 @@ def unknown_key_issues(keys: Iterable[str], meant: Mapping[str, str], kind: Any,
 def structure_union(value: object, kind: Any, path: KeyPath) -> Structured:
     """Structure as the first arm that accepts the value. Arms that cannot come from TOML (a Tensor, None) are skipped."""
     arms = plain_arms(kind)
-    tables = [arm for arm in arms if attrs.has(arm)] if isinstance(value, Mapping) else []
+    fits = attrs.has if isinstance(value, Mapping) else has_tables
+    tables = [arm for arm in arms if fits(arm)] if isinstance(value, Mapping | list) else []
     if len(arms) == 1 or len(tables) == 1:  # its own issues are more precise than "no arm fits"
         only = (tables or arms)[0]
         return find_function(only)(value, only, path)
@@ -332,7 +333,8 @@ def find_field(kind: Any, path: KeyPath) -> "attrs.Attribute[Any] | None":
     """Return the field of an attrs class, or of a table inside it, at a path; None if no class has a field for the path."""
     field = None
     for part in path:
-        kind = next((arm for arm in plain_arms(kind) if attrs.has(arm)), kind) if is_union(kind) else kind
+        fits = has_tables if isinstance(part, int) else attrs.has
+        kind = next((arm for arm in plain_arms(kind) if fits(arm)), kind) if is_union(kind) else kind
         if isinstance(part, int):
             kind = (*get_args(kind), Any)[0]
             continue
@@ -368,8 +370,10 @@ def describe_type(kind: Any) -> str:
         return " or ".join(describe_type(arm) for arm in plain_arms(kind))
     if kind in NAMES:
         return NAMES[kind]
+    if has_tables(kind):
+        return "an array of tables"
     if attrs.has(kind) or is_mapping(kind):
-        return "a table"
+        return f"{NAMES[str]} or a table" if attrs.has(kind) and find_shorthand(kind) else "a table"
     items = get_args(kind)
     return f"an array of {PLURALS[items[0]]}" if len(items) == 1 and items[0] in PLURALS else "an array"
 
@@ -390,6 +394,11 @@ def is_array(kind: Any) -> bool:
     if not isinstance(origin, type) or origin is object:
         return False
     return issubclass(list, origin) or issubclass(origin, tuple | set | frozenset)  # excludes a Tensor, which is only iterable
+
+
+def has_tables(kind: Any) -> bool:
+    """Return whether a type is structured from a TOML array of tables with their own class."""
+    return is_array(kind) and any(attrs.has(item) for item in get_args(kind))
 
 
 def is_mapping(kind: Any) -> bool:

@@ -7,17 +7,24 @@ from pathlib import Path
 
 from ddpkit.config import schema
 from ddpkit.config.classes import OUTPUTS, name_warnings, output_issues
-from ddpkit.config.component_refs import SPLITS, WANDB, history_columns
+from ddpkit.config.component_refs import SPLITS, WANDB, history_columns, optimizer_tables, scheduler_path, scheduler_tables
 from ddpkit.config.converter import Issue
 from ddpkit.errors import KeyPath, suggest
 from ddpkit.plugins import local_files
 
 
 def long_warmup_warnings(run: schema.Run) -> Iterator[Issue]:
-    table = run.train.lr_scheduler
-    if table and table.warmup > run.train.epoch:
-        message = f"the warm-up ({table.warmup:g} epochs) is longer than the training ({run.train.epoch} epochs)"
-        yield Issue(("train", "lr_scheduler", "warmup"), message)
+    for path, table in scheduler_tables(run.train).items():
+        if table.warmup > run.train.epoch:
+            message = f"the warm-up ({table.warmup:g} epochs) is longer than the training ({run.train.epoch} epochs)"
+            yield Issue((*path, "warmup"), message)
+
+
+def unused_scheduler_warnings(run: schema.Run) -> Iterator[Issue]:
+    used = [scheduler_path(run.train, path) for path in optimizer_tables(run.train)]
+    if run.train.lr_scheduler and ("train", "lr_scheduler") not in used:
+        message = "is not used, because each optimizer has an 'lr_scheduler' of its own; remove one of them"
+        yield Issue(("train", "lr_scheduler"), message, at_key=True)
 
 
 def long_freeze_warnings(run: schema.Run) -> Iterator[Issue]:
@@ -29,11 +36,13 @@ def long_freeze_warnings(run: schema.Run) -> Iterator[Issue]:
 
 def fused_issues(run: schema.Run) -> Iterator[Issue]:
     """Check that torch's fused kernel is not used with momentum if parameters are unfrozen: it fails in that epoch."""
-    params = run.train.optimizer.params
-    momenta = [group.get("momentum", params.get("momentum")) for group in (params, *run.train.optimizer.groups)]
-    if params.get("fused") is True and any(momenta) and any(entry.until for entry in run.model.freeze):
-        message = "cannot be used with 'momentum' if 'model.freeze' has entries with 'until'; remove this key"
-        yield Issue(("train", "optimizer", "fused"), message)
+    if not any(entry.until for entry in run.model.freeze):
+        return
+    for path, table in optimizer_tables(run.train).items():
+        momenta = [group.get("momentum", table.params.get("momentum")) for group in (table.params, *table.groups)]
+        if table.params.get("fused") is True and any(momenta):
+            message = "cannot be used with 'momentum' if 'model.freeze' has entries with 'until'; remove this key"
+            yield Issue((*path, "fused"), message)
 
 
 def rank_issues(run: schema.Run, n_ranks: int) -> Iterator[Issue]:
@@ -148,17 +157,46 @@ def logger_issues(run: schema.Run) -> Iterator[Issue]:
         )
 
 
+def optimizer_issues(run: schema.Run) -> Iterator[Issue]:
+    """Check `[[train.optimizer]]`: unique names, and parameters for each optimizer."""
+    if not isinstance(run.train.optimizer, list):
+        return
+    if not run.train.optimizer:
+        yield Issue(("train", "optimizer"), "must not be empty; add a table [[train.optimizer]] with 'name' and 'type'")
+    names = [table.name for table in run.train.optimizer]
+    for number, table in enumerate(run.train.optimizer, start=1):
+        path = ("train", "optimizer", number - 1)
+        if table.name in names[: number - 1]:
+            yield Issue((*path, "name"), f"another optimizer has the name {table.name!r}; set another name")
+        if not table.match and number < len(names):
+            message = (
+                "only the last optimizer may omit 'match'; set it to a pattern of parameter names, such as match = \"backbone.*\""
+            )
+            yield Issue(path, message)
+
+
 def warmup_issues(run: schema.Run) -> Iterator[Issue]:
+    """Check the warm-up of `[train.lr_scheduler]`."""
+    yield from epoch_warmup_issues(run.train.lr_scheduler, ("train", "lr_scheduler"))
+
+
+def own_warmup_issues(run: schema.Run) -> Iterator[Issue]:
+    """Check the warm-up of each optimizer that has a schedule of its own."""
+    for path, table in scheduler_tables(run.train).items():
+        if path != ("train", "lr_scheduler"):
+            yield from epoch_warmup_issues(table, path)
+
+
+def epoch_warmup_issues(table: schema.LrScheduler | None, path: KeyPath) -> Iterator[Issue]:
     """Check a warm-up whose learning rate changes once per epoch."""
-    table = run.train.lr_scheduler
     if table is None or not table.warmup or table.update_policy == "step":
         return
     if table.warmup % 1:  # it cannot end within an epoch
         message = f"must be a whole number of epochs; got {table.warmup:g}; for a fraction, set update_policy = 'step'"
-        yield Issue(("train", "lr_scheduler", "warmup"), message)
+        yield Issue((*path, "warmup"), message)
     if not table.warmup_lr:  # the complete first epoch trains with this learning rate
         message = "the learning rate of the first epoch would be 0; set a larger value, or set update_policy = 'step'"
-        yield Issue(("train", "lr_scheduler", "warmup_lr"), message)
+        yield Issue((*path, "warmup_lr"), message)
 
 
 def sampler_issues(run: schema.Run) -> Iterator[Issue]:
@@ -188,6 +226,8 @@ RULES: Sequence[Rule] = (
     ((("metrics",), ("postprocess",)), metric_issues),
     ((("private", "wandb"), ("private", "loggers")), logger_issues),
     (tuple(("train", "lr_scheduler", key) for key in ("warmup", "warmup_lr", "update_policy")), warmup_issues),
+    ((("train", "optimizer"),), own_warmup_issues),
+    ((("train", "optimizer"),), optimizer_issues),
     ((("dataloader", "sampler"), ("dataloader", "shuffle")), sampler_issues),
     ((("model", "freeze"), ("train", "optimizer")), fused_issues),
     ((("plugins", "files"),), file_issues),
@@ -195,8 +235,9 @@ RULES: Sequence[Rule] = (
 """Rules, each with the key paths that it reads. A rule is skipped if one of these paths already has an issue."""
 WARNINGS: Sequence[Rule] = (
     ((("classes",), OUTPUTS), name_warnings),
-    ((("train", "epoch"), ("train", "lr_scheduler", "warmup")), long_warmup_warnings),
+    ((("train", "epoch"), ("train", "lr_scheduler", "warmup"), ("train", "optimizer")), long_warmup_warnings),
     ((("train", "epoch"), ("model", "freeze")), long_freeze_warnings),
+    ((("train", "lr_scheduler"), ("train", "optimizer")), unused_scheduler_warnings),
 )
 """Rules for settings that are allowed but probably unintended; their issues are warnings."""
 NEW_RUN_RULES: Sequence[Rule] = (((("classes",), OUTPUTS), output_issues),)

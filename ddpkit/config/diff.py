@@ -7,6 +7,7 @@ affects how a run is executed, not its result.
 
 import fnmatch
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -35,8 +36,11 @@ DATA = "dataset"
 """Name with which `--allow-drift` permits other samples. The samples are compared later, in `checkpoint.run_metadata`."""
 NOT_ADJUSTABLE = (
     "train.optimizer.type",
+    "train.optimizer.name",
+    "train.optimizer.match",
     "train.optimizer.groups*",
     "train.optimizer.decay_norm_and_bias",
+    "train.optimizer.lr_scheduler.type",
     "train.lr_scheduler.type",
 )
 """Exceptions from ADJUSTABLE: these keys belong to the identity."""
@@ -124,6 +128,8 @@ def expand_shorthand(leaves: Iterable[tuple[KeyPath, Any]]) -> Iterator[tuple[Ke
 
 
 def matches_key(key: str, patterns: Sequence[str]) -> bool:
+    """Return whether a pattern matches a key, whose numbers of tables in arrays do not count."""
+    key = re.sub(r"\[\d+\]", "", key)
     return any(fnmatch.fnmatchcase(key, pattern) for pattern in patterns)
 
 

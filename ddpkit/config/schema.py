@@ -334,6 +334,37 @@ class LrScheduler:
 
 
 @attrs.frozen(kw_only=True)
+class OptimizerPart(Optimizer):
+    """One of several optimizers: it trains the parameters that it matches. See docs/optimizers.md.
+
+    多个优化器之一：训练与其匹配的参数。见 docs/optimizers.md。
+    """
+
+    name: str = key(
+        "Name of the optimizer; its column in the history is `learning_rate/NAME`.",
+        "优化器的名字；它在历史记录中的列名为 `learning_rate/NAME`。",
+        limits=Pattern(r"[A-Za-z0-9._-]+", "a name of letters, digits, '.', '_' and '-'"),
+    )
+    match: str | list[str] = key(
+        "Name patterns of its parameters, such as `backbone.*`; a parameter belongs to the first optimizer that matches. Only the"
+        " last optimizer may omit this key: it gets all other parameters.",
+        "其参数的名称模式，如 `backbone.*`；每个参数属于第一个匹配的优化器。只有最后一个优化器可以不写此键：它得到其余全部参数。",
+        a_list(),
+    )
+    lr_scheduler: LrScheduler | None = key(
+        "Learning-rate schedule of this optimizer; if omitted, `[train.lr_scheduler]`.",
+        "该优化器的学习率调度器；不写则使用 `[train.lr_scheduler]`。",
+        None,
+    )
+    grad_clip_norm: float | None = key(
+        "Maximum norm of the gradient of these parameters; 0 = no clipping; if omitted, `train.grad_clip_norm`.",
+        "该优化器的参数梯度的最大范数；0 表示不裁剪；不写则使用 `train.grad_clip_norm`。",
+        None,
+        limits=Range(0),
+    )
+
+
+@attrs.frozen(kw_only=True)
 class Scaler:
     """Floating-point precision of the computation.
 
@@ -413,8 +444,8 @@ class Train:
         "Number of micro-batches per optimizer step; 0 or less means 1.", "每个优化步的微批次数；小于等于 0 视为 1。", 1
     )
     grad_clip_norm: float = key(
-        "Maximum norm of the gradient over all parameters; 0 = no clipping.",
-        "所有参数梯度的最大范数；0 表示不裁剪。",
+        "Maximum norm of the gradient over all parameters; 0 = no clipping. With several optimizers, the limit applies to each.",
+        "所有参数梯度的最大范数；0 表示不裁剪。有多个优化器时，分别限制每个优化器的梯度。",
         0.0,
         limits=Range(0),
     )
@@ -445,7 +476,9 @@ class Train:
         "stop 表示损失为无穷或 NaN 时，运行在 100 步之内结束；skip 表示跳过梯度为无穷或 NaN 的步。",
         "stop",
     )
-    optimizer: Optimizer = key("Optimizer of the training.", "优化器。")
+    optimizer: Optimizer | list[OptimizerPart] = key(
+        "Optimizer of the training, or several: `[[train.optimizer]]`.", "优化器；也可以有多个：`[[train.optimizer]]`。"
+    )
     lr_scheduler: LrScheduler | None = key(
         "Learning-rate schedule; if omitted, the learning rate is constant.", "学习率调度器；不写则学习率不变。", None
     )

@@ -167,11 +167,13 @@ def ddpkit_splits() -> Iterable[Component]:
 def ddpkit_optimizers() -> Iterable[Component]:
     """Declare optimizers. `[train.optimizer] type` selects one; the other keys of that table are its parameters.
 
+    Each of several tables `[[train.optimizer]]` creates an optimizer for the parameters that it matches.
+
     Run-time values: `params` (parameters to train, in groups), `model` (not wrapped by DDP), `lr` (the TOML's `learning_rate`),
     `fused` (true, unless the table selects another implementation or sets a momentum). The TOML cannot set `params`, `model` and
     `lr`.
-    Returns a `torch.optim.Optimizer` with all parameters whose `requires_grad` is true. A target with `model` but without
-    `params` builds the groups itself; then the TOML cannot set `groups` and `decay_norm_and_bias = false`.
+    Returns a `torch.optim.Optimizer` with all parameters that the table matches and whose `requires_grad` is true. A target with
+    `model` but without `params` builds the groups itself; then the TOML cannot set `groups` and `decay_norm_and_bias = false`.
 
     Example:
         @hookimpl
@@ -276,11 +278,15 @@ def ddpkit_names(kind: str, pattern: str) -> Iterable[str]:
 def ddpkit_run_start(run: Any) -> None:
     """Prepare for a run. Called on every rank before the first step; must not call collective operations.
 
-    `run` has the attributes `folder`, `config` (plain tables), `rank`, `n_ranks`, `device`, `model` (not wrapped by DDP) and
-    `optimizer`, and the method `stop()`, which other hooks may call: after the current epoch and its evaluation, the run ends on
-    all ranks as by early stopping, and tests the best weights. One rank is enough. A checkpoint contains the request.
+    `run` has the attributes `folder`, `config` (plain tables), `rank`, `n_ranks`, `device`, `model` (not wrapped by DDP),
+    `optimizer` and `optimizers`, and the method `stop()`, which other hooks may call: after the current epoch and its evaluation,
+    the run ends on all ranks as by early stopping, and tests the best weights. One rank is enough. A checkpoint contains the
+    request.
 
-    A parameter that the hook unfreezes is trained only if the optimizer has it; otherwise, a warning names it.
+    `optimizers` contains all optimizers by name: `{"": optimizer}` for `[train.optimizer]`, one entry for each
+    `[[train.optimizer]]`. `optimizer` is the first of them.
+
+    A parameter that the hook unfreezes is trained only if an optimizer has it; otherwise, a warning names it.
 
     Example:
         @hookimpl

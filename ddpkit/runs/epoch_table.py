@@ -3,11 +3,12 @@
 from ddpkit.runs.text_table import TextTable, format_duration, format_value
 from ddpkit.training.callbacks import Row
 from ddpkit.training.losses import Losses
+from ddpkit.training.progress import rate_columns
 from ddpkit.training.trainer import Trainer
 
 BEST = "*"
 """Mark after a value that is the best so far."""
-EPOCH, RATE, TIME, LEFT = "epoch", "learning rate", "time", "time left"
+EPOCH, TIME, LEFT = "epoch", "time", "time left"
 VALUE_WIDTH, TIME_WIDTH = 8, 7
 
 
@@ -19,12 +20,20 @@ class EpochTable:
         self._epochs = trainer.options.epochs
         monitors = [each.best.column for each in self._models]
         self._headers = {key: header(key, is_monitor=key in monitors) for key in value_columns(trainer)}
+        self._rates = {key: rate_header(key) for key in rate_columns(trainer.lr_schedule.rate())}
+        rates = list(self._rates.values())
         widths = {name: VALUE_WIDTH + (key in monitors) for key, name in self._headers.items()}
         first = [*monitors, "train/loss", "valid/loss", *(f"valid/{key}" for key in trainer.evaluator.metrics)]
         values = [self._headers[key] for key in first if key in self._headers]
         self._table = TextTable(
-            {EPOCH: len(f"{self._epochs}/{self._epochs}"), **widths, RATE: 0, TIME: TIME_WIDTH, LEFT: 0},
-            importance=list(dict.fromkeys([EPOCH, *values, RATE, TIME, LEFT, *self._headers.values()])),
+            {
+                EPOCH: len(f"{self._epochs}/{self._epochs}"),
+                **widths,
+                **dict.fromkeys(rates, VALUE_WIDTH),
+                TIME: TIME_WIDTH,
+                LEFT: 0,
+            },
+            importance=list(dict.fromkeys([EPOCH, *values, *rates, TIME, LEFT, *self._headers.values()])),
         )
 
     def log_epoch(self, row: Row, seconds_left: float) -> None:
@@ -33,8 +42,9 @@ class EpochTable:
         marks = {key: BEST if best else " " for key, best in is_best.items()}
         cells = {name: format_value(row[key]) + marks.get(key, "") for key, name in self._headers.items()}
         number = f"{row['epoch']:{len(str(self._epochs))}}/{self._epochs}"
-        rate, seconds, left = f"{row['learning_rate']:.3g}", format_duration(row["seconds"]), format_duration(seconds_left)
-        self._table.log_row({EPOCH: number, **cells, RATE: rate, TIME: seconds, LEFT: left})
+        rates = {name: f"{row[key]:.3g}" for key, name in self._rates.items()}
+        times = {TIME: format_duration(row["seconds"]), LEFT: format_duration(seconds_left)}
+        self._table.log_row({EPOCH: number, **cells, **rates, **times})
 
 
 def value_columns(trainer: Trainer) -> list[str]:
@@ -51,6 +61,12 @@ def value_columns(trainer: Trainer) -> list[str]:
 def loss_columns(losses: Losses) -> list[str]:
     """Return the columns of the losses; a single term is left out, because it is the loss, apart from its weight."""
     return losses.columns if len(losses.terms) > 1 else losses.columns[:1]
+
+
+def rate_header(column: str) -> str:
+    """Return the header of the learning rate; with several optimizers, that of one of them."""
+    name = column.partition("/")[2]
+    return f"lr {name}" if name else "learning rate"
 
 
 def header(key: str, *, is_monitor: bool) -> str:

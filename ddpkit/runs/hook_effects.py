@@ -45,23 +45,24 @@ def describe_changes(plugin: str, row: Row, changed: Row) -> str:
 
 @attrs.define
 class UntrainedParameters:
-    """Warns about parameters that a run hook unfroze, but that the optimizer does not have."""
+    """Warns about parameters that a run hook unfroze, but that no optimizer has."""
 
     model: nn.Module
-    optimizer: Optimizer
+    optimizers: Sequence[Optimizer]
     known: set[str] = attrs.field(factory=set)
     """Names of the parameters that need no warning."""
 
     @classmethod
-    def of(cls, model: nn.Module, optimizer: Optimizer) -> "UntrainedParameters":
-        """Create it before the first hook is called: parameters that the optimizer lacks already need no warning."""
-        made = cls(model, optimizer)
+    def of(cls, model: nn.Module, optimizers: Sequence[Optimizer]) -> "UntrainedParameters":
+        """Create it before the first hook is called: parameters that no optimizer has already need no warning."""
+        made = cls(model, optimizers)
         made.known |= made.find()
         return made
 
     def find(self) -> set[str]:
-        """Return the names of the parameters that require a gradient and are in no group of the optimizer."""
-        optimized = {id(each) for group in self.optimizer.param_groups for each in group["params"]}
+        """Return the names of the parameters that require a gradient and are in no group of an optimizer."""
+        groups = [group for optimizer in self.optimizers for group in optimizer.param_groups]
+        optimized = {id(each) for group in groups for each in group["params"]}
         return {name for name, each in self.model.named_parameters() if each.requires_grad and id(each) not in optimized}
 
     def warn(self, plugins: Sequence[str]) -> None:
@@ -69,5 +70,5 @@ class UntrainedParameters:
         if found := sorted(self.find() - self.known):
             self.known.update(found)
             names = list_first(found, SHOWN)
-            message = "plugin %s unfroze parameters that the optimizer does not have, so they are not trained: %s; %s"
+            message = "plugin %s unfroze parameters that no optimizer has, so they are not trained: %s; %s"
             LOGGER.warning(message, " or ".join(plugins), names, "to train them, remove their patterns from 'model.freeze'")

@@ -42,6 +42,9 @@ class RunInfo:
     model: nn.Module
     """Model, not wrapped by DDP."""
     optimizer: Optimizer
+    """Only optimizer of the run; the first of several."""
+    optimizers: Mapping[str, Optimizer]
+    """All optimizers by name; the name of the only optimizer is empty."""
     stop: Callable[[], None]
     """Function without arguments that ends the run after the current epoch, as early stopping does; one rank may call it."""
 
@@ -55,7 +58,8 @@ class RunInfo:
             n_ranks=trainer.world.size,
             device=trainer.world.device,
             model=trainer.model,
-            optimizer=trainer.optimizer,
+            optimizer=trainer.optimizations[0].optimizer,
+            optimizers={each.name: each.optimizer for each in trainer.optimizations},
             stop=trainer.end_after_epoch,
         )
 
@@ -114,7 +118,7 @@ class RunHooks(Callback):
 @contextlib.contextmanager
 def open_run_hooks(plugins: Plugins, run: RunInfo) -> Iterator[list[Callback]]:
     """Call `ddpkit_run_start` and `ddpkit_run_end` around the context; yield the callback for steps and epochs, if needed."""
-    untrained = UntrainedParameters.of(run.model, run.optimizer)
+    untrained = UntrainedParameters.of(run.model, list(run.optimizers.values()))
     for hook in find_hooks(plugins, run, "ddpkit_run_start"):
         hook(run=run)
         untrained.warn([hook.plugin])

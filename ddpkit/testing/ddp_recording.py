@@ -56,7 +56,7 @@ def record_steps(trainer: Trainer, n_steps: int) -> Iterator[tuple[str, Tensor]]
         named = trainer.model.named_parameters()
         gradients.update({name: each.grad.cpu().clone() for name, each in named if each.grad is not None})
 
-    trainer.optimizer.register_step_pre_hook(keep)
+    trainer.optimizations[0].optimizer.register_step_pre_hook(keep)  # all gradients are clipped before the first optimizer steps
     for epoch, position in record_positions(trainer, n_steps):
         trainer.progress.epoch, trainer.progress.step_in_epoch = epoch - 1, position
         trainer.set_train_mode()

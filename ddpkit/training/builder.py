@@ -74,14 +74,14 @@ def assemble_trainer(
     """Build everything that trains and evaluates the model, and try it with the first samples."""
     run, world = builder.run, builder.world
     freezing = freeze(model, builder.config)
-    optimizer = builder.optimizer(model)  # gets all parameters that are trained in any epoch
+    options = train_options(run, builder.draws_of("model", "criterion"))
+    # The optimizers get all parameters that are trained in any epoch.
+    optimizations = builder.optimizations(model, options.steps_per_epoch(loaders["train"]), has_valid="valid" in loaders)
     metrics = builder.metrics()
     ema = EMA.of(model, run.train.ema_decay) if run.train.ema_decay else None
     if run.train.compile:
         model.compile()
-    options = train_options(run, builder.draws_of("model", "criterion"))
     losses = builder.losses(model)
-    lr_schedule = builder.lr_schedule(optimizer, options.steps_per_epoch(loaders["train"]), has_valid="valid" in loaders)
     evaluator = builder.evaluator(model, ema, losses, metrics, precision, loaders)
     losses = try_first_samples(builder, model, losses, loaders["train"], evaluator, freezing)
     return Trainer(
@@ -91,8 +91,7 @@ def assemble_trainer(
         wrap=functools.partial(wrap_for_phase, builder, freezing),
         freezing=freezing,
         losses=losses,
-        optimizer=optimizer,
-        lr_schedule=lr_schedule,
+        optimizations=optimizations,
         precision=precision,
         loader=loaders["train"],
         options=options,
@@ -176,6 +175,5 @@ def train_options(run: schema.Run, draws: Collection[str]) -> TrainOptions:
         grad_accumulation_steps=max(run.train.grad_accumulation_steps, 1),
         seed=run.seed,
         draws=draws,
-        clip_norm=run.train.grad_clip_norm,
         skip_nonfinite=run.train.on_nonfinite == "skip",
     )

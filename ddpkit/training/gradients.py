@@ -1,4 +1,4 @@
-"""Gradients of an optimizer step: mean over virtual shards, loss scaling, and a backward with zero gradients.
+"""Gradients of an optimizer step: mean over virtual shards, clipping, and a backward with zero gradients.
 
 Virtual shards: if there are fewer ranks than shards, a rank processes several shards in turn. The results are bit-identical.
 """
@@ -36,7 +36,16 @@ class GradientMean:
             parameter.grad = mean
 
 
-def clear_gradients(optimizer: Optimizer) -> None:
+@attrs.frozen
+class Clipping:
+    """Limit of the norm of the gradient of some parameters."""
+
+    parameters: Sequence[nn.Parameter]
+    max_norm: float
+    """Maximum norm; infinite: the norm is only computed, to find gradients that are not finite."""
+
+
+def clear_gradients(optimizer: Any) -> None:
     """Clear the gradients as `optimizer.zero_grad()` does, without its profiler record, which costs more than a small layer."""
     if type(optimizer).zero_grad is not Optimizer.zero_grad:
         optimizer.zero_grad()

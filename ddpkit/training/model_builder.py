@@ -2,7 +2,8 @@
 
 import functools
 import logging
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -12,8 +13,9 @@ from torch.nn.parameter import UninitializedParameter
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from ddpkit.config import schema
 from ddpkit.config.classes import class_names
-from ddpkit.config.component_refs import ComponentRef
+from ddpkit.config.component_refs import ComponentRef, open_reference, optimizer_tables, scheduler_path, scheduler_tables
 from ddpkit.config.instantiate import ComponentFactory
 from ddpkit.data import seeding
 from ddpkit.data.loader import SplitLoader
@@ -23,11 +25,13 @@ from ddpkit.plugins.signatures import accepts_inputs
 from ddpkit.training.early_stopping import BestTracker, EarlyStopping
 from ddpkit.training.ema import EMA
 from ddpkit.training.evaluator import EvaluatedModel, Evaluator
+from ddpkit.training.gradients import Clipping
 from ddpkit.training.heads import Head, HeadCriterion, HeadPostprocess, HeadWeight
 from ddpkit.training.losses import Losses, LossTerm, ModelComputedLosses, WeightedLosses, weight_method
 from ddpkit.training.lr_schedule import LRSchedule
 from ddpkit.training.metrics import HeadMetric, MetricAdapter
-from ddpkit.training.param_groups import check_all_trained, fused_option, parameter_groups
+from ddpkit.training.optimization import Optimization
+from ddpkit.training.param_groups import check_parameters, divide_parameters, fused_option, parameter_groups
 from ddpkit.training.precision import Precision
 from ddpkit.training.pretrained import load_pretrained
 from ddpkit.training.scheduler_step import find_counting_step
@@ -82,14 +86,38 @@ class ModelBuilder(ComponentFactory):
                 message = f"the model does not accept images of this shape: {error}"
                 raise ConfigError([self.config.problem(("model", "config", "input_sizes", number), message)]) from error
 
-    def optimizer(self, model: nn.Module) -> Optimizer:
-        table = self.run.train.optimizer
-        rate = {} if table.learning_rate is None else {"lr": table.learning_rate}
-        made: Optimizer = self.create_only(
-            "optimizer", params=parameter_groups(model, self.config), model=model, **rate, **fused_option(table)
-        )
-        check_all_trained(self.config, model, made)
+    def optimizations(self, model: nn.Module, steps_per_epoch: int, *, has_valid: bool) -> list[Optimization]:
+        """Build each optimizer, with the schedule and the limit of the gradient norm that its table or `[train]` sets."""
+        made, tables = [], optimizer_tables(self.run.train)
+        for (path, table), parameters in zip(tables.items(), divide_parameters(model, self.config), strict=True):
+            reference, scheduler = open_reference("optimizer", table, path), scheduler_path(self.run.train, path)
+            optimizer = self.optimizer(reference, table, model, parameters)
+            each = Optimization(
+                name=getattr(table, "name", ""),
+                optimizer=optimizer,
+                lr_schedule=self.lr_schedule(optimizer, scheduler, steps_per_epoch, has_valid=has_valid),
+                clipping=self.clipping(table, list(parameters.values())),
+                component=self.name_of(reference),
+            )
+            made.append(each)
         return made
+
+    def optimizer(
+        self, reference: ComponentRef, table: schema.Optimizer, model: nn.Module, parameters: Mapping[str, nn.Parameter]
+    ) -> Optimizer:
+        """Build an optimizer. Raises ConfigError if it has other parameters than those of its table."""
+        groups = parameter_groups(parameters, table, reference.params_path, self.config)
+        rate = {} if table.learning_rate is None else {"lr": table.learning_rate}
+        made: Optimizer = self.create(reference, params=groups, model=model, **rate, **fused_option(table))
+        check_parameters(self.config, reference.path, model, parameters, made)
+        return made
+
+    def clipping(self, table: schema.Optimizer, parameters: Sequence[nn.Parameter]) -> Clipping | None:
+        """Return the limit of the gradient norm; None if no limit is set, and the norm is not needed for another reason."""
+        own = getattr(table, "grad_clip_norm", None)
+        max_norm = self.run.train.grad_clip_norm if own is None else own
+        is_needed = max_norm or self.run.train.on_nonfinite == "skip"
+        return Clipping(parameters, max_norm or math.inf) if is_needed else None
 
     def evaluator(
         self,
@@ -223,24 +251,25 @@ class ModelBuilder(ComponentFactory):
         """Name of the postprocess, for messages; None if the config names none."""
         return self.name_only("postprocess") if self.run.postprocess else None
 
-    def lr_schedule(self, optimizer: Optimizer, steps_per_epoch: int, *, has_valid: bool) -> LRSchedule:
-        """Build warm-up and scheduler; their updates are optimizer steps or epochs."""
-        table = self.run.train.lr_scheduler
-        if table is None:
+    def lr_schedule(self, optimizer: Optimizer, path: KeyPath | None, steps_per_epoch: int, *, has_valid: bool) -> LRSchedule:
+        """Build the warm-up and the scheduler of the table at `path`; their updates are optimizer steps or epochs."""
+        if path is None:
             return LRSchedule(optimizer, None)
+        table = scheduler_tables(self.run.train)[path]
+        reference = open_reference("lr_scheduler", table, path)
         by_step = table.update_policy == "step"
         updates_per_epoch = steps_per_epoch if by_step else 1
         warmup = round(table.warmup * updates_per_epoch)
-        scheduler = self.create_only(
-            "lr_scheduler",
+        scheduler = self.create(
+            reference,
             optimizer=optimizer,
             total_steps=max(self.run.train.epoch * updates_per_epoch - warmup, 1),
             epochs=self.run.train.epoch,
             steps_per_epoch=steps_per_epoch,
         )
         if isinstance(scheduler, ReduceLROnPlateau):
-            self.check_plateau(by_step=by_step, has_loss=bool(self.run.criterion) or not has_valid)
-        name = self.name_only("lr_scheduler")
+            self.check_plateau(path, by_step=by_step, has_loss=bool(self.run.criterion) or not has_valid)
+        name = self.name_of(reference)
         try:
             counting_step = find_counting_step(scheduler, by_step=by_step)
         except ValueError as error:
@@ -248,11 +277,11 @@ class ModelBuilder(ComponentFactory):
         warmup_lr = table.warmup_lr
         return LRSchedule(optimizer, scheduler, counting_step, warmup=warmup, warmup_lr=warmup_lr, by_step=by_step, name=name)
 
-    def check_plateau(self, *, by_step: bool, has_loss: bool) -> None:
+    def check_plateau(self, path: KeyPath, *, by_step: bool, has_loss: bool) -> None:
         """Raise ConfigError if a scheduler that uses the validation loss would have no loss at its updates."""
         if by_step:
             message = "a scheduler that uses the validation loss is updated once per epoch; set update_policy = 'epoch'"
-            raise ConfigError([self.config.problem(("train", "lr_scheduler", "update_policy"), message)])
+            raise ConfigError([self.config.problem((*path, "update_policy"), message)])
         if not has_loss:
             message = "uses the validation loss, but a model that computes its losses itself has none; use another scheduler"
-            raise ConfigError([self.config.problem(("train", "lr_scheduler", "type"), message)])
+            raise ConfigError([self.config.problem((*path, "type"), message)])

@@ -11,13 +11,15 @@ from torch.optim import Optimizer
 
 from ddpkit.config import schema
 from ddpkit.config.loading import Config
-from ddpkit.errors import ConfigError, closest, list_first, suggest
+from ddpkit.errors import ConfigError, KeyPath, closest, list_first, suggest
 from ddpkit.training.freezing import FreezeSchedule, FrozenGroup
 
 LOGGER = logging.getLogger(__name__)
 
 GROUP_KEYS = {"learning_rate": "lr"}
 """Keys of `optimizer.groups` -> names that torch's optimizers use."""
+SHOWN = 3
+"""Maximum number of parameters in a message."""
 
 
 def freeze(model: nn.Module, config: Config) -> FreezeSchedule:
@@ -78,35 +80,79 @@ def suggest_patterns(given: str, names: Iterable[str]) -> list[str]:
     return names if closest(given, names) else list(dict.fromkeys(f"{name.partition('.')[0]}.*" for name in names))
 
 
-def parameter_groups(model: nn.Module, config: Config) -> list[dict[str, Any]]:
-    """Return the trained parameters as groups for torch's optimizers: first those of no group, then `optimizer.groups`.
+def divide_parameters(model: nn.Module, config: Config) -> list[dict[str, nn.Parameter]]:
+    """Return the trained parameters of each optimizer by name; a single `[train.optimizer]` gets all of them.
 
-    Without `optimizer.decay_norm_and_bias`, norms and biases get groups of their own, without weight decay. Raises ConfigError
-    for a group without a parameter.
+    Raises ConfigError for a pattern that matches nothing, and for parameters that no optimizer matches.
     """
-    table = config.run.train.optimizer
     left = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-    groups = []
+    tables = config.run.train.optimizer
+    if not isinstance(tables, list):
+        return [left]
+    divided = []
+    for number, table in enumerate(tables):
+        names = match_optimizer(table, ("train", "optimizer", number), list(left), config)
+        divided.append({name: left.pop(name) for name in names})
+    if left:
+        message = f"no optimizer matches {list_first(list(left), SHOWN)}; extend a 'match', or remove that of the last optimizer"
+        raise ConfigError([config.problem(("train", "optimizer"), message)])
+    return divided
+
+
+def match_optimizer(table: schema.OptimizerPart, path: KeyPath, left: list[str], config: Config) -> list[str]:
+    """Return which of the parameters that are left belong to an optimizer. Raises ConfigError if a pattern matches none."""
+    if not table.match and not left:
+        raise ConfigError([config.problem(path, "the optimizers before it match all trained parameters; remove this optimizer")])
+    if not table.match:
+        return left
+    patterns = [table.match] if isinstance(table.match, str) else table.match
+    for pattern in patterns:
+        if not fnmatch.filter(left, pattern):
+            suggestion = suggest(pattern, suggest_patterns(pattern, left))
+            message = f"no trained parameter outside the optimizers before matches {pattern!r}; {suggestion}"
+            raise ConfigError([config.problem((*path, "match"), message)])
+    return [name for name in left if any(fnmatch.fnmatch(name, pattern) for pattern in patterns)]
+
+
+def parameter_groups(
+    parameters: Mapping[str, nn.Parameter], table: schema.Optimizer, path: KeyPath, config: Config
+) -> list[dict[str, Any]]:
+    """Return the parameters of an optimizer as groups for torch: first those of no group, then the `groups` of its table.
+
+    Without `decay_norm_and_bias`, norms and biases get groups of their own, without weight decay. Raises ConfigError for a group
+    without a parameter.
+    """
+    left, groups = dict(parameters), []
     for number, group in enumerate(table.groups):
         names = fnmatch.filter(left, group["match"])
         if not names:
             suggestion = suggest(group["match"], suggest_patterns(group["match"], left))
             message = f"no trained parameter outside the groups before matches {group['match']!r}; {suggestion}"
-            raise ConfigError([config.problem(("train", "optimizer", "groups", number, "match"), message)])
+            raise ConfigError([config.problem((*path, "groups", number, "match"), message)])
         options = {GROUP_KEYS.get(key, key): value for key, value in group.items() if key != "match"}
         groups.append({"params": [left.pop(name) for name in names], **options})
     groups = [{"params": list(left.values())}, *groups] if left else groups
     return groups if table.decay_norm_and_bias else [part for group in groups for part in split_by_decay(group)]
 
 
-def check_all_trained(config: Config, model: nn.Module, optimizer: Optimizer) -> None:
-    """Raise ConfigError if the optimizer lacks trained parameters: they would keep their weights and add up their gradients."""
+def check_parameters(
+    config: Config, path: KeyPath, model: nn.Module, parameters: Mapping[str, nn.Parameter], optimizer: Optimizer
+) -> None:
+    """Raise ConfigError at `path` if the optimizer lacks some of its `parameters`, or has trained ones of other optimizers.
+
+    Parameters that no optimizer has would keep their weights and add up their gradients; those that two have would get two steps.
+    """
     optimized = {id(each) for group in optimizer.param_groups for each in group["params"]}
-    names = [name for name, each in model.named_parameters() if each.requires_grad and id(each) not in optimized]
-    if names:
-        message = f"{len(names)} trained parameters are in none of the groups that it builds ({list_first(names, 3)})"
+    missing = [name for name, each in parameters.items() if id(each) not in optimized]
+    trained = {name: each for name, each in model.named_parameters() if each.requires_grad}
+    foreign = [name for name, each in trained.items() if id(each) in optimized and name not in parameters]
+    if missing:
+        message = f"{len(missing)} trained parameters are in none of the groups that it builds ({list_first(missing, SHOWN)})"
         advice = "add them to a group, or freeze them with 'model.freeze'"
-        raise ConfigError([config.problem(("train", "optimizer", "type"), f"{message}; {advice}")])
+        raise ConfigError([config.problem(path, f"{message}; {advice}")])
+    if foreign:
+        message = f"it has {len(foreign)} parameters of other optimizers ({list_first(foreign, SHOWN)})"
+        raise ConfigError([config.problem(path, f"{message}; build its groups from 'params', or extend its 'match'")])
 
 
 def split_by_decay(group: dict[str, Any]) -> list[dict[str, Any]]:

@@ -1,9 +1,8 @@
 """Number format of a run (`train.scaler.compute_type`). Training and evaluation use the same format."""
 
 import contextlib
-import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import attrs
@@ -11,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.amp import GradScaler
 from torch.autograd import backward
-from torch.optim import Optimizer
 
 from ddpkit.data.nested import map_tensors
 from ddpkit.errors import ComponentName, add_component_note
+from ddpkit.training.gradients import Clipping
 
 
 @contextlib.contextmanager
@@ -114,25 +113,26 @@ class Precision:
         """Add the gradients of a scalar loss, scaled by the scaler if there is one."""
         backward(loss if self.scaler is None else self.scaler.scale(loss))
 
-    def step(self, optimizer: Optimizer, parameters: Iterable[nn.Parameter], clip_norm: float, *, skip_nonfinite: bool) -> bool:
-        """Clip the norm of the gradient of all parameters (unless `clip_norm` is 0) and make an optimizer step.
+    def step(self, optimizer: Any, clippings: Sequence[Clipping], *, skip_nonfinite: bool) -> bool:
+        """Clip the gradients and make an optimizer step. Returns whether the step counts.
 
-        Returns whether the step counts.
-
-        `skip_nonfinite`: skip a step whose gradient is not finite; such a step does not count. The check waits for the device.
-        Gradients are reduced over ranks before, so all ranks make the same decision.
+        Args:
+            optimizer: Optimizer, or several as one.
+            clippings: Limits of the gradient norm. With `skip_nonfinite`, they must contain all parameters.
+            skip_nonfinite: Whether to skip a step whose gradient is not finite; such a step does not count. The check waits for
+                the device. Gradients are reduced over ranks before, so all ranks make the same decision.
         """
         if self.scaler is not None:
             self.scaler.unscale_(optimizer)
         is_fine = True
-        if clip_norm or skip_nonfinite:
-            norm = nn.utils.clip_grad_norm_(parameters, clip_norm or math.inf)
-            is_fine = not skip_nonfinite or bool(torch.isfinite(norm))
+        for each in clippings:
+            norm = nn.utils.clip_grad_norm_(each.parameters, each.max_norm)
+            is_fine = is_fine and (not skip_nonfinite or bool(torch.isfinite(norm)))
         try:
             if self.scaler is not None:
                 # Torch's fused SGD leaves its momentum uninitialised if it handles an overflow in its first step itself. With
                 # this flag off, the scaler skips the step.
-                optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]  # noqa: SLF001
+                optimizer._step_supports_amp_scaling = False  # noqa: SLF001
                 if is_fine:
                     self.scaler.step(optimizer)  # skips the step itself if gradients overflowed
                 self.scaler.update()

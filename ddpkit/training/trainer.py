@@ -31,12 +31,13 @@ from ddpkit.training.callbacks import Callback, CheckpointCallback, WeightsWrite
 from ddpkit.training.ema import EMA
 from ddpkit.training.evaluator import Evaluator, prefix_keys
 from ddpkit.training.freezing import FreezeSchedule
-from ddpkit.training.gradients import GradientMean, backward_with_zero_grad, clear_gradients
+from ddpkit.training.gradients import Clipping, GradientMean, backward_with_zero_grad, clear_gradients
 from ddpkit.training.loss_sums import LossSums, ShardLosses, StepResult
 from ddpkit.training.losses import Losses
 from ddpkit.training.lr_schedule import LRSchedule
+from ddpkit.training.optimization import JoinedOptimizer, JoinedSchedule, Optimization, join_optimizers, join_schedules
 from ddpkit.training.precision import Precision
-from ddpkit.training.progress import Progress
+from ddpkit.training.progress import Progress, rate_columns
 
 T = TypeVar("T")
 LOGGER = logging.getLogger(__name__)
@@ -54,8 +55,6 @@ class TrainOptions:
     grad_accumulation_steps: int
     """Number of micro-batches per optimizer step."""
     seed: int
-    clip_norm: float = 0.0
-    """Maximum norm of the gradient of a step, over all parameters; 0: no clipping."""
     draws: Collection[str] = seeding.GENERATORS
     """Random generators that the model and the losses draw from; they are seeded in each micro-batch."""
     skip_nonfinite: bool = False
@@ -77,8 +76,8 @@ class Trainer:
     freezing: FreezeSchedule
     """Frozen parameters in each epoch; it has already set those of the first epoch."""
     losses: Losses
-    optimizer: Optimizer
-    lr_schedule: LRSchedule
+    optimizations: Sequence[Optimization]
+    """Optimizers, each with its learning-rate schedule and its limit of the gradient norm."""
     precision: Precision
     loader: SplitLoader
     """Loader of the training split."""
@@ -89,10 +88,16 @@ class Trainer:
     progress: Progress = attrs.field(factory=Progress)
     ddp_model: nn.Module = attrs.field(init=False)
     """Model that training calls, wrapped."""
+    optimizer: Optimizer | JoinedOptimizer = attrs.field(init=False)
+    lr_schedule: LRSchedule | JoinedSchedule = attrs.field(init=False)
+    clippings: Sequence[Clipping] = attrs.field(init=False)
     loss_sums: LossSums = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.ddp_model = self.wrap(self.model)
+        self.optimizer = join_optimizers(self.optimizations)
+        self.lr_schedule = join_schedules(self.optimizations)
+        self.clippings = [each.clipping for each in self.optimizations if each.clipping]
         self.loss_sums = self.zero_loss_sums()
 
     def fit(self, weights: WeightsWriter, callbacks: Sequence[Callback]) -> None:
@@ -114,7 +119,7 @@ class Trainer:
             row = {
                 "epoch": self.progress.epoch,
                 "step": self.progress.step,
-                "learning_rate": self.progress.learning_rate,
+                **rate_columns(self.progress.learning_rate),
                 "seconds": time.perf_counter() - started,
                 "samples_per_second": n_trained / (trained - started),
                 **values,
@@ -162,8 +167,7 @@ class Trainer:
         weighing = self.step_weights(micro_batches) if self.losses.is_weighted else ((), n_total)
         losses = [self.backward(micro_batches, *weighing)] if n_shards == 1 else self.backward_in_turn(micro_batches, *weighing)
         self.checkpointer.on_step_begin()
-        clip, skips = self.options.clip_norm, self.options.skip_nonfinite
-        counts = self.precision.step(self.optimizer, self.model.parameters(), clip, skip_nonfinite=skips)
+        counts = self.precision.step(self.optimizer, self.clippings, skip_nonfinite=self.options.skip_nonfinite)
         self.progress.end_step(self.lr_schedule.rate())
         self.lr_schedule.end_step()
         if not counts:

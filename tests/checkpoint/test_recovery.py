@@ -528,6 +528,31 @@ def test_resume_applies_soft_keys_and_ignores_free_keys(uninterrupted, capsys):
     assert [row["learning_rate"] for row in history_of("soft")] == [0.002, 0.002]
 
 
+def several_optimizers(rate=0.01, pattern="4.*"):
+    hidden = f"{{name='head', match='{pattern}', type='adamw', learning_rate={rate}}}"
+    return sets(
+        train__optimizer=f"[{hidden}, {{name='rest', type='sgd', learning_rate=0.1, momentum=0.9, lr_scheduler='plateau'}}]"
+    )
+
+
+def test_a_stopped_run_with_several_optimizers_is_bit_identical(digits, capsys):
+    assert run("alone", *several_optimizers()) == 0
+    assert run("mine", *several_optimizers(), at_1_3=KILL.format("SIGTERM")) == 75
+    shutil.copytree(folder_of("mine"), folder_of("soft"))
+
+    assert run("mine", "--resume", *several_optimizers()) == 0
+    mine, alone = end_of("mine"), end_of("alone")
+    assert mine == alone
+
+    capsys.readouterr()
+    assert run("soft", "--resume", *several_optimizers(pattern="*.bias")) == 2
+    assert 'train.optimizer[0].match: is "*.bias", but was "4.*" in the resumed run' in capsys.readouterr().err
+    assert run("soft", "--resume", *several_optimizers(rate=0.002)) == 0
+    assert "train.optimizer[0].learning_rate is 0.002, but was 0.01" in capsys.readouterr().err
+    rates = [(row["learning_rate/head"], row["learning_rate/rest"]) for row in history_of("soft")]
+    assert rates == [(0.002, 0.1), (0.002, 0.1)]
+
+
 def test_allowed_drift_is_recorded_and_must_exist(digits, capsys):
     assert run("mine", at_1_2=KILL.format("SIGTERM")) == 75
     assert run("mine", "--resume", "--allow-drift", "seed") == 2

@@ -39,6 +39,14 @@ CASES = {
         "train.lr_scheduler": {"type": "one_cycle", "update_policy": "step"},
         "output.monitor": "accuracy",
     },
+    "several optimizers, float16, plateau, schedule by step": {
+        "train.optimizer": [
+            {"name": "hidden", "match": "1.*", "type": "sgd", "learning_rate": 0.05, "momentum": 0.9, "lr_scheduler": "plateau"},
+            {"name": "rest", "type": "adamw", "learning_rate": 0.01, "grad_clip_norm": 0.1},
+        ],
+        "train.scaler.compute_type": "float16",
+        "train.lr_scheduler": {"type": "cosine", "warmup": 0.5, "update_policy": "step"},
+    },
 }
 
 

@@ -59,6 +59,25 @@ def test_every_component_notation_matches_the_schema(validator):
     assert [error.message for error in validator.iter_errors(tomli.loads(text))] == []
 
 
+def test_several_optimizers_match_the_schema(validator):
+    single = 'optimizer = { type = "sgd", learning_rate = 0.1, momentum = 0.9 }'
+    head = 'name = "head", type = "adamw", betas = [0.9, 0.99], grad_clip_norm = 1.0, lr_scheduler = { type = "cosine", min_lr = 0.1 }'
+    text = BLOBS.replace(
+        single, f'optimizer = [{{ {head}, match = ["4.*"] }}, {{ name = "rest", type = "sgd", momentum = 0.9 }}]'
+    )
+
+    assert [error.message for error in validator.iter_errors(tomli.loads(text))] == []
+    for right, wrong in (
+        ("momentum", "momentun"),
+        ("min_lr", "min_lrr"),
+        ('name = "rest", ', ""),
+        ('["4.*"]', "3"),
+        ('"head"', '"a/b"'),
+    ):
+        assert right in text
+        assert not validator.is_valid(tomli.loads(text.replace(right, wrong)))
+
+
 def test_a_name_in_place_of_a_table_matches_the_schema(validator):
     text = BLOBS.replace('["accuracy"]', '"accuracy"\ncriterion = "cross_entropy"').replace("[[criterion]]", "")
     text = text.replace('type = "cross_entropy"\n', "").replace('{ type = "sgd", learning_rate = 0.1, momentum = 0.9 }', '"adam"')

@@ -274,6 +274,58 @@ def test_a_batch_size_not_divisible_by_the_ranks_is_rejected(blobs, capsys):
             "train.optimizer.groups=[{match='1.*', weight_decay='x'}]",
             "--set 1: train.optimizer.groups[0].weight_decay: expected a number, got 'x'",
         ),
+        ("train.optimizer=[]", "--set 1: train.optimizer: must not be empty; add a table [[train.optimizer]] with 'name' and"),
+        (
+            "train.optimizer={type='sgd', match='1.*'}",
+            "--set 1: train.optimizer.match: is allowed only for one of several optimizers; write [[train.optimizer]] in place of",
+        ),
+        ("train.optimizer=3", "--set 1: train.optimizer: expected a string or a table or an array of tables, got 3"),
+        ("train.optimizer=[{type='sgd'}]", "--set 1: train.optimizer[0].name: is missing"),
+        ("train.optimizer=[{type='sgd', name='a/b'}]", "--set 1: train.optimizer[0].name: must be a name of letters, digits,"),
+        (
+            "train.optimizer=[{type='sgd', name='a', match='1.*'}, {type='adm', name='b'}]",
+            "--set 1: train.optimizer[1].type: no optimizer is called 'adm', did you mean 'adam'?",
+        ),
+        (
+            "train.optimizer=[{type='sgd', name='a', match='1.*'}, {type='adam', name='b', momentum=1.0}]",
+            "--set 1: train.optimizer[1].momentum: optimizer 'adam' has no such key, ",
+        ),
+        (
+            "train.optimizer=[{type='sgd', name='a', match='1.*'}, {type='sgd', name='b', groups=[{match='4.*', betas=[1]}]}]",
+            "--set 1: train.optimizer[1].groups[0].betas: optimizer 'sgd' has no such key, ",
+        ),
+        (
+            "train.optimizer=[{type='sgd', name='a', match='1.*'}, {type='adam', name='a'}]",
+            "--set 1: train.optimizer[1].name: another optimizer has the name 'a'; set another name",
+        ),
+        (
+            "train.optimizer=[{type='sgd', name='a'}, {type='adam', name='b'}]",
+            "--set 1: train.optimizer[0]: only the last optimizer may omit 'match'; set it to a pattern of parameter names",
+        ),
+        (
+            "train.optimizer=[{type='sgd', name='a', match=['1.*', '5.*']}, {type='adam', name='b'}]",
+            "--set 1: train.optimizer[0].match: no trained parameter outside the optimizers before matches '5.*'; did you mean",
+        ),
+        (
+            "train.optimizer=[{type='sgd', name='a', match='1.*'}]",
+            "--set 1: train.optimizer: no optimizer matches 4.weight, 4.bias; extend a 'match', or remove that of the last",
+        ),
+        (
+            "train.optimizer=[{type='sgd', name='a', match='*'}, {type='adam', name='b'}]",
+            "--set 1: train.optimizer[1]: the optimizers before it match all trained parameters; remove this optimizer",
+        ),
+        (
+            "train.optimizer=[{type='sgd', name='a', lr_scheduler='cosin'}]",
+            "--set 1: train.optimizer[0].lr_scheduler.type: no lr_scheduler is called 'cosin', did you mean 'cosine'?",
+        ),
+        (
+            "train.optimizer=[{type='sgd', name='a', lr_scheduler={type='cosine', warmup=1}}]",
+            "--set 1: train.optimizer[0].lr_scheduler.warmup_lr: the learning rate of the first epoch would be 0;",
+        ),
+        (
+            "train.optimizer=[{type='sgd', name='a', lr_scheduler={type='plateau', update_policy='step'}}]",
+            "--set 1: train.optimizer[0].lr_scheduler.update_policy: a scheduler that uses",
+        ),
         (
             "train.early_stopping={patience=1, monitor='acc'}",
             "--set 1: train.early_stopping.monitor: no loss or metric is called 'acc', ",
@@ -303,6 +355,16 @@ def test_a_mistake_in_an_option_names_the_option(blobs, capsys, option, message)
     assert main(["run", blobs.name, "--set", option]) == 2
 
     assert read_errors(capsys).startswith(message)
+
+
+def test_a_schedule_that_no_optimizer_uses_gives_a_warning(blobs, capsys):
+    optimizer = "[{name='a', type='sgd', lr_scheduler={type='cosine', warmup=5, warmup_lr=0.1}}]"
+    options = [f"train.optimizer={optimizer}", "train.lr_scheduler=linear"]
+
+    assert main(["check", blobs.name, *(part for option in options for part in ("--set", option))]) == 0
+    shown = capsys.readouterr()
+    assert "train.lr_scheduler: is not used, because each optimizer has an 'lr_scheduler' of its own" in shown.out + shown.err
+    assert "train.optimizer[0].lr_scheduler.warmup: the warm-up (5 epochs) is longer than the training" in shown.out + shown.err
 
 
 @pytest.mark.parametrize("option", ["private.wandb=false", "private.loggers=[]", "train.save_period=0", "model.pretrained="])

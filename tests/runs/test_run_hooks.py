@@ -151,7 +151,19 @@ def test_effects_that_are_lost_are_reported_once(epoch_end, capsys):
 
     assert all("mine" not in row for row in result.history)
     assert shown.count(" changed mine in its copy of the row, which has no effect; return new columns from ddpkit") == 1
-    assert shown.count(" unfroze parameters that the optimizer does not have, so they are not trained: 1.weight; ") == 1
+    assert shown.count(" unfroze parameters that no optimizer has, so they are not trained: 1.weight; ") == 1
+
+
+def test_a_hook_gets_several_optimizers_by_name(epoch_end, capsys):
+    line = "return {name: group['lr'] for name, each in run.optimizers.items() for group in each.param_groups}"
+    tables = [
+        {"name": "a", "match": "1.*", "type": "sgd", "learning_rate": 0.1},
+        {"name": "b", "type": "adam", "learning_rate": 0.2},
+    ]
+    result = epoch_end(f"assert run.optimizer is run.optimizers['a']; {line}", **{"train.optimizer": tables, "train.epoch": 1})
+
+    assert (result.history[0]["a"], result.history[0]["b"]) == (0.1, 0.2)
+    assert "unfroze" not in capsys.readouterr().err
 
 
 def test_an_error_in_a_hook_names_hook_and_plugin(epoch_end):

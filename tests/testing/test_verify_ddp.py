@@ -26,6 +26,14 @@ CASES = {
         "train.grad_clip_norm": 0.1,
         "train.optimizer": {"type": "adamw", "learning_rate": 0.01},
     },
+    "sound, several optimizers": {
+        **UNEVEN,
+        "train.grad_clip_norm": 0.1,
+        "train.optimizer": [
+            {"name": "hidden", "match": "1.*", "type": "sgd", "learning_rate": 0.1},
+            {"name": "head", "type": "adamw", "learning_rate": 0.01},
+        ],
+    },
     "sound, BatchNorm over ranks": {**UNEVEN, "model.name": "convnet", "ddp.sync_batchnorm": True},
     "1 BatchNorm layers (1) use only the statistics of each rank's own samples; set 'ddp.sync_batchnorm = true'": {
         "model.name": "convnet"

@@ -95,3 +95,30 @@ def test_groups_that_an_optimizer_builds_are_not_in_the_toml(with_optimizers, ca
         f"--set 1: train.optimizer.groups: {message}",
         f"--set 1: train.optimizer.decay_norm_and_bias: {message}",
     ]
+
+
+def test_an_optimizer_must_not_take_parameters_of_another(with_optimizers):
+    parts = [{"name": "first", "match": "1.*", "type": "layerwise", "learning_rate": 0.1}, {"name": "rest", "type": "sgd"}]
+    config = loading.load(with_optimizers, loading.named_overrides({"train.optimizer": parts}))
+
+    with pytest.raises(ConfigError) as caught:
+        builder.build_trainer(config, manager.load(combine_policy(config.run.plugins)).registry, World())
+
+    message = "train.optimizer[0].type: it has 4 parameters of other optimizers (2.weight, 2.bias, 4.weight, ...)"
+    assert message in str(caught.value)
+
+
+def test_several_optimizers_have_parameters_that_are_unfrozen_later(with_optimizers):
+    parts = [{"name": "first", "match": "1.*", "type": "sgd"}, {"name": "rest", "type": "adamw", "learning_rate": 0.01}]
+    overrides = {"train.optimizer": parts, "model.freeze": [{"match": "1.*", "until": 1}]}
+    config = loading.load(with_optimizers, loading.named_overrides(overrides))
+    trainer = builder.build_trainer(config, manager.load(combine_policy(config.run.plugins)).registry, World())
+    before = trainer.model[1].weight.clone()
+
+    changed = []
+    for _ in range(2):
+        trainer.train_epoch([])
+        trainer.end_epoch({"train/loss": 0.0})
+        changed.append(not before.equal(trainer.model[1].weight))
+
+    assert changed == [False, True]

@@ -77,6 +77,13 @@ CASES = {
         "train.optimizer": {"type": "adamw", "learning_rate": 0.01},
         "train.lr_scheduler": {"type": "cosine", "warmup": 1, "update_policy": "step"},
     },
+    "several optimizers": {
+        "train.optimizer": [
+            {"name": "hidden", "match": "1.*", "type": "sgd", "learning_rate": 0.1, "grad_clip_norm": 0.05},
+            {"name": "rest", "type": "adamw", "learning_rate": 0.01, "lr_scheduler": "plateau"},
+        ],
+        **UNEVEN,
+    },
 }
 
 
