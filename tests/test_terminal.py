@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from ddpkit.cli.main import main
 from ddpkit.errors import ConfigError, Diagnostic
 from ddpkit.terminal import escape
 from tests.helpers.configs import IMAGES
@@ -131,3 +132,18 @@ root_dir = "data"
 config = { mode = "L" }
 split = { train = 0.6, valid = 0.2, test = 0.2 }
 """
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["doctr"], "ddpkit: error: no command is called 'doctr'; did you mean 'doctor'?\n"),
+        (["runs", "--jsno"], "ddpkit runs: error: unrecognized arguments: --jsno\n"),
+    ],
+)
+def test_a_misspelt_command_or_option_is_named_with_its_usage(arguments, message, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.endswith(message)

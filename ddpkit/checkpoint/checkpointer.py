@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import math
+import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -149,9 +150,9 @@ class Checkpointer(CheckpointCallback):
             self.saver.finish(progress.step)
             with os_errors_as(self.folder, REMEDY):
                 (self.folder / STOP).unlink(missing_ok=True)
-        raise RunStopped(
-            f"stopped and saved at step {progress.step}, epoch {progress.epoch + 1}; use '--resume' to continue from there", code
-        )
+        where = f"stopped and saved at step {progress.step}, epoch {progress.epoch + 1}"
+        command = shlex.join(["ddpkit", "run", str(self.folder / "config.toml"), "--resume"])
+        raise RunStopped(f"{where}; to continue, use: {command}", code)
 
 
 @contextlib.contextmanager
@@ -207,7 +208,7 @@ def handle_signals() -> Iterator[SignalState]:
             if not signals.stop:
                 raise
             message = f"stopped by a signal, after another process of the run had ended: {error}"
-            remedy = "use '--resume' to continue from the newest checkpoint"
+            remedy = "repeat the command with '--resume' to continue from the newest checkpoint"
             raise RunStopped(f"{message}; {remedy}", ExitCode(signals.stop)) from error
 
 

@@ -75,7 +75,8 @@ def locate_path(config: Config, path: Path, option: str | None) -> tuple[Path, P
         return path.parent.parent, path
     if (path / CHECKPOINTS_FOLDER).is_dir() or (path / "config.toml").is_file():
         return path, None
-    message = f"{path} contains no checkpoint; use a run folder, or one of its folders '{CHECKPOINTS_FOLDER}/step-...'"
+    problem = "contains no checkpoint" if path.exists() else "was not found"
+    message = f"{path} {problem}; use a run folder, or one of its folders '{CHECKPOINTS_FOLDER}/step-...'"
     key = ("model", "continue_checkpoint" if config.run.model.continue_checkpoint else "continue_ext_checkpoint")
     raise ConfigError([Diagnostic("--resume", (), message) if option else config.problem(key, message)])
 

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from typing import NoReturn
 
 from ddpkit import terminal
-from ddpkit.errors import ConfigError, DdpkitError, ExitCode, take_component_note
+from ddpkit.errors import ConfigError, DdpkitError, ExitCode, suggest, take_component_note
 
 COMMANDS = {
     "init": "write a TOML file for your own data: a folder of images, a table, or COCO annotations",
@@ -51,7 +51,7 @@ def run_command(given: Sequence[str]) -> int:
     """Parse the arguments and run the command; print errors of the user as messages. For a shell, print completions only."""
     if COMPLETING in os.environ:
         importlib.import_module("ddpkit.cli.completers").complete(build_parser)
-    parsed = build_parser(given).parse_args(given)
+    parsed = parse(given)
     try:
         return int(parsed.main(parsed))
     except DdpkitError as error:
@@ -64,6 +64,17 @@ def run_command(given: Sequence[str]) -> int:
     except KeyboardInterrupt:
         terminal.write_error("interrupted\n")
         return ExitCode.INTERRUPTED
+
+
+def parse(given: Sequence[str]) -> argparse.Namespace:
+    """Parse the arguments. A mistake ends the process with the usage of the command, and with code 2."""
+    top = build_parser(given)
+    if given and not given[0].startswith("-") and given[0] not in COMMANDS:
+        top.error(f"no command is called {given[0]!r}; {suggest(given[0], COMMANDS)}")
+    parsed, unknown = top.parse_known_args(given)
+    if unknown:
+        parsed.refuse(f"unrecognized arguments: {' '.join(unknown)}")
+    return parsed
 
 
 def format_error(error: DdpkitError) -> str:
@@ -98,5 +109,5 @@ def build_parser(given: Sequence[str]) -> argparse.ArgumentParser:
         if name in given[:1]:
             command = importlib.import_module(f"ddpkit.cli.{name.replace('-', '_')}")
             command.add_arguments(parser)
-            parser.set_defaults(main=command.main)
+            parser.set_defaults(main=command.main, refuse=parser.error)
     return top

@@ -10,6 +10,7 @@ from ddpkit.distributed import rank_process, rank_report, signal_forwarding
 from ddpkit.errors import ExitCode
 from ddpkit.runs.folder import PREDICTIONS, SKIPPED, RunResult
 from ddpkit.runs.lookup import BEST
+from ddpkit.runs.metric_tables import CONFUSION
 from ddpkit.tasks import runner
 from ddpkit.tasks.plan import RunOptions
 from ddpkit.terminal import escape, write
@@ -79,7 +80,7 @@ def format_result(result: RunResult | None, options: RunOptions) -> str:
     """Return the text to print after a run; empty on ranks that have no result."""
     if result is None:
         return "dry run passed: everything was built, and one training step was run\n" if options.dry_run else ""
-    tested = {} if options.task == "predict" else result.test_metrics
+    tested = {} if options.task == "predict" else {k: v for k, v in result.test_metrics.items() if CONFUSION not in k}
     lines = [f"test {name} {math.nan if value is None else value:.4f}" for name, value in tested.items()]
     if result.skipped:
         lines += [

@@ -234,7 +234,8 @@ def describe_value(value: Any) -> str:
 
 
 REMEDY = """\
-repair the sample or remove it from the data ('ddpkit check FILE --data' finds all of them), or set 'dataset.on_error = "skip"'"""
+repair the sample or remove it from the data ('ddpkit check x.toml --data' finds all of them), or set \
+'dataset.on_error = "skip"'; 'dataset.max_skipped' is the share of the samples that may be skipped"""
 BUGS = (ArithmeticError, AssertionError, AttributeError, LookupError, NameError, NotImplementedError, TypeError)
 """Exceptions that a mistake in the code of a dataset or transform usually raises; a defect of a sample rarely does."""
 FAILURES = {

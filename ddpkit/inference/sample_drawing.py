@@ -137,7 +137,7 @@ class SampleDrawer:
         """
         drawer = attrs.evolve(self, classes=())
         found = {str(key): drawer.annotate(each, size) for key, each in target.items()}
-        tags = [attrs.evolve(tag, name=f"{key}: {tag.name}") for key, each in found.items() for tag in each.tags]
+        tags = [attrs.evolve(tag, before=f"{key}: {tag.before}") for key, each in found.items() for tag in each.tags]
         return Annotation(tags=tags, mask=next((each.mask for each in found.values() if each.mask is not None), None))
 
     def label_tags(self, values: "np.ndarray[Any, Any]") -> list[Tag]:

@@ -30,6 +30,8 @@ class Tag:
     name: str
     value: str = ""
     """Text after the name, such as a probability. It is never shortened."""
+    before: str = ""
+    """Text before the name, such as `target: `."""
 
     @property
     def color(self) -> Color:
@@ -37,11 +39,11 @@ class Tag:
 
     @property
     def shown_name(self) -> str:
-        """The name on one line, or what replaces it if no font has its characters: the number of the class."""
-        line = " ".join(self.name.split())[:LONGEST_NAME]
+        """The name on one line, with the text before it. The number of the class replaces a name whose characters no font has."""
+        line = self.before + " ".join(self.name.split())[:LONGEST_NAME]
         if is_displayable(line):
             return line
-        return f"class {self.label}" if self.label is not None else line.encode("ascii", "replace").decode()
+        return f"{self.before}class {self.label}" if self.label is not None else line.encode("ascii", "replace").decode()
 
     def fit(self, size: int, width: float) -> "TextBox":
         """Return the text in a font size, with its box at most `width` pixels wide: a long name is shortened."""

@@ -183,7 +183,7 @@ def choose_samples(candidates: Iterable[tuple[float | None, int]], limit: int) -
 
 
 def prefix_tags(word: str, tags: Sequence[Tag]) -> list[Tag]:
-    return [attrs.evolve(tag, name=f"{word}: {tag.name}") for tag in tags]
+    return [attrs.evolve(tag, before=f"{word}: ") for tag in tags]
 
 
 def describe(annotation: Annotation) -> str:

@@ -21,7 +21,7 @@ from ddpkit.training.trainer import Trainer
 
 MANY_CLASSES = 20
 """Largest number of classes whose test metrics are logged."""
-CLASS, ALL, VALUE_WIDTH = "class", "all classes", 8
+CLASS, ALL, VALUE_WIDTH = "class", "overall", 8
 
 
 def log_training(trainer: Trainer) -> None:
@@ -71,7 +71,7 @@ def log_test(
         LOGGER.info("the results of the %d classes are in %s", len(rows), folder / PER_CLASS)
 
 
-def log_next_steps(run: schema.Run, folder: Path) -> None:
+def log_next_steps(run: schema.Run, folder: Path, *, has_test: bool) -> None:
     """Log the run folder, and commands that use its weights."""
     LOGGER.info("run     %s", folder)
     if not (run.output.save_best or run.output.save_last):
@@ -79,7 +79,7 @@ def log_next_steps(run: schema.Run, folder: Path) -> None:
     quoted, weights = shlex.quote(str(folder)), "" if run.output.save_best else " --weights last"
     has_heads = any(each.on for each in history_columns(run))  # a model that returns a mapping can be neither used nor exported
     commands = [] if has_heads else [f"ddpkit predict {quoted} images/ --save-images{weights}"]
-    commands.append(f"ddpkit test {quoted}{weights}")
+    commands += [f"ddpkit test {quoted}{weights}"] if has_test else []
     if run.criterion and not has_heads:  # nor can a model that computes its losses itself, such as a detector
         commands.append(f"ddpkit export {quoted} --format torchscript{weights}")
     for command in commands:

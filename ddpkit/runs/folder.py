@@ -2,6 +2,7 @@
 
 import csv
 import errno
+import functools
 import io
 import json
 import secrets
@@ -139,7 +140,18 @@ class RunFolder:
         self.write("config.toml", loading.dump(resolve_device_and_ranks(config.run, environment)))
         self.write_json("plugins.json", {"plugins": plugins.manifest(), "used": list_components(config, plugins)})
         self.write_json("environment.json", collect_versions() | {"seed": config.run.seed} | dict(environment))
-        self.write_json(ORIGINS, [describe_value(line) for line in explain_config(config, plugins)])
+        self.write_json(ORIGINS, [self.keep_origin(describe_value(line)) for line in explain_config(config, plugins)])
+
+    @functools.cached_property
+    def old_origins(self) -> Mapping[str, Mapping[str, str]]:
+        """Values of the config before the run was resumed, see `ORIGINS`, by key."""
+        with reading(self.path / ORIGINS):
+            return {row["key"]: row for row in read_json(self.path / ORIGINS)}
+
+    def keep_origin(self, row: Mapping[str, str]) -> Mapping[str, str]:
+        """Return the row of a config value from before a resume, which may read `config.toml`, unless the value changed."""
+        old = self.old_origins.get(row["key"], row)
+        return old if old["value"] == row["value"] else row
 
     def write_split(self, loaders: Mapping[str, "SplitLoader"]) -> None:
         """Write the samples of each split to `split.json`, and the states of their files to `data_files.json`."""

@@ -1,6 +1,7 @@
 """Lookup of the run and the weights file for `test` and `predict` without training. Its run folder receives the results."""
 
 from collections.abc import Mapping
+from glob import escape as escape_glob
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,12 @@ BEST, LAST = "best", "last"
 WEIGHTS = "weights"
 """Folder of the weights inside a run folder."""
 ENDING = ".safetensors"
-RUN_PATHS = "a run folder, its config.toml, a weights file in it, or the folder of a task for its newest finished run"
+RUNS = "runs"
+"""Default of `output_dir`."""
+RUN_PATHS = (
+    "a run folder, its config.toml, the id of a run in ./runs, a weights file in it, "
+    "or the folder of a task for its newest finished run"
+)
 """Paths that select a run, for messages and help texts."""
 
 
@@ -62,7 +68,7 @@ def locate_run(path: Path, weights: str, where: str) -> tuple[Path, str]:
     Raises:
         ConfigError: `path` is something else, or selects weights although `weights` does so too.
     """
-    path = path.parent if path.name == "config.toml" else path
+    path = find_run_id(path) or (path.parent if path.name == "config.toml" else path)
     if run_of_config(path / "config.toml"):
         return path, weights
     if path.is_file() and path.parent.name == WEIGHTS and run_of_config(path.parent.parent / "config.toml"):
@@ -74,6 +80,14 @@ def locate_run(path: Path, weights: str, where: str) -> tuple[Path, str]:
             log.print_message(f"using {newest}, the newest finished run of the task")
         return newest, weights
     raise ConfigError([Diagnostic(where, (), f"{path} {describe_other_path(path)}; pass {RUN_PATHS}")])
+
+
+def find_run_id(path: Path) -> Path | None:
+    """Return the folder of the run in `./runs` whose id is `path`; None for a path that exists, or if there is no such run."""
+    if path.exists() or path.parent != Path():
+        return None
+    found = [file.parent for file in Path(RUNS).glob(f"*/{escape_glob(path.name)}/config.toml")]
+    return found[0] if len(found) == 1 else None
 
 
 def describe_other_path(path: Path) -> str:

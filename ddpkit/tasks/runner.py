@@ -134,10 +134,10 @@ def suggest_resume(plan: RunPlan) -> None:
     if plan.config.run.run_id or plan.options.dry_run or rank_process.is_rank():
         return
     if found := inspection.inspect_unfinished(plan.config):
-        progress, run = found.state["progress"], found.state["run"]["config"]
-        command = shlex.join(["ddpkit", "run", str(plan.file), *plan.options.to_argv(), "--resume"])
+        progress, run, folder = found.state["progress"], found.state["run"]["config"], found.folder.parent.parent
+        command = shlex.join(["ddpkit", "run", str(plan.file), *plan.options.to_argv(), "--resume", str(folder)])
         done = f"{progress['epoch']} of {run['train']['epoch']} epochs"
-        log.print_message(f"{found.folder.parent.parent} is not finished ({done}); a new run starts; to resume, use: {command}")
+        log.print_message(f"{folder} is not finished ({done}); a new run starts; to resume, use: {command}")
 
 
 def remaining_tasks(plan: RunPlan) -> RunPlan:

@@ -41,7 +41,7 @@ def test(plan: RunPlan, world: "World", weights: Path) -> None:
     )
     loader = trainer.evaluator.test
     if loader is None:
-        message = "leaves no samples for the test split; set 'dataset.split.test', or use a dataset with a test split"
+        message = "leaves no samples for the test split; use a split or a dataset that has one, such as 'train_valid_test_split'"
         raise ConfigError([config.problem(("dataset", "split"), message)])
     path = run_folder.run_path(config.run)
     LOGGER.info("test    %s: %d samples", weights, len(loader.sampler.indices))
@@ -55,7 +55,7 @@ def test(plan: RunPlan, world: "World", weights: Path) -> None:
         tested = find_tested_weights(plan, trainer.evaluator.models, weights)
         folder.write_test(result, class_names(config.run), tested, samples)
         end_report.log_test(trainer.evaluator, result, class_names(config.run), tested, path)
-        end_report.log_next_steps(config.run, path)
+        end_report.log_next_steps(config.run, path, has_test=True)
         write_report_of_run(path)
 
 

@@ -120,7 +120,7 @@ def log_end(run: schema.Run, trainer: Trainer, tested: EvaluationResult | None, 
     end_report.log_training(trainer)
     if tested:
         end_report.log_test(trainer.evaluator, tested, class_names(run), best, folder)
-    end_report.log_next_steps(run, folder)
+    end_report.log_next_steps(run, folder, has_test=trainer.evaluator.test is not None)
 
 
 def load_best(weights: WeightsFolder, world: "World", each: EvaluatedModel) -> bool:

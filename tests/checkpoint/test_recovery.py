@@ -194,7 +194,7 @@ def test_a_run_resumed_after_a_signal_is_bit_identical(uninterrupted, capsys, wh
     assert run("mine", **{when: KILL.format(name)}) == exit_code
     assert steps_of("mine") == [step]
     assert (
-        f"stopped and saved at step {step}, epoch {step // 5 + 1}; use '--resume' to continue from there"
+        f"stopped and saved at step {step}, epoch {step // 5 + 1}; to continue, use: ddpkit run {folder_of('mine').absolute()}/config.toml --resume"
         in capsys.readouterr().err
     )
 
@@ -348,11 +348,12 @@ def test_the_lr_schedule_follows_the_new_run_length(digits):
 def test_resume_without_checkpoints_starts_a_run_but_rejects_a_path(digits, capsys):
     assert run("mine", "--resume") == 0
     assert "no run to resume was found; a new run starts at step 0" in capsys.readouterr().err
+    Path("runs/digits/other").mkdir()
     assert main(["run", "digits.toml", "--resume", "runs/digits/other"]) == 2
     assert "--resume: " in (said := capsys.readouterr().err)
     assert "runs/digits/other contains no checkpoint; use a run folder" in said
     assert main(["run", "digits.toml", "--set", "model.continue_checkpoint='nowhere'"]) == 2
-    assert "nowhere contains no checkpoint" in capsys.readouterr().err
+    assert "nowhere was not found; use a run folder" in capsys.readouterr().err
 
 
 def test_resume_without_a_path_takes_the_newest_unfinished_run(uninterrupted, capsys):
@@ -379,7 +380,7 @@ def test_a_new_run_shows_how_to_resume_an_unfinished_one(digits, capsys):
         assert main(start) == 0
     assert "is not finished" not in capsys.readouterr().err
     assert main(start) == 0
-    command = "ddpkit run digits.toml --set train.epoch=1 --limit-batches 1 --resume"
+    command = f"ddpkit run digits.toml --set train.epoch=1 --limit-batches 1 --resume {folder_of('mine').absolute()}"
     assert (
         f"{folder_of('mine').absolute()} is not finished (0 of 2 epochs); a new run starts; to resume, use: {command}\n"
         in capsys.readouterr().err

@@ -6,6 +6,7 @@ import statistics
 import pytest
 
 from ddpkit.cli.main import main
+from ddpkit.runs.comparison.compared_run import add_values
 from tests.helpers.small_runs import write_small_run
 from tests.helpers.tables import table_rows
 
@@ -55,7 +56,7 @@ def test_keys_that_differ_and_results_are_shown(tmp_path, capsys):
         ["epochs", "3/3", "2/5"],
         ["time", "6.0 s", "4.0 s"],
         [""],
-        ["* best value of the row, if its metric defines whether a higher value is better"],
+        ["* best value of the row"],
     ]
 
 
@@ -179,3 +180,10 @@ def test_a_damaged_file_is_named(tmp_path, capsys):
     assert main(["compare", str(a), str(b)]) == 2
 
     assert f"{b / 'summary.json'}: is damaged: AttributeError" in capsys.readouterr().err
+
+
+def test_labels_contain_the_only_key_that_differs():
+    labels = add_values(["a", "b"], {"train.optimizer.learning_rate": [0.1, 0.01]})
+
+    assert labels == ["a (learning_rate 0.1)", "b (learning_rate 0.01)"]
+    assert add_values(["a", "b"], {"seed": [0, 1], "task": ["x", "y"]}) == ["a", "b"]

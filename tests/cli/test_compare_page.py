@@ -27,7 +27,7 @@ def test_each_column_has_a_chart_with_the_curves_of_all_runs(tmp_path, capsys):
     assert list(charts) == ["train/loss", "valid/loss", "valid/accuracy", "seconds"]
     assert charts["valid/loss"]["x"] == [1, 2, 3]
     curves = {series["label"]: series["values"] for series in charts["valid/loss"]["series"]}
-    assert curves == {"a": [0.5, 0.25, 0.75], "b": [0.5, 0.125, None]}
+    assert curves == {"a (seed 0)": [0.5, 0.25, 0.75], "b (seed 1)": [0.5, 0.125, None]}
     assert ">seed</th>" in page
     assert ">0.1250*</td>" in page
 

@@ -438,6 +438,17 @@ def test_the_folder_of_a_task_selects_its_newest_finished_run(mine, images, caps
     assert predicted(mine)[0]["probability"] == load(mine.parent)(images / "a.png")["probability"]
 
 
+def test_the_id_of_a_run_in_the_folder_runs_selects_it(mine, capsys):
+    shutil.copytree(mine, "runs/blobs/first")
+
+    assert main(["report", "first"]) == 0
+    assert main(["report", "second"]) == 2
+
+    said = capsys.readouterr()
+    assert said.out.strip().endswith("runs/blobs/first/report.html")
+    assert "RUN: second was not found" in said.err
+
+
 def test_the_folder_of_a_task_without_a_finished_run_is_rejected(mine, capsys):
     (mine / "finished.json").unlink()
 

@@ -43,7 +43,7 @@ SIZE = (4, 6)
 def test_a_target_is_drawn_or_described(target, texts):
     annotation = DRAWER.annotate(target, SIZE)
 
-    assert [f"{tag.label} {tag.name} {tag.value}".strip() for tag in annotation.tags] == texts
+    assert [f"{tag.label} {tag.before}{tag.name} {tag.value}".strip() for tag in annotation.tags] == texts
     assert (annotation.mask is not None) == ("%" in texts[0])
     assert DRAWER.draw(torch.rand(3, *SIZE), target, "a caption").height > 200
 

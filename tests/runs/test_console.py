@@ -91,9 +91,7 @@ def test_the_end_names_best_epoch_test_and_next_commands(blobs, capsys):
     why = f"valid accuracy {best['valid/accuracy']:.4f}, the highest"
     assert f"best    epoch {best['epoch']} of {len(history)}: {why}\n" in err
     assert f"test    weights of epoch {best['epoch']}, the best valid accuracy: weights/best.safetensors\n" in err
-    assert re.search(
-        r"^class +loss +accuracy\nall classes +[\d.]+ +[\d.]+\nleft +[\d.]+\nright +[\d.]+\nrun     ", err, re.MULTILINE
-    )
+    assert re.search(r"^class +loss +accuracy\noverall +[\d.]+ +[\d.]+\nleft +[\d.]+\nright +[\d.]+\nrun     ", err, re.MULTILINE)
     assert f"next    ddpkit predict '{folder}' images/ --save-images\n" in err
     assert out.splitlines()[0].startswith("test loss ")
     assert out.splitlines()[-1] == str(folder)

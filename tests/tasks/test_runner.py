@@ -177,7 +177,7 @@ def test_stderr_has_only_the_expected_lines(quick):
         "best",
         "test",
         "class",
-        "all",
+        "overall",
         *map(str, range(10)),
         "run",
         *["next"] * 3,

@@ -104,7 +104,7 @@ def test_an_optimizer_must_not_take_parameters_of_another(with_optimizers):
     with pytest.raises(ConfigError) as caught:
         builder.build_trainer(config, manager.load(combine_policy(config.run.plugins)).registry, World())
 
-    message = "train.optimizer[0].type: it has 4 parameters of other optimizers (2.weight, 2.bias, 4.weight, ...)"
+    message = "train.optimizer[0].type: it has 4 parameters of other optimizers (2.weight, 2.bias, 4.weight and 1 more)"
     assert message in str(caught.value)
 
 

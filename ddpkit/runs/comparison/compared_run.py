@@ -6,6 +6,7 @@ from typing import Any
 
 import attrs
 
+from ddpkit.config.diff import format_change
 from ddpkit.runs.comparison.config_keys import find_different_keys
 from ddpkit.runs.comparison.results import Results, collect_results, find_best_epochs
 from ddpkit.runs.record import RunRecord
@@ -16,7 +17,7 @@ class ComparedRun:
     """Run in a comparison."""
 
     label: str
-    """Run id; if several runs have the same id, also the folders above it."""
+    """Run id; if several runs have the same id, also the folders above it. If only one config key differs, also its value."""
     record: RunRecord
     config: Mapping[str, Any]
     """Values of the keys that differ between the runs; None if a key is not set."""
@@ -53,8 +54,16 @@ def read_runs(folders: Sequence[Path]) -> list[ComparedRun]:
             best_epochs=find_best_epochs(record),
             results=collect_results(record),
         )
-        for number, (record, label) in enumerate(zip(records, create_labels(folders), strict=True))
+        for number, (record, label) in enumerate(zip(records, add_values(create_labels(folders), different), strict=True))
     ]
+
+
+def add_values(labels: Sequence[str], different: Mapping[str, Sequence[Any]]) -> list[str]:
+    """Return the labels with the value of the only key that differs between the runs, such as `fold 0`."""
+    if len(different) != 1:
+        return list(labels)
+    [(key, values)] = different.items()
+    return [f"{label} ({key.rpartition('.')[2]} {format_change(value)})" for label, value in zip(labels, values, strict=True)]
 
 
 def create_labels(folders: Sequence[Path]) -> list[str]:

@@ -9,7 +9,7 @@ from ddpkit.runs.text_table import format_duration, format_value
 
 MARK = "*"
 """Mark after the best value of a row."""
-NOTE = f"{MARK} best value of the row, if its metric defines whether a higher value is better"
+NOTE = f"{MARK} best value of the row"
 FOLDS_NOTE = "mean ± sample standard deviation (n - 1)"
 Row = tuple[str, ...]
 
