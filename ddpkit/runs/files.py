@@ -151,11 +151,16 @@ def write_file(files: Files, file: Path, chunks: Iterable[Chunk]) -> FileDigest:
 
 
 def replace_file(files: Files, file: Path, chunks: Iterable[Chunk]) -> None:
-    """Write a file atomically: after a crash it is either the old version or the new one."""
-    scratch = file.with_name(f".{file.name}.tmp")
+    """Write a file atomically: after a crash it is either the old version or the new one. Several processes may do so at once."""
+    scratch = file.with_name(f".{file.name}.{os.getpid()}.tmp")
     scratch.unlink(missing_ok=True)
-    write_file(files, scratch, chunks)
-    files.rename(scratch, file)
+    try:
+        write_file(files, scratch, chunks)
+        files.rename(scratch, file)
+    except OSError:
+        with contextlib.suppress(OSError):  # the disk may be read-only by now
+            scratch.unlink(missing_ok=True)
+        raise
     files.sync_folder(file.parent)
 
 
