@@ -32,7 +32,8 @@ class TestSample:
     @property
     def caption(self) -> str:
         """Sample, target and prediction in one line that is valid UTF-8: other characters are escaped."""
-        return escape(f"{self.sample}: target {self.truth}, prediction {self.prediction}")
+        text = f"{self.sample}: target {self.truth}, prediction {self.prediction}"
+        return escape(" ".join(text.split()))
 
 
 @attrs.frozen(kw_only=True)

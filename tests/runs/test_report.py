@@ -254,7 +254,7 @@ def test_a_report_that_fails_is_a_warning(run, caplog):
     with caplog.at_level(logging.WARNING):
         write_report_of_run(run)
 
-    assert f"repeat with 'ddpkit report {run}'" in caplog.text
+    assert f"to write it later, use 'ddpkit report {run}'" in caplog.text
 
 
 def test_a_resume_and_a_new_test_delete_the_report(run):
