@@ -288,13 +288,14 @@ class SplitLoader:
             yield *self.on_device(images, targets), self.without_unreadable(shard, unreadable) if unreadable else shard
 
     def without_unreadable(self, shard: Shard, unreadable: Mapping[int, str]) -> Shard:
-        """Record unreadable samples; return the shard without those that were left out."""
+        """Record unreadable samples; return the shard without those that were left out, so that it fits the read samples."""
         self.unreadable.add(unreadable)
         if self.samples.split == "train":
             return shard
-        n_left_out = sum(index in unreadable for index in shard.indices[: shard.n_valid])
+        kept = [index for index in shard.indices[: shard.n_valid] if index not in unreadable]
+        n_left_out = shard.n_valid - len(kept)
         self.n_left_out += n_left_out
-        return attrs.evolve(shard, n_valid=shard.n_valid - n_left_out)
+        return attrs.evolve(shard, indices=kept or shard.indices[:1], n_valid=len(kept))
 
     def count_left_out(self, world: World) -> int:
         """Return how many samples all ranks left out since the last call of `epoch`. Every rank must call it.

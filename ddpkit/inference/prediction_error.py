@@ -3,6 +3,7 @@
 B: samples, C: classes, N: boxes.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,7 +24,8 @@ def prediction_errors(decoder: PredictionDecoder, predictions: Any, targets: Any
 
     class: the probability of a wrong class. labels: the largest difference of a probability from a target that the threshold
     separates. mask: the share of wrong pixels. boxes: 1 - F1 score of the boxes above the threshold. Other predictions with the
-    shape of the targets: the mean absolute difference. None: a target that is not a class, or is of an unknown kind.
+    shape of the targets: the mean absolute difference. None: a target that is not a class or is of an unknown kind, or an error
+    that is not finite.
     """
     if decoder.gives == "boxes":
         pairs = zip(predictions, targets, strict=True)
@@ -42,7 +44,7 @@ def prediction_errors(decoder: PredictionDecoder, predictions: Any, targets: Any
         is_wrong = (found >= decoder.threshold) != (targets > 0.5)  # noqa: PLR2004 - targets are 0 or 1
         difference = (found.double() - targets).abs()
         errors = (difference * is_wrong).amax(dim=1) if kind == ("labels", 2) else difference.flatten(1).mean(dim=1)
-    return [None if value != value else round(value, DECIMALS) for value in errors.tolist()]  # noqa: PLR0124 - NaN
+    return [round(value, DECIMALS) if math.isfinite(value) else None for value in errors.tolist()]
 
 
 def class_errors(decoder: PredictionDecoder, probabilities: Tensor, targets: Tensor) -> Tensor:

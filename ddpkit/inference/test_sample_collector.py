@@ -86,9 +86,8 @@ class TestSampleCollector:
         if self.is_broken:
             return
         try:
-            indices = [index for index in shard.indices if index not in self.loader.unreadable.errors]
             errors = prediction_errors(self.decoder, predictions, targets)
-            for place, (index, error) in enumerate(zip(indices, errors, strict=False)):
+            for place, (index, error) in enumerate(zip(shard.indices, errors, strict=True)):
                 self.consider(place, index, error, predictions)
         except Exception as error:  # noqa: BLE001 - predictions and targets may be of any kind; the test is more important
             self.give_up(error)

@@ -6,6 +6,8 @@ from typing import Any, Protocol
 
 import attrs
 
+from ddpkit.terminal import escape
+
 
 @attrs.frozen(kw_only=True)
 class TestSample:
@@ -29,8 +31,9 @@ class TestSample:
 
     @property
     def caption(self) -> str:
-        """Sample, target and prediction in one line."""
-        return f"{self.sample}: target {self.truth}, prediction {self.prediction}"
+        """Sample, target and prediction in one line that is valid UTF-8: other characters are escaped."""
+        text = f"{self.sample}: target {self.truth}, prediction {self.prediction}"
+        return escape(" ".join(text.split()))
 
 
 @attrs.frozen(kw_only=True)

@@ -2,12 +2,15 @@
 
 import contextlib
 import datetime as dt
+import errno
 import json
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from ddpkit.errors import DdpkitError, RunStopped
+from ddpkit.terminal import escape
 
 EVENTS = "events.jsonl"
 """File with the events of a run, one JSON object per line.
@@ -20,8 +23,12 @@ EVENTS = "events.jsonl"
 def record_event(folder: Path, event: str, message: str, **progress: int) -> None:
     """Append an event; `progress`: `epoch` and `step` (finished epochs and optimizer steps). Only rank 0 calls it."""
     line = {"time": now(), "event": event, "message": message, **progress}
-    with (folder / EVENTS).open("a", encoding="utf-8", errors="surrogateescape") as file:
-        file.write(json.dumps(line, ensure_ascii=False) + "\n")
+    data = f"{escape(json.dumps(line, ensure_ascii=False))}\n".encode()
+    with (folder / EVENTS).open("ab", buffering=0) as file:
+        end = file.tell()
+        if file.write(data) < len(data):  # the disk is full; a part of a line would damage the file
+            file.truncate(end)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), file.name)
 
 
 @contextlib.contextmanager

@@ -18,6 +18,9 @@ Chunk = bytes | bytearray | memoryview
 REMEDY = "free disk space or correct the permissions, then continue from the newest checkpoint with '--resume'"
 """Advice in the error message if a run cannot write its files."""
 
+SCRATCH = ".tmp"
+"""Ending of the hidden files that are renamed when they are complete. A process that is killed may leave one."""
+
 
 class Files:
     """File operations of a save. Each one raises OSError if it fails."""
@@ -151,11 +154,16 @@ def write_file(files: Files, file: Path, chunks: Iterable[Chunk]) -> FileDigest:
 
 
 def replace_file(files: Files, file: Path, chunks: Iterable[Chunk]) -> None:
-    """Write a file atomically: after a crash it is either the old version or the new one."""
-    scratch = file.with_name(f".{file.name}.tmp")
+    """Write a file atomically: after a crash it is either the old version or the new one. Several processes may do so at once."""
+    scratch = file.with_name(f".{file.name}.{os.getpid()}{SCRATCH}")
     scratch.unlink(missing_ok=True)
-    write_file(files, scratch, chunks)
-    files.rename(scratch, file)
+    try:
+        write_file(files, scratch, chunks)
+        files.rename(scratch, file)
+    except OSError:
+        with contextlib.suppress(OSError):  # the disk may be read-only by now
+            scratch.unlink(missing_ok=True)
+        raise
     files.sync_folder(file.parent)
 
 

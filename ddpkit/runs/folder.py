@@ -23,7 +23,7 @@ from ddpkit.plugins.protocols import TestResult
 from ddpkit.runs import history, log
 from ddpkit.runs.environment import collect_versions
 from ddpkit.runs.events import EventHandler, record_event
-from ddpkit.runs.files import REMEDY, Files, os_errors_as, read_json, reading, replace_file
+from ddpkit.runs.files import REMEDY, SCRATCH, Files, os_errors_as, read_json, reading, replace_file
 from ddpkit.runs.history import UnixLines
 from ddpkit.runs.metric_tables import CONFUSION, PER_CLASS, build_tables, confusion_file, picture_file
 from ddpkit.runs.plugin_manifest import list_components
@@ -119,6 +119,8 @@ class RunFolder:
             for name in ("weights", "logs"):
                 (folder.path / name).mkdir(exist_ok=True)
             (folder.path / FINISHED).unlink(missing_ok=True)
+            for leftover in folder.path.glob(f".*{SCRATCH}"):
+                leftover.unlink(missing_ok=True)
             folder.remove_test()
             folder.start_log(config.run)
             history.rewrite_rows(folder.path, rows)

@@ -5,6 +5,7 @@ A run may still be training, so each file may be missing; its property is then e
 
 import csv
 import functools
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -57,13 +58,13 @@ class RunRecord:
     @functools.cached_property
     def per_class(self) -> Sequence[Mapping[str, str]]:
         """Test metrics of each class: `class`, and one column per metric; a value that is not known is an empty text."""
-        return [dict(row) for row in csv.DictReader(self._lines(PER_CLASS))]
+        return [dict(row) for row in csv.DictReader(self._table(PER_CLASS))]
 
     @functools.cached_property
     def confusion(self) -> Mapping[str, Sequence[Sequence[str]]]:
         """Confusion matrices of the test, by file name: the header `true, class, ...`, then one row per true class."""
         files = sorted(self.folder.glob(f"*{CONFUSION}*.csv"))
-        return {file.name: list(csv.reader(self._lines(file.name))) for file in files}
+        return {file.name: list(csv.reader(self._table(file.name))) for file in files}
 
     @functools.cached_property
     def events(self) -> Sequence[Mapping[str, Any]]:
@@ -129,7 +130,9 @@ class RunRecord:
         with reading(self.folder / name):
             return [dict(each) for each in read_json(self.folder / name)]
 
-    def _lines(self, name: str) -> list[str]:
+    def _table(self, name: str) -> io.StringIO:
+        """Return the text of a CSV file. Only csv itself must divide it into lines: a name may contain other line separators."""
         file = self.folder / name
         with reading(file):
-            return file.read_text(encoding="utf-8").splitlines(keepends=True) if file.is_file() else []
+            data = file.read_bytes() if file.is_file() else b""
+            return io.StringIO(data.decode(errors="surrogateescape"), newline="")

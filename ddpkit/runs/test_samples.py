@@ -9,6 +9,7 @@ import attrs
 
 from ddpkit.plugins.protocols import TestSample
 from ddpkit.runs.files import Files, read_json, reading, replace_file
+from ddpkit.terminal import escape
 
 TEST_SAMPLES, TEST_PICTURES = "test_samples.json", "test_samples"
 """File with a list of samples of the test split, and the folder of their pictures.
@@ -45,8 +46,8 @@ def write_test_samples(folder: Path, samples: Sequence[ShownSample]) -> None:
         name = f"{TEST_PICTURES}/{number:04}.png"
         (folder / name).write_bytes(each.png)
         rows.append({"file": name, **attrs.asdict(each, filter=lambda field, _: field.name != "png")})
-    text = json.dumps(rows, indent=2, ensure_ascii=False) + "\n"
-    replace_file(Files(), folder / TEST_SAMPLES, [text.encode(errors="surrogateescape")])
+    text = escape(json.dumps(rows, indent=2, ensure_ascii=False), keep="\n") + "\n"
+    replace_file(Files(), folder / TEST_SAMPLES, [text.encode()])
 
 
 def read_test_samples(folder: Path) -> list[TestSample]:

@@ -456,11 +456,13 @@ def test_weight_files_roll_back_with_the_checkpoint(digits):
 def test_resuming_an_older_checkpoint_reopens_a_finished_run(uninterrupted):
     assert run("mine", *sets(train__save_period=1)) == 0
     older = ["--resume", "runs/digits/mine/checkpoints/step-000000000004"]
+    (folder_of("mine") / ".summary.json.4711.tmp").touch()  # of a process that was killed
     assert run("mine", *older, at_2_2=KILL.format("SIGTERM")) == 75
     Path("orders.json").unlink()
 
     assert main(["run", "digits.toml", "--resume"]) == 0
     assert end_of("mine") == uninterrupted
+    assert not [*folder_of("mine").glob(".*")]
 
 
 def test_resume_keeps_a_randomly_drawn_seed(digits):

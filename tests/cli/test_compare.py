@@ -157,6 +157,19 @@ def test_a_default_that_an_older_run_lacks_is_not_a_difference(tmp_path, capsys)
     ]
 
 
+def test_keys_of_a_criterion_that_a_run_lacks_are_not_set(tmp_path, capsys):
+    bce, dice = {"type": "bce", "on": ""}, {"type": "dice", "weight": 0.5, "on": ""}
+    one = write_small_run(tmp_path / "pets/one", {"criterion": [bce]})
+    two = write_small_run(tmp_path / "pets/two", {"criterion": [{**bce, "weight": 1.0}, dice]})
+
+    assert compare(capsys, one, two)[:4] == [
+        ["KEY", "one", "two"],
+        ["criterion[1].type", "not set", '"dice"'],
+        ["criterion[1].weight", "not set", "0.5"],
+        ["criterion[1].on", "not set", '""'],
+    ]
+
+
 def test_labels_are_the_shortest_unique_ends_of_the_paths(tmp_path, capsys):
     runs = [write_small_run(tmp_path / path) for path in ("runs/pets/a", "runs/cars/a", "runs/cars/b")]
 

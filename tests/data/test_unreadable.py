@@ -57,9 +57,10 @@ def test_left_out_samples_do_not_count(num_workers):
     loader = make_split_loader(samples("test"), num_workers)
     loader.unreadable.n_samples, loader.unreadable.max_share = 10, 0.1
 
-    n_valid = [shard.n_valid for _, _, shard in loader.epoch(0)]
+    batches = [(images, shard) for images, _, shard in loader.epoch(0)]
 
-    assert n_valid == [2, 2, 1, 2, 2]
+    assert [shard.n_valid for _, shard in batches] == [2, 2, 1, 2, 2]
+    assert all([int(image.min()) for image in images] == shard.indices for images, shard in batches)
     assert loader.count_left_out(World()) == 1
 
 
@@ -108,6 +109,9 @@ def test_a_run_names_the_samples_that_it_skipped(photos, capsys):
     assert capsys.readouterr().err.count("\nskipped t") == 3
     left_out = sum(each["sample"] in splits["test"] for each in skipped)
     assert json.loads((folder / "tested.json").read_text())["n_skipped"] == left_out > 0
+    shown = json.loads((folder / "test_samples.json").read_text())
+    assert {each["sample"] for each in shown} == {*splits["test"]} - {each["sample"] for each in skipped}
+    assert all(each["truth"] == each["sample"].partition("/")[0] for each in shown)
 
 
 def test_too_many_unreadable_samples_end_a_run(photos, capsys):

@@ -15,6 +15,7 @@ from ddpkit.inference.prediction import PredictionDecoder
 from ddpkit.inference.prediction_error import prediction_errors
 from ddpkit.inference.test_sample_collector import TestSampleCollector, choose_samples
 from ddpkit.plugins import manager
+from ddpkit.runs.test_samples import TEST_SAMPLES, ShownSample, read_test_samples, write_test_samples
 from ddpkit.training import builder
 from tests.helpers.configs import BLOBS
 
@@ -64,6 +65,10 @@ def test_the_error_of_boxes_is_their_lack_of_f1(boxes, labels, scores, expected)
     }
 
     assert prediction_errors(decoder, [found], [truth]) == [pytest.approx(expected, abs=1e-6)]
+
+
+def test_an_error_that_is_not_finite_is_not_known():
+    assert errors(None, [[float("inf")], [float("nan")], [2.0]], [[1.0], [1.0], [1.0]]) == [None, None, 1]
 
 
 def test_a_prediction_of_another_kind_has_an_absolute_error_or_none():
@@ -132,3 +137,15 @@ def test_a_failure_of_the_pictures_is_a_warning(file, caplog):
 
     assert collector.collect(World()) == []
     assert caplog.text.count("the pictures of test samples are left out: ") == 1
+
+
+def test_samples_with_any_file_name_are_read_back(tmp_path):
+    shown = ShownSample(sample="im\udcff\u2028\n猫.png", group="wrong", truth="a\x85b", prediction="c", error=0.5, png=b"")
+
+    write_test_samples(tmp_path, [shown])
+
+    [read] = read_test_samples(tmp_path)
+    assert (read.sample, read.truth) == (shown.sample, shown.truth)
+    assert "猫" in (tmp_path / TEST_SAMPLES).read_text(encoding="utf-8")
+    assert read.caption.encode()
+    assert len(read.caption.splitlines()) == 1

@@ -3,6 +3,8 @@
 import csv
 import json
 import logging
+import resource
+import signal
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -12,6 +14,7 @@ from PIL import Image
 
 from ddpkit.cli.main import main
 from ddpkit.errors import ConfigError
+from ddpkit.runs.events import EVENTS, record_event
 from ddpkit.runs.folder import RunFolder
 from ddpkit.runs.lock import hold_lock
 from ddpkit.runs.record import RunRecord
@@ -91,6 +94,33 @@ def test_names_are_shown_as_text(tmp_path):
     for name in (names[0], "a\\u202eb", *names[2:], f"Run {folder.name}: 12 of 12 epochs"):
         assert any(name in text for text in page.texts), name
     assert not any("on" in attribute[:2] for _, attributes in page.elements for attribute in attributes)
+
+
+def test_line_separators_in_names_and_events_damage_nothing(tmp_path):
+    names = ["a\u2028b", "c\x85d", "e\x0bf", "g\rh"]
+    run = write_run(tmp_path / "run", classes=names)
+    record_event(run, "warning", "skipped im\udcff\u2028.png")
+
+    record = RunRecord(run)
+
+    assert [row["class"] for row in record.per_class] == names
+    assert record.events[-1]["message"] == "skipped im\udcff\u2028.png"
+    assert "skipped im" in text_of(run)
+
+
+def test_an_event_that_a_full_disk_cuts_is_removed(run):
+    before = (run / EVENTS).read_bytes()
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 10, limit[1]))
+    try:
+        with pytest.raises(OSError, match="No space left"):
+            record_event(run, "warning", "a message that is longer than the rest of the disk")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        signal.signal(signal.SIGXFSZ, handler)
+
+    assert (run / EVENTS).read_bytes() == before
 
 
 def test_data_of_a_chart_cannot_end_their_element(run):
@@ -224,7 +254,7 @@ def test_a_report_that_fails_is_a_warning(run, caplog):
     with caplog.at_level(logging.WARNING):
         write_report_of_run(run)
 
-    assert f"repeat with 'ddpkit report {run}'" in caplog.text
+    assert f"to write it later, use 'ddpkit report {run}'" in caplog.text
 
 
 def test_a_resume_and_a_new_test_delete_the_report(run):

@@ -69,5 +69,5 @@ def only_warn(folder: Path) -> Iterator[None]:
         yield
     except Exception as error:  # noqa: BLE001 - no error of a page may end a run
         command = f"ddpkit report {shlex.quote(str(folder))}"
-        LOGGER.warning("the report was not written: %s: %s; repeat with '%s'", type(error).__name__, error, command)
+        LOGGER.warning("the report was not written: %s: %s; to write it later, use '%s'", type(error).__name__, error, command)
         LOGGER.debug("traceback of the report", exc_info=True)
