@@ -39,8 +39,8 @@ from ddpkit.distributed.world import World
 from ddpkit.plugins import manager
 from ddpkit.runs import environment
 from ddpkit.runs import folder as run_folder
-from ddpkit.runs.console import REFRESH_SECONDS
 from ddpkit.runs.folder import RunFolder
+from ddpkit.runs.screen.console import REFRESH_SECONDS
 from ddpkit.tasks import train
 from ddpkit.tasks.plan import RunOptions, RunPlan
 from ddpkit.training import builder

@@ -8,7 +8,7 @@ import attrs
 
 from ddpkit.cli import table
 from ddpkit.errors import ExitCode
-from ddpkit.runs.text_table import format_duration, format_value
+from ddpkit.runs.screen.text_table import format_duration, format_value
 from ddpkit.tasks.run_list import ListedRun, list_runs
 from ddpkit.terminal import write, write_error
 

@@ -17,8 +17,8 @@ from ddpkit.distributed.cores import count_cores
 from ddpkit.distributed.world import World
 from ddpkit.plugins.manager import Plugins
 from ddpkit.runs import log, plugin_manifest
-from ddpkit.runs.console import show_progress
 from ddpkit.runs.facts_cache import FactsCache, open_facts_cache
+from ddpkit.runs.screen.console import show_progress
 
 CHUNK = 16
 """Number of samples that a worker reads at a time."""

@@ -13,9 +13,9 @@ from ddpkit.inference import inputs
 from ddpkit.inference.prediction_files import AGAIN, PredictionWriter
 from ddpkit.inference.predictor import Input, Predictor, Reader, predict_batch_size
 from ddpkit.runs import folder as run_folder
-from ddpkit.runs.console import show_progress
 from ddpkit.runs.files import os_errors_as
 from ddpkit.runs.log import LOGGER
+from ddpkit.runs.screen.console import show_progress
 from ddpkit.tasks.plan import RunPlan
 
 if TYPE_CHECKING:

@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING
 from ddpkit.config import diff
 from ddpkit.config.classes import class_names
 from ddpkit.errors import ConfigError
-from ddpkit.runs import end_report, history, lookup
 from ddpkit.runs import folder as run_folder
-from ddpkit.runs.console import console_progress
+from ddpkit.runs import history, lookup
 from ddpkit.runs.environment import device_environment
 from ddpkit.runs.files import read_json, reading
 from ddpkit.runs.folder import SPLIT, RunFolder
 from ddpkit.runs.log import LOGGER
 from ddpkit.runs.report.writer import write_report_of_run
 from ddpkit.runs.saved_weights import SavedWeights
+from ddpkit.runs.screen import end_report
+from ddpkit.runs.screen.console import console_progress
 from ddpkit.tasks.plan import RunPlan
 from ddpkit.tasks.recorded_split import recorded_split
 from ddpkit.tasks.train import test_with_samples

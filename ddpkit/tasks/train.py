@@ -16,8 +16,8 @@ from ddpkit.config.classes import class_names
 from ddpkit.config.loading import Config
 from ddpkit.inference.test_sample_collector import TestSampleCollector
 from ddpkit.plugins.registry import Registry
-from ddpkit.runs import console, end_report, lock, model_summary, plugin_manifest, run_hooks, start_report
 from ddpkit.runs import folder as run_folder
+from ddpkit.runs import lock, model_summary, plugin_manifest, run_hooks
 from ddpkit.runs.environment import device_environment
 from ddpkit.runs.epoch_recorder import EpochRecorder
 from ddpkit.runs.events import record_failure
@@ -26,6 +26,7 @@ from ddpkit.runs.log import LOGGER
 from ddpkit.runs.loggers import check_loggers, create_loggers
 from ddpkit.runs.report.writer import write_matrices, write_report_of_run
 from ddpkit.runs.saved_weights import SavedWeights
+from ddpkit.runs.screen import console, end_report, start_report
 from ddpkit.runs.test_samples import ShownSample
 from ddpkit.tasks.plan import RunPlan
 from ddpkit.tasks.recorded_split import recorded_split

@@ -13,9 +13,9 @@ from ddpkit.cli.main import main
 from ddpkit.config import loading
 from ddpkit.distributed.world import World
 from ddpkit.plugins import manager
-from ddpkit.runs import time_left
-from ddpkit.runs.start_report import summarise_counts
-from ddpkit.runs.time_left import TimeLeft
+from ddpkit.runs.screen import time_left
+from ddpkit.runs.screen.start_report import summarise_counts
+from ddpkit.runs.screen.time_left import TimeLeft
 from ddpkit.training import builder
 
 

@@ -3,7 +3,7 @@
 import pytest
 from rich.cells import cell_len
 
-from ddpkit.runs.text_table import TextTable, format_duration, format_value
+from ddpkit.runs.screen.text_table import TextTable, format_duration, format_value
 
 TABLE = TextTable(
     {"epoch": 5, "valid accuracy": 9, "准确率": 8, "learning rate": 0}, ["epoch", "准确率", "valid accuracy", "learning rate"]

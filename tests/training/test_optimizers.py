@@ -14,7 +14,7 @@ from ddpkit.checkpoint.run_metadata import RunMetadata
 from ddpkit.config import loading
 from ddpkit.distributed.world import World
 from ddpkit.plugins import manager
-from ddpkit.runs.epoch_table import EpochTable
+from ddpkit.runs.screen.epoch_table import EpochTable
 from ddpkit.training import builder
 from tests.helpers.ranks import NoWeights, RowRecorder
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from ddpkit.config.diff import format_change
 from ddpkit.runs.comparison.comparison import Comparison
 from ddpkit.runs.comparison.folds import Statistic
-from ddpkit.runs.text_table import format_duration, format_value
+from ddpkit.runs.screen.text_table import format_duration, format_value
 
 MARK = "*"
 """Mark after the best value of a row."""

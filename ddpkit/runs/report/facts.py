@@ -10,7 +10,7 @@ from ddpkit.runs.files import read_json, reading
 from ddpkit.runs.folder import FINISHED
 from ddpkit.runs.metric_tables import CONFUSION
 from ddpkit.runs.record import RunRecord
-from ddpkit.runs.text_table import format_duration, format_value
+from ddpkit.runs.screen.text_table import format_duration, format_value
 
 
 @attrs.frozen

@@ -9,7 +9,7 @@ import jinja2
 from markupsafe import Markup
 
 import ddpkit
-from ddpkit.runs.text_table import format_value
+from ddpkit.runs.screen.text_table import format_value
 from ddpkit.terminal import escape
 
 PACKAGE = "ddpkit.runs.report"

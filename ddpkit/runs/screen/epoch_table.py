@@ -1,6 +1,6 @@
 """Table of the epochs of a run: losses, metrics, learning rate and time."""
 
-from ddpkit.runs.text_table import TextTable, format_duration, format_value
+from ddpkit.runs.screen.text_table import TextTable, format_duration, format_value
 from ddpkit.training.callbacks import Row
 from ddpkit.training.losses import Losses
 from ddpkit.training.progress import rate_columns

@@ -7,10 +7,10 @@ from typing import TypeVar
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, track
 
-from ddpkit.runs.epoch_table import EpochTable
 from ddpkit.runs.log import CONSOLE, LOGGER
-from ddpkit.runs.text_table import format_duration
-from ddpkit.runs.time_left import TimeLeft
+from ddpkit.runs.screen.epoch_table import EpochTable
+from ddpkit.runs.screen.text_table import format_duration
+from ddpkit.runs.screen.time_left import TimeLeft
 from ddpkit.training.callbacks import Callback, Row
 from ddpkit.training.trainer import Trainer
 

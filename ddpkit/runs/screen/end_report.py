@@ -12,7 +12,7 @@ from ddpkit.config.component_refs import history_columns
 from ddpkit.runs.log import LOGGER
 from ddpkit.runs.metric_tables import PER_CLASS, per_class_table
 from ddpkit.runs.saved_weights import SavedWeights
-from ddpkit.runs.text_table import TextTable, format_value
+from ddpkit.runs.screen.text_table import TextTable, format_value
 from ddpkit.terminal import escape
 from ddpkit.training.early_stopping import BestTracker
 from ddpkit.training.evaluator import Evaluator
