@@ -9,10 +9,10 @@ from typing import Any
 
 import attrs
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ddpkit.data import seeding
-from ddpkit.data.loader import SplitLoader
+from ddpkit.data.loader import Images, SplitLoader
 from ddpkit.data.sampler import Shard
 from ddpkit.distributed.all_reduce import valid_samples
 from ddpkit.distributed.world import World
@@ -118,14 +118,7 @@ class Evaluator:
         sums, n_forwards = LossSums.zeros(self.losses, len(loader.sampler.shards), self.world.device), loader.sampler.n_forwards()
         with loader.guard_workers():
             for number, (images, targets, shard) in enumerate(loader.epoch(0), start=1):
-                if self.draws:
-                    key = ("evaluate", self.seed, shard.indices[0])
-                    seeding.seed_generators(*key, device=self.world.device, draws=self.draws)
-                outputs = self.precision(model, images)
-                with contextlib.nullcontext() if shard.n_valid else valid_samples(0):
-                    terms = self.losses(outputs, targets)
-                    with named_errors(self.postprocess_name):
-                        predictions = self.postprocess(outputs)
+                outputs, predictions, terms = self.predict(model, images, targets, shard)
                 if shard.n_valid:  # a padding sample only makes the number of forwards equal on all ranks
                     weight = self.losses.weight(targets, shard.n_valid, self.world.device)
                     sums.add(terms, weight, shard.number // self.world.size)
@@ -139,6 +132,17 @@ class Evaluator:
         losses = self.losses.name_means(sums.total(self.world), loader.sampler.n_samples() - n_left_out)
         results = {key: metric.compute() for key, metric in self.metrics.items()}
         return EvaluationResult(losses | {key: result.value for key, result in results.items()}, results, n_left_out)
+
+    def predict(self, model: nn.Module, images: Images, targets: Any, shard: Shard) -> tuple[Any, Any, list[Tensor]]:
+        """Return the outputs, the predictions and the loss terms of a micro-batch."""
+        if self.draws:
+            key = ("evaluate", self.seed, shard.indices[0])
+            seeding.seed_generators(*key, device=self.world.device, draws=self.draws)
+        outputs = self.precision(model, images)
+        with contextlib.nullcontext() if shard.n_valid else valid_samples(0):
+            terms = self.losses(outputs, targets)
+            with named_errors(self.postprocess_name):
+                return outputs, self.postprocess(outputs), terms
 
     def test_models(
         self, load_weights: Callable[[EvaluatedModel], bool], after_batch: AfterBatch, observe: Observe | None = None

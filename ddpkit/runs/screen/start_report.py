@@ -31,10 +31,6 @@ def log_start(
     """
     run, world = config.run, trainer.world
     loaders = trainer.split_loaders
-    n_of = {split: len(loader.sampler.indices) for split, loader in loaders.items()}
-    indices = {index for loader in loaders.values() for index in loader.sampler.indices}
-    n_unused = len(trainer.loader.samples.info) - len(indices)
-    sizes = ", ".join([f"{split} {n}" for split, n in n_of.items()] + [f"not used {n_unused}"] * bool(n_unused))
     n_parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
     trained = sum(parameter.numel() for parameter in trainer.model.parameters() if parameter.requires_grad)
     frozen = f", {trained} of them trainable" * (trained < n_parameters)
@@ -46,7 +42,7 @@ def log_start(
     LOGGER.info("model   %s, %d parameters%s, %s", run.model.name, n_parameters, frozen, run.train.scaler.compute_type)
     for group in trainer.freezing.groups:
         LOGGER.info("freeze  %s until epoch %d", group, group.until)
-    LOGGER.info("data    %s: %s", run.dataset.name, sizes)
+    LOGGER.info("data    %s: %s", run.dataset.name, describe_sizes(loaders))
     for split, known in counts.items():
         if known is not None:
             LOGGER.info("classes %s", f"{split}: {summarise_counts(known)}")
@@ -56,6 +52,14 @@ def log_start(
         LOGGER.warning("no validation split: the best weights are selected by the training loss")
     if "test" not in loaders:
         LOGGER.warning("no test split: the best weights are not tested")
+
+
+def describe_sizes(loaders: Mapping[str, SplitLoader]) -> str:
+    """Return the number of samples of each split, and of those that no split has."""
+    sizes = [f"{split} {len(loader.sampler.indices)}" for split, loader in loaders.items()]
+    indices = {index for loader in loaders.values() for index in loader.sampler.indices}
+    n_unused = len(loaders["train"].samples.info) - len(indices)
+    return ", ".join(sizes + [f"not used {n_unused}"] * bool(n_unused))
 
 
 def count_split_classes(loaders: Mapping[str, SplitLoader], names: Sequence[str]) -> dict[str, dict[str, int] | None]:
