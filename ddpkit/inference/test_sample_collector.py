@@ -81,6 +81,11 @@ class TestSampleCollector:
         decoder = PredictionDecoder(gives=gives, classes=names, threshold=wanted.threshold, top_k=wanted.top_k)
         return cls(loader, decoder, SampleDrawer.of(run, loader), run.private.log_images)
 
+    @property
+    def partly_right(self) -> bool:
+        """Whether a prediction can be partly right, as a mask can."""
+        return self.decoder.gives not in ("class", "labels")
+
     def observe(self, predictions: Any, targets: Any, shard: Shard) -> None:
         """Keep the candidates of a micro-batch of this rank. A failure is a warning, and ends the collection."""
         if self.is_broken:
@@ -119,7 +124,8 @@ class TestSampleCollector:
         """Return the samples to show, on every rank: first those with the largest errors. Every rank must call it."""
         mine = {each.index: each for each in (*self.worst, *self.best)}
         texts = world.gather_str(json.dumps([[each.index, each.error] for each in mine.values()]))
-        chosen = choose_samples([(error, index) for text in texts for index, error in json.loads(text)], self.limit)
+        candidates = [(error, index) for text in texts for index, error in json.loads(text)]
+        chosen = choose_samples(candidates, self.limit, partly_right=self.partly_right)
         drawn = {index: self.draw(mine[index]) for index in chosen if index in mine and not self.is_broken}
         parts = world.gather_str(json.dumps({index: each for index, each in drawn.items() if each}))
         found = {int(index): each for part in parts for index, each in json.loads(part).items()}
@@ -154,7 +160,7 @@ class TestSampleCollector:
     def restore(self, found: Mapping[str, Any], *, is_worst: bool) -> ShownSample:
         """Return a sample from the texts that a rank has sent."""
         group: Group = "worst" if is_worst else "best"
-        if self.decoder.gives in ("class", "labels"):
+        if not self.partly_right:
             group = "wrong" if is_worst else "correct"
         if found["error"] is None:
             group = "sample"
@@ -167,14 +173,15 @@ class TestSampleCollector:
         LOGGER.debug("traceback of the failed pictures", exc_info=error)
 
 
-def choose_samples(candidates: Iterable[tuple[float | None, int]], limit: int) -> dict[int, bool]:
+def choose_samples(candidates: Iterable[tuple[float | None, int]], limit: int, *, partly_right: bool) -> dict[int, bool]:
     """Return the indices of at most `limit` samples, and whether each has one of the largest errors.
 
     Half of them have the largest errors and half the smallest; if there are too few of one kind, there are more of the other.
+    `partly_right`: whether a prediction with an error counts as one of the smallest.
     """
     ordered = sorted({index: error or 0.0 for error, index in candidates}.items(), key=lambda each: (-each[1], each[0]))
     wrong = [index for index, error in ordered if error > 0]
-    right = [index for index, _ in sorted(ordered, key=lambda each: (each[1], each[0]))]
+    right = [index for index, error in sorted(ordered, key=lambda each: (each[1], each[0])) if partly_right or not error]
     worst = wrong[: (limit + 1) // 2]
     best = [index for index in right if index not in worst][: limit - len(worst)]
     rest = [index for index in wrong if index not in worst and index not in best][: limit - len(worst) - len(best)]

@@ -28,6 +28,7 @@ from ddpkit.runs.history import UnixLines
 from ddpkit.runs.metric_tables import CONFUSION, PER_CLASS, build_tables, confusion_file, picture_file
 from ddpkit.runs.plugin_manifest import list_components
 from ddpkit.runs.saved_weights import SavedWeights
+from ddpkit.runs.screen.text_table import count
 from ddpkit.runs.test_samples import TEST_PICTURES, TEST_SAMPLES, ShownSample, read_test_samples, write_test_samples
 from ddpkit.training.callbacks import Row
 from ddpkit.training.metric_result import EvaluationResult
@@ -253,7 +254,7 @@ def describe_value(line: Line) -> dict[str, str]:
 
 def describe_machine(environment: Mapping[str, Any]) -> str:
     """Return the message of the event that a process of the run starts."""
-    return f"{environment['ranks']} ranks on {environment['device']}, {environment['threads']} threads each"
+    return f"{count(environment['ranks'], 'rank')} on {environment['device']}, {count(environment['threads'], 'thread')} each"
 
 
 def run_path(run: schema.Run) -> Path:

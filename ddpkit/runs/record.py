@@ -6,7 +6,7 @@ A run may still be training, so each file may be missing; its property is then e
 import csv
 import functools
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from ddpkit.runs.metric_tables import CONFUSION, PER_CLASS
 from ddpkit.runs.test_samples import read_test_samples
 
 Row = Mapping[str, Any]
+PLUGINS = "plugins.json"
 
 
 @attrs.frozen
@@ -100,7 +101,7 @@ class RunRecord:
     @functools.cached_property
     def plugins(self) -> Mapping[str, Any]:
         """`plugins` (all that were loaded) and `used` (components of the run)."""
-        return self._object("plugins.json")
+        return self._object(PLUGINS)
 
     @functools.cached_property
     def splits(self) -> Mapping[str, Sequence[Any]]:
@@ -111,6 +112,12 @@ class RunRecord:
     def skipped_samples(self) -> Sequence[Mapping[str, str]]:
         """Unreadable samples that were skipped: `sample` and `error`."""
         return self._objects(SKIPPED_SAMPLES)
+
+    @property
+    def gives(self) -> Collection[str]:
+        """Kinds of the predictions that are known: `class`, `labels`, `mask`, `boxes`."""
+        with reading(self.folder / PLUGINS):
+            return {each["gives"] for each in self.plugins.get("used", []) if each.get("gives")}
 
     @property
     def is_finished(self) -> bool:

@@ -175,7 +175,7 @@ def make_sample(folder, names, number):
 
 def write_events(folder, epochs):
     events = [
-        {"time": "2026-11-29T09:00:00+00:00", "event": "start", "message": "2 ranks on cpu"},
+        {"time": "2026-11-29T09:00:00+00:00", "event": "start", "message": "2 ranks on cpu, 1 thread each"},
         {"time": "2026-11-29T09:20:00+00:00", "event": "stop", "message": "saved at step 60", "epoch": epochs // 4, "step": 60},
         {
             "time": "2026-11-29T09:25:00+00:00",

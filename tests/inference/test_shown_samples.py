@@ -79,7 +79,7 @@ def test_a_prediction_of_another_kind_has_an_absolute_error_or_none():
 def test_half_of_the_samples_have_the_largest_errors():
     candidates = [(index % 7 / 10, index) for index in range(50)]
 
-    chosen = choose_samples(candidates, 6)
+    chosen = choose_samples(candidates, 6, partly_right=True)
 
     assert chosen == {6: True, 13: True, 20: True, 0: False, 7: False, 14: False}
 
@@ -88,10 +88,16 @@ def test_half_of_the_samples_have_the_largest_errors():
 def test_too_few_of_one_kind_are_replaced_by_the_other(n_wrong, expected):
     candidates = [(0.5 if index < n_wrong else 0, index) for index in range(20)]
 
-    chosen = choose_samples(candidates, 6)
+    chosen = choose_samples(candidates, 6, partly_right=True)
 
     assert len(chosen) == 6
     assert sum(chosen.values()) == expected
+
+
+def test_no_wrong_class_is_among_the_correct_ones():
+    candidates = [(index / 10, index) for index in range(10)]  # one of ten is correct
+
+    assert choose_samples(candidates, 6, partly_right=False) == {9: True, 8: True, 7: True, 6: True, 5: True, 0: False}
 
 
 def collect(world, file, limit):

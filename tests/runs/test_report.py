@@ -18,8 +18,10 @@ from ddpkit.runs.events import EVENTS, record_event
 from ddpkit.runs.folder import RunFolder
 from ddpkit.runs.lock import hold_lock
 from ddpkit.runs.record import RunRecord
+from ddpkit.runs.report.chart import Marker
 from ddpkit.runs.report.curves import run_charts
 from ddpkit.runs.report.report import render_report
+from ddpkit.runs.report.sections import config_tables, describe_command
 from ddpkit.runs.report.writer import write_report, write_report_of_run
 from tests.helpers.run_folders import dump, write_run
 
@@ -62,8 +64,8 @@ def test_all_parts_of_a_run_are_shown(run):
 
     for part in (
         "fruits finished", "12 of 12 epochs", "test accuracy 0.9321", "best ema loss 0.2100", "epoch 9, the lowest",
-        "samples in train 800", "Wrong predictions, the most confident first lemon 98% target apple sample apple/0.png", "Correct predictions", "Most frequent confusions",
-        "ResNet: 11,175,370 parameters", "layer1.0.conv1", "fruits.toml:3:8", "Decay of the EMA per step", "ddpkit run 'my fruits.toml'",
+        "samples in train 800", "Wrong predictions, the most confident first lemon 98% , target apple sample apple/0.png", "Correct predictions", "Most frequent confusions",
+        "ResNet: 11,175,370 parameters.", "processes (ranks) 2", "unreadable samples, skipped 1", "Layers (4 rows)", "layer1.0.conv1", "fruits.toml:3:8", "Decay of the EMA per step", "ddpkit run 'my fruits.toml'",
         "builtin/resnet18", "from checkpoint step 60", "apple/broken.png cannot identify image file", "2026-11-29 09:25:00 UTC",
     ):  # fmt: skip
         assert part in text, part
@@ -80,7 +82,93 @@ def test_the_charts_have_the_values_of_the_history(run):
     for series in charts["loss"].series:
         cells = [row[f"{series.label}/loss"] for row in rows]
         assert series.values == [float(cell) if cell else None for cell in cells]
-    assert [(marker.x, marker.text) for marker in charts["loss"].markers] == [(3, "resumed"), (9, "best, best ema")]
+    resumed, best = Marker(3, "resumed"), Marker(9, "best, best ema", is_best=True)
+    assert charts["loss"].markers == [resumed, best]
+    assert all(charts[title].markers == [resumed] for title in ("learning rate", "seconds per epoch", "samples per second"))
+
+
+def test_the_learning_rates_of_groups_are_one_chart(run):
+    rows = [{"epoch": 1, "learning_rate/loss": 0.1, "learning_rate/head": 0.2, "valid/loss": 0.5}]
+    (run / "history.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    charts = {chart.title: [(each.label, each.color) for each in chart.series] for chart in run_charts(RunRecord(run))}
+
+    assert charts == {"learning rate": [("loss", 0), ("head", 1)], "loss": [("valid", 1)]}
+
+
+def test_test_metrics_come_before_losses_and_best_values(run):
+    names = ["test accuracy", "test ema accuracy", "test loss", "test ema loss", "best valid loss", "training time"]
+    text = text_of(run)
+
+    places = [text.index(f" {name} ") for name in names]
+
+    assert places == sorted(places)
+
+
+def test_a_stopped_run_shows_the_cause_at_the_top(run):
+    (run / "finished.json").unlink()
+    assert "12 of 12 epochs so far. Written" in text_of(run)  # the last event is neither an error nor a stop
+
+    message = "OutOfMemoryError: no memory.\n" + "more " * 100
+    with (run / "events.jsonl").open("a") as file:
+        file.write(json.dumps({"time": "2026-11-29T10:31:00+00:00", "event": "error", "message": message}) + "\n")
+
+    assert "epochs so far; error: OutOfMemoryError: no memory. more more" in text_of(run)
+    assert "more ... (see Events). Written" in text_of(run)
+
+
+@pytest.mark.parametrize(
+    ("command", "shown"),
+    [
+        (["/a/ddpkit/__main__.py", "run", "a.toml", "--set", 'run_id="20261129-114246-07b8"', "--resume", "x"], "ddpkit run a.toml --resume x"),
+        (["/venv/bin/ddpkit", "run", "a.toml", "--set", "run_id=mine"], "ddpkit run a.toml --set run_id=mine"),
+        (["my program.py", "run"], "'my program.py' run"),
+        ([], ""),
+    ],
+)  # fmt: skip
+def test_the_command_is_shown_as_users_type_it(run, command, shown):
+    dump(run, "environment.json", {"command": command})
+
+    assert describe_command(RunRecord(run)) == shown
+
+
+def test_values_that_the_config_does_not_set_are_separate(run):
+    origins = ("a.toml:1:1", "--set 1", "default", "default of builtin/adamw", "data")
+    dump(run, "config_origins.json", [{"key": origin, "value": "1", "origin": origin, "meaning": ""} for origin in origins])
+
+    mine, others = config_tables(RunRecord(run))
+
+    assert [row[2] for row in mine.rows] == ["a.toml:1:1", "--set 1"]
+    assert [row[2] for row in others.rows] == ["default", "default of builtin/adamw", "taken from the data"]
+
+
+def test_masks_are_counted_in_pixels(run):
+    plugins = json.loads((run / "plugins.json").read_text())
+    plugins["used"][1]["gives"] = "mask"
+    dump(run, "plugins.json", plugins)
+    samples = json.loads((run / "test_samples.json").read_text())
+    dump(run, "test_samples.json", [{**samples[0], "group": "worst", "error": 0.40625}])
+    Image.new("L", (200, 100)).save(run / samples[0]["file"])
+
+    text, page = text_of(run), page_of(run)
+
+    for part in (
+        "Number of pixels",
+        "predicted class pixels share",
+        "the share of wrong pixels",
+        "sample apple/0.png, error 40.6%",
+    ):
+        assert part in text, part
+    assert ("div", {"class": "samples wide"}) in page.elements
+
+
+def test_the_error_of_a_label_is_shown(run):
+    plugins = json.loads((run / "plugins.json").read_text())
+    plugins["used"][1]["gives"] = "labels"
+    dump(run, "plugins.json", plugins)
+
+    assert "largest difference of a probability from its target" in text_of(run)
+    assert "sample apple/0.png, error 0.9800" in text_of(run)
 
 
 def test_names_are_shown_as_text(tmp_path):

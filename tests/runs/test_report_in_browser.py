@@ -84,6 +84,8 @@ def read_history(report):
 
 def test_hover_shows_the_values_of_the_history(open_page, report):
     page, rows = open_page(), read_history(report)
+    at_rest = shown_values(page, "loss")
+    assert float(at_rest["valid"]) == float(f"{float(rows[EPOCHS]['valid/loss']):.6g}")
 
     for part in (0.02, 0.3, 0.71):
         shown = hover(page, "loss", part)
@@ -113,6 +115,12 @@ def test_the_page_has_no_horizontal_scroll(open_page, width):
     page.eval_on_selector_all("details", "all => all.forEach((each) => { each.open = true; })")
 
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_messages_of_events_are_visible_on_a_phone(open_page):
+    box = open_page(390).get_by_text("sample apple/broken.png is skipped").bounding_box()
+
+    assert 0 <= box["x"] <= box["x"] + box["width"] <= 390
 
 
 def test_zoom_by_mouse_and_by_buttons(open_page):

@@ -3,7 +3,7 @@
 import pytest
 from rich.cells import cell_len
 
-from ddpkit.runs.screen.text_table import TextTable, format_duration, format_value
+from ddpkit.runs.screen.text_table import TextTable, count, format_duration, format_value
 
 TABLE = TextTable(
     {"epoch": 5, "valid accuracy": 9, "准确率": 8, "learning rate": 0}, ["epoch", "准确率", "valid accuracy", "learning rate"]
@@ -38,3 +38,7 @@ def test_numbers_and_durations_are_short():
     ]
     seconds = [0.04, 9.96, 59, 90, 720, 5400, 86400, float("nan")]
     assert [format_duration(each) for each in seconds] == ["0.0 s", "10 s", "59 s", "1.5 min", "12 min", "1.5 h", "1.0 d", "-"]
+
+
+def test_a_count_has_the_number_of_its_noun():
+    assert [count(number, "rank") for number in (0, 1, 1000)] == ["0 ranks", "1 rank", "1,000 ranks"]

@@ -23,6 +23,8 @@ class Marker:
 
     x: float
     text: str
+    is_best: bool = False
+    """Whether it marks a best epoch; such a line is solid, others are dashed."""
 
 
 @attrs.frozen

@@ -11,7 +11,8 @@ MODELS = {"train": 0, "valid": 1, "ema": 2}
 NOT_SHOWN = ("epoch", "step")
 TIMES = ("seconds per epoch", "samples per second")
 """Titles of the charts that the picture of the curves lacks."""
-OTHER_TITLES = dict(zip(("seconds", "samples_per_second"), TIMES, strict=True))
+RATE = "learning_rate"
+OTHER_TITLES = {RATE: "learning rate", **dict(zip(("seconds", "samples_per_second"), TIMES, strict=True))}
 MAX_VALUES = 25_000
 """Largest number of values in all charts of a page, so that it stays below 1 MB."""
 
@@ -19,25 +20,33 @@ MAX_VALUES = 25_000
 def run_charts(record: RunRecord) -> list[Chart]:
     """Return one chart per quantity of the history: losses and metrics first, then learning rate, time and speed."""
     rows = thin(record.history, best_epochs(record).values())
-    markers = find_markers(record)
+    markers = find_markers(record, with_best=True)
+    resumes = find_markers(record, with_best=False)
     x = [int(row["epoch"]) for row in rows]
     found: dict[tuple[tuple[float | None, ...], ...], Chart] = {}
     for title, columns in group_columns(record.history).items():
-        series = [Series(label, [row.get(key) for row in rows], MODELS.get(label, 0)) for label, key in columns.items()]
+        series = [
+            Series(label, [row.get(key) for row in rows], MODELS.get(label, number))
+            for number, (label, key) in enumerate(columns.items())
+        ]
+        shown = resumes if title in OTHER_TITLES.values() else markers
         # a chart with the values of an earlier one is left out: the single term of a loss, accuracy under another name
-        found.setdefault(tuple(tuple(each.values) for each in series), Chart(title, "epoch", x, series, markers))
+        found.setdefault(tuple(tuple(each.values) for each in series), Chart(title, "epoch", x, series, shown))
     return list(found.values())
 
 
 def group_columns(rows: Sequence[Row]) -> dict[str, dict[str, str]]:
-    """Return title -> label of the series -> column of the history: `loss` -> `train` -> `train/loss`."""
+    """Return title -> label of the series -> column of the history: `loss` -> `train` -> `train/loss`.
+
+    The learning rates of several groups of parameters are one chart.
+    """
     groups: dict[str, dict[str, str]] = {}
     columns = [column for column in dict.fromkeys(key for row in rows for key in row) if column not in NOT_SHOWN]
     for column in sorted(columns, key=lambda column: "/" not in column):
-        label, slash, quantity = column.partition("/")
-        if CONFUSION not in quantity:
-            title = quantity if slash else OTHER_TITLES.get(column, column.replace("_", " "))
-            groups.setdefault(title, {})[label if slash else title] = column
+        first, slash, rest = column.partition("/")
+        title, label = (rest, first) if slash and first != RATE else (OTHER_TITLES.get(first, first.replace("_", " ")), rest)
+        if CONFUSION not in title:
+            groups.setdefault(title, {})[label or title] = column
     return groups
 
 
@@ -56,12 +65,13 @@ def best_epochs(record: RunRecord) -> Mapping[str, int]:
     return {model: int(each["epoch"]) for model, each in tested.items() if each.get("epoch")}
 
 
-def find_markers(record: RunRecord) -> list[Marker]:
+def find_markers(record: RunRecord, *, with_best: bool) -> list[Marker]:
     """Return a marker for each best epoch and each epoch after which the run was resumed; one for all of the same epoch."""
     texts: dict[int, dict[str, None]] = {}
-    for model, epoch in best_epochs(record).items():
+    best = best_epochs(record) if with_best else {}
+    for model, epoch in best.items():
         texts.setdefault(epoch, {})["best" if model == "valid" else f"best {model}"] = None
     for event in record.events:
         if event["event"] == "resume" and event.get("epoch") is not None:
             texts.setdefault(int(event["epoch"]), {})["resumed"] = None
-    return [Marker(epoch, ", ".join(texts[epoch])) for epoch in sorted(texts)]
+    return [Marker(epoch, ", ".join(texts[epoch]), epoch in best.values()) for epoch in sorted(texts)]

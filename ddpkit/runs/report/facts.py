@@ -1,5 +1,6 @@
 """Facts of a run at the top of its report: its state, its best values, what it trained and where."""
 
+import textwrap
 from datetime import UTC, datetime
 from statistics import fmean
 from typing import Any
@@ -11,6 +12,9 @@ from ddpkit.runs.folder import FINISHED
 from ddpkit.runs.metric_tables import CONFUSION
 from ddpkit.runs.record import RunRecord
 from ddpkit.runs.screen.text_table import format_duration, format_value
+
+MESSAGE_WIDTH = 200
+"""Largest number of characters of the message of an error at the top of the page."""
 
 
 @attrs.frozen
@@ -31,7 +35,16 @@ def describe_state(record: RunRecord) -> tuple[str, str]:
         return "finished", f"stopped early after epoch {epoch} of {planned}" if is_early else f"{epoch} of {planned} epochs"
     if record.test_metrics and not record.history:
         return "finished", "only a test, without training"
-    return ("running" if record.is_running else "stopped"), f"{epoch} of {planned} epochs so far"
+    progress = f"{epoch} of {planned} epochs so far"
+    return ("running", progress) if record.is_running else ("stopped", "; ".join(filter(None, (progress, last_message(record)))))
+
+
+def last_message(record: RunRecord) -> str:
+    """Return the message of the error or signal that ended the run, as one short line; "" if it is not known."""
+    last = record.events[-1] if record.events else {}
+    if last.get("event") not in ("error", "stop"):
+        return ""
+    return textwrap.shorten(f"{last['event']}: {last.get('message', '')}", MESSAGE_WIDTH, placeholder=" ... (see Events)")
 
 
 def n_epochs(record: RunRecord) -> int:
@@ -53,10 +66,10 @@ def best_values(record: RunRecord) -> list[Fact]:
 
 
 def test_values(record: RunRecord) -> list[Fact]:
-    """Return the results of the test."""
+    """Return the results of the test: the metrics before the losses."""
     tested = {"": record.tested, "ema": record.tested.get("ema", {})}
     facts = []
-    for key, value in record.test_metrics.items():
+    for key, value in sorted(record.test_metrics.items(), key=lambda each: each[0].rpartition("/")[2] == "loss"):
         model, _, _ = key.rpartition("/")
         epoch = tested.get(model, {}).get("epoch")
         if CONFUSION not in key:
@@ -67,16 +80,14 @@ def test_values(record: RunRecord) -> list[Fact]:
 
 
 def time_fact(record: RunRecord) -> list[Fact]:
-    """Return the time of all epochs, with the means of an epoch; [] before the first epoch."""
+    """Return the training time of all epochs, with the means of an epoch; [] before the first epoch."""
     seconds, speeds = ([row[column] for row in record.history if row.get(column)] for column in ("seconds", "samples_per_second"))
     if not seconds or not speeds:
         return []
     speed = fmean(speeds)
     shown = f"{speed:,.0f}" if speed >= 10 else f"{speed:.2g}"  # noqa: PLR2004 - two digits
     return [
-        Fact(
-            "time of all epochs", format_duration(sum(seconds)), f"{format_duration(fmean(seconds))} per epoch, {shown} samples/s"
-        )
+        Fact("training time", format_duration(sum(seconds)), f"{format_duration(fmean(seconds))} per epoch, {shown} samples/s")
     ]
 
 
@@ -95,13 +106,14 @@ def describe_run(record: RunRecord) -> dict[str, Any]:
         "parameters": record.model.get("parameters"),
         "dataset": config["dataset"]["name"],
         **{f"samples in {split}": n for split, n in count_samples(record).items()},
-        "ranks": environment.get("ranks"),
+        "processes (ranks)": environment.get("ranks"),
         "device": environment.get("device"),
         "seed": environment.get("seed"),
         "started": format_time(record.summary.get("started")),
         "last update": format_time(record.summary.get("updated")),
-        "tested weights": tested.get("weights"),
-        "unreadable test samples": tested.get("n_skipped") or None,
+        "weights of the test": tested.get("weights"),
+        "unreadable samples, skipped": len(record.skipped_samples) or None,
+        "skipped in the test": tested.get("n_skipped") or None,
     }
     return {name: value for name, value in found.items() if value is not None}
 

@@ -26,6 +26,8 @@ class Matrix:
     classes: Sequence[str]
     counts: Sequence[Sequence[int]]
     """One row per true class, one column per predicted class."""
+    unit: str = "samples"
+    """What is counted: `samples` or `pixels`."""
 
     @property
     def title(self) -> str:
@@ -45,20 +47,21 @@ class Matrix:
 
     @property
     def pairs(self) -> Table:
-        """Return the pairs of different classes with the most samples."""
+        """Return the pairs of different classes with the largest counts."""
         found = [
             (self.classes[true], self.classes[predicted], count, self.shares[true][predicted])
             for true, row in enumerate(self.counts)
             for predicted, count in enumerate(row)
             if count and true != predicted
         ]
-        columns = ("true class", "predicted class", "samples", "share of the true class")
+        columns = ("true class", "predicted class", self.unit, "share of the true class")
         most = heapq.nlargest(MAX_PAIRS, found, key=lambda pair: pair[2])
-        return Table("Most frequent confusions", columns, most, is_long=self.is_shown)
+        return Table("Most frequent confusions", columns, most)
 
 
 def read_matrices(record: RunRecord) -> list[Matrix]:
     """Return the matrices of the test, those of the trained model before those of its EMA."""
+    unit = "pixels" if record.gives == {"mask"} else "samples"
     matrices = []
     for name, table in record.confusion.items():
         with reading(record.folder / name):
@@ -66,5 +69,5 @@ def read_matrices(record: RunRecord) -> list[Matrix]:
             counts = [[int(cell) for cell in cells] for _, *cells in rows]
             if not counts or {len(row) for row in counts} | {len(counts)} != {len(header) - 1}:
                 raise ValueError(f"the matrix is not square: {len(counts)} rows, {len(header) - 1} columns")
-        matrices.append(Matrix(name, header[1:], counts))
+        matrices.append(Matrix(name, header[1:], counts, unit))
     return sorted(matrices, key=lambda matrix: matrix.file.startswith("ema-"))

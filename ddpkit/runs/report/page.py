@@ -9,7 +9,7 @@ import jinja2
 from markupsafe import Markup
 
 import ddpkit
-from ddpkit.runs.screen.text_table import format_value
+from ddpkit.runs.screen.text_table import count, format_value
 from ddpkit.terminal import escape
 
 PACKAGE = "ddpkit.runs.report"
@@ -32,7 +32,7 @@ def environment() -> jinja2.Environment:
         finalize=escape_unsafe,
     )
     templates.globals |= {"asset": asset, "version": ddpkit.__version__}
-    templates.filters |= {"show": show, "record": attrs.asdict}
+    templates.filters |= {"show": show, "count": count, "record": attrs.asdict}
     templates.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     return templates
 

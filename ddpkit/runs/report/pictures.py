@@ -66,7 +66,8 @@ def draw_markers(axes: Any, chart: Chart) -> None:
     low, high = axes.get_xlim()
     last = -math.inf
     for marker in chart.markers:
-        axes.axvline(marker.x, color="#8a94a3", linestyle=":", linewidth=1)
+        style = {"color": "#1b2330", "linestyle": "-"} if marker.is_best else {"color": "#8a94a3", "linestyle": ":"}
+        axes.axvline(marker.x, linewidth=1, **style)
         if (marker.x - last) / (high - low) > LABEL_DISTANCE:
             text = {
                 "fontsize": 7,

@@ -1,7 +1,10 @@
 """Tables of the report: classes, model, config, environment, plugins and events."""
 
 import itertools
+import re
+import shlex
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from ddpkit.config.toml import format_inline
@@ -12,7 +15,9 @@ from ddpkit.runs.record import RunRecord
 from ddpkit.runs.report.facts import format_time
 from ddpkit.runs.report.table import Table, make_table, to_number
 
-DEFAULT = "default"
+DEFAULT, DATA = "default", "data"
+"""Origins of values that the config does not set; `default of NAME` is one, too."""
+GENERATED_ID = re.compile(r'run_id="\d{8}-\d{6}-[0-9a-f]{4}"')
 LAYER = ("name", "type", "output", "parameters", "trained", "flops")
 
 
@@ -35,7 +40,8 @@ def describe_model(record: RunRecord) -> str:
     """Return type and size of the model; "" if they are not known."""
     if not (model := record.model):
         return ""
-    return f"{model['type']}: {model['parameters']:,} parameters, {model['trained']:,} of them trainable."
+    trained = f", {model['trained']:,} of them trainable" if model["trained"] != model["parameters"] else ""
+    return f"{model['type']}: {model['parameters']:,} parameters{trained}."
 
 
 def model_table(record: RunRecord) -> Table | None:
@@ -55,12 +61,21 @@ def config_tables(record: RunRecord) -> list[Table]:
         return [make_table(title, ("key", "value"), flatten(record.config).items(), "config.toml", 0)]
     columns = ("key", "value", "origin", "component")
     rows = [[each["key"], each["value"], each["origin"], each.get("meaning", "")] for each in record.origins]
-    mine = [row for row in rows if row[2] != DEFAULT]
-    others = [row for row in rows if row[2] == DEFAULT]
+    others = [
+        [key, value, "taken from the data" if origin == DATA else origin, text]
+        for key, value, origin, text in rows
+        if not is_set(origin)
+    ]
+    mine = [row for row in rows if is_set(row[2])]
     return [
         make_table("Values that the config sets", columns, mine, "config.toml", 60),
-        make_table("Default values", columns, others, "config.toml", 0),
+        make_table("Values that the config does not set", columns, others, "config.toml", 0),
     ]
+
+
+def is_set(origin: str) -> bool:
+    """Return whether the config sets a value of this origin."""
+    return origin != DATA and origin.partition(" of ")[0] != DEFAULT
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -80,6 +95,16 @@ def environment_facts(record: RunRecord) -> dict[str, Any]:
         name: value for name, value in record.environment.items() if name not in ("command", "packages") and value is not None
     }
     return facts | dict(record.environment.get("packages", {}))
+
+
+def describe_command(record: RunRecord) -> str:
+    """Return the command of the run as users type it: with the name of the program, and without a generated run id."""
+    program, *arguments = map(str, record.environment.get("command") or [""])
+    if Path(program).parts[-2:] == ("ddpkit", "__main__.py") or Path(program).name == "ddpkit":
+        program = "ddpkit"
+    generated = {number for number, each in enumerate(arguments) if GENERATED_ID.fullmatch(each)}
+    typed = [each for number, each in enumerate(arguments) if not {number, number + 1} & generated]
+    return shlex.join([program, *typed]) if program else ""
 
 
 def plugin_tables(record: RunRecord) -> list[Table]:
@@ -108,10 +133,9 @@ def event_tables(record: RunRecord) -> list[Table]:
 
 def confusion_hint(record: RunRecord) -> str | None:
     """Return the line of the config that makes the test write a confusion matrix; None for a run that cannot have one."""
-    predicts_classes = any(each.get("gives") == "class" for each in record.plugins.get("used", []))
     metrics = record.config.get("metrics", [])
     is_listed = any(metric["type"].rpartition("/")[2] == CONFUSION for metric in metrics)  # the test is still to come
-    if record.confusion or is_listed or not predicts_classes:
+    if record.confusion or is_listed or "class" not in record.gives:
         return None
     return f"metrics = {format_inline([*map(short_metric, metrics), CONFUSION])}"
 

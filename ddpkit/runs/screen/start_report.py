@@ -7,6 +7,7 @@ from ddpkit.config.loading import Config
 from ddpkit.data.labels import count_classes
 from ddpkit.data.loader import SplitLoader
 from ddpkit.runs.log import LOGGER
+from ddpkit.runs.screen.text_table import count
 from ddpkit.training.trainer import Trainer
 
 FEW_CLASSES = 10
@@ -46,7 +47,7 @@ def log_start(
     for split, known in counts.items():
         if known is not None:
             LOGGER.info("classes %s", f"{split}: {summarise_counts(known)}")
-    LOGGER.info("ranks   %d on %s, %d threads each; seed %d", world.size, world.device.type, world.threads, run.seed)
+    LOGGER.info("ranks   %d on %s, %s each; seed %d", world.size, world.device.type, count(world.threads, "thread"), run.seed)
     LOGGER.info("batch   %d samples, %d per rank", run.train.batch_size, run.train.batch_size // world.size)
     if "valid" not in loaders:
         LOGGER.warning("no validation split: the best weights are selected by the training loss")

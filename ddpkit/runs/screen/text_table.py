@@ -69,6 +69,11 @@ def format_value(value: float) -> str:
     return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e4 else f"{value:.2e}"  # noqa: PLR2004
 
 
+def count(number: int, noun: str) -> str:
+    """Return a number with a noun in singular or plural: `1 rank`, `1,000 ranks`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def format_duration(seconds: float) -> str:
     """Return a duration in one unit, such as `0.4 s`, `12 min` or `3.5 h`; `-` for NaN."""
     for unit, size, limit in (("s", 1, 60), ("min", 60, 3600), ("h", 3600, 86400), ("d", 86400, float("inf"))):

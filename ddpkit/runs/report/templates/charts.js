@@ -1,7 +1,7 @@
 // Charts of a page: each <figure class="chart"> contains its data as JSON. Requires uPlot. Loads nothing.
 "use strict";
 (() => {
-  const HEIGHT = 215; // pixels
+  const HEIGHT = 235; // pixels
   const PRINTED_WIDTH = 640; // pixels; fits on A4 and on letter paper
   const N_COLORS = 8;
   const MARKER_LINES = 2;
@@ -22,8 +22,9 @@
   };
   const exact = (value) => (value == null ? "-" : String(value));
   const short = (value) => {
+    if (value == null) return "-";
     const size = Math.abs(value);
-    return size !== 0 && (size < 1e-3 || size >= 1e5) ? value.toExponential() : String(+value.toPrecision(6));
+    return size !== 0 && (size < 1e-3 || size >= 1e5) ? (+value.toPrecision(6)).toExponential() : String(+value.toPrecision(6));
   };
   const colorOf = (series) => color(`--series-${series.color % N_COLORS}`);
 
@@ -70,7 +71,7 @@
           y: { distr: this.isLog ? 3 : 1 },
         },
         axes: [
-          { ...axis, values: format, size: 36, incrs: [1, 2, 5].flatMap((step) => [1, 10, 100, 1e3, 1e4, 1e5].map((n) => n * step)).sort((a, b) => a - b) },
+          { ...axis, values: format, size: 30, label: this.data.x_label, labelSize: 18, labelGap: 0, labelFont: axis.font, incrs: [1, 2, 5].flatMap((step) => [1, 10, 100, 1e3, 1e4, 1e5].map((n) => n * step)).sort((a, b) => a - b) },
           { ...axis, values: format, size: 56 },
         ],
         series: [
@@ -94,14 +95,14 @@
       const ends = []; // right end of the last text in each line of texts
       ctx.save();
       ctx.font = `${11 * ratio}px system-ui, sans-serif`;
-      ctx.fillStyle = ctx.strokeStyle = color("--muted");
       ctx.lineWidth = ratio;
-      ctx.setLineDash([4 * ratio, 3 * ratio]);
       ctx.textAlign = "left";
       ctx.textBaseline = "bottom";
-      for (const { x, text } of this.data.markers) {
+      for (const { x, text, is_best: isBest } of this.data.markers) {
         const left = plot.valToPos(x, "x", true);
         if (left < bbox.left || left > bbox.left + bbox.width) continue;
+        ctx.fillStyle = ctx.strokeStyle = color(isBest ? "--text" : "--muted");
+        ctx.setLineDash(isBest ? [] : [4 * ratio, 3 * ratio]);
         ctx.beginPath();
         ctx.moveTo(left, bbox.top);
         ctx.lineTo(left, bbox.top + bbox.height);
@@ -134,10 +135,12 @@
 
     showValues() {
       if (!this.plot) return; // uPlot moves its cursor while it is built
-      const index = this.plot.cursor.idx ?? this.data.x.length - 1;
+      const cursor = this.plot.cursor.idx;
+      const index = cursor ?? this.data.x.length - 1;
+      const format = cursor == null ? short : exact;
       this.place.textContent = `${this.data.x_label} ${exact(this.data.x[index])}`;
       this.keys.forEach((key, number) => {
-        key.querySelector("output").textContent = exact(this.data.series[number].values[index]);
+        key.querySelector("output").textContent = format(this.data.series[number].values[index]);
       });
     }
 
