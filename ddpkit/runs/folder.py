@@ -5,6 +5,7 @@ import errno
 import functools
 import io
 import json
+import re
 import secrets
 import time
 from collections.abc import Mapping, Sequence
@@ -50,8 +51,11 @@ SKIPPED_SAMPLES = "skipped_samples.json"
 ORIGINS = "config_origins.json"
 """File with a list of all config values.
 
-`key`, `value` (in TOML), `origin` (`x.toml:12:3`, `--set 1`, `default` or `data`), `meaning` (the component that a name selects).
+`key`, `value` (in TOML), `origin` (`x.toml:12:3`, `--set 1`, `default`, `data` or `generated`), `meaning` (the component that a
+name selects).
 """
+GENERATED = "generated"
+"""Origin of a run id that ddpkit created."""
 CLASS_COUNTS = "class_counts.json"
 """File with numbers of samples: split -> `samples`, and `classes` (name -> number; null = not known)."""
 PREDICTIONS, SKIPPED = "predictions", "skipped.json"
@@ -136,7 +140,7 @@ class RunFolder:
     def remove_test(self) -> None:
         """Delete the results of an earlier test."""
         for file in [found for results in OF_A_TEST for found in self.path.glob(results)]:
-            file.unlink()
+            file.unlink(missing_ok=True)
 
     def describe(self, config: Config, plugins: Plugins, environment: Mapping[str, Any]) -> None:
         """Write `config.toml`, `plugins.json`, `environment.json` and `config_origins.json`."""
@@ -244,10 +248,11 @@ class RunFolder:
 def describe_value(line: Line) -> dict[str, str]:
     """Return a config value as a row of `config_origins.json`."""
     meaning = ", ".join(filter(None, (line.component, line.source)))
+    is_generated = line.path == ("run_id",) and GENERATED_ID.fullmatch(str(line.value))  # ranks get it as `--set`
     return {
         "key": format_key_path(line.path),
         "value": format_toml_value(line.value),
-        "origin": line.origin,
+        "origin": GENERATED if is_generated else line.origin,
         "meaning": meaning,
     }
 
@@ -267,6 +272,10 @@ def resolve_seed_and_id(run: schema.Run) -> schema.Run:
     seed = secrets.randbelow(2**31) if run.seed == -1 else run.seed
     with attrs.validators.disabled():  # a moved run folder may have a name that the validators reject
         return attrs.evolve(run, seed=seed, run_id=run.run_id or create_run_id())
+
+
+GENERATED_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}")
+"""Form of the ids that `create_run_id` returns."""
 
 
 def create_run_id() -> str:

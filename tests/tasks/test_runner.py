@@ -71,6 +71,7 @@ def test_a_run_records_what_happened_and_where_its_values_are_from(quick):
     assert origins["seed"]["origin"] == f"{QUICK}:11:8"
     assert origins["model.name"]["meaning"].startswith("builtin/resnet18 of ddpkit ")
     assert origins["valid.every"]["origin"] == "default"
+    assert origins["run_id"]["origin"] == "generated"
     assert sum(record.class_counts["train"]["classes"].values()) == record.class_counts["train"]["samples"]
     assert [each.sample for each in record.test_samples] != []
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from ddpkit.config.toml import format_inline
 from ddpkit.runs.events import EVENTS
-from ddpkit.runs.folder import CLASS_COUNTS, SKIPPED_SAMPLES
+from ddpkit.runs.folder import CLASS_COUNTS, GENERATED, GENERATED_ID, SKIPPED_SAMPLES
 from ddpkit.runs.metric_tables import CONFUSION, PER_CLASS
 from ddpkit.runs.record import RunRecord
 from ddpkit.runs.report.facts import format_time
@@ -17,7 +17,7 @@ from ddpkit.runs.report.table import Table, make_table, to_number
 
 DEFAULT, DATA = "default", "data"
 """Origins of values that the config does not set; `default of NAME` is one, too."""
-GENERATED_ID = re.compile(r'run_id="\d{8}-\d{6}-[0-9a-f]{4}"')
+SET_ID = re.compile(f'run_id="{GENERATED_ID.pattern}"')
 LAYER = ("name", "type", "output", "parameters", "trained", "flops")
 
 
@@ -75,7 +75,7 @@ def config_tables(record: RunRecord) -> list[Table]:
 
 def is_set(origin: str) -> bool:
     """Return whether the config sets a value of this origin."""
-    return origin != DATA and origin.partition(" of ")[0] != DEFAULT
+    return origin.partition(" of ")[0] not in (DEFAULT, DATA, GENERATED)
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -102,7 +102,7 @@ def describe_command(record: RunRecord) -> str:
     program, *arguments = map(str, record.environment.get("command") or [""])
     if Path(program).parts[-2:] == ("ddpkit", "__main__.py") or Path(program).name == "ddpkit":
         program = "ddpkit"
-    generated = {number for number, each in enumerate(arguments) if GENERATED_ID.fullmatch(each)}
+    generated = {number for number, each in enumerate(arguments) if SET_ID.fullmatch(each)}
     typed = [each for number, each in enumerate(arguments) if not {number, number + 1} & generated]
     return shlex.join([program, *typed]) if program else ""
 
