@@ -10,7 +10,7 @@ from ddpkit.terminal import escape
 
 if TYPE_CHECKING:
     from ddpkit.data.images import open_image
-    from ddpkit.distributed.all_reduce import all_reduce_sum
+    from ddpkit.distributed.all_reduce import all_gather, all_reduce_sum
     from ddpkit.inference.predictor import load
     from ddpkit.plugins.protocols import TestResult, TestSample
     from ddpkit.plugins.starter import Starter
@@ -31,6 +31,7 @@ __all__ = [
     "Starter",
     "TestResult",
     "TestSample",
+    "all_gather",
     "all_reduce_sum",
     "escape",
     "for_channels",
@@ -45,6 +46,7 @@ _LAZY = {
     "Starter": "ddpkit.plugins.starter",
     "TestResult": "ddpkit.plugins.protocols",
     "TestSample": "ddpkit.plugins.protocols",
+    "all_gather": "ddpkit.distributed.all_reduce",
     "all_reduce_sum": "ddpkit.distributed.all_reduce",
     "for_channels": "ddpkit.training.pretrained",
     "load": "ddpkit.inference.predictor",

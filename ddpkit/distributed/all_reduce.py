@@ -1,4 +1,4 @@
-"""Differentiable sum over ranks, without padding samples."""
+"""Differentiable sum and gather over ranks, without padding samples."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -62,6 +62,32 @@ def all_reduce_sum(values: Tensor) -> Tensor:
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return values
     return cast("Tensor", AllReduceSum.apply(values))
+
+
+def all_gather(values: Tensor) -> Tensor:
+    """Return the rows of all ranks, in rank order: [n, ...] on each rank -> [N, ...]; gradients flow back to every rank.
+
+    A criterion that compares all samples of a micro-batch with each other, such as a contrastive loss, gathers outputs and
+    targets and computes its value from all of them. It then has the same value on all ranks, and N ranks train like one rank.
+
+    The numbers of rows may differ between ranks; the rows of a rank that only has a padding sample are left out. Every rank must
+    call it, equally often and with the same shape of a row and the same dtype; see `all_reduce_sum`.
+    """
+    own = values if (n_valid := _N_VALID.get()) is None else values[:n_valid]
+    counts = gather_count(len(own), values.device)
+    rank = torch.distributed.get_rank() if len(counts) > 1 else 0
+    before, after = (values.new_zeros(sum(some), *values.shape[1:]) for some in (counts[:rank], counts[rank + 1 :]))
+    return all_reduce_sum(torch.cat([before, own, after]))  # the rows of the other ranks are added to zeros
+
+
+def gather_count(count: int, device: torch.device) -> list[int]:
+    """Return the numbers of all ranks. Every rank must call it."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return [count]
+    counts = torch.zeros(torch.distributed.get_world_size(), dtype=torch.int64, device=device)
+    counts[torch.distributed.get_rank()] = count
+    torch.distributed.all_reduce(counts)
+    return counts.tolist()
 
 
 class AllReduceSum(Function):

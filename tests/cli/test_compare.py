@@ -200,3 +200,14 @@ def test_labels_contain_the_only_key_that_differs():
 
     assert labels == ["a (learning_rate 0.1)", "b (learning_rate 0.01)"]
     assert add_values(["a", "b"], {"seed": [0, 1], "task": ["x", "y"]}) == ["a", "b"]
+
+
+def test_values_that_differ_only_by_rounding_have_no_best(tmp_path, capsys):
+    a = write_small_run(tmp_path / "pets/a", losses=(0.5, 0.25))
+    b = write_small_run(tmp_path / "pets/b", {"seed": 1}, losses=(0.5, 0.25 + 1e-12))
+    c = write_small_run(tmp_path / "pets/c", {"seed": 2}, losses=(0.5, 0.75))
+
+    assert main(["compare", str(a), str(b)]) == 0
+    assert "0.2500*" not in capsys.readouterr().out
+    assert main(["compare", str(a), str(b), str(c)]) == 0
+    assert capsys.readouterr().out.count("0.2500*") >= 2

@@ -12,6 +12,7 @@ import torch
 
 from ddpkit.checkpoint import trainer_state
 from ddpkit.config import loading
+from ddpkit.config.plugin_policy import combine_policy
 from ddpkit.distributed.world import init_distributed
 from ddpkit.plugins import manager
 from ddpkit.tasks.train import load_best
@@ -24,7 +25,7 @@ JOIN_SECONDS = 180
 def fit(file, world, **overrides):
     """Build and train a config in a world; returns everything that must be equal, as plain data."""
     loaded = loading.load(Path(file), loading.named_overrides(overrides))
-    trainer = builder.build_trainer(loaded, manager.load().registry, world)
+    trainer = builder.build_trainer(loaded, manager.load(combine_policy(loaded.run.plugins)).registry, world)
     rows = RowRecorder()
     trainer.fit(NoWeights(), [rows] if world.is_main else [])
     test = trainer.evaluator.test

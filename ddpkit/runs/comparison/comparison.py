@@ -9,6 +9,7 @@ import attrs
 from ddpkit.runs.comparison.compared_run import ComparedRun, read_runs
 from ddpkit.runs.comparison.folds import Folds, find_folds
 from ddpkit.runs.comparison.results import find_directions, metric_name
+from ddpkit.runs.screen.text_table import format_value
 
 
 @attrs.frozen
@@ -21,9 +22,9 @@ class Comparison:
     """Name of a metric -> whether a lower value is better, for the metrics whose direction is known."""
 
     def best_of(self, column: str, values: Sequence[float | None]) -> float | None:
-        """Return the best of the values of a column; None if the direction is unknown, or if the values do not differ."""
-        known, lower = {value for value in values if value is not None}, self.lower.get(metric_name(column))
-        if lower is None or len(known) < 2:  # noqa: PLR2004
+        """Return the best of the values of a column; None if the direction is unknown, or if the values are shown as equal."""
+        known, lower = [value for value in values if value is not None], self.lower.get(metric_name(column))
+        if lower is None or len(set(map(format_value, known))) < 2:  # noqa: PLR2004
             return None
         return min(known) if lower else max(known)
 

@@ -33,7 +33,12 @@ def result_rows(found: Comparison) -> list[Row]:
 
 def value_row(found: Comparison, column: str, values: Sequence[float | None]) -> Row:
     best = found.best_of(column, values)
-    return (column, *(format_optional(value) + MARK * (value is not None and value == best) for value in values))
+    return (column, *(format_optional(value) + mark(value, best) for value in values))
+
+
+def mark(value: float | None, best: float | None) -> str:
+    """Return the mark of a value that is shown like the best one."""
+    return MARK if value is not None and best is not None and format_value(value) == format_value(best) else ""
 
 
 def fold_rows(found: Comparison) -> list[Row]:
@@ -50,7 +55,7 @@ def statistic_row(found: Comparison, column: str) -> Row:
     values = [group.results.get(column) for group in found.folds]
     best = found.best_of(column, [value.mean if value else None for value in values])
     cells = [
-        format_statistic(value, len(group.runs)) + MARK * (value.mean == best) if value else "-"
+        format_statistic(value, len(group.runs)) + mark(value.mean, best) if value else "-"
         for value, group in zip(values, found.folds, strict=True)
     ]
     return (column, *cells)
