@@ -14,7 +14,7 @@ from torchvision import models
 from ddpkit import for_channels
 from ddpkit.config import loading
 from ddpkit.plugins.signatures import import_target, inspect_target
-from ddpkit.training.param_groups import freeze, parameter_groups
+from ddpkit.training.param_groups import divide_parameters, freeze, parameter_groups
 from ddpkit.training.pretrained import load_matching, top_level_name
 from ddpkit_plugins.models import ddpkit_models
 from ddpkit_plugins.models.classifiers import resnet18
@@ -217,7 +217,9 @@ def test_freezing_all_but_the_head_trains_only_the_head(blobs, arch, patterns):
 
     trained = {name for name, each in model.named_parameters() if each.requires_grad}
     assert layers(trained) == set(HEADS[arch])
-    assert [(len(group["params"]), group["lr"]) for group in parameter_groups(model, asked)[-1:]] == [(len(HEADS[arch]), 0.5)]
+    [parameters] = divide_parameters(model, asked)
+    *_, head = parameter_groups(parameters, asked.run.train.optimizer, ("train", "optimizer"), asked)
+    assert (len(head["params"]), head["lr"]) == (len(HEADS[arch]), 0.5)
 
 
 SMALL = {"fasterrcnn_mobilenet_v3_large_320_fpn", "retinanet_resnet50_fpn", "fcos_resnet50_fpn", "ssdlite320_mobilenet_v3_large"}
