@@ -640,6 +640,11 @@ class Private:
         limits=Range(0),
         unit="samples",
     )
+    report: bool = key(
+        "Write `report.html` and its pictures at the end of the run; `ddpkit report` writes them at any time.",
+        "运行结束时写出 `report.html` 及其图片；也可随时用 `ddpkit report` 写出。",
+        default=True,
+    )
     log: Log = key("Log file and terminal messages.", "日志文件与终端消息。", attrs.Factory(Log))
 
 

@@ -57,7 +57,8 @@ def test(plan: RunPlan, world: "World", weights: Path) -> None:
         folder.write_test(result, class_names(config.run), tested, samples)
         end_report.log_test(trainer.evaluator, result, class_names(config.run), tested, path)
         end_report.log_next_steps(config.run, path, has_test=True)
-        write_report_of_run(path)
+        if config.run.private.report:
+            write_report_of_run(path)
 
 
 def load_if_present(weights: Path, each: EvaluatedModel) -> bool:

@@ -72,7 +72,8 @@ def train(plan: RunPlan, world: "World") -> RunPlan:
         if folder:
             folder.finish({"epoch": trainer.progress.epoch, "step": trainer.progress.step, "is_over": trainer.progress.is_over})
             log_end(config.run, trainer, tested, best)
-            write_report_of_run(folder.path)
+            if config.run.private.report:
+                write_report_of_run(folder.path)
     return plan
 
 

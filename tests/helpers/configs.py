@@ -27,8 +27,8 @@ metrics = ["accuracy"]
 postprocess = "classification"
 classes = ["left", "right"]
 
-[ddp]
-nproc = 1
+ddp.nproc = 1
+private.report = false
 
 [model]
 name = "tinynet"
@@ -57,8 +57,8 @@ device = "cpu"
 metrics = ["accuracy"]
 postprocess = "classification"
 
-[ddp]
-enabled = false
+ddp.enabled = false
+private.report = false
 
 [model]
 name = "tinynet"
@@ -93,8 +93,8 @@ metrics = ["map"]
 postprocess = "detection"
 classes = ["circle", "square", "triangle"]
 
-[ddp]
-nproc = 1
+ddp.nproc = 1
+private.report = false
 
 [model]
 name = "tiny_detector"
