@@ -13,6 +13,7 @@ import attrs
 from ddpkit.cli import options
 from ddpkit.distributed import rank_report
 from ddpkit.errors import ExitCode
+from ddpkit.runs.screen.text_table import count
 from ddpkit.tasks.doctor import all_reduce
 from ddpkit.tasks.doctor.checks import list_checks, run_checks
 from ddpkit.tasks.doctor.finding import Finding
@@ -58,7 +59,7 @@ def format_finding(name: str, finding: Finding) -> list[str]:
 def summarise(findings: Iterable[tuple[str, Finding]]) -> str:
     """Return the numbers of errors and warnings, such as `1 error, 2 warnings`."""
     counts = Counter(finding.status for _, finding in findings)
-    parts = [f"{n} {status}{'s' * (n > 1)}" for status in ("error", "warning") if (n := counts[status])]
+    parts = [count(n, status) for status in ("error", "warning") if (n := counts[status])]
     return ", ".join(parts) or "no problem found"
 
 

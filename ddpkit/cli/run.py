@@ -80,7 +80,9 @@ def format_result(result: RunResult | None, options: RunOptions) -> str:
     """Return the text to print after a run; empty on ranks that have no result."""
     if result is None:
         return "dry run passed: everything was built, and one training step was run\n" if options.dry_run else ""
-    tested = {} if options.task == "predict" else {k: v for k, v in result.test_metrics.items() if CONFUSION not in k}
+    tested = (
+        {} if options.task == "predict" else {name: value for name, value in result.test_metrics.items() if CONFUSION not in name}
+    )
     lines = [f"test {name} {math.nan if value is None else value:.4f}" for name, value in tested.items()]
     if result.skipped:
         lines += [

@@ -8,7 +8,7 @@ import attrs
 
 from ddpkit.cli import table
 from ddpkit.errors import ExitCode
-from ddpkit.runs.screen.text_table import format_duration, format_value
+from ddpkit.runs.screen.text_table import format_duration, format_size, format_value
 from ddpkit.tasks.run_list import ListedRun, list_runs
 from ddpkit.terminal import write, write_error
 
@@ -36,15 +36,6 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def format_run(run: ListedRun) -> tuple[str, ...]:
-    best = f"{run.best_column} {format_optional(run.best_value)}" if run.best_column else "-"
+    best = f"{run.best_column} {format_value(run.best_value)}" if run.best_column else "-"
     epochs = "-" if run.epoch is None else f"{run.epoch}/{run.epochs or '-'}"
     return run.task, run.id, run.state, best, epochs, format_duration(run.age), format_size(run.size)
-
-
-def format_optional(value: float | None) -> str:
-    return "-" if value is None else format_value(value)
-
-
-def format_size(n_bytes: int) -> str:
-    """Return a size in MB, or in GB (10^9 bytes) if it is that large."""
-    return f"{n_bytes / 1e9:.1f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.1f} MB"  # noqa: PLR2004

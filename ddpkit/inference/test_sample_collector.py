@@ -198,4 +198,4 @@ def describe(annotation: Annotation) -> str:
     texts = [f"{n} {name}".strip() for name, n in counts.items()] or [
         f"{tag.name} {tag.value}".strip() for tag in annotation.tags
     ]
-    return ", ".join([each.strip() for each in texts[:LISTED]] + ["..."] * (len(texts) > LISTED))
+    return ", ".join(texts if len(texts) <= LISTED else [*texts[:LISTED], "..."])

@@ -41,11 +41,15 @@ def freeze(model: nn.Module, config: Config) -> FreezeSchedule:
 
 def match_parameters(config: Config, number: int, names: Iterable[str]) -> list[str]:
     """Return the names that match an entry of `model.freeze`. Raises ConfigError if there are none."""
-    pattern = config.run.model.freeze[number].match
+    return match_names(config, ("model", "freeze", number, "match"), config.run.model.freeze[number].match, names)
+
+
+def match_names(config: Config, path: KeyPath, pattern: str, names: Iterable[str], none: str = "no parameter") -> list[str]:
+    """Return the names that match the pattern at `path`. Raises ConfigError, which begins with `none`, if there are none."""
     if found := fnmatch.filter(names, pattern):
         return found
-    message = f"no parameter matches {pattern!r}; {suggest(pattern, suggest_patterns(pattern, names))}"
-    raise ConfigError([config.problem(("model", "freeze", number, "match"), message)])
+    suggestion = suggest(pattern, suggest_patterns(pattern, names))
+    raise ConfigError([config.problem(path, f"{none} matches {pattern!r}; {suggestion}")])
 
 
 def check_freeze(config: Config, matched: Sequence[Sequence[str]], last_epochs: Mapping[str, float]) -> None:
@@ -106,12 +110,9 @@ def match_optimizer(table: schema.OptimizerPart, path: KeyPath, left: list[str],
     if not table.match:
         return left
     patterns = [table.match] if isinstance(table.match, str) else table.match
-    for pattern in patterns:
-        if not fnmatch.filter(left, pattern):
-            suggestion = suggest(pattern, suggest_patterns(pattern, left))
-            message = f"no trained parameter outside the optimizers before matches {pattern!r}; {suggestion}"
-            raise ConfigError([config.problem((*path, "match"), message)])
-    return [name for name in left if any(fnmatch.fnmatch(name, pattern) for pattern in patterns)]
+    none = "no trained parameter outside the optimizers before"
+    matched = {name for pattern in patterns for name in match_names(config, (*path, "match"), pattern, left, none)}
+    return [name for name in left if name in matched]
 
 
 def parameter_groups(
@@ -122,13 +123,9 @@ def parameter_groups(
     Without `decay_norm_and_bias`, norms and biases get groups of their own, without weight decay. Raises ConfigError for a group
     without a parameter.
     """
-    left, groups = dict(parameters), []
+    left, groups, none = dict(parameters), [], "no trained parameter outside the groups before"
     for number, group in enumerate(table.groups):
-        names = fnmatch.filter(left, group["match"])
-        if not names:
-            suggestion = suggest(group["match"], suggest_patterns(group["match"], left))
-            message = f"no trained parameter outside the groups before matches {group['match']!r}; {suggestion}"
-            raise ConfigError([config.problem((*path, "groups", number, "match"), message)])
+        names = match_names(config, (*path, "groups", number, "match"), group["match"], left, none)
         options = {GROUP_KEYS.get(key, key): value for key, value in group.items() if key != "match"}
         groups.append({"params": [left.pop(name) for name in names], **options})
     groups = [{"params": list(left.values())}, *groups] if left else groups

@@ -15,6 +15,7 @@ from ddpkit import TestResult
 from ddpkit_plugins.loggers.hyperparameters import flatten_config
 from ddpkit_plugins.loggers.result_images import GROUP, create_result_images, list_captions
 from ddpkit_plugins.loggers.scalars import finite_numbers, result_numbers
+from ddpkit_plugins.loggers.services import import_service
 
 ENVIRONMENT = {
     "MLFLOW_ALLOW_FILE_STORE": "true",
@@ -50,10 +51,7 @@ class MLflow:
     def __init__(self, folder: Path, config: Mapping[str, Any]) -> None:
         for name, value in ENVIRONMENT.items():
             os.environ.setdefault(name, value)
-        try:
-            import mlflow  # noqa: PLC0415
-        except ModuleNotFoundError as error:
-            raise ModuleNotFoundError(f"{error}; install it with: pip install 'ddpkit[mlflow]'") from error
+        mlflow = import_service("mlflow")
         store = None if mlflow.is_tracking_uri_set() else (folder.parents[1] / "mlruns").as_uri()
         try:
             self._client = mlflow.MlflowClient(tracking_uri=store)

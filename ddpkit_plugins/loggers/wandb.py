@@ -12,6 +12,7 @@ from PIL import Image
 from ddpkit import TestResult
 from ddpkit_plugins.loggers.result_images import ResultImage, create_result_images
 from ddpkit_plugins.loggers.scalars import finite_numbers, result_numbers
+from ddpkit_plugins.loggers.services import import_service
 
 SETTINGS = {"console": "off", "quiet": True, "init_timeout": 30, "finish_timeout": 60}
 """Settings of wandb, each used only if the environment does not set it (`WANDB_QUIET`).
@@ -36,10 +37,7 @@ class WeightsAndBiases:
     """
 
     def __init__(self, folder: Path, config: Mapping[str, Any]) -> None:
-        try:
-            import wandb  # noqa: PLC0415
-        except ModuleNotFoundError as error:
-            raise ModuleNotFoundError(f"{error}; install it with: pip install 'ddpkit[wandb]'") from error
+        wandb = import_service("wandb")
         settings = {name: value for name, value in SETTINGS.items() if f"WANDB_{name.upper()}" not in os.environ}
         try:
             self._run = wandb.init(

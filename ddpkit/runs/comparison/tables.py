@@ -33,7 +33,7 @@ def result_rows(found: Comparison) -> list[Row]:
 
 def value_row(found: Comparison, column: str, values: Sequence[float | None]) -> Row:
     best = found.best_of(column, values)
-    return (column, *(format_optional(value) + mark(value, best) for value in values))
+    return (column, *(format_value(value) + mark(value, best) for value in values))
 
 
 def mark(value: float | None, best: float | None) -> str:
@@ -65,7 +65,3 @@ def format_statistic(value: Statistic, n_runs: int) -> str:
     """Return mean and deviation, and the number of values if some runs have none."""
     deviation = "" if value.std is None else f" ± {format_value(value.std)}"
     return f"{format_value(value.mean)}{deviation}{f' (n = {value.n})' * (value.n < n_runs)}"
-
-
-def format_optional(value: float | None) -> str:
-    return "-" if value is None else format_value(value)

@@ -57,7 +57,7 @@ def best_values(record: RunRecord) -> list[Fact]:
     return [
         Fact(
             f"best {each['column'].replace('/', ' ')}",
-            format_number(each["value"]),
+            format_value(each["value"]),
             f"epoch {each['epoch']}, the {'lowest' if each['lower'] else 'highest'}",
         )
         for each in best.values()
@@ -73,9 +73,7 @@ def test_values(record: RunRecord) -> list[Fact]:
         model, _, _ = key.rpartition("/")
         epoch = tested.get(model, {}).get("epoch")
         if CONFUSION not in key:
-            facts.append(
-                Fact(f"test {key.replace('/', ' ')}", format_number(value), f"weights of epoch {epoch}" if epoch else "")
-            )
+            facts.append(Fact(f"test {key.replace('/', ' ')}", format_value(value), f"weights of epoch {epoch}" if epoch else ""))
     return facts
 
 
@@ -89,10 +87,6 @@ def time_fact(record: RunRecord) -> list[Fact]:
     return [
         Fact("training time", format_duration(sum(seconds)), f"{format_duration(fmean(seconds))} per epoch, {shown} samples/s")
     ]
-
-
-def format_number(value: float | None) -> str:
-    return "-" if value is None else format_value(value)
 
 
 def describe_run(record: RunRecord) -> dict[str, Any]:

@@ -61,13 +61,14 @@ class Matrix:
 
 def read_matrices(record: RunRecord) -> list[Matrix]:
     """Return the matrices of the test, those of the trained model before those of its EMA."""
-    unit = "pixels" if record.gives == {"mask"} else "samples"
-    matrices = []
-    for name, table in record.confusion.items():
-        with reading(record.folder / name):
-            header, *rows = table
-            counts = [[int(cell) for cell in cells] for _, *cells in rows]
-            if not counts or {len(row) for row in counts} | {len(counts)} != {len(header) - 1}:
-                raise ValueError(f"the matrix is not square: {len(counts)} rows, {len(header) - 1} columns")
-        matrices.append(Matrix(name, header[1:], counts, unit))
-    return sorted(matrices, key=lambda matrix: matrix.file.startswith("ema-"))
+    return [read_matrix(record, name) for name in sorted(record.confusion, key=lambda name: name.startswith("ema-"))]
+
+
+def read_matrix(record: RunRecord, name: str) -> Matrix:
+    """Return the matrix in the CSV file with this name."""
+    with reading(record.folder / name):
+        header, *rows = record.confusion[name]
+        counts = [[int(cell) for cell in cells] for _, *cells in rows]
+        if not counts or {len(row) for row in counts} | {len(counts)} != {len(header) - 1}:
+            raise ValueError(f"the matrix is not square: {len(counts)} rows, {len(header) - 1} columns")
+    return Matrix(name, header[1:], counts, "pixels" if record.gives == {"mask"} else "samples")

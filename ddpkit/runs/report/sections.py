@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ddpkit.config.diff import iterate_leaves
 from ddpkit.config.toml import format_inline
+from ddpkit.errors import format_key_path
 from ddpkit.runs.events import EVENTS
 from ddpkit.runs.folder import CLASS_COUNTS, GENERATED, GENERATED_ID, SKIPPED_SAMPLES
 from ddpkit.runs.metric_tables import CONFUSION, PER_CLASS
@@ -46,11 +48,11 @@ def describe_model(record: RunRecord) -> str:
 
 def model_table(record: RunRecord) -> Table | None:
     """Return the layers of the model; None if they are not known."""
-    layers = [[shape_text(layer.get(column)) for column in LAYER] for layer in record.model.get("layers", [])]
+    layers = [[join_list(layer.get(column)) for column in LAYER] for layer in record.model.get("layers", [])]
     return make_table("Layers", ("layer", *LAYER[1:]), layers, "model.txt", long=0) if layers else None
 
 
-def shape_text(value: Any) -> Any:
+def join_list(value: Any) -> Any:
     return ", ".join(map(str, value)) if isinstance(value, list) else value
 
 
@@ -58,7 +60,8 @@ def config_tables(record: RunRecord) -> list[Table]:
     """Return the values that the user set, and the other ones; in one table if the run did not record their origins."""
     if not record.origins:
         title = "Config; this run did not record the origins of its values"
-        return [make_table(title, ("key", "value"), flatten(record.config).items(), "config.toml", 0)]
+        rows = [[format_key_path(path), join_list(value)] for path, value in iterate_leaves(record.config)]
+        return [make_table(title, ("key", "value"), rows, "config.toml", 0)]
     columns = ("key", "value", "origin", "component")
     rows = [[each["key"], each["value"], each["origin"], each.get("meaning", "")] for each in record.origins]
     others = [
@@ -76,17 +79,6 @@ def config_tables(record: RunRecord) -> list[Table]:
 def is_set(origin: str) -> bool:
     """Return whether the config sets a value of this origin."""
     return origin.partition(" of ")[0] not in (DEFAULT, DATA, GENERATED)
-
-
-def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return dotted key -> value of nested tables; lists of plain values become one text."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = ", ".join(map(str, value)) if isinstance(value, list) else value
-    return flat
 
 
 def environment_facts(record: RunRecord) -> dict[str, Any]:

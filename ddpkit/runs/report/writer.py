@@ -11,7 +11,7 @@ from ddpkit.runs.log import LOGGER
 from ddpkit.runs.metric_tables import picture_file
 from ddpkit.runs.record import RunRecord
 from ddpkit.runs.report.curves import TIMES, run_charts
-from ddpkit.runs.report.matrix import read_matrices
+from ddpkit.runs.report.matrix import read_matrix
 from ddpkit.runs.report.pictures import draw_curves, draw_matrix
 from ddpkit.runs.report.report import render_report
 
@@ -44,10 +44,10 @@ def draw_pictures(record: RunRecord) -> Iterator[tuple[str, bytes]]:
 
 def draw_matrices(record: RunRecord) -> Iterator[tuple[str, bytes]]:
     """Yield name and content of the picture of each confusion matrix that has none; a new test deletes the earlier ones."""
-    for matrix in read_matrices(record):
-        name = picture_file(matrix.file)
+    for table in record.confusion:
+        name = picture_file(table)
         if not (record.folder / name).is_file():
-            yield name, draw_matrix(matrix)
+            yield name, draw_matrix(read_matrix(record, table))
 
 
 def write_matrices(folder: Path) -> None:

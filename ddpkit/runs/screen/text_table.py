@@ -62,9 +62,9 @@ def pad(text: str, width: int, *, left: bool) -> str:
     return text + space if left else space + text
 
 
-def format_value(value: float) -> str:
-    """Return a number with four decimals, or as a power of ten if it is too small or too large; `-` for NaN."""
-    if value != value:  # noqa: PLR0124 - NaN
+def format_value(value: float | None) -> str:
+    """Return a number with four decimals, or as a power of ten if it is too small or too large; `-` for NaN and None."""
+    if value is None or value != value:  # noqa: PLR0124 - NaN
         return "-"
     return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e4 else f"{value:.2e}"  # noqa: PLR2004
 
@@ -72,6 +72,11 @@ def format_value(value: float) -> str:
 def count(number: int, noun: str) -> str:
     """Return a number with a noun in singular or plural: `1 rank`, `1,000 ranks`."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def format_size(n_bytes: float, decimals: int = 1) -> str:
+    """Return a size in GB (10^9 bytes) with one decimal or, below that, in MB with `decimals`."""
+    return f"{n_bytes / 1e9:.1f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.{decimals}f} MB"  # noqa: PLR2004
 
 
 def format_duration(seconds: float) -> str:

@@ -6,8 +6,8 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+from ddpkit.runs.screen.text_table import format_size
 from ddpkit.tasks.doctor.finding import Finding
-from ddpkit.tasks.doctor.machine import format_size
 from ddpkit.tasks.doctor.packages import REINSTALL, gpu_platform
 
 DRIVER = Path("/proc/driver/nvidia/version")
@@ -32,14 +32,14 @@ def try_gpu(number: int) -> Finding:
     import torch  # noqa: PLC0415 - only the checks of devices need torch
 
     found = torch.cuda.get_device_properties(number)
-    facts = f"cuda:{number} is {found.name}, {format_size(found.total_memory)}, compute capability {found.major}.{found.minor}"
+    facts = f"cuda:{number} is {found.name}, {format_size(found.total_memory, 0)}, compute capability {found.major}.{found.minor}"
     try:
         torch.ones(1, device=f"cuda:{number}").add_(1).item()
     except RuntimeError as error:
         reason = str(error).partition("\n")[0]
         remedy = f"look for other processes on the GPU: nvidia-smi; or install a build for it: {REINSTALL}"
         return Finding("error", f"{facts}: cannot compute: {reason}", remedy)
-    return Finding("ok", f"{facts}, {format_size(torch.cuda.mem_get_info(number)[0])} free")
+    return Finding("ok", f"{facts}, {format_size(torch.cuda.mem_get_info(number)[0], 0)} free")
 
 
 def judge_no_gpu(build: str, driver: str, visible: str | None, reason: str) -> Finding:

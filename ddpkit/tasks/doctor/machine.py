@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ddpkit.distributed.cores import count_cores
+from ddpkit.runs.screen.text_table import format_size
 from ddpkit.tasks.doctor.finding import Finding, Status
 
 GB = 1e9
@@ -31,7 +32,7 @@ def check_disk() -> Iterator[Finding]:
 def judge_disk(folder: str, use: str, free: int, *, can_write: bool = True) -> Finding:
     """Return the finding for a folder with `free` bytes."""
     option = "set 'output_dir' to a folder on another disk" if use == "results" else "export TMPDIR=/path/on/another/disk"
-    facts = f"{format_size(free)} free for {use} in {folder}"
+    facts = f"{format_size(free, 0)} free for {use} in {folder}"
     if not can_write:
         return Finding("error", f"{folder} for {use} is read-only for this user", f"choose another folder: {option}")
     if free >= DISK_WARNING:
@@ -48,7 +49,7 @@ def check_shared_memory(folder: Path = Path("/dev/shm")) -> Iterator[Finding]:  
 
 
 def judge_shared_memory(total: int, _used: int, free: int) -> Finding:
-    facts = f"{format_size(total)}, {format_size(free)} free; loader workers send samples through it"
+    facts = f"{format_size(total, 0)}, {format_size(free, 0)} free; loader workers send samples through it"
     if total < SHM_WARNING:
         remedy = "in a container: docker run --shm-size=8g (or --ipc=host); else: sudo mount -o remount,size=8G /dev/shm"
         return Finding("error" if total < SHM_ERROR else "warning", facts, remedy)
@@ -118,8 +119,3 @@ def judge_encoding(files: str, texts: str) -> Finding:
     if {name.lower().replace("-", "") for name in (files, texts)} == {"utf8"}:
         return Finding("ok", facts)
     return Finding("warning", f"{facts}: other characters than ASCII may be unreadable", "export LC_ALL=C.UTF-8")
-
-
-def format_size(n_bytes: float) -> str:
-    """Return a size in GB, or in MB below 1 GB."""
-    return f"{n_bytes / GB:.1f} GB" if n_bytes >= GB else f"{n_bytes / 1e6:.0f} MB"
