@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ddpkit.runs.folder import RunResult
     from ddpkit.tasks.runner import run
     from ddpkit.training.pretrained import for_channels
+    from ddpkit.training.step_output import StepOutput
 
 __version__ = "0.1.0"
 
@@ -29,6 +30,7 @@ __all__ = [
     "RankError",
     "RunResult",
     "Starter",
+    "StepOutput",
     "TestResult",
     "TestSample",
     "all_gather",
@@ -44,6 +46,7 @@ __all__ = [
 _LAZY = {
     "RunResult": "ddpkit.runs.folder",
     "Starter": "ddpkit.plugins.starter",
+    "StepOutput": "ddpkit.training.step_output",
     "TestResult": "ddpkit.plugins.protocols",
     "TestSample": "ddpkit.plugins.protocols",
     "all_gather": "ddpkit.distributed.all_reduce",

@@ -18,6 +18,7 @@ IN_WORLDS = (
     "tests/training/test_ranks.py",
     "tests/training/test_heads.py",
     "tests/training/test_contrastive.py",
+    "tests/training/test_steps.py",
     "tests/training/test_weighted_losses.py",
     "tests/training/test_detection.py",
     "tests/training/test_step_cost.py",

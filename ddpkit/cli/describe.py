@@ -27,6 +27,7 @@ PLACES = {
     "metric": "metrics = [{{ type = {name}, config = {table} }}]\n",
     "dataset": '[dataset]\nname = {name}\nroot_dir = "./data"\n\n[dataset.config]\n{lines}',
     "split": "[dataset.split]\ntype = {name}\n{lines}",
+    "step": "[train.step]\ntype = {name}\n{lines}",
     "optimizer": "[train.optimizer]\ntype = {name}\nlearning_rate = 0.001\n{lines}",
     "lr_scheduler": "[train.lr_scheduler]\ntype = {name}\n{lines}",
     "logger": "[private]\nloggers = [{{ type = {name}, config = {table} }}]\n",

@@ -31,6 +31,7 @@ KINDS: Mapping[type, tuple[str, str, Literal["config", "rest"]]] = {
     schema.Optimizer: ("optimizer", "type", "rest"),
     schema.OptimizerPart: ("optimizer", "type", "rest"),
     schema.LrScheduler: ("lr_scheduler", "type", "rest"),
+    schema.Step: ("step", "type", "rest"),
     schema.PredictConfig: ("writer", "output_format", "rest"),
 }
 """Tables that name a component: its kind, the key of its name, and the place of its own keys."""

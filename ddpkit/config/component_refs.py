@@ -61,6 +61,7 @@ def references(run: schema.Run) -> list[ComponentRef]:
         *(table_reference("logger", logger, ("private", "loggers", number)) for number, logger in enumerate(run.private.loggers)),
         *([ComponentRef("logger", WANDB, ("private", "wandb"), {}, ("private", "wandb"))] if run.private.wandb else []),
         writer_reference(run.predict.config),
+        open_reference("step", run.train.step, ("train", "step")),
         *(open_reference("optimizer", table, path) for path, table in optimizer_tables(run.train).items()),
         *(open_reference("lr_scheduler", table, path) for path, table in scheduler_tables(run.train).items()),
     ]

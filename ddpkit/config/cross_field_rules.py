@@ -131,8 +131,9 @@ def key_issues(run: schema.Run) -> Iterator[Issue]:
 
 
 def monitor_issues(run: schema.Run) -> Iterator[Issue]:
-    """Check that each `monitor` is the loss or a configured metric or criterion."""
-    known = ["loss", *(reference.key for reference in history_columns(run))]
+    """Check that each `monitor` is the loss, a configured metric or criterion, or an optimizer, which may have a loss."""
+    optimizers = [getattr(table, "name", "") for table in optimizer_tables(run.train).values()]
+    known = ["loss", *(reference.key for reference in history_columns(run)), *filter(None, optimizers)]
     stopping = run.train.early_stopping
     monitors = {("output", "monitor"): run.output.monitor, ("train", "early_stopping", "monitor"): stopping and stopping.monitor}
     for path, monitor in monitors.items():

@@ -77,6 +77,7 @@ HINTS: Sequence[tuple[str, KeyPath, str]] = (
         "is required, because the model does not return its losses in training",
     ),
     ("must not contain the key 'loss'", ("model", "name"), "the losses of this model cannot be used"),
+    ("^the (step|value '.*' of the step) ", ("train", "step"), "cannot use what the step returned"),
     ("does not require grad", ("criterion",), "the loss does not depend on any trained parameter"),
     ("compiler|g\\+\\+|Inductor", ("train", "compile"), "torch.compile does not work on this machine; remove this key"),
     (

@@ -74,6 +74,7 @@ REQUIREMENTS: Mapping[str, Requirement] = {
     "split": Requirement(
         is_split, "a dict from 'train', 'valid', 'test' to lists of positions, each at least 0 and less than 'n_samples'"
     ),
+    "step": Requirement(is_callable, "a callable (context, images, targets) -> loss"),
     "optimizer": Requirement(is_instance("torch.optim:Optimizer"), "a torch.optim.Optimizer"),
     "lr_scheduler": Requirement(
         has_methods("step", "state_dict", "load_state_dict"),

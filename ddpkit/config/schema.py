@@ -365,6 +365,17 @@ class OptimizerPart(Optimizer):
 
 
 @attrs.frozen(kw_only=True)
+class Step:
+    """Computation of the losses of a micro-batch, and its parameters: a name or a table. See docs/steps.md.
+
+    一个微批次的损失计算及其参数：名称或表。见 docs/steps.md。
+    """
+
+    type: str = key("Name of the step.", "训练步名称。", "supervised", shorthand=True)
+    params: dict[str, Any] = key("Parameters of the step.", "训练步的参数。", a_table(), rest=True)
+
+
+@attrs.frozen(kw_only=True)
 class Scaler:
     """Floating-point precision of the computation.
 
@@ -481,6 +492,11 @@ class Train:
     )
     lr_scheduler: LrScheduler | None = key(
         "Learning-rate schedule; if omitted, the learning rate is constant.", "学习率调度器；不写则学习率不变。", None
+    )
+    step: Step = key(
+        "Computation of the losses; `supervised` = `[[criterion]]` of the model's outputs.",
+        "损失的计算方式；`supervised` 表示对模型输出计算 `[[criterion]]`。",
+        attrs.Factory(Step),
     )
     scaler: Scaler = key("Floating-point precision of the computation.", "计算所用的浮点精度。", attrs.Factory(Scaler))
     early_stopping: EarlyStopping | None = key("Early stopping; if omitted, off.", "提前停止；不写则不提前停止。", None)

@@ -321,12 +321,13 @@ class SplitLoader:
         """Return the first `n` samples of the split as a batch on the device, read in this process."""
         return self.read(self.sampler.indices[:n])
 
-    def check_sample(self, n: int) -> tuple[Images, Any]:
-        """Return `n` samples to try the model with; the first have the largest and the smallest label."""
+    def check_sample(self, n: int) -> Batch:
+        """Return at most `n` samples to try the model with; the first have the largest and the smallest label."""
         indices = self.sampler.indices
         labels = sample_labels(self.samples.dataset, indices) or []
         extremes = [indices[choose(range(len(labels)), key=labels.__getitem__)] for choose in (max, min) if labels]
-        return self.read(list(dict.fromkeys([*extremes, *indices[:n]]))[:n])
+        chosen = list(dict.fromkeys([*extremes, *indices[:n]]))[:n]
+        return *self.read(chosen), Shard(chosen, len(chosen), len(chosen), 0)
 
     def read(self, indices: Sequence[int]) -> tuple[Images, Any]:
         """Return these samples as a batch on the device, read in this process."""

@@ -110,7 +110,7 @@ class Component:
     convert. `tensor`: tensors. `same`: the type that the transform gets. None: unknown. If all are known, `ddpkit check` reports
     images that are not converted to tensors."""
     draws: tuple[Draws, ...] | None = attrs.field(default=None, kw_only=True, validator=optional(GENERATORS))
-    """For models, criteria, metrics and postprocesses: global random generators that a call draws from (`torch`, `numpy`,
+    """For models, criteria, steps, metrics and postprocesses: global random generators that a call draws from (`torch`, `numpy`,
     `python`). `()`: none, which saves their seeding in each step. None: unknown, all are seeded."""
     binary_outputs: Literal[1, 2] | None = attrs.field(default=None, kw_only=True, validator=in_([None, 1, 2]))
     """For criteria and postprocesses: number of outputs that the component requires for two classes. A model without `n_classes`
@@ -131,6 +131,7 @@ RUNTIME_VALUES: Mapping[str, frozenset[str]] = MappingProxyType(
         "metric": frozenset({"classes", "n_classes"}),
         "dataset": frozenset({"root_dir", "classes", "seed"}),
         "split": frozenset({"n_samples", "targets", "groups", "own_groups", "classes", "root_dir", "seed"}),
+        "step": frozenset({"classes", "n_classes"}),
         "optimizer": frozenset({"params", "model", "lr", "fused"}),
         "lr_scheduler": frozenset({"optimizer", "total_steps", "epochs", "steps_per_epoch"}),
         "logger": frozenset({"folder", "config"}),
@@ -149,7 +150,7 @@ FIELD_KINDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "higher_is_better": ("metric",),
         "gives": ("postprocess",),
         "image_type": ("dataset", "transform"),
-        "draws": ("model", "criterion", "metric", "postprocess"),
+        "draws": ("model", "criterion", "step", "metric", "postprocess"),
         "binary_outputs": ("criterion", "postprocess"),
         "starter": ("dataset",),
     }

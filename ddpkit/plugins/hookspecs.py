@@ -164,6 +164,24 @@ def ddpkit_splits() -> Iterable[Component]:
 
 
 @hookspec
+def ddpkit_steps() -> Iterable[Component]:
+    """Declare training steps. `[train.step] type` selects one; the other keys of that table are its parameters.
+
+    Run-time values: `classes`, `n_classes`.
+    Returns a callable `(context, images, targets)`, which is called for each micro-batch, in training and in evaluation. It
+    returns the loss, a scalar that is the mean over the samples; or `{name: loss}`, with a loss for each `[[train.optimizer]]`;
+    or a `ddpkit.StepOutput`, which may also have outputs for the metrics, and values for the history. ddpkit runs the backward,
+    averages the gradients over the ranks and makes the optimizer steps. docs/steps.md describes the attributes of `context`.
+
+    Example:
+        @hookimpl
+        def ddpkit_steps():
+            yield Component("scaled", "acme.every:ScaledStep", doc="the criteria times a factor")
+    """
+    raise NotImplementedError
+
+
+@hookspec
 def ddpkit_optimizers() -> Iterable[Component]:
     """Declare optimizers. `[train.optimizer] type` selects one; the other keys of that table are its parameters.
 
@@ -382,6 +400,7 @@ HOOKS: Mapping[str, str] = MappingProxyType(
         "metric": "ddpkit_metrics",
         "dataset": "ddpkit_datasets",
         "split": "ddpkit_splits",
+        "step": "ddpkit_steps",
         "optimizer": "ddpkit_optimizers",
         "lr_scheduler": "ddpkit_lr_schedulers",
         "logger": "ddpkit_loggers",

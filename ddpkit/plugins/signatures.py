@@ -188,6 +188,11 @@ def source_file(module: str) -> Path | None:
     return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None
 
 
+SELF = ast.arguments(posonlyargs=[], args=[ast.arg("self")], kwonlyargs=[], kw_defaults=[], defaults=[])
+CONSTRUCTOR_OF_OBJECT = ast.FunctionDef("__init__", args=SELF, body=[], decorator_list=[])
+"""Constructor of a class without base classes that defines none."""
+
+
 def find_constructor(node: ast.ClassDef, module: str, hops: int = HOPS) -> ast.FunctionDef | None:
     """Return `__new__` or `__init__` of a class or, if it has neither, of its first base class."""
     if node.decorator_list:
@@ -195,6 +200,8 @@ def find_constructor(node: ast.ClassDef, module: str, hops: int = HOPS) -> ast.F
     own = {each.name: each for each in node.body if isinstance(each, ast.FunctionDef)}
     if found := own.get("__new__") or own.get("__init__"):
         return found
+    if not node.bases and not node.keywords:
+        return CONSTRUCTOR_OF_OBJECT
     if not (hops and node.bases and isinstance(node.bases[0], ast.Name)):
         return None
     base, module = locate_target(f"{module}:{node.bases[0].id}")

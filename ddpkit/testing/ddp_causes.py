@@ -3,24 +3,28 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import attrs
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ddpkit.config.loading import Config
 from ddpkit.data import seeding
+from ddpkit.data.sampler import Shard
 from ddpkit.distributed.all_reduce import observe_all_reduce
 from ddpkit.distributed.world import init_distributed
 from ddpkit.plugins.manager import Plugins
 from ddpkit.testing.ddp_comparison import TOLERANCE
 from ddpkit.testing.ddp_recording import build_trainer_in
-from ddpkit.training.losses import Losses, LossTerm
+from ddpkit.training.losses import Losses
+from ddpkit.training.step_losses import RunLosses, StepLosses
 from ddpkit.training.trainer import Trainer
 
 TRIED = 6
 """Number of samples that each test of a cause uses."""
 CUT = 4
 """Number of these samples in the first of two unequal groups, with which the criteria are tested."""
+CRITERION = "criterion"
 
 
 def find_causes(config: Config, plugins: Plugins) -> list[str]:
@@ -74,11 +78,25 @@ def randomness_causes(trainer: Trainer) -> Iterator[str]:
 def draws_random(trainer: Trainer) -> bool:
     """Return whether the outputs in training mode change with the seed."""
     trainer.set_train_mode()
-    inputs, seen = trainer.losses.inputs(*trainer.loader.sample(TRIED)), []
-    for seed in (1, 2):
-        seeding.seed_generators("trial", seed, device=trainer.world.device)
-        seen.append(trainer.precision(trainer.model, *inputs))
-    return not is_same(*seen)
+    samples = trainer.loader.sample(TRIED)
+    return not is_same(*(call_step(trainer, *samples, seed=seed) for seed in (1, 2)))
+
+
+def call_step(trainer: Trainer, images: Any, targets: Any, part: slice = slice(TRIED), seed: int = 1) -> tuple[Any, list[Tensor]]:
+    """Return the outputs and the loss terms of the step for some of the first samples, in the current mode of the model.
+
+    Args:
+        trainer: Trainer of one rank.
+        images: Images of the samples.
+        targets: Targets of the samples.
+        part: Place of the samples in the training split.
+        seed: Seed of the global random generators.
+    """
+    seeding.seed_generators("trial", seed, device=trainer.world.device)
+    indices = list(trainer.loader.sampler.indices[:TRIED])[part]
+    context = attrs.evolve(trainer.context, shard=Shard(indices, len(indices), len(indices), 0))
+    found = trainer.step(context, images, targets)
+    return found.outputs, trainer.losses.terms_of(found)
 
 
 def batchnorm_causes(trainer: Trainer, *, synced: bool) -> Iterator[str]:
@@ -98,58 +116,69 @@ def is_batchnorm(layer: nn.Module) -> bool:
 
 @torch.no_grad()
 def criterion_causes(trainer: Trainer) -> Iterator[str]:
-    """Yield a cause for each loss term that is neither a mean over samples nor over its own weight.
+    """Yield a cause for each loss that is neither a mean over samples nor over its own weight.
 
-    A term that uses `all_reduce_sum` is no cause, because it is the same on each rank. Losses that the model computes itself are
-    not tested if the model uses random numbers.
+    A loss that uses `all_reduce_sum` is no cause, because it is the same on each rank. Losses of the model or of the step are not
+    tested if they use random numbers.
     """
-    are_own = trainer.losses.in_evaluation != trainer.losses
+    kind = kind_of_losses(trainer.losses)
     images, targets = trainer.loader.sample(TRIED)
-    if len(images) == 1 or (are_own and draws_random(trainer)):
+    n = len(trainer.loader.sampler.indices[:TRIED])
+    if n == 1 or (kind != CRITERION and draws_random(trainer)):
         return
-    trainer.model.train(are_own)
+    trainer.model.train(kind != CRITERION)
     for layer in filter(is_batchnorm, trainer.model.modules()):
         layer.eval()
-    cut = max(1, len(images) * CUT // TRIED)
-    parts = [(images[part], select_samples(targets, part)) for part in (slice(None), slice(cut), slice(cut, None))]
-    values = [compute_terms(trainer, *part) for part in parts]
+    cut = max(1, n * CUT // TRIED)
+    parts = [
+        (select_samples(images, part), select_samples(targets, part), part)
+        for part in (slice(TRIED), slice(cut), slice(cut, TRIED))
+    ]
+    values = [[term.item() for term in call_step(trainer, *part)[1]] for part in parts]
     weights = [compute_weights(trainer, *part) for part in parts]
-    for number, term in enumerate(trainer.losses.terms):
+    for number, key in enumerate(trainer.losses.keys):
         gap = distance_from_mean([each[number] for each in values], [each[number] for each in weights])
-        if not (gap <= TOLERANCE or sums_over_ranks(trainer, term, images, targets)):
+        if not (gap <= TOLERANCE or sums_over_ranks(trainer, number, *parts[0])):
             yield (
-                f"{'model-computed loss' if are_own else 'criterion'} {term.key!r} is not a mean over samples: its value for"
-                f" {len(images)} samples and the weighted mean of its values for two parts of them differ by {gap:.1e}"
+                f"{kind} {key!r} is not a mean over samples: its value for"
+                f" {n} samples and the weighted mean of its values for two parts of them differ by {gap:.1e}"
                 " (relative); sums over a batch cause this, and class weights or 'ignore_index' of a criterion without a method"
                 " 'weight(targets)', such as those of torch.nn; add this method, compute the sums with 'ddpkit.all_reduce_sum',"
                 " or accept that each rank normalises the loss over its own samples only"
             )
 
 
-def select_samples(targets: Any, part: slice) -> Any:
-    """Return the targets of a part of the samples, also of targets in a mapping."""
-    if isinstance(targets, Mapping):
-        return {key: select_samples(each, part) for key, each in targets.items()}
-    return targets[part]
+def kind_of_losses(losses: RunLosses) -> str:
+    """Return what computes the losses, for messages."""
+    if isinstance(losses, StepLosses):
+        return "result of the step"
+    return CRITERION if losses.in_evaluation == losses else "model-computed loss"
 
 
-def compute_terms(trainer: Trainer, images: Any, targets: Any) -> list[float]:
-    """Return the loss terms of a batch in the current mode of the model."""
-    outputs = trainer.precision(trainer.model, *trainer.losses.inputs(images, targets))
-    return [term.item() for term in trainer.losses(outputs, targets)]
+def select_samples(values: Any, part: slice) -> Any:
+    """Return the images or targets of a part of the samples, also of those in a mapping."""
+    if isinstance(values, Mapping):
+        return {key: select_samples(each, part) for key, each in values.items()}
+    return values[part]
 
 
-def compute_weights(trainer: Trainer, images: Any, targets: Any) -> list[float]:
-    """Return the weight of each loss term in a batch: the number of samples, or the criterion's own weight of the targets."""
-    weight = torch.as_tensor(trainer.losses.weight(targets, len(images), trainer.world.device), dtype=torch.float64)
-    return weight.expand(len(trainer.losses.terms)).tolist()
+def compute_weights(trainer: Trainer, images: Any, targets: Any, part: slice) -> list[float]:  # noqa: ARG001 - as `call_step`
+    """Return the weight of each loss in a batch: the number of samples, or the criterion's own weight of the targets."""
+    n = len(trainer.loader.sampler.indices[:TRIED][part])
+    weight = torch.as_tensor(trainer.losses.weight(targets, n, trainer.world.device), dtype=torch.float64)
+    return weight.expand(len(trainer.losses.keys)).tolist()
 
 
-def sums_over_ranks(trainer: Trainer, term: LossTerm, images: Any, targets: Any) -> bool:
-    """Return whether a loss term, or the model, uses `all_reduce_sum`: such a term is the same on each rank."""
+def sums_over_ranks(trainer: Trainer, number: int, images: Any, targets: Any, part: slice) -> bool:
+    """Return whether the loss with this number, or the model, uses `all_reduce_sum`: such a loss is the same on each rank."""
     calls: list[None] = []
     with observe_all_reduce(lambda: calls.append(None)):
-        Losses([term])(trainer.precision(trainer.model, *trainer.losses.inputs(images, targets)), targets)
+        if isinstance(trainer.losses, Losses):
+            Losses([trainer.losses.terms[number]])(
+                trainer.precision(trainer.model, *trainer.losses.inputs(images, targets)), targets
+            )
+        else:
+            call_step(trainer, images, targets, part)
     return bool(calls)
 
 

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from ddpkit.checkpoint import trainer_state
 from ddpkit.config.loading import Config
-from ddpkit.data import seeding
 from ddpkit.distributed.world import init_distributed
 from ddpkit.plugins.manager import Plugins
 from ddpkit.testing import ddp_causes
@@ -46,11 +45,8 @@ def initial_weights_causes(first: Trainer, second: Trainer) -> Iterator[str]:
 def forward_causes(trainer: Trainer) -> Iterator[str]:
     """Yield a cause if two forwards of the same samples with the same seed have different outputs."""
     trainer.set_train_mode()
-    inputs, outputs = trainer.losses.inputs(*trainer.loader.sample(ddp_causes.TRIED)), []
-    for _ in range(2):
-        seeding.seed_generators("trial", 1, device=trainer.world.device)
-        outputs.append(trainer.precision(trainer.model, *inputs))
-    if not ddp_causes.is_same(*outputs):
+    samples = trainer.loader.sample(ddp_causes.TRIED)
+    if not ddp_causes.is_same(*(ddp_causes.call_step(trainer, *samples) for _ in range(2))):
         yield (
             "the model returns different outputs for the same images and the same seed: it uses its own random generator, or has"
             " state that changes with each call; use the global generator of torch, numpy or Python, and keep state in a buffer"

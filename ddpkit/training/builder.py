@@ -21,13 +21,13 @@ from ddpkit.distributed.world import World
 from ddpkit.errors import ConfigError, component_errors
 from ddpkit.plugins.registry import Registry
 from ddpkit.training.ema import EMA
-from ddpkit.training.evaluator import Evaluator
 from ddpkit.training.freezing import FreezeSchedule
 from ddpkit.training.losses import Losses
 from ddpkit.training.model_builder import ModelBuilder
 from ddpkit.training.param_groups import check_unused_parameters, freeze
 from ddpkit.training.precision import Precision
-from ddpkit.training.sanity_check import sanity_check
+from ddpkit.training.sanity_check import SanityCheck
+from ddpkit.training.step_losses import RunLosses
 from ddpkit.training.trainer import Trainer, TrainOptions
 
 LOGGER = logging.getLogger(__name__)
@@ -74,22 +74,34 @@ def assemble_trainer(
     """Build everything that trains and evaluates the model, and try it with the first samples."""
     run, world = builder.run, builder.world
     freezing = freeze(model, builder.config)
-    options = train_options(run, builder.draws_of("model", "criterion"))
+    options = train_options(run, builder.draws_of("model", "criterion", "step"))
     # The optimizers get all parameters that are trained in any epoch.
     optimizations = builder.optimizations(model, options.steps_per_epoch(loaders["train"]), has_valid="valid" in loaders)
     metrics = builder.metrics()
     ema = EMA.of(model, run.train.ema_decay) if run.train.ema_decay else None
     if run.train.compile:
         model.compile()
-    losses = builder.losses(model)
-    evaluator = builder.evaluator(model, ema, losses, metrics, precision, loaders)
-    losses = try_first_samples(builder, model, losses, loaders["train"], evaluator, freezing)
+    criteria, context = builder.losses(), builder.step_context(model, precision)
+    evaluator = builder.evaluator(model, ema, criteria, metrics, context, loaders)
+    check = SanityCheck(
+        model=model,
+        context=attrs.evolve(context, criteria=criteria),
+        criteria=criteria,
+        check_criteria=functools.partial(builder.check_criteria, model),
+        loader=loaders["train"],
+        evaluator=evaluator,
+        freezing=freezing,
+        optimizations=optimizations,
+    )
+    losses = try_first_samples(builder, check)
     return Trainer(
         world=world,
         model=model,
         # Called after the sanity check: otherwise DDP would count the backward of the check as a part of the first step.
-        wrap=functools.partial(wrap_for_phase, builder, freezing),
+        wrap=functools.partial(wrap_for_phase, builder, freezing, uses_ddp=losses.uses_ddp),
         freezing=freezing,
+        step=evaluator.step,
+        context=attrs.evolve(context, criteria=losses if isinstance(losses, Losses) else criteria),
         losses=losses,
         optimizations=optimizations,
         precision=precision,
@@ -100,27 +112,28 @@ def assemble_trainer(
     )
 
 
-def wrap_for_phase(builder: ModelBuilder, freezing: FreezeSchedule, model: nn.Module) -> nn.Module:
-    """Wrap the model for the current phase of the schedule, see `World.wrap`. Every rank must call it."""
+def wrap_for_phase(builder: ModelBuilder, freezing: FreezeSchedule, model: nn.Module, *, uses_ddp: bool) -> nn.Module:
+    """Wrap the model for the current phase of the schedule, see `World.wrap`. Every rank must call it.
+
+    Returns the model itself if the step does not use DDP.
+    """
     if builder.run.train.compile and freezing.groups:
         torch.compiler.reset()  # torch recompiles for each phase, but only a limited number of times
+    if not uses_ddp:
+        builder.world.broadcast([*model.parameters(), *model.buffers()])  # as DDP does
+        return model
     return builder.world.wrap(model, find_unused_parameters=builder.run.ddp.find_unused_parameters)
 
 
-def try_first_samples(
-    builder: ModelBuilder,
-    model: nn.Module,
-    losses: Losses,
-    loader: SplitLoader,
-    evaluator: Evaluator,
-    freezing: FreezeSchedule,
-) -> Losses:
-    """Run the sanity check with the first samples; return the losses, whose names are now known."""
-    in_turn = len(loader.sampler.shards) > 1
-    refuse = functools.partial(check_all_reduce, builder.config, in_turn=in_turn)
+def try_first_samples(builder: ModelBuilder, check: SanityCheck) -> RunLosses:
+    """Run the sanity check; return the losses in training, and set those of the evaluator: their names are now known."""
+    evaluator = check.evaluator
+    refuse = functools.partial(check_all_reduce, builder.config, in_turn=len(check.loader.sampler.shards) > 1)
     with translate_first_errors(builder.config), observe_all_reduce(refuse):
-        losses, unused = sanity_check(model, losses, loader, evaluator, freezing)
-    check_unused_parameters(builder.config, unused, builder.world.size)
+        losses, evaluator.losses, unused = check.run()
+    if losses.uses_ddp:
+        check_unused_parameters(builder.config, unused, builder.world.size)
+    builder.check_monitors(evaluator)
     return losses
 
 
@@ -161,7 +174,10 @@ def count_outputs(builder: ModelBuilder, model: nn.Module, precision: Precision,
     if builder.gives not in ("class", "labels", "mask") or gets_classes:
         return None
     with translate_first_errors(builder.config):
-        outputs = precision(model.eval(), loader.sample(1)[0])
+        try:
+            outputs = precision(model.eval(), loader.sample(1)[0])
+        except NotImplementedError:  # without forward(), for a step that calls parts of the model
+            return None
         if isinstance(outputs, Mapping):  # each head has its own number of outputs
             return None
         with component_errors(builder.postprocess_name):

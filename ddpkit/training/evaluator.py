@@ -20,10 +20,10 @@ from ddpkit.errors import ComponentName, named_errors
 from ddpkit.training.callbacks import Row
 from ddpkit.training.early_stopping import BestTracker, EarlyStopping
 from ddpkit.training.loss_sums import LossSums
-from ddpkit.training.losses import Losses
 from ddpkit.training.metric_result import EvaluationResult, MetricResult
 from ddpkit.training.metrics import MetricAdapter
-from ddpkit.training.precision import Precision
+from ddpkit.training.step import NamedStep, StepContext
+from ddpkit.training.step_losses import RunLosses
 
 LOGGER = logging.getLogger(__name__)
 AfterBatch = Callable[[str, int, int], None]
@@ -50,13 +50,17 @@ class Evaluator:
 
     world: World
     models: Sequence[EvaluatedModel]
-    losses: Losses
-    """Loss terms. A model that computes its losses itself has none here, because it has no loss in evaluation."""
+    step: NamedStep
+    """Computation of the outputs and losses of a micro-batch."""
+    context: StepContext
+    """Argument of the step in an evaluation of the first model."""
+    losses: RunLosses
+    """Names of the losses and values that the step returns in evaluation, and their means; none if the model computes its losses
+    itself, because such a model has no loss in evaluation."""
     metrics: Mapping[str, MetricAdapter]
     postprocess: Callable[[Any], Any]
     postprocess_name: ComponentName | None = None
     """Name of the postprocess, for messages."""
-    precision: Precision
     seed: int
     draws: Collection[str] = seeding.GENERATORS
     """Random generators that an evaluation draws from; they are seeded in each micro-batch."""
@@ -73,10 +77,11 @@ class Evaluator:
         """Return whether best weights and early stopping are decided after this epoch (1-based)."""
         return self.valid is None or epoch % self.valid_every == 0 or epoch == self.epochs
 
-    def evaluate_epoch(self, *, is_due: bool, after_batch: AfterBatch) -> dict[str, float]:
+    def evaluate_epoch(self, epoch: int, *, is_due: bool, after_batch: AfterBatch) -> dict[str, float]:
         """Evaluate each model on the validation split. Every rank must call it.
 
         Args:
+            epoch: The epoch that has been trained (1-based).
             is_due: Whether the epoch is validated.
             after_batch: Called after each micro-batch.
 
@@ -88,8 +93,8 @@ class Evaluator:
         values: dict[str, float] = {}
         for each in self.models:
             after = functools.partial(after_batch, each.name)
-            found = self.evaluate(each.model, self.valid, after).values if is_due else dict.fromkeys(self.columns, math.nan)
-            values |= prefix_keys(each.name, found)
+            found = self.evaluate(each.model, self.valid, after, epoch=epoch).values if is_due else {}
+            values |= prefix_keys(each.name, {**dict.fromkeys(self.columns, math.nan), **found})
         return values
 
     @torch.no_grad()
@@ -99,6 +104,8 @@ class Evaluator:
         loader: SplitLoader,
         after_batch: Callable[[int, int], None] | None = None,
         observe: Observe | None = None,
+        *,
+        epoch: int | None = None,
     ) -> EvaluationResult:
         """Return losses, if evaluation has them, and metrics over a split. Every rank must call it.
 
@@ -108,23 +115,25 @@ class Evaluator:
             model: Model to evaluate. It is put into evaluation mode, and its buffers are replaced by those of rank 0.
             loader: Loader of the split.
             after_batch: Called after each micro-batch with its number (1-based) and the number of micro-batches.
-            observe: Called with the predictions of each micro-batch.
+            observe: Called with the predictions of each micro-batch, if the step returns outputs.
+            epoch: Epoch for the step (1-based); None: the last of the run.
 
         Raises:
             SampleError: Too many samples are unreadable; all ranks raise it.
         """
         self.world.broadcast(model.buffers())  # statistics of BatchNorm, which differ between ranks
         model.eval()
+        context = attrs.evolve(self.context, module=model, network=model, epoch=epoch or self.epochs)
         sums, n_forwards = LossSums.zeros(self.losses, len(loader.sampler.shards), self.world.device), loader.sampler.n_forwards()
         with loader.guard_workers():
             for number, (images, targets, shard) in enumerate(loader.epoch(0), start=1):
-                outputs, predictions, terms = self.predict(model, images, targets, shard)
+                outputs, predictions, terms = self.predict(context, images, targets, shard)
                 if shard.n_valid:  # a padding sample only makes the number of forwards equal on all ranks
                     weight = self.losses.weight(targets, shard.n_valid, self.world.device)
                     sums.add(terms, weight, shard.number // self.world.size)
                     for metric in self.metrics.values():
                         metric.update(outputs, predictions, targets)
-                    if observe:
+                    if observe and predictions is not None:
                         observe(predictions, targets, shard)
                 if after_batch:
                     after_batch(number, n_forwards)
@@ -133,16 +142,17 @@ class Evaluator:
         results = {key: metric.compute() for key, metric in self.metrics.items()}
         return EvaluationResult(losses | {key: result.value for key, result in results.items()}, results, n_left_out)
 
-    def predict(self, model: nn.Module, images: Images, targets: Any, shard: Shard) -> tuple[Any, Any, list[Tensor]]:
-        """Return the outputs, the predictions and the loss terms of a micro-batch."""
+    def predict(self, context: StepContext, images: Images, targets: Any, shard: Shard) -> tuple[Any, Any, list[Tensor]]:
+        """Return the outputs, the predictions and the loss terms of a micro-batch; None for predictions without outputs."""
         if self.draws:
             key = ("evaluate", self.seed, shard.indices[0])
             seeding.seed_generators(*key, device=self.world.device, draws=self.draws)
-        outputs = self.precision(model, images)
+        context.shard = shard
         with contextlib.nullcontext() if shard.n_valid else valid_samples(0):
-            terms = self.losses(outputs, targets)
+            found = self.step(context, images, targets)
+            terms = self.losses.terms_of(found)
             with named_errors(self.postprocess_name):
-                return outputs, self.postprocess(outputs), terms
+                return found.outputs, None if found.outputs is None else self.postprocess(found.outputs), terms
 
     def test_models(
         self, load_weights: Callable[[EvaluatedModel], bool], after_batch: AfterBatch, observe: Observe | None = None

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ddpkit.distributed.world import World
-from ddpkit.training.losses import Losses
+from ddpkit.training.step_losses import RunLosses
 
 ShardLosses = Sequence[tuple[Sequence[Tensor], int | Tensor]]
 """Losses of a shard: for each micro-batch, the loss terms (T scalars) and the weight over which they are means: the number of
@@ -48,7 +48,7 @@ class LossSums:
     """Shard, terms and weight of each micro-batch that is not in `sums` yet."""
 
     @classmethod
-    def zeros(cls, losses: Losses, n_shards: int, device: torch.device) -> "LossSums":
+    def zeros(cls, losses: RunLosses, n_shards: int, device: torch.device) -> "LossSums":
         """Return the sums at the start of an epoch; `n_shards`: number of this rank's shards."""
         return cls([[0.0] * losses.n_sums for _ in range(n_shards)], device)
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ddpkit.errors import ComponentName, add_component_note, component_errors, named_errors
 from ddpkit.training.heads import explain_mappings
+from ddpkit.training.step_output import StepOutput
 
 Criterion = Callable[[Any, Any], Tensor]
 Number = TypeVar("Number", float, Tensor)
@@ -38,6 +39,8 @@ class Losses:
     terms: Sequence[LossTerm]
     is_weighted: ClassVar[bool] = False
     """Whether a term is a mean over a weight instead of a mean over samples."""
+    uses_ddp: ClassVar[bool] = True
+    """Whether DDP averages the gradients over the ranks in each backward; otherwise, they are averaged after it."""
 
     @property
     def n_sums(self) -> int:
@@ -88,6 +91,10 @@ class Losses:
                 found.append(term.criterion(outputs, targets))
         return found
 
+    def terms_of(self, found: StepOutput) -> list[Tensor]:
+        """Return the unweighted terms of a micro-batch from what the step returned."""
+        return found.losses  # type: ignore[no-any-return]  # the list that `__call__` returned
+
     def loss(self, values: Iterable[Number]) -> Number:
         """Return the weighted sum of the unweighted terms `values`: the quantity to minimise."""
         total: Number | None = None
@@ -107,6 +114,10 @@ class Losses:
     def means(self, sums: Tensor, n_samples: int | Tensor) -> Tensor:
         """Return the mean of each term [T] over `n_samples`; NaN for 0 samples. `sums`: see `LossSums`."""
         return sums / n_samples
+
+    def are_finite(self, sums: Tensor) -> bool:
+        """Return whether the sums of the losses are finite, see `LossSums`."""
+        return bool(sums.isfinite().all())
 
     def name_means(self, sums: Tensor, n_samples: int | Tensor) -> dict[str, float]:
         """Return the means as `loss` and each term under its key; {} without terms."""

@@ -15,16 +15,24 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from ddpkit.config import schema
 from ddpkit.config.classes import class_names
-from ddpkit.config.component_refs import ComponentRef, open_reference, optimizer_tables, scheduler_path, scheduler_tables
+from ddpkit.config.component_refs import (
+    ComponentRef,
+    find_entry,
+    open_reference,
+    optimizer_tables,
+    scheduler_path,
+    scheduler_tables,
+)
 from ddpkit.config.instantiate import ComponentFactory
 from ddpkit.data import seeding
 from ddpkit.data.loader import SplitLoader
 from ddpkit.distributed.world import World
 from ddpkit.errors import ComponentName, ConfigError, KeyPath
+from ddpkit.plugins.registry import BUILTIN
 from ddpkit.plugins.signatures import accepts_inputs
 from ddpkit.training.early_stopping import BestTracker, EarlyStopping
 from ddpkit.training.ema import EMA
-from ddpkit.training.evaluator import EvaluatedModel, Evaluator
+from ddpkit.training.evaluator import EvaluatedModel, Evaluator, prefix_keys
 from ddpkit.training.gradients import Clipping
 from ddpkit.training.heads import Head, HeadCriterion, HeadPostprocess, HeadWeight
 from ddpkit.training.losses import Losses, LossTerm, ModelComputedLosses, WeightedLosses, weight_method
@@ -35,6 +43,7 @@ from ddpkit.training.param_groups import check_parameters, divide_parameters, fu
 from ddpkit.training.precision import Precision
 from ddpkit.training.pretrained import load_pretrained
 from ddpkit.training.scheduler_step import find_counting_step
+from ddpkit.training.step import NamedStep, StepContext
 
 LOGGER = logging.getLogger(__name__)
 
@@ -95,6 +104,7 @@ class ModelBuilder(ComponentFactory):
             each = Optimization(
                 name=getattr(table, "name", ""),
                 optimizer=optimizer,
+                parameters=list(parameters.values()),
                 lr_schedule=self.lr_schedule(optimizer, scheduler, steps_per_epoch, has_valid=has_valid),
                 clipping=self.clipping(table, list(parameters.values())),
                 component=self.name_of(reference),
@@ -123,9 +133,9 @@ class ModelBuilder(ComponentFactory):
         self,
         model: nn.Module,
         ema: EMA | None,
-        losses: Losses,
+        criteria: Losses,
         metrics: Mapping[str, MetricAdapter],
-        precision: Precision,
+        context: StepContext,
         loaders: Mapping[str, SplitLoader],
     ) -> Evaluator:
         """Build the evaluator of the model and its EMA, with the trackers for the best weights and for early stopping."""
@@ -133,13 +143,14 @@ class ModelBuilder(ComponentFactory):
         return Evaluator(
             world=self.world,
             models=self.evaluated_models(model, ema, metrics, has_valid=has_valid),
-            losses=losses.in_evaluation,
+            step=self.step(),
+            context=attrs.evolve(context, criteria=criteria.in_evaluation, is_training=False, step=0),
+            losses=criteria.in_evaluation,
             metrics=metrics,
             postprocess=self.head_postprocess(metrics),
             postprocess_name=self.postprocess_name,
-            precision=precision,
             seed=self.run.seed,
-            draws=self.draws_of("model", "criterion", "postprocess", "metric"),
+            draws=self.draws_of("model", "criterion", "step", "postprocess", "metric"),
             epochs=self.run.train.epoch,
             valid=loaders.get("valid"),
             test=loaders.get("test"),
@@ -163,7 +174,7 @@ class ModelBuilder(ComponentFactory):
         The default is the loss, or the first metric if the model computes its losses itself. Raises ConfigError at `path` for a
         metric that is not computed, or whose `higher_is_better` is not known.
         """
-        has_loss = bool(self.run.criterion) or not has_valid
+        has_loss = self.has_loss(has_valid=has_valid)
         key = monitor or ("loss" if has_loss else next(iter(metrics), "loss"))
         if key not in metrics and has_loss:
             return BestTracker(f"{'valid' if has_valid else 'train'}/{key}")
@@ -177,6 +188,13 @@ class ModelBuilder(ComponentFactory):
             raise ConfigError([self.config.problem(path, f"the metric {key!r} {lack}; use {other}")])
         return BestTracker(f"valid/{key}", lower=not higher)
 
+    def has_loss(self, *, has_valid: bool) -> bool:
+        """Return whether an epoch has a loss to decide on: a model that computes its losses itself has none in evaluation.
+
+        A step of its own is expected to return one; `check_monitors` compares this with what it returns.
+        """
+        return bool(self.run.criterion) or not has_valid or self.run.train.step.type != schema.Step().type
+
     def early_stopping(self, metrics: Mapping[str, MetricAdapter], *, has_valid: bool) -> EarlyStopping | None:
         table = self.run.train.early_stopping
         if table is None:
@@ -184,22 +202,48 @@ class ModelBuilder(ComponentFactory):
         best = self.best_tracker(table.monitor, ("train", "early_stopping", "monitor"), metrics, has_valid=has_valid)
         return EarlyStopping(attrs.evolve(best, min_delta=table.min_delta), table.patience)
 
-    def losses(self, model: nn.Module) -> Losses:
-        """Build the losses: the weighted sum of `[[criterion]]`, or the losses that the model computes itself.
+    def step(self) -> NamedStep:
+        """Build the step of the run. A built-in one is not named in messages: it only calls other components."""
+        entry = find_entry(self.refs_of("step")[0], self.registry)
+        name = None if entry.namespace == BUILTIN else self.name_only("step")
+        return NamedStep(self.create_only("step", **self.class_values()), name)
 
-        Raises ConfigError if the model's forward() has other inputs than these losses need.
-        """
-        if not self.run.criterion:
-            self.check_inputs(
-                model, 2, "is required: this model's forward() takes only images and therefore returns no loss; add [[criterion]]"
-            )
-            return ModelComputedLosses()
-        self.check_inputs(
-            model, 1, "is not allowed, because the model computes its losses itself from the targets; remove [[criterion]]"
+    def step_context(self, model: nn.Module, precision: Precision) -> StepContext:
+        """Return what the step gets in addition to the samples, without criteria."""
+        world, seed = self.world, self.run.seed
+        return StepContext(
+            module=model, network=model, precision=precision, seed=seed, rank=world.rank, n_ranks=world.size, device=world.device
         )
+
+    def losses(self) -> Losses:
+        """Build the losses: the weighted sum of `[[criterion]]`, or the losses that the model computes itself."""
+        if not self.run.criterion:
+            return ModelComputedLosses()
         tables = zip(self.refs_of("criterion"), self.run.criterion, strict=True)
         terms = [self.loss_term(reference, table.weight) for reference, table in tables]
         return WeightedLosses(terms) if any(term.weigh for term in terms) else Losses(terms)
+
+    def check_criteria(self, model: nn.Module) -> None:
+        """Raise ConfigError if the model's forward() has other inputs than `losses` need."""
+        if self.run.criterion:
+            message = "is not allowed, because the model computes its losses itself from the targets; remove [[criterion]]"
+            self.check_inputs(model, 1, message)
+        else:
+            message = "is required: this model's forward() takes only images and therefore returns no loss; add [[criterion]]"
+            self.check_inputs(model, 2, message)
+
+    def check_monitors(self, evaluator: Evaluator) -> None:
+        """Raise ConfigError if the history will have no column for a `monitor`, because the step returns no such loss."""
+        if evaluator.valid is None:
+            return
+        trackers: dict[KeyPath, BestTracker] = {("output", "monitor"): evaluator.models[0].best}
+        if evaluator.early_stopping:
+            trackers[("train", "early_stopping", "monitor")] = evaluator.early_stopping.best
+        known = prefix_keys("valid", dict.fromkeys(evaluator.columns, 0.0))
+        for path, each in trackers.items():
+            if each.column not in known:
+                message = f"the step returns no {each.column.removeprefix('valid/')!r} in evaluation; return it, or set a metric"
+                raise ConfigError([self.config.problem(path, message)])
 
     def loss_term(self, reference: ComponentRef, weight: float) -> LossTerm:
         """Build a `[[criterion]]`; with the key `on`, it gets one head."""
@@ -268,7 +312,7 @@ class ModelBuilder(ComponentFactory):
             steps_per_epoch=steps_per_epoch,
         )
         if isinstance(scheduler, ReduceLROnPlateau):
-            self.check_plateau(path, by_step=by_step, has_loss=bool(self.run.criterion) or not has_valid)
+            self.check_plateau(path, by_step=by_step, has_loss=self.has_loss(has_valid=has_valid))
         name = self.name_of(reference)
         try:
             counting_step = find_counting_step(scheduler, by_step=by_step)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import attrs
+from torch import nn
 from torch.optim import Optimizer
 
 from ddpkit.errors import ComponentName, add_component_note
@@ -22,6 +23,8 @@ class Optimization:
     name: str = ""
     """Name of the `[[train.optimizer]]`; empty for the only optimizer of `[train.optimizer]`."""
     optimizer: Optimizer
+    parameters: Sequence[nn.Parameter] = ()
+    """Parameters of the optimizer, which a loss of its own trains."""
     lr_schedule: LRSchedule
     clipping: Clipping | None = None
     """Limit of the gradient norm; None: the norm is not needed."""

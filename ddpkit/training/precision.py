@@ -109,9 +109,9 @@ class Precision:
         if self.scaler is not None:
             self.scaler.load_state_dict(state)
 
-    def backward(self, loss: Tensor) -> None:
-        """Add the gradients of a scalar loss, scaled by the scaler if there is one."""
-        backward(loss if self.scaler is None else self.scaler.scale(loss))
+    def backward(self, loss: Tensor, **options: Any) -> None:
+        """Add the gradients of a scalar loss, scaled by the scaler if there is one; `options`: those of torch's function."""
+        backward(loss if self.scaler is None else self.scaler.scale(loss), **options)
 
     def step(self, optimizer: Any, clippings: Sequence[Clipping], *, skip_nonfinite: bool) -> bool:
         """Clip the gradients and make an optimizer step. Returns whether the step counts.

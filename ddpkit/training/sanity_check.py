@@ -1,70 +1,169 @@
-"""Try the model, losses, postprocess and metrics with a few samples before training, without changing the model."""
+"""Try the step, the postprocess and the metrics with a few samples before training, without changing the model."""
 
 import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
 
+import attrs
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.autograd import backward
 
 from ddpkit.data.loader import N_SANITY_SAMPLES, SplitLoader
-from ddpkit.errors import component_errors
+from ddpkit.errors import component_errors, named_errors
 from ddpkit.training.evaluator import Evaluator
 from ddpkit.training.freezing import FreezeSchedule
+from ddpkit.training.gradients import backward_each
 from ddpkit.training.heads import explain_mappings
 from ddpkit.training.losses import Losses
+from ddpkit.training.optimization import Optimization
+from ddpkit.training.step import StepContext
+from ddpkit.training.step_losses import RunLosses, StepLosses, as_mapping
+from ddpkit.training.step_output import StepOutput
 from ddpkit.training.trainer import set_train_mode, without_padding
 
 
-def sanity_check(
-    model: nn.Module, losses: Losses, loader: SplitLoader, evaluator: Evaluator, freezing: FreezeSchedule
-) -> tuple[Losses, dict[str, int]]:
-    """Run a training step without the optimizer for each phase of the schedule, and an evaluation. Every rank must call it.
+@attrs.define
+class FirstCriteria:
+    """Criteria of a run in its first micro-batches. They check their inputs, and find the losses that a model computes itself."""
 
-    An exception of a component is passed on, before anything is written. Buffers and gradients are restored afterwards, and the
-    parameters of the first epoch are frozen.
+    losses: Losses
+    check: Callable[[], None]
+    """Function that raises an error if these losses do not fit the model."""
+    is_used: bool = False
 
-    Returns:
-        The losses, now with the names of losses that the model computes itself; and the names of trained parameters that got no
-        gradient, each with the first epoch in which this happens.
+    def inputs(self, images: Any, targets: Any) -> tuple[Any, ...]:
+        """Return the inputs of the model."""
+        self.check()
+        return self.losses.inputs(images, targets)
+
+    def __call__(self, outputs: Any, targets: Any) -> list[Tensor]:
+        """Return the unweighted terms."""
+        self.check()
+        self.is_used = True
+        self.losses = self.losses.found_in(outputs)
+        return self.losses.sanity_check(outputs, targets)
+
+    def loss(self, terms: list[Tensor]) -> Tensor:
+        """Return the weighted sum of the terms."""
+        return self.losses.loss(terms)
+
+
+@attrs.frozen(kw_only=True)
+class SanityCheck:
+    """The first micro-batches of a run, without a step of the optimizers. Every rank must call its methods.
+
+    An exception of a component is passed on, before anything is written.
     """
-    unused: dict[str, int] = {}
-    before = [buffer.clone() for buffer in model.buffers()]
-    for epoch in reversed(freezing.phases):  # ends with the first epoch
-        freezing.apply(epoch)
-        set_train_mode(model, freezing.frozen_norms)
-        losses = check_training(model, losses, loader, evaluator)
-        unused |= {name: epoch for name, each in model.named_parameters() if each.requires_grad and each.grad is None}
-        for parameter in model.parameters():
-            parameter.grad = None
-    with torch.no_grad():
-        for buffer, old in zip(model.buffers(), before, strict=True):
-            buffer.copy_(old)
-        for each in [loader, evaluator.valid, evaluator.test]:
-            if each is not None:
-                check_evaluation(model, each, evaluator)
-    return losses, unused
+
+    model: nn.Module
+    context: StepContext
+    """Argument of the step in training."""
+    criteria: Losses
+    check_criteria: Callable[[], None]
+    """Function that raises an error if the criteria do not fit the model; called if the step uses them."""
+    loader: SplitLoader
+    """Loader of the training split."""
+    evaluator: Evaluator
+    freezing: FreezeSchedule
+    optimizations: Sequence[Optimization]
+
+    def run(self) -> tuple[RunLosses, RunLosses, dict[str, int]]:
+        """Run a training step for each phase of the schedule, and an evaluation of each split.
+
+        Buffers and gradients are restored afterwards, and the parameters of the first epoch are frozen.
+
+        Returns:
+            The losses in training and in evaluation, with the names that the step returns; and the names of trained parameters
+            that got no gradient, each with the first epoch in which this happens.
+        """
+        unused: dict[str, int] = {}
+        before = [buffer.clone() for buffer in self.model.buffers()]
+        for epoch in reversed(self.freezing.phases):  # ends with the first epoch
+            self.freezing.apply(epoch)
+            set_train_mode(self.model, self.freezing.frozen_norms)
+            trained = self.try_training(epoch)
+            unused |= {name: epoch for name, each in self.model.named_parameters() if each.requires_grad and each.grad is None}
+            for parameter in self.model.parameters():
+                parameter.grad = None
+        evaluated: RunLosses = self.criteria.in_evaluation
+        with torch.no_grad():
+            for buffer, old in zip(self.model.buffers(), before, strict=True):
+                buffer.copy_(old)
+            for each in [self.loader, self.evaluator.valid, self.evaluator.test]:
+                if each is not None:
+                    evaluated = self.try_evaluation(each)
+        return trained, evaluated, unused
+
+    def try_training(self, epoch: int) -> RunLosses:
+        """Run the step and backward with as few samples as the smallest shard has, because BatchNorm fails for a single value."""
+        smallest, n_shards = self.loader.sampler.smallest_shard(), self.loader.sampler.n_shards
+        images, targets, shard = self.loader.check_sample(min(max(smallest.n_total // n_shards, 1), 2))
+        criteria = FirstCriteria(self.criteria, self.check_criteria)
+        context = attrs.evolve(self.context, criteria=criteria, epoch=epoch, shard=shard)
+        with without_padding(smallest, n_shards):
+            found = self.evaluator.step(context, images, targets)
+        losses = self.losses_of(found, criteria)
+        if isinstance(losses, StepLosses):
+            losses = attrs.evolve(losses, uses_ddp=not losses.optimizers and context.is_model_called)
+        self.try_backward(losses, losses.terms_of(found))
+        return losses
+
+    def try_backward(self, losses: RunLosses, terms: Sequence[Tensor]) -> None:
+        """Run the backward of the losses."""
+        if isinstance(losses, StepLosses) and losses.optimizers:
+            parameters = {each.name: each.parameters for each in self.optimizations}
+            backward_each(losses.scaled_losses(terms, 1), parameters, backward)
+        else:
+            backward(losses.loss(terms))
+
+    def try_evaluation(self, loader: SplitLoader) -> RunLosses:
+        """Run the step, postprocess and metrics in evaluation mode."""
+        images, targets, shard = loader.check_sample(N_SANITY_SAMPLES)
+        self.model.eval()
+        criteria, evaluator = FirstCriteria(self.criteria.in_evaluation, self.check_criteria), self.evaluator
+        context = attrs.evolve(evaluator.context, criteria=criteria, epoch=evaluator.epochs, shard=shard)
+        found = evaluator.step(context, images, targets)
+        losses = self.losses_of(found, criteria)
+        losses.terms_of(found)
+        if found.outputs is None:
+            return losses
+        with component_errors(evaluator.postprocess_name), explain_mappings(found.outputs):
+            predictions = evaluator.postprocess(found.outputs)
+        with warnings.catch_warnings(action="ignore"):  # torchmetrics warns about classes that are absent from these few samples
+            for metric in evaluator.metrics.values():
+                metric.sanity_check(found.outputs, predictions, targets)
+                metric.compute()
+        return losses
+
+    def losses_of(self, found: StepOutput, criteria: FirstCriteria) -> RunLosses:
+        """Return the losses of the run: the criteria, if the step returned their terms, or those of the step itself.
+
+        Raises ValueError if the output of the step cannot be used.
+        """
+        evaluator = self.evaluator
+        with named_errors(evaluator.step.name):
+            if found.outputs is None and not self.model.training and evaluator.metrics:
+                raise ValueError(NO_OUTPUTS)
+            if isinstance(found.losses, list):
+                if found.values:
+                    raise ValueError(LIST_WITH_VALUES)
+                return criteria.losses
+            if criteria.is_used and criteria.losses.is_weighted:
+                raise ValueError(WEIGHTED)
+            names = [each.name for each in self.optimizations]
+            losses = StepLosses.found_in(found, names, evaluator.metrics, evaluator.world.device)
+            if self.model.training and not any(each.requires_grad for each in as_mapping(found.losses).values()):
+                raise ValueError("the step returned no loss that depends on a trained parameter")
+            return losses
 
 
-def check_training(model: nn.Module, losses: Losses, loader: SplitLoader, evaluator: Evaluator) -> Losses:
-    """Run forward and backward with as few samples as the smallest shard has, because BatchNorm fails for a single value."""
-    smallest, n_shards = loader.sampler.smallest_shard(), loader.sampler.n_shards
-    images, targets = loader.check_sample(min(max(smallest.n_total // n_shards, 1), 2))
-    with without_padding(smallest, n_shards):
-        outputs = evaluator.precision(model, *losses.inputs(images, targets))
-    losses = losses.found_in(outputs)
-    backward(losses.loss(losses.sanity_check(outputs, targets)))
-    return losses
-
-
-def check_evaluation(model: nn.Module, loader: SplitLoader, evaluator: Evaluator) -> None:
-    """Run forward, losses, postprocess and metrics in evaluation mode."""
-    images, targets = loader.check_sample(N_SANITY_SAMPLES)
-    model.eval()
-    outputs = evaluator.precision(model, images)
-    evaluator.losses.sanity_check(outputs, targets)
-    with component_errors(evaluator.postprocess_name), explain_mappings(outputs):
-        predictions = evaluator.postprocess(outputs)
-    with warnings.catch_warnings(action="ignore"):  # torchmetrics warns about classes that are absent from these few samples
-        for metric in evaluator.metrics.values():
-            metric.sanity_check(outputs, predictions, targets)
-            metric.compute()
+NO_OUTPUTS = """\
+the step returned no outputs in evaluation, which the metrics need; return ddpkit.StepOutput(losses, outputs), or remove \
+'metrics'"""
+LIST_WITH_VALUES = """\
+the step returned values and the terms of context.criteria(outputs, targets); return their sum instead: \
+context.loss(outputs, targets)"""
+WEIGHTED = """\
+the step returned a loss of its own, which is a mean over samples, but a criterion is a mean over the weight of its targets; \
+return what context.criteria(outputs, targets) returns, or use a criterion without class weights and ignored targets"""

@@ -13,7 +13,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import attrs
 import torch
@@ -31,13 +31,23 @@ from ddpkit.training.callbacks import Callback, CheckpointCallback, WeightsWrite
 from ddpkit.training.ema import EMA
 from ddpkit.training.evaluator import Evaluator, prefix_keys
 from ddpkit.training.freezing import FreezeSchedule
-from ddpkit.training.gradients import Clipping, GradientMean, backward_with_zero_grad, clear_gradients
+from ddpkit.training.gradients import (
+    Clipping,
+    GradientMean,
+    average_gradients,
+    backward_each,
+    backward_with_zero_grad,
+    clear_gradients,
+    keep_gradients,
+)
 from ddpkit.training.loss_sums import LossSums, ShardLosses, StepResult
-from ddpkit.training.losses import Losses
 from ddpkit.training.lr_schedule import LRSchedule
 from ddpkit.training.optimization import JoinedOptimizer, JoinedSchedule, Optimization, join_optimizers, join_schedules
 from ddpkit.training.precision import Precision
 from ddpkit.training.progress import Progress, rate_columns
+from ddpkit.training.step import NamedStep, StepContext
+from ddpkit.training.step_losses import RunLosses, StepLosses
+from ddpkit.training.step_output import StepOutput
 
 T = TypeVar("T")
 LOGGER = logging.getLogger(__name__)
@@ -75,7 +85,12 @@ class Trainer:
     """Function that wraps the model in DDP if there is more than one rank; it sees which parameters are frozen."""
     freezing: FreezeSchedule
     """Frozen parameters in each epoch; it has already set those of the first epoch."""
-    losses: Losses
+    step: NamedStep
+    """Computation of the losses of a micro-batch."""
+    context: StepContext
+    """Argument of the step in training; its `network` is the model that is trained, wrapped."""
+    losses: RunLosses
+    """Names of the losses and values that the step returns, and their means."""
     optimizations: Sequence[Optimization]
     """Optimizers, each with its learning-rate schedule and its limit of the gradient norm."""
     precision: Precision
@@ -86,15 +101,21 @@ class Trainer:
     ema: EMA | None = None
     checkpointer: CheckpointCallback = attrs.field(factory=CheckpointCallback)
     progress: Progress = attrs.field(factory=Progress)
-    ddp_model: nn.Module = attrs.field(init=False)
-    """Model that training calls, wrapped."""
+    step_losses: StepLosses | None = attrs.field(init=False)
+    """`losses`, if the step computes them itself; None: they are the criteria."""
     optimizer: Optimizer | JoinedOptimizer = attrs.field(init=False)
     lr_schedule: LRSchedule | JoinedSchedule = attrs.field(init=False)
     clippings: Sequence[Clipping] = attrs.field(init=False)
+    n_shards: int = attrs.field(init=False)
+    """Number of shards that this rank processes in turn; 1 unless `ddp.virtual_shards` is larger than the number of ranks."""
+    n_shards_in_all: int = attrs.field(init=False)
+    """Number of shards over all ranks."""
     loss_sums: LossSums = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.ddp_model = self.wrap(self.model)
+        self.step_losses = self.losses if isinstance(self.losses, StepLosses) else None
+        self.context.network = self.wrap(self.model)
+        self.n_shards, self.n_shards_in_all = len(self.loader.sampler.shards), self.loader.sampler.n_shards
         self.optimizer = join_optimizers(self.optimizations)
         self.lr_schedule = join_schedules(self.optimizations)
         self.clippings = [each.clipping for each in self.optimizations if each.clipping]
@@ -109,7 +130,7 @@ class Trainer:
 
             is_due = self.evaluator.is_due(self.progress.epoch + 1)
             after_batch = functools.partial(self.after_eval_batch, callbacks)
-            values |= self.evaluator.evaluate_epoch(is_due=is_due, after_batch=after_batch)
+            values |= self.evaluator.evaluate_epoch(self.progress.epoch + 1, is_due=is_due, after_batch=after_batch)
             self.end_epoch(values)
             self.progress.is_over = is_due and self.evaluator.should_stop(values, self.progress.epoch)
             self.save_weights(weights, values, is_due=is_due)
@@ -166,6 +187,8 @@ class Trainer:
         n_total = sum([shard.n_total for _, _, shard in micro_batches]) // n_shards
         weighing = self.step_weights(micro_batches) if self.losses.is_weighted else ((), n_total)
         losses = [self.backward(micro_batches, *weighing)] if n_shards == 1 else self.backward_in_turn(micro_batches, *weighing)
+        if not self.losses.uses_ddp and self.world.size > 1:
+            average_gradients(self.model.parameters(), self.world)
         self.checkpointer.on_step_begin()
         counts = self.precision.step(self.optimizer, self.clippings, skip_nonfinite=self.options.skip_nonfinite)
         self.progress.end_step(self.lr_schedule.rate())
@@ -200,23 +223,57 @@ class Trainer:
             weights: Weight of each term [T] for each micro-batch; empty: each term has the number of samples as its weight.
             total: Sum of these weights over all micro-batches and shards of the step.
         """
-        losses, n_shards = [], self.loader.sampler.n_shards
+        losses, context, n_shards, n_batches = [], self.context, self.n_shards_in_all, len(micro_batches)
+        context.step = self.progress.step + 1
         for number, (images, targets, shard) in enumerate(micro_batches, start=1):
             if self.options.draws:
                 key = ("forward", self.options.seed, self.progress.step, number, shard.number)
                 seeding.seed_generators(*key, device=self.world.device, draws=self.options.draws)
-            with self.micro_batch_context(shard, n_shards, is_last=number == len(micro_batches)):
-                outputs = self.precision(self.ddp_model, *self.losses.inputs(images, targets))
-                terms = self.losses(outputs, targets)
+            context.shard = shard
+            with self.micro_batch_context(shard, n_shards, is_last=number == n_batches):
+                found = self.step(context, images, targets)
+                terms = found.losses if self.step_losses is None else self.terms_of_step(self.step_losses, found)
                 if shard.n_valid:
                     weight = weights[number - 1] if weights else shard.n_valid
                     losses.append(([term.detach() for term in terms], weight))
-                    self.precision.backward(self.losses.scaled_loss(terms, weight * n_shards / total))
+                    if self.step_losses is None:
+                        self.precision.backward(self.losses.scaled_loss(terms, weight * n_shards / total))
+                    else:
+                        self.add_gradients(self.step_losses, terms, shard.n_valid * n_shards / total)
                 else:
                     # A padding sample: this rank has none of its own, but all ranks must join the collectives, also those
                     # of the criteria. Its gradient is zero even if the outputs are infinite or NaN.
-                    backward_with_zero_grad(self.model, outputs, terms)
+                    self.add_zero_gradients(found.outputs, terms)
         return losses
+
+    def terms_of_step(self, losses: StepLosses, found: StepOutput) -> list[Tensor]:
+        """Return the terms that a step of its own computed.
+
+        Raises RuntimeError if DDP would not reduce their gradients, because the step has called only parts of the model.
+        """
+        is_called, self.context.is_model_called = self.context.is_model_called, False
+        if losses.uses_ddp and not is_called:
+            raise RuntimeError(
+                "the step called context.model in its first micro-batch, but not in this one; call it in each micro-batch, or"
+                " never: then the gradients are averaged over the ranks after the backward"
+            )
+        return losses.terms_of(found)
+
+    def add_gradients(self, losses: StepLosses, terms: Sequence[Tensor], factor: Any) -> None:
+        """Run the backward of the losses of a step of its own; `factor`: share of the micro-batch in the optimizer step."""
+        if losses.optimizers:
+            parameters = {each.name: each.parameters for each in self.optimizations}
+            backward_each(losses.scaled_losses(terms, factor), parameters, self.precision.backward)
+        else:
+            self.precision.backward(losses.scaled_loss(terms, factor))
+
+    def add_zero_gradients(self, outputs: Any, terms: Sequence[Tensor]) -> None:
+        """Run the backward of a padding sample, which leaves the gradients unchanged."""
+        if self.step_losses is None or self.step_losses.uses_ddp:
+            backward_with_zero_grad(self.model, outputs, terms)
+            return
+        with keep_gradients(self.model.parameters()):
+            self.add_gradients(self.step_losses, terms, 1)
 
     def backward_in_turn(
         self, micro_batches: Sequence[Batch], weights: Sequence[Tensor], total: int | Tensor
@@ -257,7 +314,7 @@ class Trainer:
         """
         sums = self.loss_sums.total(self.world)
         losses = self.losses.name_means(sums, self.loss_sums.n_samples)
-        if not sums.isfinite().all():  # without a sample or a weight, the sums are 0 and the mean is NaN
+        if not self.losses.are_finite(sums):  # without a sample or a weight, the sums are 0 and the mean is NaN
             where = f"epoch {self.progress.epoch + 1} is {losses['loss']} at step {self.progress.step}"
             raise NonFiniteError(f"the loss of {where}; try a lower learning rate or a longer warm-up")
         return losses
@@ -277,12 +334,12 @@ class Trainer:
         Every rank must call it. DDP reduces only the gradients of the parameters that require one when it wraps the model, so it
         wraps the model again if this changes.
         """
-        epoch = self.progress.epoch + 1
+        epoch = self.context.epoch = self.progress.epoch + 1
         if self.freezing.apply(epoch):
-            self.ddp_model = self.model  # removes the hooks of the old wrapper before those of the new one are added
-            self.ddp_model = self.wrap(self.model)
+            self.context.network = self.model  # removes the hooks of the old wrapper before those of the new one are added
+            self.context.network = self.wrap(self.model)
             self.log_unfrozen(epoch)
-        set_train_mode(self.ddp_model, self.freezing.frozen_norms)
+        set_train_mode(self.context.network, self.freezing.frozen_norms)
 
     def log_unfrozen(self, epoch: int) -> None:
         """Log which parameters are trained from the start of an epoch on; nothing if a run is resumed later."""
@@ -314,7 +371,9 @@ class Trainer:
 
     def gradients_reduced(self, *, now: bool) -> contextlib.AbstractContextManager[None]:
         """Reduce gradients over ranks if `now`, in the last backward of a step; before that, they accumulate on each rank."""
-        return NO_CONTEXT if now or not isinstance(self.ddp_model, DistributedDataParallel) else self.ddp_model.no_sync()
+        return (
+            NO_CONTEXT if now or not isinstance(self.context.network, DistributedDataParallel) else self.context.network.no_sync()
+        )
 
     def zero_loss_sums(self) -> LossSums:
         return LossSums.zeros(self.losses, self.n_shards, self.world.device)
@@ -329,11 +388,6 @@ class Trainer:
     def steps_per_epoch(self) -> int:
         """Number of optimizer steps per epoch."""
         return self.options.steps_per_epoch(self.loader)
-
-    @property
-    def n_shards(self) -> int:
-        """Number of shards that this rank processes in turn; 1 unless `ddp.virtual_shards` is larger than the number of ranks."""
-        return len(self.loader.sampler.shards)
 
 
 def set_train_mode(model: nn.Module, frozen_norms: Iterable[nn.Module]) -> None:

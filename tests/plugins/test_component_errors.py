@@ -321,7 +321,7 @@ def test_every_kind_has_a_requirement_and_the_protocols_fit():
 
         def close(self): ...
 
-    assert len(REQUIREMENTS) == 11
+    assert len(REQUIREMENTS) == 12
     assert find_wrong_object("writer", Writer(), {}) == ""
     assert "an object of type 'type'" in find_wrong_object("writer", Writer, {})
     assert find_wrong_object("dataset", [(0, 0)], {}) == ""

@@ -44,6 +44,7 @@ batch_size = 4
 epoch = 2
 optimizer = {{ type = "{0}signs", learning_rate = 0.05 }}
 lr_scheduler = {{ type = "{0}halving", floor = 0.01 }}
+step = {{ type = "{0}scaled", factor = 0.5 }}
 
 [private]
 loggers = ["{0}notes", {{ type = "{0}notes", config = {{ name = "other.jsonl", fail_at = 2 }} }}]
@@ -85,7 +86,7 @@ def test_every_kind_works_by_bare_and_qualified_name(trained):
     for outcome in trained:
         used = json.loads((outcome.folder / "plugins.json").read_text())["used"]
         assert {each["plugin"] for each in used} == {"acme.every"}
-        assert len({each["kind"] for each in used}) == 11
+        assert len({each["kind"] for each in used}) == 12
         history = rows(outcome.folder / "history.jsonl")
         assert [row["learning_rate"] for row in history] == [0.05, 0.025]
         assert {"train/hinge", "valid/wrong"} <= set(history[0])

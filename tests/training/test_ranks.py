@@ -121,10 +121,10 @@ def count_reductions(world, file):
         return default_hooks.allreduce_hook(None, bucket)
 
     if world.size > 1:
-        trainer.ddp_model.register_comm_hook(None, reduce)
+        trainer.context.network.register_comm_hook(None, reduce)
     trainer.train_epoch([])
     made = {"reductions": len(calls), "steps": trainer.progress.step, "micro_batches": trainer.loader.sampler.n_batches()}
-    return made | {"looks for unused": getattr(trainer.ddp_model, "find_unused_parameters", None)}
+    return made | {"looks for unused": getattr(trainer.context.network, "find_unused_parameters", None)}
 
 
 @pytest.fixture(scope="module")

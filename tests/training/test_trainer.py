@@ -15,7 +15,7 @@ from ddpkit.plugins import manager
 from ddpkit.training import builder
 from ddpkit.training.metrics import MetricAdapter
 from ddpkit.training.precision import select_kernels
-from ddpkit.training.sanity_check import sanity_check
+from ddpkit.training.sanity_check import SanityCheck
 from tests.helpers.configs import BLOBS
 from tests.helpers.ranks import NoWeights, RowRecorder, evaluate_best, fit
 
@@ -123,7 +123,9 @@ def test_the_sanity_check_leaves_no_trace(blobs):
     trainer = builder.build_trainer(config.load(blobs), manager.load().registry, World())
     before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
 
-    sanity_check(trainer.model, trainer.losses, trainer.loader, trainer.evaluator, trainer.freezing)
+    shared = ("model", "context", "loader", "evaluator", "freezing", "optimizations")
+    parts = {name: getattr(trainer, name) for name in shared}
+    SanityCheck(criteria=trainer.losses, check_criteria=lambda: None, **parts).run()
 
     assert all(torch.equal(tensor, before[name]) for name, tensor in trainer.model.state_dict().items())
 

@@ -244,7 +244,7 @@ def test_sums_over_ranks_are_refused_for_shards_in_turn(file):
 def test_class_weights_of_torch_are_a_cause_of_a_difference(file):
     trainer = load_trainer(file)
     criterion = nn.CrossEntropyLoss(torch.tensor(WEIGHTS["weight"], dtype=torch.float64))
-    trainer.losses = Losses([LossTerm("torch", 1.0, criterion, weigh=weight_method(criterion))])
+    trainer.losses = trainer.context.criteria = Losses([LossTerm("torch", 1.0, criterion, weigh=weight_method(criterion))])
 
     (cause,) = ddp_causes.criterion_causes(trainer)
     assert "criterion 'torch' is not a mean over samples" in cause

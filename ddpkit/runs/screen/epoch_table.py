@@ -2,8 +2,8 @@
 
 from ddpkit.runs.screen.text_table import TextTable, format_duration, format_value
 from ddpkit.training.callbacks import Row
-from ddpkit.training.losses import Losses
 from ddpkit.training.progress import rate_columns
+from ddpkit.training.step_losses import RunLosses
 from ddpkit.training.trainer import Trainer
 
 BEST = "*"
@@ -58,9 +58,9 @@ def value_columns(trainer: Trainer) -> list[str]:
     return list(dict.fromkeys([*columns, *(each.best.column for each in evaluator.models)]))
 
 
-def loss_columns(losses: Losses) -> list[str]:
+def loss_columns(losses: RunLosses) -> list[str]:
     """Return the columns of the losses; a single term is left out, because it is the loss, apart from its weight."""
-    return losses.columns if len(losses.terms) > 1 else losses.columns[:1]
+    return losses.columns if len(losses.keys) > 1 else losses.columns[:1]
 
 
 def rate_header(column: str) -> str:

@@ -7,6 +7,8 @@ from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import Metric
 
+from ddpkit import StepOutput
+
 
 class PlainNet(nn.Sequential):
     def __init__(self, n_pixels: int = 64, n_classes: int = 2):
@@ -65,6 +67,17 @@ class Dots:
 
 def thirds(n_samples: int):
     return {part: list(range(number, n_samples, 3)) for number, part in enumerate(("train", "valid", "test"))}
+
+
+class ScaledStep:
+    """The criteria times a factor."""
+
+    def __init__(self, factor: float = 2.0):
+        self.factor = factor
+
+    def __call__(self, context, images, targets):
+        outputs = context.model(images)
+        return StepOutput([self.factor * term for term in context.criteria(outputs, targets)], outputs)
 
 
 class Signs(torch.optim.Optimizer):

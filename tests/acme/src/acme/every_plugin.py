@@ -44,6 +44,11 @@ def ddpkit_splits():
 
 
 @hookimpl
+def ddpkit_steps():
+    yield Component("scaled", "acme.every:ScaledStep")
+
+
+@hookimpl
 def ddpkit_optimizers():
     yield Component("signs", "acme.every:Signs")
 

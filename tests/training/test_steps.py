@@ -1,0 +1,306 @@
+"""A training step of a plugin: one loss or one for each optimizer, other values, and the same training on any number of ranks."""
+
+import copy
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.optim import SGD, AdamW
+
+from ddpkit.config import loading
+from ddpkit.config.plugin_policy import combine_policy
+from ddpkit.distributed.world import World
+from ddpkit.errors import ConfigError, take_component_note
+from ddpkit.plugins import manager
+from ddpkit.training import builder
+from tests.helpers.configs import BLOBS
+from tests.helpers.ranks import fit
+
+PLUGIN = '''
+import torch
+from ddpkit import Component, StepOutput, hookimpl
+from torch import nn
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
+
+
+@hookimpl
+def ddpkit_models():
+    yield Component("pair", f"{__name__}:Pair")
+
+
+@hookimpl
+def ddpkit_steps():
+    for name in ("adversarial", "by_hand", "parts", "sometimes", "returns", "fails"):
+        yield Component(name, f"{__name__}:{name}")
+
+
+class Pair(nn.Module):
+    """Generator of images [1, 8, 8] and discriminator."""
+
+    def __init__(self):
+        super().__init__()
+        self.generator = nn.Linear(3, 64)
+        self.discriminator = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 1))
+
+
+def noise(generator):
+    return torch.randn(3, generator=generator)
+
+
+def logistic(logits, target):
+    return binary_cross_entropy_with_logits(logits, torch.full_like(logits, target))
+
+
+def adversarial(every: int = 1):
+    """A generator is trained every N steps."""
+
+    def step(context, images, targets):
+        net = context.module
+        fake = context.call(net.generator, context.draw("noise", noise)).unflatten(1, (1, 8, 8))
+        real, made = (context.call(net.discriminator, each) for each in (images, fake.detach()))
+        losses = {"discriminator": logistic(real, 1.0) + logistic(made, 0.0)}
+        if context.step % every == 0 or not context.is_training:
+            losses["generator"] = logistic(context.call(net.discriminator, fake), 1.0)
+        return StepOutput(losses, values={"realism": made.sigmoid().mean(), "epoch_seen": float(context.epoch)})
+
+    return step
+
+
+def by_hand():
+    def step(context, images, targets):
+        outputs = context.model(images)
+        return StepOutput(context.loss(outputs, targets), outputs)
+
+    return step
+
+
+def parts():
+    """Calls parts of the model, so DDP does not average the gradients."""
+
+    def step(context, images, targets):
+        for layer in context.module:
+            images = context.call(layer, images)
+        return StepOutput(cross_entropy(images, targets), images)
+
+    return step
+
+
+def sometimes():
+    def step(context, images, targets):
+        call = context.call if context.step == 3 else lambda _, images: context.model(images)
+        return cross_entropy(call(context.module, images), targets)
+
+    return step
+
+
+def returns(what: str):
+    def step(context, images, targets):
+        outputs = context.model(images)
+        return eval(what)
+
+    return step
+
+
+def fails(at: int):
+    def step(context, images, targets):
+        if context.step == at:
+            raise ZeroDivisionError("nothing to divide")
+        return cross_entropy(context.model(images), targets)
+
+    return step
+'''
+PAIR = [
+    {"name": "generator", "match": "generator.*", "type": "adamw", "learning_rate": 0.01},
+    {"name": "discriminator", "type": "sgd", "learning_rate": 0.1, "momentum": 0.9, "weight_decay": 0.1, "grad_clip_norm": 0.5},
+]
+ADVERSARIAL = {
+    "model.name": "pair",
+    "criterion": [],
+    "metrics": [],
+    "train.step": "adversarial",
+    "train.optimizer": PAIR,
+    "train.scaler.compute_type": "float64",
+    "dataset.config": {"n": 46, "n_test": 7},  # 37 training samples: the last micro-batch has one sample
+    "dataset.split": {"train": 37 / 46, "valid": 9 / 46},
+    "train.batch_size": 12,
+}
+OWN = {"criterion": [], "metrics": [], "train.scaler.compute_type": "float64"}
+
+
+@pytest.fixture(scope="module")
+def file(acme, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("steps")
+    (folder / "some_steps.py").write_text(PLUGIN)
+    (folder / "x.toml").write_text(f'{BLOBS}[plugins]\nfiles = ["{folder}/some_steps.py"]\n')
+    return folder / "x.toml"
+
+
+def build(file, **overrides):
+    loaded = loading.load(file, loading.named_overrides(overrides))
+    return builder.build_trainer(loaded, manager.load(combine_policy(loaded.run.plugins)).registry, World())
+
+
+def assert_close(found, expected, tolerance=1e-9):
+    for name, tensor in expected["weights"].items():
+        torch.testing.assert_close(found["weights"][name], tensor, rtol=tolerance, atol=1e-12)
+    for mine, theirs in zip(found["rows"], expected["rows"], strict=False):  # only rank 0 has rows
+        assert mine == pytest.approx(theirs, rel=tolerance, nan_ok=True)
+    assert found["tested"] == pytest.approx(expected["tested"], rel=tolerance)
+
+
+def test_a_step_with_the_same_loss_trains_to_the_same_bits(file):
+    default, own = fit(file, World()), fit(file, World(), **{"train.step": "by_hand"})
+
+    assert all(torch.equal(own["weights"][name], tensor) for name, tensor in default["weights"].items())
+    assert own["rows"][-1]["valid/accuracy"] == default["rows"][-1]["valid/accuracy"]
+    assert own["rows"][-1]["train/loss"] == default["rows"][-1]["train/loss"]
+    assert own["tested"]["loss"] == default["tested"]["loss"]
+
+
+def test_two_losses_match_a_handwritten_loop(file):
+    trainer = build(file, **ADVERSARIAL)
+    net, context = copy.deepcopy(trainer.model).train(), copy.copy(trainer.context)
+    generator = AdamW(net.generator.parameters(), 0.01, fused=True)
+    discriminator = SGD(net.discriminator.parameters(), 0.1, momentum=0.9, weight_decay=0.1)
+    logistic = nn.functional.binary_cross_entropy_with_logits
+    for epoch in range(2):
+        trainer.train_epoch([])
+        trainer.progress.end_epoch()
+        for images, _, context.shard in trainer.loader.epoch(epoch):
+            context.epoch, ones = epoch + 1, torch.ones(len(images), 1, dtype=torch.float64)
+            noise = context.draw("noise", lambda generator: torch.randn(3, generator=generator)).double()
+            fake = net.generator(noise).unflatten(1, (1, 8, 8))
+            of_discriminator = logistic(net.discriminator(images.double()), ones) + logistic(
+                net.discriminator(fake.detach()), ones - 1
+            )
+            of_generator = logistic(net.discriminator(fake), ones)
+            for loss, optimizer in ((of_discriminator, discriminator), (of_generator, generator)):
+                parameters = [*optimizer.param_groups[0]["params"]]
+                for each, gradient in zip(parameters, torch.autograd.grad(loss, parameters, retain_graph=True), strict=True):
+                    each.grad = gradient
+            nn.utils.clip_grad_norm_(net.discriminator.parameters(), 0.5)
+            discriminator.step()
+            generator.step()
+
+    for name, tensor in trainer.model.state_dict().items():
+        torch.testing.assert_close(tensor, net.state_dict()[name], rtol=1e-12, atol=1e-14)
+
+
+def train(world, file, overrides):
+    return fit(file, world, **overrides)
+
+
+CASES = {
+    "two losses": ADVERSARIAL,
+    "a loss in every second step": ADVERSARIAL | {"train.step": {"type": "adversarial", "every": 2}},
+    "accumulation": ADVERSARIAL | {"train.grad_accumulation_steps": 3},
+    "only parts of the model are called": ADVERSARIAL
+    | {"model.name": "tinynet", "train.step": "parts", "train.optimizer": {"type": "sgd", "learning_rate": 0.1}}
+    | {"metrics": ["accuracy"]},
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_step_trains_three_ranks_like_one(in_world, file, tmp_path, name):
+    alone = fit(file, World(), **CASES[name])
+
+    for found in in_world(3, tmp_path, train, str(file), CASES[name]):
+        assert_close(found, alone)
+
+
+def test_virtual_shards_give_the_bits_of_two_ranks(in_world, file, tmp_path):
+    alone = fit(file, World(), **ADVERSARIAL, **{"ddp.virtual_shards": 2})
+
+    found = in_world(2, tmp_path, train, str(file), ADVERSARIAL)[0]
+    assert all(torch.equal(found["weights"][name], tensor) for name, tensor in alone["weights"].items())
+    assert found["rows"] == alone["rows"]
+
+
+def test_history_has_each_loss_and_value(file):
+    row = fit(file, World(), **ADVERSARIAL)["rows"][-1]
+
+    for split in ("train", "valid"):
+        assert row[f"{split}/loss"] == pytest.approx(row[f"{split}/generator"] + row[f"{split}/discriminator"])
+        assert 0 < row[f"{split}/realism"] < 1
+        assert row[f"{split}/epoch_seen"] == 2
+
+
+def test_a_loss_that_is_not_returned_does_not_count(file):
+    step = {"type": "adversarial", "every": 1000}
+    found = fit(file, World(), **ADVERSARIAL | {"train.step": step})
+    before = build(file, **ADVERSARIAL).model.state_dict()
+
+    assert math.isnan(found["rows"][0]["train/generator"])
+    assert found["rows"][0]["train/loss"] == found["rows"][0]["train/discriminator"]
+    assert found["weights"]["generator.weight"].equal(before["generator.weight"])  # not even by weight decay
+
+
+RETURNED = {
+    "'text'": "the step must return one loss (a tensor []), {'name of the optimizer': loss}, or what context.criteria(",
+    "outputs": "or what context.criteria(outputs, targets) returned; got a tensor [2, 2]",
+    "{'head': outputs.sum()}": "name the optimizers, with the tables [[train.optimizer]]",
+    "outputs.detach().sum()": "the step returned no loss that depends on a trained parameter",
+    "None": "the step returned no loss that depends on a trained parameter",
+    "StepOutput(outputs.sum(), values={'loss': 1.0})": "a value 'loss', but the history already has a column with this name",
+    "StepOutput(outputs.sum(), values={'far': outputs})": "the value 'far' of the step must be a number, or a tensor []; got a",
+    "StepOutput([outputs.sum()], values={'far': 1})": "return their sum instead: context.loss(outputs, targets)",
+    "cross_entropy(outputs, targets) if context.is_training else outputs": "must return one loss (a tensor [])",
+}
+
+
+@pytest.mark.parametrize("what", RETURNED)
+def test_a_wrong_output_is_reported_before_the_training(file, what):
+    with pytest.raises(
+        ConfigError, match=r"train\.step: cannot use what the step returned \(step 'returns' \(some_steps/"
+    ) as caught:
+        build(file, **OWN, **{"train.step": {"type": "returns", "what": what}})
+
+    assert RETURNED[what] in str(caught.value)
+
+
+def test_a_loss_needs_an_optimizer_of_its_name(file):
+    several = [{"name": "head", "match": "4.*", "type": "sgd"}, {"name": "rest", "type": "sgd"}]
+    what = {"train.step": {"type": "returns", "what": "{'haed': outputs.sum()}"}, "train.optimizer": several}
+    with pytest.raises(ConfigError, match=r"a loss for 'haed', but no optimizer is called so, did you mean 'head'\?"):
+        build(file, **OWN, **what)
+
+
+def test_metrics_need_outputs(file):
+    step = {"type": "returns", "what": "cross_entropy(outputs, targets)"}
+    with pytest.raises(ConfigError, match=r"return ddpkit\.StepOutput\(losses, outputs\), or remove 'metrics'"):
+        build(file, **OWN | {"metrics": ["accuracy"]}, **{"train.step": step})
+
+
+def test_a_mean_over_weights_cannot_be_added_to_a_loss(file):
+    weighted = [{"type": "cross_entropy", "config": {"weight": [1.0, 2.0]}}]
+    with pytest.raises(ConfigError, match="a criterion is a mean over the weight of its targets; return what context"):
+        build(file, criterion=weighted, **{"train.step": "by_hand"})
+
+
+def test_a_monitor_must_be_a_loss_of_the_evaluation(file):
+    step = {"type": "returns", "what": "cross_entropy(outputs, targets) if context.is_training else None"}
+    with pytest.raises(
+        ConfigError, match=r"output\.monitor: the step returns no 'loss' in evaluation; return it, or set a metric"
+    ):
+        build(file, **OWN, **{"train.step": step})
+
+
+def test_one_of_several_losses_selects_the_best_weights(file):
+    trainer = build(file, **ADVERSARIAL, **{"output.monitor": "discriminator"})
+
+    assert trainer.evaluator.models[0].best.column == "valid/discriminator"
+
+
+def test_an_error_in_a_step_names_it(file):
+    trainer = build(file, **OWN, **{"train.step": {"type": "fails", "at": 2}})
+    with pytest.raises(ZeroDivisionError) as caught:
+        trainer.train_epoch([])
+
+    assert take_component_note(caught.value).startswith("step 'fails' (some_steps/fails, ")
+
+
+def test_a_step_that_stops_calling_the_model_is_an_error(file):
+    trainer = build(file, **OWN, **{"train.step": "sometimes"})
+    with pytest.raises(RuntimeError, match="but not in this one; call it in each micro-batch"):
+        trainer.train_epoch([])
