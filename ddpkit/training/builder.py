@@ -97,6 +97,7 @@ def assemble_trainer(
         options=options,
         evaluator=evaluator,
         ema=ema,
+        helpers=builder.helpers(precision, loaders["train"]),
     )
 
 

@@ -32,6 +32,7 @@ from ddpkit.training.ema import EMA
 from ddpkit.training.evaluator import Evaluator, prefix_keys
 from ddpkit.training.freezing import FreezeSchedule
 from ddpkit.training.gradients import Clipping, GradientMean, backward_with_zero_grad, clear_gradients
+from ddpkit.training.helpers import FrozenModel
 from ddpkit.training.loss_sums import LossSums, ShardLosses, StepResult
 from ddpkit.training.losses import Losses
 from ddpkit.training.lr_schedule import LRSchedule
@@ -84,6 +85,8 @@ class Trainer:
     options: TrainOptions
     evaluator: Evaluator
     ema: EMA | None = None
+    helpers: Mapping[str, FrozenModel] = attrs.field(factory=dict)
+    """Models that are not trained, by name (`[train.helpers]`)."""
     checkpointer: CheckpointCallback = attrs.field(factory=CheckpointCallback)
     progress: Progress = attrs.field(factory=Progress)
     ddp_model: nn.Module = attrs.field(init=False)
