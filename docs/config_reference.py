@@ -7,7 +7,7 @@ from typing import Any, get_args
 import attrs
 
 from ddpkit.config import schema, toml
-from ddpkit.config.converter import describe_type, is_union
+from ddpkit.config.converter import describe_type, find_named_table, is_union
 
 HERE = Path(__file__).parent
 INTRODUCTION = """\
@@ -50,13 +50,16 @@ def sections(kind: type, path: str, *, is_list: bool) -> Iterator[str]:
     rows = "".join(row(field) for field in fields if not inner[field.name])
     head = "| key | type | default | meaning | 含义 |\n|---|---|---|---|---|\n"
     yield f"## {title}\n\n{english}\n{chinese.strip()}\n\n{head}{rows}"
-    for name, below in inner.items():
-        for table, is_array in below:
-            yield from sections(table, f"{path}.{name}".lstrip("."), is_list=is_array)
+    for field in fields:
+        place = f"{path}.{field.name}".lstrip(".") + ".NAME" * bool(find_named_table(field.type))
+        for table, is_array in inner[field.name]:
+            yield from sections(table, place, is_list=is_array)
 
 
 def tables_in(kind: Any) -> list[tuple[type, bool]]:
     """Return the attrs classes of a key whose value is a table, and whether it is an array of tables; [] for other keys."""
+    if named := find_named_table(kind):
+        return [(named, False)]
     arms = get_args(kind) if is_union(kind) else [kind]
     arrays = [(item, True) for arm in arms for item in get_args(arm) if attrs.has(item)]
     return [*((arm, False) for arm in arms if attrs.has(arm)), *arrays]

@@ -16,7 +16,7 @@ from ddpkit.config.component_refs import optimizer_tables
 from ddpkit.config.loading import Config, to_tables
 from ddpkit.data.recorded_split import digest_samples
 from ddpkit.distributed.world import World
-from ddpkit.errors import ConfigError, KeyPath
+from ddpkit.errors import ConfigError, Diagnostic, KeyPath
 from ddpkit.plugins.manager import Plugins
 from ddpkit.runs import plugin_manifest
 from ddpkit.training.callbacks import Row
@@ -34,6 +34,8 @@ class RunMetadata:
     """Conditions for bit-identical results, in addition to the config: torch version, device type, ranks, threads."""
     data: Mapping[str, Mapping[str, Any]]
     """Number of samples and digest of each split."""
+    helpers: Mapping[str, str] = attrs.field(factory=dict)
+    """Digest of the weights of each model in `[train.helpers]`."""
     data_changes: Sequence[str] = ()
     """Samples and data files that changed since the resumed run recorded them; only rank 0 looks at the files."""
     changes: Sequence[str] = ()
@@ -51,7 +53,7 @@ class RunMetadata:
         *,
         keeps_split: bool = False,
     ) -> "RunMetadata":
-        """Collect the metadata of a trainer that was built. Raise ConfigError if its data differs from the resumed run."""
+        """Collect the metadata of a trainer that was built. Raise ConfigError if its data or helpers have changed."""
         made = cls(
             config=config,
             plugins=plugin_manifest.list_used_plugins(config, plugins),
@@ -60,10 +62,12 @@ class RunMetadata:
                 split: digest_samples(loader.samples.info, loader.sampler.indices)
                 for split, loader in trainer.split_loaders.items()
             },
+            helpers={name: helper.digest() for name, helper in trainer.context.helpers.items()},
             keeps_split=keeps_split,
         )
         if not resume_point or not resume_point.metadata:
             return made
+        made.check_helpers(resume_point.metadata.get("helpers", {}), resume_point.allowed)
         before = DataState.of_run(resume_point.folder)
         now = DataState.of_loaders(trainer.split_loaders, with_files=trainer.world.is_main)
         explanation = describe_sample_changes(before, now)
@@ -78,6 +82,7 @@ class RunMetadata:
             "plugins": [dict(each) for each in self.plugins],
             "environment": dict(self.environment),
             "data": {split: dict(each) for split, each in self.data.items()},
+            "helpers": dict(self.helpers),
             "history": [dict(row) for row in history],
             "changes": list(self.changes),
             "keeps_split": self.keeps_split,
@@ -95,6 +100,25 @@ class RunMetadata:
         message = f"the samples differ from those of the resumed run: {explanation or f'{now} now, {then} before'}"
         remedy = f"restore the data, start a new run with another 'run_id', or add '--allow-drift {diff.DATA}'"
         raise ConfigError([self.config.problem((diff.DATA,), f"{message}; {remedy}")])
+
+    def helper_changes(self, before: Mapping[str, str]) -> dict[str, str]:
+        """Describe the helpers whose weights differ, by name. A new name is a change of the config."""
+        changed = {name: now for name, now in self.helpers.items() if before.get(name, now) != now}
+        return {name: f"weights {now[:8]} now, {before[name][:8]} before" for name, now in changed.items()}
+
+    def check_helpers(self, before: Mapping[str, str], allowed: Sequence[str]) -> None:
+        """Raise ConfigError if a helper has other weights than in the resumed run, unless `allowed` lists it."""
+        changes = self.helper_changes(before)
+        refused = [name for name in changes if not any(diff.is_below(f"{diff.HELPERS}.{name}", each) for each in allowed)]
+        if refused:
+            raise ConfigError([self.helper_problem(name, changes[name]) for name in refused])
+
+    def helper_problem(self, name: str, change: str) -> Diagnostic:
+        file = self.config.run.train.helpers[name].pretrained
+        path = ("train", "helpers", name, *(["pretrained"] if file else []))
+        message = f"its weights differ from those of the resumed run{f' ({file})' if file else ''}: {change}"
+        remedy = f"use the former weights, start a new run with another 'run_id', or add '--allow-drift {diff.HELPERS}.{name}'"
+        return self.config.problem(path, f"{message}; {remedy}")
 
     def rescheduled_optimizers(self, before: Mapping[str, Any]) -> set[str]:
         """Return the names of the optimizers whose learning rates or options differ from `before`.
@@ -125,6 +149,7 @@ class RunMetadata:
                 if now[key] != was[key] and key not in free
             ),
             *self.data_changes,
+            *(f"{diff.HELPERS}.{name}: {text}" for name, text in self.helper_changes(before.get("helpers", {})).items()),
         ]
 
 

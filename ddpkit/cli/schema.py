@@ -9,7 +9,16 @@ import attrs
 
 from ddpkit.cli import options
 from ddpkit.config import schema
-from ddpkit.config.converter import find_shorthand, is_array, is_literal, is_mapping, is_union, plain_arms
+from ddpkit.config.converter import (
+    find_named_table,
+    find_shorthand,
+    is_array,
+    is_literal,
+    is_mapping,
+    is_union,
+    plain_arms,
+    table_keys,
+)
 from ddpkit.config.parameters import NONE, accepts_none, read_parameters
 from ddpkit.errors import ExitCode
 from ddpkit.plugins import manager
@@ -30,6 +39,7 @@ KINDS: Mapping[type, tuple[str, str, Literal["config", "rest"]]] = {
     schema.Split: ("split", "type", "rest"),
     schema.Optimizer: ("optimizer", "type", "rest"),
     schema.OptimizerPart: ("optimizer", "type", "rest"),
+    schema.Helper: ("model", "name", "config"),
     schema.LrScheduler: ("lr_scheduler", "type", "rest"),
     schema.Step: ("step", "type", "rest"),
     schema.PredictConfig: ("writer", "output_format", "rest"),
@@ -94,6 +104,8 @@ def type_schema(kind: Any, entries: Mapping[str, list[Named]]) -> Json:
         items = [item for item in get_args(kind) if item is not Ellipsis]
         array: Json = {"type": "array"} | ({"items": type_schema(items[0], entries)} if len(items) == 1 else {})
         return {"anyOf": [array["items"]["anyOf"][0], array]} if find_shorthand(kind) else array
+    if named := find_named_table(kind):
+        return {"type": "object", "additionalProperties": table_schema(named, entries)}
     name = "object" if is_mapping(kind) else NAMES.get(kind)  # no type for Any, and for types that the source does not show
     return {"type": name} if name else {}
 
@@ -113,9 +125,16 @@ def table_schema(kind: type, entries: Mapping[str, list[Named]]) -> Json:
         component, name, where = KINDS[kind]
         found = entries.get(component, [])
         plain["properties"][name] |= {"enum": sorted({each for named in found for each in named.names})}
-        plain["anyOf"] = [component_schema(named, name, where, [field.name for field in fields]) for named in found]
+        core = config_keys(kind) if where == "config" else [field.name for field in fields]
+        plain["anyOf"] = [component_schema(named, name, where, core) for named in found]
     shorthand = [field for field in fields if field.metadata.get("shorthand")]
     return {"anyOf": [plain["properties"][shorthand[0].name], plain]} if shorthand else plain
+
+
+def config_keys(kind: Any) -> list[str]:
+    """Return the keys in the table `config` that belong to the core: those of `[model.config]`; [] for other tables."""
+    config = attrs.fields(kind).config.type
+    return table_keys(config) if attrs.has(config) else []
 
 
 def key_schema(field: "attrs.Attribute[Any]", entries: Mapping[str, list[Named]]) -> Json:
@@ -131,7 +150,7 @@ def component_schema(component: Named, name: str, where: Literal["config", "rest
     entry = component.entry
     named: Json = {name: {"enum": sorted(component.names), "description": component.doc}}
     if where == "config":
-        core_keys = {"input_sizes", "dtypes", "arch"} if entry.kind == "model" else ()
+        core_keys = {*core, "arch"} if entry.kind == "model" else ()
         return {"properties": named | {"config": parameter_schema(entry, core_keys)}, "required": [name]}
     return parameter_schema(entry, set(core) - {name}, named)
 

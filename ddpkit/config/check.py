@@ -14,7 +14,7 @@ import attrs
 from ddpkit.config import schema
 from ddpkit.config.component_refs import ComponentRef, find_entry, optimizer_tables, references
 from ddpkit.config.converter import Issue, is_covered, structure, table_keys
-from ddpkit.config.cross_field_rules import NEW_RUN_RULES, RULES, WARNINGS, Rule, rank_issues
+from ddpkit.config.cross_field_rules import NEW_RUN_RULES, RULES, WARNINGS, Rule, helper_issues, rank_issues
 from ddpkit.config.loading import Config, sort_problems
 from ddpkit.config.parameters import Parameters, import_parameters, read_parameters, structure_parameter
 from ddpkit.config.plugin_params import failed_plugin_warnings, plugin_param_issues
@@ -82,6 +82,7 @@ def validate(config: Config, plugins: Plugins, n_ranks: int | None, *, is_new: b
             found, left = reference_issues(config.run, plugins, reference)
             wrong += [issue for issue in found if not is_covered(issue.path, config.issues)]
             unchecked += left
+    wrong += [issue for issue in helper_issues(config.run) if not is_covered(issue.path, wrong)]
     wrong += [issue for issue in prefer_issues(config.run, plugins.registry) if not is_covered(issue.path, wrong)]
     if is_new or n_ranks is not None:  # a test or a prediction calls no run hooks
         wrong += [issue for issue in plugin_param_issues(config.run, plugins) if not is_covered(issue.path, wrong)]

@@ -64,6 +64,7 @@ def references(run: schema.Run) -> list[ComponentRef]:
         open_reference("step", run.train.step, ("train", "step")),
         *(open_reference("optimizer", table, path) for path, table in optimizer_tables(run.train).items()),
         *(open_reference("lr_scheduler", table, path) for path, table in scheduler_tables(run.train).items()),
+        *helper_references(run.train).values(),  # after the model: it is the first reference of its kind
     ]
 
 
@@ -97,6 +98,15 @@ def table_reference(kind: str, table: Any, path: KeyPath) -> ComponentRef:
     key = getattr(table, "name", "") or table.type.rpartition("/")[2]
     on = getattr(table, "on", "")
     return ComponentRef(kind, table.type, (*path, "type"), table.config, (*path, "config"), key, on=on)
+
+
+def helper_references(train: schema.Train) -> dict[str, ComponentRef]:
+    """Return the reference of each `[train.helpers.NAME]`, by name; their components are models."""
+    return {name: helper_reference(table, ("train", "helpers", name)) for name, table in train.helpers.items()}
+
+
+def helper_reference(table: schema.Helper, path: KeyPath) -> ComponentRef:
+    return ComponentRef("model", table.name, (*path, "name"), table.config, (*path, "config"), core_keys=("arch",))
 
 
 def criterion_reference(term: schema.Criterion, number: int, taken: Container[str]) -> ComponentRef:

@@ -338,6 +338,9 @@ def find_field(kind: Any, path: KeyPath) -> "attrs.Attribute[Any] | None":
         if isinstance(part, int):
             kind = (*get_args(kind), Any)[0]
             continue
+        if named := find_named_table(kind):  # the part is the name of the table
+            kind = named
+            continue
         field = getattr(attrs.fields(kind), part, None) if attrs.has(kind) else None
         if field is None:
             return None
@@ -349,6 +352,11 @@ def find_table(kind: Any) -> type | None:
     """Return the class of a table, an optional table, or the tables of an array; None for other types."""
     arms = plain_arms(kind) if is_union(kind) else [*get_args(kind)[:1], kind]
     return next((arm for arm in arms if attrs.has(arm)), None)
+
+
+def find_named_table(kind: Any) -> type | None:
+    """Return the class of the tables in a table with any keys, such as `dict[str, Table]`; None for other types."""
+    return next((item for item in get_args(kind) if attrs.has(item)), None) if is_mapping(kind) else None
 
 
 def find_shorthand(kind: Any) -> str | None:

@@ -83,6 +83,17 @@ def start_issues(run: schema.Run) -> Iterator[Issue]:
         )
 
 
+def helper_issues(run: schema.Run) -> Iterator[Issue]:
+    """Check the names of `[train.helpers]`, and that their weights files exist."""
+    for name, table in run.train.helpers.items():
+        path = ("train", "helpers", name)
+        if not name.isidentifier():
+            message = f"{name!r} cannot be the name of a helper; use letters, digits and '_', and no digit at the start"
+            yield Issue(path, message, at_key=True)
+        if table.pretrained and not Path(table.pretrained).is_file():
+            yield Issue((*path, "pretrained"), f"file {table.pretrained} was not found")
+
+
 def input_issues(run: schema.Run) -> Iterator[Issue]:
     """Check `model.config.input_sizes` and `dtypes`: one dtype per shape, all sizes at least 1."""
     sizes, dtypes = run.model.config.input_sizes, run.model.config.dtypes

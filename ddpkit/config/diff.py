@@ -24,7 +24,7 @@ IGNORED = (
     *("ddp.enabled", "ddp.nproc", "ddp.backend", "ddp.timeout", "ddp.log_level", "ddp.find_unused_parameters"),
     *("model.continue_checkpoint", "model.continue_ext_checkpoint", "model.pretrained", "dataset.root_dir", "dataset.ref"),
     *("model.config.input_sizes*", "model.config.dtypes*", "dataloader.num_workers", "dataloader.persistent_workers"),
-    *("dataloader.pin_memory", "train.save_*", "output.save_*"),
+    *("dataloader.pin_memory", "train.save_*", "output.save_*", "train.helpers.*.pretrained"),
 )
 """Patterns of ignored keys; they may change freely."""
 ADJUSTABLE = (
@@ -34,6 +34,8 @@ ADJUSTABLE = (
 )
 DATA = "dataset"
 """Name with which `--allow-drift` permits other samples. The samples are compared later, in `checkpoint.run_metadata`."""
+HELPERS = "train.helpers"
+"""Table whose models may have other weights. The weights are compared later too."""
 NOT_ADJUSTABLE = (
     "train.optimizer.type",
     "train.optimizer.name",
@@ -89,7 +91,8 @@ def is_adjustable(change: Change) -> bool:
 
 def check_changes(found: Sequence[Change], allowed: Sequence[str], config: Config) -> None:
     """Raise ConfigError for identity changes that `allowed` does not list, and for listed keys that did not change."""
-    unchanged = [name for name in allowed if name != DATA and not any(is_below(change.key, name) for change in found)]
+    known = [name for name in allowed if name != DATA and not is_below(name, HELPERS)]
+    unchanged = [name for name in known if not any(is_below(change.key, name) for change in found)]
     problems = [
         Diagnostic("--allow-drift", (), f"{name!r} did not change since the checkpoint; remove this option") for name in unchanged
     ]

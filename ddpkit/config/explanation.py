@@ -64,7 +64,8 @@ def iterate_values(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, Any]]:
             if item or not field.metadata.get("synonym"):
                 yield from iterate_values(item, path if field.metadata.get("rest") else (*path, field.name))
     elif isinstance(value, Mapping):
-        yield from (((*path, name), item) for name, item in value.items())
+        for name, item in value.items():
+            yield from iterate_values(item, (*path, name)) if attrs.has(type(item)) else [((*path, name), item)]
     else:
         yield path, value
 

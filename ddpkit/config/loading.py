@@ -335,6 +335,8 @@ def dump(run: schema.Run) -> str:
         plain[path] = ""
     plain["model"] |= {"continue_checkpoint": "", "continue_ext_checkpoint": ""}
     plain["model"]["pretrained"] = absolute_path(run.model.pretrained)
+    for table in plain["train"]["helpers"].values():
+        table["pretrained"] = absolute_path(table["pretrained"])
     plain["output_dir"] = str(Path(run.output_dir).absolute())
     plain["dataset"] |= {"ref": "", "root_dir": absolute_path(run.dataset.root_dir)}
     plain["predict"]["input"] = absolute_path(run.predict.input)
@@ -350,6 +352,8 @@ def to_tables(value: Any) -> Any:
     """Convert attrs classes to the plain tables of a TOML file; None is left out."""
     if isinstance(value, list | tuple):
         return [to_tables(item) for item in value]
+    if isinstance(value, Mapping):
+        return {name: to_tables(item) for name, item in value.items()}
     if not attrs.has(type(value)):
         return value
     table: dict[str, Any] = {}

@@ -376,6 +376,28 @@ class Step:
 
 
 @attrs.frozen(kw_only=True)
+class Helper:
+    """Frozen model whose outputs the training uses, such as a teacher. On a resume, it must have the same weights as before.
+
+    不参与训练、仅由训练使用其输出的模型，如教师模型。恢复运行时，其权重必须与之前相同。
+    """
+
+    name: str = key("Name of the model: `name` or `plugin/name`.", "模型名称：`名称` 或 `插件/名称`。")
+    pretrained: str = key(
+        "Weights file: safetensors, or a torch file that contains only tensors, such as `weights/best.safetensors` of a run. Its"
+        " tensors must be exactly those of the model. Empty = the initial weights of the model; random ones depend on `seed`.",
+        "权重文件：safetensors 文件，或只含张量的 torch 文件，如某次运行的 `weights/best.safetensors`；其张量必须与模型完全一致。"
+        "空表示使用模型的初始权重；若为随机权重，则由 `seed` 决定。",
+        "",
+    )
+    config: dict[str, Any] = key(
+        "Parameters of the model. Its `n_classes` is that of `[model]`, unless it is set here.",
+        "模型的参数。`n_classes` 与 `[model]` 的相同，除非在此设置。",
+        a_table(),
+    )
+
+
+@attrs.frozen(kw_only=True)
 class Scaler:
     """Floating-point precision of the computation.
 
@@ -497,6 +519,11 @@ class Train:
         "Computation of the losses; `supervised` = `[[criterion]]` of the model's outputs.",
         "损失的计算方式；`supervised` 表示对模型输出计算 `[[criterion]]`。",
         attrs.Factory(Step),
+    )
+    helpers: dict[str, Helper] = key(
+        "Frozen models whose outputs the training uses, such as a teacher: one table `[train.helpers.NAME]` each.",
+        "不参与训练、仅由训练使用其输出的模型，如教师模型：每个模型一个表 `[train.helpers.名称]`。",
+        a_table(),
     )
     scaler: Scaler = key("Floating-point precision of the computation.", "计算所用的浮点精度。", attrs.Factory(Scaler))
     early_stopping: EarlyStopping | None = key("Early stopping; if omitted, off.", "提前停止；不写则不提前停止。", None)

@@ -60,7 +60,7 @@ def open_run(run: str | os.PathLike[str], weights: str, values: Mapping[str, Any
     """
     folder, weights = lookup.locate_run(Path(run), weights, "run")
     file = (folder / "config.toml").absolute()
-    config = lookup.without_initial_weights(loading.load(file, loading.named_overrides(values)))
+    config = lookup.without_helpers(lookup.without_initial_weights(loading.load(file, loading.named_overrides(values))))
     found = manager.load(combine_policy(config.run.plugins))
     plugin_manifest.check_plugins_present(lookup.read_recorded_plugins(file), found)
     check(config, found, None, is_new=False)

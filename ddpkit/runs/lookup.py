@@ -186,6 +186,11 @@ def without_initial_weights(config: Config) -> Config:
     return config.with_run(model=model)
 
 
+def without_helpers(config: Config) -> Config:
+    """Return the config without `[train.helpers]`, which neither a prediction nor an export needs."""
+    return config.with_run(train=attrs.evolve(config.run.train, helpers={}))
+
+
 def is_run_known(file: Path, weights: Path) -> bool:
     """Return whether the location of the TOML or of the weights determines the run."""
     return (run_of_config(file) or run_of_weights(str(weights))) is not None

@@ -65,6 +65,10 @@ def prepare(file: Path, options: RunOptions) -> RunPlan:
     os.environ |= slurm.torchrun_variables(os.environ)
     config, plugins = read_config(file, options)
     tasks, known = select_tasks(config.run, options.task), known_ranks(config, options.nproc)
+    if "train" not in tasks:  # files that only a training reads may be missing
+        config = lookup.without_initial_weights(config)
+    if tasks == ("predict",):
+        config = lookup.without_helpers(config)
     if rank_process.is_output_process():
         plugin_manifest.check_plugins_present(lookup.read_recorded_plugins(file), plugins)
     is_resumed = rank_process.is_restarted() or resume.requested_resume(config, options.resume) is not None

@@ -81,7 +81,7 @@ def assemble_trainer(
     ema = EMA.of(model, run.train.ema_decay) if run.train.ema_decay else None
     if run.train.compile:
         model.compile()
-    criteria, context = builder.losses(), builder.step_context(model, precision)
+    criteria, context = builder.losses(), builder.step_context(model, precision, loaders["train"])
     evaluator = builder.evaluator(model, ema, criteria, metrics, context, loaders)
     check = SanityCheck(
         model=model,

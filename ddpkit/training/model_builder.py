@@ -4,6 +4,7 @@ import functools
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -14,10 +15,11 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from ddpkit.config import schema
-from ddpkit.config.classes import class_names
+from ddpkit.config.classes import class_names, configured_outputs, n_classes
 from ddpkit.config.component_refs import (
     ComponentRef,
     find_entry,
+    helper_references,
     open_reference,
     optimizer_tables,
     scheduler_path,
@@ -35,13 +37,14 @@ from ddpkit.training.ema import EMA
 from ddpkit.training.evaluator import EvaluatedModel, Evaluator, prefix_keys
 from ddpkit.training.gradients import Clipping
 from ddpkit.training.heads import Head, HeadCriterion, HeadPostprocess, HeadWeight
+from ddpkit.training.helpers import FrozenModel
 from ddpkit.training.losses import Losses, LossTerm, ModelComputedLosses, WeightedLosses, weight_method
 from ddpkit.training.lr_schedule import LRSchedule
 from ddpkit.training.metrics import HeadMetric, MetricAdapter
 from ddpkit.training.optimization import Optimization
 from ddpkit.training.param_groups import check_parameters, divide_parameters, fused_option, parameter_groups
 from ddpkit.training.precision import Precision
-from ddpkit.training.pretrained import load_pretrained
+from ddpkit.training.pretrained import load_exact, load_pretrained, read_weights
 from ddpkit.training.scheduler_step import find_counting_step
 from ddpkit.training.step import NamedStep, StepContext
 
@@ -66,20 +69,42 @@ class ModelBuilder(ComponentFactory):
         )
 
     def model(self, precision: Precision, train: SplitLoader) -> nn.Module:
-        """Build the model on the device, with the same initial weights on every rank; load `model.pretrained`.
-
-        Lazy layers get their shapes from one training sample.
-        """
+        """Build the model on the device, with the same initial weights on every rank; load `model.pretrained`."""
         seeding.seed_generators("weights", self.run.seed, device=self.world.device)
-        model: nn.Module = self.create_only("model", classes=class_names(self.run))
-        model = precision.prepare(model.to(self.world.device))
-        if any(isinstance(parameter, UninitializedParameter) for parameter in model.parameters()):
-            with torch.no_grad():
-                precision(model.eval(), train.sample(1)[0])
+        model = self.initial_model(self.refs_of("model")[0], precision, train)
         if self.run.model.pretrained:
             load_pretrained(model, self.config)
         self.try_inputs(model, precision)
         return model
+
+    def initial_model(self, reference: ComponentRef, precision: Precision, train: SplitLoader, **runtime: Any) -> nn.Module:
+        """Create a model on the device. Lazy layers get their shapes from one training sample."""
+        model: nn.Module = self.create(reference, classes=class_names(self.run), **runtime)
+        model = precision.prepare(model.to(self.world.device))
+        if any(isinstance(parameter, UninitializedParameter) for parameter in model.parameters()):
+            with torch.no_grad():
+                precision(model.eval(), train.sample(1)[0])
+        return model
+
+    def helpers(self, precision: Precision, train: SplitLoader) -> dict[str, FrozenModel]:
+        """Build the models of `[train.helpers]`, by name, with the same weights on every rank. Every rank must call it."""
+        references = helper_references(self.run.train)
+        return {name: self.helper(name, reference, precision, train) for name, reference in references.items()}
+
+    def helper(self, name: str, reference: ComponentRef, precision: Precision, train: SplitLoader) -> FrozenModel:
+        """Build a model of `[train.helpers]`. Raises ConfigError if its weights file does not fit exactly."""
+        seeding.seed_generators("helper weights", self.run.seed, name, device=self.world.device)
+        precision = attrs.evolve(precision, model_name=self.name_of(reference))
+        n_outputs = configured_outputs(self.run) or n_classes(self.run)
+        model = self.initial_model(reference, precision, train, n_classes=n_outputs)
+        if file := self.run.train.helpers[name].pretrained:
+            try:
+                load_exact(model, read_weights(Path(file)))
+            except ValueError as error:
+                raise ConfigError([self.config.problem((*reference.path[:-1], "pretrained"), f"{file} {error}")]) from error
+        model.requires_grad_(requires_grad=False).eval()
+        self.world.broadcast([*model.parameters(), *model.buffers()])
+        return FrozenModel(model, precision)
 
     @torch.no_grad()
     def try_inputs(self, model: nn.Module, precision: Precision) -> None:
@@ -208,11 +233,17 @@ class ModelBuilder(ComponentFactory):
         name = None if entry.namespace == BUILTIN else self.name_only("step")
         return NamedStep(self.create_only("step", **self.class_values()), name)
 
-    def step_context(self, model: nn.Module, precision: Precision) -> StepContext:
+    def step_context(self, model: nn.Module, precision: Precision, train: SplitLoader) -> StepContext:
         """Return what the step gets in addition to the samples, without criteria."""
-        world, seed = self.world, self.run.seed
         return StepContext(
-            module=model, network=model, precision=precision, seed=seed, rank=world.rank, n_ranks=world.size, device=world.device
+            module=model,
+            network=model,
+            precision=precision,
+            helpers=self.helpers(precision, train),
+            seed=self.run.seed,
+            rank=self.world.rank,
+            n_ranks=self.world.size,
+            device=self.world.device,
         )
 
     def losses(self) -> Losses:

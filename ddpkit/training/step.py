@@ -1,6 +1,6 @@
 """Step of a run, which computes the losses of a micro-batch, and its context."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import attrs
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ddpkit.data import seeding
 from ddpkit.data.sampler import Shard
 from ddpkit.errors import ComponentName, add_component_note
+from ddpkit.training.helpers import FrozenModel
 from ddpkit.training.losses import Losses
 from ddpkit.training.precision import Precision
 from ddpkit.training.step_output import StepOutput
@@ -43,6 +44,8 @@ class StepContext:
     criteria: Criteria = attrs.field(factory=lambda: Losses([]))
     """`criteria(outputs, targets)` returns the terms of `[[criterion]]` as a list of scalars, without their weights in the sum.
     If a step returns this list as its losses, each term has a column in the history, and a criterion may have its own weight."""
+    helpers: Mapping[str, FrozenModel] = attrs.field(factory=dict)
+    """Models that are not trained, by name (`[train.helpers]`). Each is called like a function, without gradients."""
     seed: int
     rank: int
     n_ranks: int

@@ -42,6 +42,8 @@ def test_shipped_configs_match_the_schema(validator, file):
         ("[train]", "[transform]\nROTATE = [3]\n[train]"),
         ("[train]", '[transform]\nROTATION = ["3"]\n[train]'),
         ("[train]", "[transform]\nROTATION = [3, 4]\n[train]"),
+        ("[train]", '[train.helpers.teacher]\nname = "tinnet"\n[train]'),
+        ("[train]", '[train.helpers.teacher]\nname = "tinynet"\nconfig = { input_sizes = [] }\n[train]'),
     ],
 )
 def test_a_mistake_fails_the_schema(validator, right, wrong):
@@ -55,6 +57,7 @@ def test_every_component_notation_matches_the_schema(validator):
     more = 'postprocess = { type = "classification" }\nmetrics = ["accuracy", { type = "acme/confidence" }]\n'
     text = BLOBS.replace('postprocess = "classification"\n', "").replace('metrics = ["accuracy"]\n', more)
     text += '[transform]\nROTATION = 3\nNORMALIZE = { mean = [0.5], std = [0.5] }\nPIL_TO_TENSOR = []\n"builtin/NORMALIZE" = [[1], [1]]\n'
+    text += '[train.helpers.teacher]\nname = "tinynet"\nconfig = { hidden = 3 }\n'
 
     assert [error.message for error in validator.iter_errors(tomli.loads(text))] == []
 

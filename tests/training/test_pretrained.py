@@ -184,6 +184,15 @@ def test_resume_does_not_read_the_pretrained_file(blobs, weights):
     assert main(["run", blobs.name, *options, "--resume", "--set", "train.epoch=3"]) == 0
 
 
+def test_a_test_does_not_need_the_pretrained_file(blobs, weights):
+    moved = weights.rename(blobs.parent / "moved.safetensors")
+    assert main(["run", blobs.name, "--set", f"model.pretrained='{moved}'", "--set", "run_id=second"]) == 0
+
+    moved.unlink()
+
+    assert main(["test", "runs/blobs/second"]) == 0
+
+
 def test_the_resolved_config_has_an_absolute_pretrained_path(blobs, weights):
     assert main(["run", blobs.name, "--set", f"model.pretrained='{weights}'", "--set", "run_id=second"]) == 0
 

@@ -106,7 +106,7 @@ def run_cases(world, file):
     results |= {"agreed": stop_requests(world), "normalised": normalised_layer(world), "forgetful": forgetful(world, file)}
     results |= {f"resumed, {name}": resumed(world, file, name) for name in RESUMED}
     results |= {f"virtual, {name}": fit(file, world, **VIRTUAL, **case) for name, case in IN_TURN.items()}
-    results |= {"crossed": crossed(world, file)}
+    results |= {"crossed": crossed(world, file), "helper": helper_digest(world, file)}
     return results | {"versions": with_version(world, Path(file).parent)}
 
 
@@ -414,6 +414,18 @@ def test_virtual_shards_resume_on_another_number_of_ranks(results, tmp_path_fact
         for end in [*from_one, *from_two]:
             assert end["row"] in (whole["row"], "[]")
             assert all(torch.equal(*pair) for pair in zip(whole["weights"], end["weights"], strict=True))
+
+
+def helper_digest(world, file):
+    """Build a frozen model whose initial weights differ between ranks."""
+    config = loading.load(Path(file), loading.named_overrides({"train.helpers.own.name": "willful"}))
+    return builder.build_trainer(config, manager.load().registry, world).context.helpers["own"].digest()
+
+
+def test_a_helper_has_the_same_weights_on_all_ranks(results):
+    first, second = results[1]
+
+    assert first["helper"] == second["helper"]
 
 
 def with_version(world, folder):
