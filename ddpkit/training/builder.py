@@ -120,7 +120,8 @@ def wrap_for_phase(builder: ModelBuilder, freezing: FreezeSchedule, model: nn.Mo
     if builder.run.train.compile and freezing.groups:
         torch.compiler.reset()  # torch recompiles for each phase, but only a limited number of times
     if not uses_ddp:
-        builder.world.broadcast([*model.parameters(), *model.buffers()])  # as DDP does
+        with torch.no_grad():
+            builder.world.broadcast([*model.parameters(), *model.buffers()])  # as DDP does
         return model
     return builder.world.wrap(model, find_unused_parameters=builder.run.ddp.find_unused_parameters)
 

@@ -157,7 +157,9 @@ class Evaluator:
     def test_models(
         self, load_weights: Callable[[EvaluatedModel], bool], after_batch: AfterBatch, observe: Observe | None = None
     ) -> EvaluationResult:
-        """Return `loss`, if evaluation has it, and metrics on the test split, with each model's prefix. Every rank must call it.
+        """Return `loss`, if evaluation has it, values of the step, and metrics on the test split, with each model's prefix.
+
+        Every rank must call it.
 
         Args:
             load_weights: Function that loads the weights to test into a model, on every rank; returns False if there are none.
@@ -177,7 +179,7 @@ class Evaluator:
                 after = functools.partial(after_batch, f"{each.prefix}test")
                 tested = self.evaluate(each.model, self.test, after, None if each.prefix else observe)
                 n_left_out = tested.n_left_out
-                values |= {each.prefix + key: tested.values[key] for key in ("loss", *self.metrics) if key in tested.values}
+                values |= {each.prefix + key: tested.values[key] for key in (*self.losses.tested, *self.metrics)}
                 results |= {each.prefix + key: result for key, result in tested.metrics.items()}
         return EvaluationResult(values, results, n_left_out)
 

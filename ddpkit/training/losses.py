@@ -58,6 +58,11 @@ class Losses:
         return ["loss", *self.keys] if self.terms else []
 
     @property
+    def tested(self) -> list[str]:
+        """Columns that a test reports."""
+        return self.columns[:1]
+
+    @property
     def in_evaluation(self) -> "Losses":
         """Loss terms that are computed in evaluation."""
         return self

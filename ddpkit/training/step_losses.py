@@ -66,6 +66,11 @@ class StepLosses:
         """Columns of a split in history: `loss` if the step returns one, and all names."""
         return list(dict.fromkeys([*([LOSS] if self.names else []), *self.keys]))
 
+    @property
+    def tested(self) -> list[str]:
+        """Columns that a test reports: all of them."""
+        return self.columns
+
     def terms_of(self, found: StepOutput) -> list[Tensor]:
         """Return the numbers of a micro-batch, then their flags.
 
