@@ -135,6 +135,7 @@ PLACEHOLDERS = {
     "runs/digits/20260302-090000-cd34": "{other}",
     "RUN": "{run}",
     "x.toml": "configs/ddp_quick_test.toml",
+    "two_heads.toml": "examples/tasks/two_heads/two_heads.toml",
     "images/": "images",
     "new_photos/": "images",
 }
@@ -144,7 +145,7 @@ PLACEHOLDERS = {
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_each_command_of_the_documentation_works(tmp_path):
-    for name in ("configs", "main.py"):
+    for name in ("configs", "examples", "main.py"):
         (tmp_path / name).symlink_to(ROOT / name)
     (tmp_path / "images").mkdir()
     Image.new("L", (28, 28)).save(tmp_path / "images/0.png")

@@ -8,7 +8,7 @@ from tests.helpers import messages
 
 ROOT = Path(__file__).parents[1]
 BANNED = ROOT / "tests/banned_words.txt"
-FOLDERS = ("ddpkit", "ddpkit_plugins", "configs", "docs", "tests", "benchmarks", ".ci", ".github")
+FOLDERS = ("ddpkit", "ddpkit_plugins", "configs", "docs", "examples", "tests", "benchmarks", ".ci", ".github")
 PROSE = {".py", ".md", ".toml", ".yaml", ".yml", ".sh", ".txt"}
 FORMAT_NAME = r"(?!(?<=[\"'])tally\b)"
 """A quoted `tally` is a name in the checkpoint format, which old checkpoints have."""

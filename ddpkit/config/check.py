@@ -5,6 +5,7 @@ does not show all of its parameters, and only before a run starts or for `ddpkit
 """
 
 import importlib.metadata
+import itertools
 import re
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
@@ -88,6 +89,8 @@ def validate(config: Config, plugins: Plugins, n_ranks: int | None, *, is_new: b
         wrong += [issue for issue in plugin_param_issues(config.run, plugins) if not is_covered(issue.path, wrong)]
     if not is_covered(("transform",), wrong):
         wrong += tensor_issues(config.run, plugins.registry)
+    if not any(covers_path((key,), wrong) for key in ("metrics", "postprocess")):
+        wrong += prediction_issues(config.run, plugins.registry)
     for rule in [*RULES, *(NEW_RUN_RULES if is_new else ())]:
         wrong += rule_issues(rule, config.run, wrong)
     if n_ranks is not None and not covers_path(("ddp",), wrong):
@@ -253,6 +256,15 @@ def image_type_of_samples(run: schema.Run, registry: Registry) -> ImageType | No
     except UnknownNameError:
         return None
     return image_type
+
+
+def prediction_issues(run: schema.Run, registry: Registry) -> Iterator[Issue]:
+    """Yield an issue for the first metric that requires predictions, if the config has no postprocess to compute them."""
+    metrics = [] if run.postprocess else [each for each in references(run) if each.kind == "metric"]
+    needs_them = (each for each in metrics if find_entry(each, registry).component.takes != "logits")
+    for reference in itertools.islice(needs_them, 1):
+        remedy = "set 'postprocess', which computes them from the model's outputs"
+        yield Issue(("metrics",), f"metric {reference.name!r} requires predictions; {remedy}", at_key=True)
 
 
 def parameter_issues(reference: ComponentRef, parameters: Parameters) -> Iterator[Issue]:

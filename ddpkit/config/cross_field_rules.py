@@ -152,15 +152,6 @@ def monitor_issues(run: schema.Run) -> Iterator[Issue]:
             yield Issue(path, f"no loss or metric is called {monitor!r}, {suggest(monitor, known)}")
 
 
-def metric_issues(run: schema.Run) -> Iterator[Issue]:
-    if run.metrics and not run.postprocess:
-        yield Issue(
-            ("metrics",),
-            "metrics require predictions; set 'postprocess', which computes them from the model's outputs",
-            at_key=True,
-        )
-
-
 def logger_issues(run: schema.Run) -> Iterator[Issue]:
     """Check that the logger `wandb` is configured only once: two loggers would create two runs at W&B."""
     if run.private.wandb and any(logger.type.rpartition("/")[2] == WANDB for logger in run.private.loggers):
@@ -235,7 +226,6 @@ RULES: Sequence[Rule] = (
     ((("dataset", "split"),), fraction_issues),
     ((("metrics",), ("criterion",)), key_issues),
     ((("metrics",), ("criterion",), ("output", "monitor"), ("train", "early_stopping")), monitor_issues),
-    ((("metrics",), ("postprocess",)), metric_issues),
     ((("private", "wandb"), ("private", "loggers")), logger_issues),
     (tuple(("train", "lr_scheduler", key) for key in ("warmup", "warmup_lr", "update_policy")), warmup_issues),
     ((("train", "optimizer"),), own_warmup_issues),

@@ -30,3 +30,8 @@ def iterate_tensors(value: Any) -> Iterator[Tensor]:
     elif isinstance(value, list | tuple):
         for each in value:
             yield from iterate_tensors(each)
+
+
+def count_samples(images: Any) -> int:
+    """Return the number of samples of a micro-batch: images in a tensor, a list, or a mapping of such."""
+    return len(next(iter(images.values()))) if isinstance(images, Mapping) else len(images)

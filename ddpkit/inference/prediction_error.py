@@ -43,7 +43,7 @@ def prediction_errors(decoder: PredictionDecoder, predictions: Any, targets: Any
     else:
         is_wrong = (found >= decoder.threshold) != (targets > 0.5)  # noqa: PLR2004 - targets are 0 or 1
         difference = (found.double() - targets).abs()
-        errors = (difference * is_wrong).amax(dim=1) if kind == ("labels", 2) else difference.flatten(1).mean(dim=1)
+        errors = (difference * is_wrong).amax(dim=1) if kind == ("labels", 2) else difference[:, None].flatten(1).mean(dim=1)
     return [round(value, DECIMALS) if math.isfinite(value) else None for value in errors.tolist()]
 
 

@@ -14,6 +14,7 @@ from torchvision.transforms.v2 import Normalize
 from ddpkit.config import schema
 from ddpkit.config.classes import class_names, configured_outputs, foreground_names
 from ddpkit.data.loader import SplitLoader, describe_value
+from ddpkit.data.nested import count_samples
 from ddpkit.inference.drawing import Annotation, draw, enlargement
 from ddpkit.inference.tags import BACKGROUND, Tag, add_strip, font_size, format_number, mask_legend
 
@@ -29,7 +30,8 @@ ROUNDING = 0.1
 
 def split_batch(images: Any, targets: Any) -> list[tuple[Any, Any]]:
     """Return image and target of each sample of a collated micro-batch."""
-    return [(image, select_target(targets, place, len(images))) for place, image in enumerate(images)]
+    n = count_samples(images)
+    return [(select_target(images, place, n), select_target(targets, place, n)) for place in range(n)]
 
 
 def select_target(targets: Any, place: int, n: int) -> Any:
@@ -45,7 +47,7 @@ def select_target(targets: Any, place: int, n: int) -> Any:
 
 def describe_images(images: Sequence[Any]) -> str:
     """Return dtype and shape of the first image, and the range of the pixels of all images."""
-    pixels = [each for each in images if is_drawable(each)]
+    pixels = [each for each in map(join_images, images) if is_drawable(each)]
     if not pixels:
         return describe_value(images[0])
     low, high = min(float(each.min()) for each in pixels), max(float(each.max()) for each in pixels)
@@ -76,6 +78,7 @@ class SampleDrawer:
 
     def draw_annotation(self, image: Any, annotation: Annotation, caption: str) -> Image.Image:
         """Return an RGB picture of an image with an annotation in place of its target, see `draw`."""
+        image = join_images(image)
         if is_drawable(image):
             picture, tags = self.to_picture(image), []
         else:
@@ -166,8 +169,16 @@ def is_drawable(image: Any) -> bool:
     return isinstance(image, Tensor) and image.ndim in (2, 3) and image.numel() > 0 and not image.is_complex()
 
 
+def join_images(image: Any) -> Any:
+    """Return several images of one sample, in a mapping, as one image: side by side. Any other value is returned unchanged."""
+    parts = list(image.values()) if isinstance(image, Mapping) else []
+    fits = parts and all(map(is_drawable, parts)) and len({each.shape[:-1] for each in parts}) == 1
+    return torch.cat(parts, dim=-1) if fits else image
+
+
 def image_size(image: Any) -> tuple[int, int]:
     """Return the size (H, W) of an image; of its placeholder, if it cannot be drawn."""
+    image = join_images(image)
     return (image.shape[-2], image.shape[-1]) if is_drawable(image) else (TILE // 2, TILE)
 
 
@@ -184,8 +195,8 @@ def to_mask(values: "np.ndarray[Any, Any]", size: tuple[int, int]) -> "np.ndarra
 
 
 def describe_target(target: Tensor) -> str:
-    """Return the first numbers of a target, or its dtype and shape if it has several dimensions."""
-    if target.ndim > 1:
+    """Return the first numbers of a target, or its dtype and shape if it has several dimensions and many numbers."""
+    if target.ndim > 1 and target.numel() > MOST_NUMBERS:
         return describe_value(target)
     numbers = [format_number(each) for each in target.flatten()[: MOST_NUMBERS + 1].tolist()]
     return ", ".join([*numbers[:MOST_NUMBERS], *(["..."] if len(numbers) > MOST_NUMBERS else [])])

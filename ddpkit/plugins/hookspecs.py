@@ -29,9 +29,10 @@ def ddpkit_models() -> Iterable[Component]:
 
     Run-time values: `classes` (list of names, may be empty), `n_classes` (number of outputs, from `[model.config]`, else from the
     data; a detector adds the background itself).
-    Returns an `nn.Module`. It is called with images [B, C, H, W], or with the images that the dataset's `collate` returns. If
-    the TOML has no `[[criterion]]`, it is called with `(images, targets)` in training. It must then return a dict of its
-    losses: scalars, each the mean over the micro-batch, with the same names in every step.
+    Returns an `nn.Module`. It is called with images [B, C, H, W], with a dict of them if an image of the dataset is a dict, or
+    with the images that the dataset's `collate` returns. If the TOML has no `[[criterion]]`, it is called with `(images,
+    targets)` in training. It must then return a dict of its losses: scalars, each the mean over the micro-batch, with the same
+    names in every step.
 
     Example:
         @hookimpl

@@ -49,6 +49,7 @@ MISTAKES = {
     "two classes with the same name": ('["left", "right"]', '["left", "left"]', "6:11: classes: class names must be unique; repeated: 'left'"),
     "two folders": ('name = "blobs"', 'name = "blobs"\nroot_dir = "a"\nbase_dir = "b"', "20:12: dataset.base_dir: differs from 'root_dir'; set only one of them"),
     "weights and a checkpoint": ('"tinynet"', '"tinynet"\npretrained = "a"\ncontinue_checkpoint = "b"', "13:14: model.pretrained: cannot be used with 'model.continue_checkpoint', which resumes a run; set only one of them"),
+    "a metric without a postprocess": ('postprocess = "classification"', "", "4:1: metrics: metric 'accuracy' requires predictions; set 'postprocess', which computes them from the model's outputs"),
     "a monitor that is not a metric": ("[train]", "[output]\nmonitor = 'acuracy'\n[train]", "26:11: output.monitor: no loss or metric is called 'acuracy', did you mean 'accuracy'?"),
     "an arch that differs from the model": ('"tinynet"', '"tinynet"\nconfig = { arch = "unet" }', "13:19: model.config.arch: must be 'tinynet', the name of the model; correct or remove this key"),
     "a shape that the model rejects": ('"tinynet"', '"tinynet"\nconfig = { input_sizes = [[1, 1, 8, 8], [1, 3, 8, 8]] }', "13:41: model.config.input_sizes[1]: the model does not accept images of this shape"),

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from torchvision.transforms.v2 import Normalize
 
-from ddpkit.inference.sample_drawing import SampleDrawer, draw_grid, split_batch
+from ddpkit.inference.sample_drawing import SampleDrawer, describe_images, draw_grid, split_batch
 
 DRAWER = SampleDrawer(classes=["background", "cat", "dog"], box_classes=["cat", "dog"], transforms=[])
 SIZE = (4, 6)
@@ -29,11 +29,11 @@ SIZE = (4, 6)
         (torch.tensor(float("nan")), ["None nan"]),
         (torch.tensor([]), ["None"]),
         (torch.tensor(1j), ["None tensor(0.+1.j)"]),
-        (torch.full((2, 3), 0.3), ["None float32 [2, 3]"]),
+        (torch.full((2, 3), 0.3), ["None 0.30, 0.30, 0.30, 0.30, 0.30, 0.30"]),
         (torch.full((4, 6), 0.3), ["None float32 [4, 6]"]),
         ("a sentence", ["None a sentence"]),
         ({"key": 1}, ["None key: 1"]),
-        ({"side": torch.tensor(1), "at": torch.zeros(3, 2)}, ["1 side: 1", "None at: float32 [3, 2]"]),
+        ({"side": torch.tensor(1), "at": torch.zeros(3, 2)}, ["1 side: 1", "None at: 0.00, 0.00, 0.00, 0.00, 0.00, 0.00"]),
         ({"boxes": torch.zeros(0, 4), "labels": torch.zeros(0)}, ["None no box"]),
         (torch.tensor([[0, 0, 1], [0, 0, 255]]).repeat(2, 2), ["0 background 67%", "1 cat 17%", "255 255 17%"]),
         (torch.tensor([[0, 0, 1], [0, 0, 2]]).repeat(2, 2)[None].float(), ["0 background 67%", "1 cat 17%", "2 dog 17%"]),
@@ -116,6 +116,17 @@ def test_a_target_is_taken_from_its_batch(targets, first):
 
     assert [image.shape[-1] for image, _ in samples] == [2, 3, 4]
     assert samples[0][1] == first
+
+
+def test_several_images_of_a_sample_are_drawn_side_by_side():
+    left, right = torch.zeros(2, 1, 4, 4), torch.ones(2, 1, 4, 8)
+    (image, target), _ = split_batch({"left": left, "right": right}, torch.tensor([0, 1]))
+    alone = DRAWER.draw(torch.cat([left[0], right[0]], dim=-1), target, "a caption")
+
+    assert target == 0
+    assert DRAWER.draw(image, target, "a caption").tobytes() == alone.tobytes()
+    assert describe_images([image]) == "{left: float32 [1, 4, 4], right: float32 [1, 4, 8]}, values from 0 to 1"
+    assert DRAWER.draw({"left": left[0], "right": torch.ones(1, 5, 5)}, target, "different heights").height > 100
 
 
 def test_a_grid_contains_each_picture():

@@ -73,6 +73,7 @@ def test_an_error_that_is_not_finite_is_not_known():
 
 def test_a_prediction_of_another_kind_has_an_absolute_error_or_none():
     assert errors(None, [[1.0, 3.0]], [[2.0, 1.0]]) == [1.5]
+    assert errors(None, [1.0, 3.0], [2.0, 1.0]) == [1, 2]
     assert errors(None, [[1.0, 3.0]], [1]) == [None]
 
 

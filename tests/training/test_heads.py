@@ -7,11 +7,13 @@ import torch
 
 from ddpkit.cli.main import main
 from ddpkit.config import loading
+from ddpkit.config.check import validate
+from ddpkit.data.nested import count_samples
 from ddpkit.distributed.world import World
 from ddpkit.errors import ConfigError
 from ddpkit.inference.predictor import load
 from ddpkit.plugins import manager
-from ddpkit.testing.ddp_causes import criterion_causes
+from ddpkit.testing.ddp_causes import criterion_causes, select_samples
 from ddpkit.training import builder
 from ddpkit.training.heads import HeadPostprocess
 from tests.helpers.ranks import fit
@@ -168,6 +170,21 @@ def test_one_output_can_have_several_targets(heads):
     outputs = trainer.precision(trainer.model, images)
 
     assert trainer.losses(outputs, targets) == [torch.nn.functional.cross_entropy(outputs, targets["side"])]
+
+
+def test_metrics_of_outputs_require_no_postprocess(heads):
+    config = loading.load(heads, loading.named_overrides({"metrics": [{"type": "offset", "on": "points"}], "postprocess": ""}))
+
+    assert validate(config, manager.load(), 1).problems == ()
+    trainer = builder.build_trainer(config, manager.load().registry, World())
+    assert trainer.evaluator.postprocess({"points": 1}) == {}
+
+
+def test_a_batch_of_several_images_has_parts():
+    images = {"left": torch.arange(5), "right": torch.arange(5, 10)}
+
+    assert count_samples(images) == 5
+    assert select_samples(images, slice(2, 3)) == {"left": torch.tensor([2]), "right": torch.tensor([7])}
 
 
 def test_verify_ddp_accepts_criteria_of_heads(heads):
