@@ -15,11 +15,12 @@ from ddpkit.config.instantiate import ComponentFactory
 from ddpkit.data import seeding
 from ddpkit.data.dataset_info import DatasetInfo
 from ddpkit.data.labels import sample_labels
-from ddpkit.data.loader import N_SANITY_SAMPLES, MapDataset, SeededDataset, SplitLoader, make_loader
+from ddpkit.data.loader import N_SANITY_SAMPLES, MapDataset, SeededDataset, SplitLoader
 from ddpkit.data.recorded_split import RecordedSplit
 from ddpkit.data.sample_stages import find_unrepeatable, read_stages
 from ddpkit.data.sampler import BatchSampler, Sampler
 from ddpkit.data.unreadable import UnreadableSamples
+from ddpkit.data.workers import make_loader
 from ddpkit.distributed.world import World
 from ddpkit.errors import ConfigError, failed_component, name_failure, named_errors
 

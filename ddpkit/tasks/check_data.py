@@ -10,9 +10,10 @@ from ddpkit.config.loading import Config
 from ddpkit.data.builder import DataBuilder
 from ddpkit.data.classes import BINARY, ClassInference
 from ddpkit.data.findings import CheckedSample, Finding, KnownLabels, find_problems
-from ddpkit.data.loader import SplitLoader, guard_workers, make_loader, start_loader
+from ddpkit.data.loader import SplitLoader
 from ddpkit.data.recorded_split import sample_identity
 from ddpkit.data.sample_facts import FactsReader, SampleFacts
+from ddpkit.data.workers import guard_workers, make_loader, start_loader
 from ddpkit.distributed.cores import count_cores
 from ddpkit.distributed.world import World
 from ddpkit.plugins.manager import Plugins
