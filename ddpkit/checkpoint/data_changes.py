@@ -25,11 +25,8 @@ class DataState:
     @classmethod
     def of_loaders(cls, loaders: Mapping[str, SplitLoader], *, with_files: bool) -> "DataState":
         """Return the current state. `with_files`: also look at each file, which takes microseconds on a local disk."""
-        indices = {split: loader.sampler.indices for split, loader in loaders.items()}
-        names = {split: loader.samples.info.identify(indices[split]) for split, loader in loaders.items()}
-        return cls(
-            names, {split: each.samples.file_states(indices[split]) for split, each in loaders.items()} if with_files else {}
-        )
+        names = {split: loader.names() for split, loader in loaders.items()}
+        return cls(names, {split: loader.file_states() for split, loader in loaders.items()} if with_files else {})
 
     @classmethod
     def of_run(cls, folder: Path) -> "DataState":

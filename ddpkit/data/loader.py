@@ -5,7 +5,7 @@ import logging
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import attrs
 import numpy as np
@@ -18,6 +18,7 @@ from ddpkit.data.dataset_info import DatasetInfo
 from ddpkit.data.images import format_file
 from ddpkit.data.labels import sample_labels
 from ddpkit.data.nested import map_tensors
+from ddpkit.data.recorded_split import digest_samples
 from ddpkit.data.sampler import BatchSampler, Sampler, Shard
 from ddpkit.data.unreadable import UnreadableSampleError, UnreadableSamples
 from ddpkit.data.workers import guard_workers, start_loader
@@ -30,8 +31,8 @@ Images = Tensor | Sequence[Tensor]
 Batch = tuple[Images, Any, Shard]
 """Images and targets on the device, and their shard of the micro-batch. The shape of the targets is [B, ...], unless the
 dataset has its own `collate`."""
-Key = tuple[int, int]
-"""(epoch, index): identifies a sample and seeds its random transforms."""
+Key = tuple[int, ...]
+"""(epoch, index): identifies a sample and seeds its random transforms. See `StreamSamples` for those of a stream."""
 N_SUBSTITUTES = 100
 """Maximum number of samples that are tried in place of an unreadable one."""
 BOXES = "boxes"
@@ -255,9 +256,37 @@ class SplitLoader:
     batch_names: Sequence[ComponentName] = ()
     """Names of the batch transforms, for messages."""
 
+    remedy: ClassVar[str] = REMEDY
+    """What to do about an unreadable sample, for messages."""
+    unit: ClassVar[str] = "sample"
+    """What `names` lists."""
+
     @property
     def sampler(self) -> Sampler:
         return self.batch_sampler.sampler
+
+    def names(self) -> list[str] | list[int]:
+        """Return an identifier of each sample of the split, see `DatasetInfo.identify`."""
+        return self.samples.info.identify(self.sampler.indices)
+
+    def file_states(self) -> list[list[int]]:
+        """Return size and modification time (ns) of the files of each sample; [] if they are not known."""
+        return self.samples.file_states(self.sampler.indices)
+
+    def digest(self) -> dict[str, Any]:
+        """Return the number of samples, and a digest of them."""
+        return digest_samples(self.samples.info, self.sampler.indices)
+
+    def reading_environment(self) -> dict[str, int]:
+        """Return the conditions, in addition to those of every run, on which the order of the samples depends."""
+        return {}
+
+    def gather_positions(self) -> list[Any]:
+        """Return the positions that a checkpoint must contain; [], because samples have an index. Every rank must call it."""
+        return []
+
+    def restore_positions(self, saved: Sequence[Any]) -> None:
+        """Restore the positions of a checkpoint within an epoch."""
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Yield the micro-batches of an epoch in order, from number `start` (from 0).
@@ -268,11 +297,15 @@ class SplitLoader:
         self.n_read = self.n_left_out = 0
         for read, shard in zip(start_loader(self.loader), shards, strict=True):
             self.n_read += 1
-            if isinstance(read, ReadFailure):
-                LOGGER.debug("%s", read.traceback)
-                raise SampleError(f"{read.message}\n{read.traceback.rstrip()}" if read.is_bug else f"{read.message}; {REMEDY}")
-            images, targets, unreadable = read
+            images, targets, unreadable = self.check_read(read)
             yield *self.on_device(images, targets), self.without_unreadable(shard, unreadable) if unreadable else shard
+
+    def check_read(self, read: Any) -> Any:
+        """Return what a worker has read. Raises SampleError for a failure."""
+        if isinstance(read, ReadFailure):
+            LOGGER.debug("%s", read.traceback)
+            raise SampleError(f"{read.message}\n{read.traceback.rstrip()}" if read.is_bug else f"{read.message}; {self.remedy}")
+        return read
 
     def without_unreadable(self, shard: Shard, unreadable: Mapping[int, str]) -> Shard:
         """Record unreadable samples; return the shard without those that were left out, so that it fits the read samples."""
@@ -306,7 +339,11 @@ class SplitLoader:
 
     def sample(self, n: int) -> tuple[Images, Any]:
         """Return the first `n` samples of the split as a batch on the device, read in this process."""
-        return self.read(self.sampler.indices[:n])
+        return self.read(self.first_indices(n))
+
+    def first_indices(self, n: int) -> Sequence[int]:
+        """Return the indices of the first samples of the split, at most `n`."""
+        return self.sampler.indices[:n]
 
     def check_sample(self, n: int) -> tuple[Images, Any]:
         """Return `n` samples to try the model with; the first have the largest and the smallest label."""
