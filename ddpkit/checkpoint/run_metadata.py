@@ -20,6 +20,9 @@ from ddpkit.runs import plugin_manifest
 from ddpkit.training.callbacks import Row
 from ddpkit.training.trainer import Trainer
 
+READERS = "readers per rank"
+"""Condition of a stream, whose order depends on it and on the number of ranks."""
+
 
 @attrs.frozen(kw_only=True)
 class RunMetadata:
@@ -121,7 +124,7 @@ class RunMetadata:
         free = ("ranks",) if self.config.run.ddp.virtual_shards > 1 else ()
         for key in now:
             if now[key] != was.get(key, now[key]) and key not in free:
-                is_stream = "readers" in now and key in ("ranks", "readers")
+                is_stream = READERS in now and key in ("ranks", READERS)
                 order = "changes, and" if is_stream else "stays the same, but"
                 change = f"{key}: {now[key]} now, {was[key]} before; the order of the samples {order}"
                 yield f"{change} from here on the results are not bit-identical"
@@ -137,7 +140,7 @@ def sets_options(changed: KeyPath, path: KeyPath, table: schema.Optimizer) -> bo
 def numerics_environment(trainer: Trainer) -> dict[str, Any]:
     world = trainer.world
     found = {"torch": torch.__version__, "device": world.device.type, "ranks": world.size, "threads": world.threads}
-    return found | trainer.loader.reading_environment()
+    return found | ({READERS: trainer.loader.n_readers} if trainer.loader.n_readers else {})
 
 
 def describe_data(split: str, data: Mapping[str, Any] | None) -> str:

@@ -190,9 +190,9 @@ class DataBuilder(ComponentFactory):
 
     def stream_loader(self, split: str, stream: Any, names: Sequence[str], limit: int | None) -> StreamLoader:
         run, options, training, world = self.run, self.run.dataloader, split == "train", self.world
-        n_workers, shuffle = max(options.num_workers, 1), training and options.shuffle
+        n_readers, shuffle = max(options.num_workers, 1), training and options.shuffle
         of_samples, of_batches = self.split_options(split)
-        order = ShardOrder(n_shards=len(names), n_slots=world.size * n_workers, seed=run.seed, shuffle=shuffle)
+        order = ShardOrder(n_shards=len(names), n_slots=world.size * n_readers, seed=run.seed, shuffle=shuffle)
         buffer = options.shuffle_buffer if shuffle else 0
         samples = StreamSamples(dataset=stream, shards=stream.shards[split], order=order, buffer=buffer, **of_samples)
         size = split_batch_size(run, split)
@@ -205,7 +205,7 @@ class DataBuilder(ComponentFactory):
             drop_last=training and options.drop_last,
             limit=limit,
         )
-        requests = RequestSampler(sampler, world=world, n_workers=n_workers)
+        requests = RequestSampler(sampler, world=world, n_readers=n_readers)
         loader, kind = self.torch_loader(samples, requests), TrainStreamLoader if training else EvalStreamLoader
         return kind(loader=loader, samples=samples, batch_sampler=requests, shard_names=names, **of_batches)
 

@@ -277,9 +277,10 @@ class SplitLoader:
         """Return the number of samples, and a digest of them."""
         return digest_samples(self.samples.info, self.sampler.indices)
 
-    def reading_environment(self) -> dict[str, int]:
-        """Return the conditions, in addition to those of every run, on which the order of the samples depends."""
-        return {}
+    @property
+    def n_readers(self) -> int:
+        """Number of readers of each rank on which the order of the samples depends; 0: it does not depend on them."""
+        return 0
 
     def gather_positions(self) -> list[Any]:
         """Return the positions that a checkpoint must contain; [], because samples have an index. Every rank must call it."""
@@ -297,15 +298,16 @@ class SplitLoader:
         self.n_read = self.n_left_out = 0
         for read, shard in zip(start_loader(self.loader), shards, strict=True):
             self.n_read += 1
-            images, targets, unreadable = self.check_read(read)
+            if isinstance(read, ReadFailure):
+                raise self.sample_error(read)
+            images, targets, unreadable = read
             yield *self.on_device(images, targets), self.without_unreadable(shard, unreadable) if unreadable else shard
 
-    def check_read(self, read: Any) -> Any:
-        """Return what a worker has read. Raises SampleError for a failure."""
-        if isinstance(read, ReadFailure):
-            LOGGER.debug("%s", read.traceback)
-            raise SampleError(f"{read.message}\n{read.traceback.rstrip()}" if read.is_bug else f"{read.message}; {self.remedy}")
-        return read
+    def sample_error(self, failure: ReadFailure) -> SampleError:
+        """Return the error for a sample that a worker could not read."""
+        LOGGER.debug("%s", failure.traceback)
+        details = f"\n{failure.traceback.rstrip()}" if failure.is_bug else f"; {self.remedy}"
+        return SampleError(f"{failure.message}{details}")
 
     def without_unreadable(self, shard: Shard, unreadable: Mapping[int, str]) -> Shard:
         """Record unreadable samples; return the shard without those that were left out, so that it fits the read samples."""

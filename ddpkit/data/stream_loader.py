@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import attrs
 import torch
 
-from ddpkit.data.loader import Batch, Images, SplitLoader, stat_files
+from ddpkit.data.loader import Batch, Images, ReadFailure, SplitLoader, stat_files
 from ddpkit.data.sampler import BatchSampler, Shard, shard_batch
 from ddpkit.data.stream import Position
 from ddpkit.data.stream_samples import Request, StreamBatch, StreamSamples
@@ -23,7 +23,7 @@ class RequestSampler(BatchSampler):
     """Batch sampler that yields the requests for this rank's micro-batches. The workers of the rank take turns."""
 
     world: World = attrs.field(kw_only=True)
-    n_workers: int = attrs.field(kw_only=True)
+    n_readers: int = attrs.field(kw_only=True)
     """Number of slots of this rank; at least 1."""
     start: int = 0
     """Number of the first micro-batch (from 0)."""
@@ -33,9 +33,9 @@ class RequestSampler(BatchSampler):
     """Number of samples in each micro-batch of this rank."""
 
     def __iter__(self) -> Iterator[list[Any]]:
-        n_before = [0] * self.n_workers
+        n_before = [0] * self.n_readers
         for number, n in enumerate(self.sizes, start=self.start):
-            worker = number % self.n_workers
+            worker = number % self.n_readers
             slot = worker * self.world.size + self.world.rank
             yield [Request(self.epoch, slot, self.positions[worker], n_before[worker], n)]
             n_before[worker] += n
@@ -57,9 +57,9 @@ class StreamLoader(SplitLoader):
         return self.batch_sampler.world
 
     @property
-    def n_workers(self) -> int:
-        """Number of slots of this rank."""
-        return self.batch_sampler.n_workers
+    def n_readers(self) -> int:
+        """Number of readers of each rank."""
+        return self.batch_sampler.n_readers
 
     def names(self) -> list[str]:
         """Return the short name of each shard."""
@@ -74,13 +74,15 @@ class StreamLoader(SplitLoader):
         content = [self.samples.stream.samples_per_epoch, *self.shard_names]
         return {"shards": len(self.shard_names), "sha256": sha256(json.dumps(content).encode()).hexdigest()}
 
-    def reading_environment(self) -> dict[str, int]:
-        """Return the number of readers of each rank, on which the order of the samples depends."""
-        return {"readers": self.n_workers}
-
     def samples_ahead(self) -> str:
         """Describe the samples that the workers may be reading."""
         return f"some of the {self.samples.split} shards"
+
+    def checked(self, read: StreamBatch | ReadFailure) -> StreamBatch:
+        """Return what a worker has read. Raises SampleError for a failure."""
+        if isinstance(read, ReadFailure):
+            raise self.sample_error(read)
+        return read
 
     def first_indices(self, n: int) -> Sequence[int]:
         """Return the numbers of the first samples of the first shard, at most `n`."""
@@ -106,19 +108,19 @@ class TrainStreamLoader(StreamLoader):
     """Position of each slot of this rank after the last micro-batch that was used; the workers read ahead."""
 
     def __attrs_post_init__(self) -> None:
-        self.positions = [Position()] * self.n_workers
+        self.positions = [Position()] * self.n_readers
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Yield the micro-batches of an epoch in order, from number `start` (from 0), which must be that of the positions."""
         if not start:
-            self.positions = [Position()] * self.n_workers
+            self.positions = [Position()] * self.n_readers
         requests = self.batch_sampler
         shards = requests.set_epoch(epoch, start)
         requests.start, requests.positions, requests.sizes = start, tuple(self.positions), [len(each.indices) for each in shards]
         for number, (read, shard) in enumerate(zip(start_loader(self.loader), shards, strict=True), start=start):
-            found: StreamBatch = self.check_read(read)
+            found = self.checked(read)
             batch = (*self.on_device(found.images, found.targets), shard)
-            self.positions[number % self.n_workers] = Position(*found.position)
+            self.positions[number % self.n_readers] = Position(*found.position)
             yield batch
 
     def gather_positions(self) -> list[list[Position]]:
@@ -128,7 +130,7 @@ class TrainStreamLoader(StreamLoader):
 
     def restore_positions(self, saved: Sequence[Sequence[Sequence[int]]]) -> None:
         """Restore the positions of a checkpoint within an epoch. Raises CheckpointError if the number of slots has changed."""
-        was, now = (len(saved), len(saved[0]) if saved else 0), (self.world.size, self.n_workers)
+        was, now = (len(saved), len(saved[0]) if saved else 0), (self.world.size, self.n_readers)
         if was != now:
             (ranks, workers), (n_ranks, n_workers) = was, now
             message = (
@@ -151,15 +153,19 @@ class EvalStreamLoader(StreamLoader):
         """
         requests = self.batch_sampler
         own = shard_batch(range(self.sampler.batch_size), self.world.rank, self.world.size)
-        requests.epoch, requests.positions, requests.sizes = epoch, [Position()] * self.n_workers, itertools.repeat(own.n_valid)
+        requests.epoch, requests.positions, requests.sizes = epoch, [Position()] * self.n_readers, itertools.repeat(own.n_valid)
         limit, n_samples, batches = self.sampler.limit, 0, self.own_batches()
+        padding: tuple[Images, Any] | None = None
         for _ in itertools.count() if limit is None else range(limit):
             found = next(batches, None)
             n_valid = found.n_samples if found else 0
             n_total = int(self.world.sum(torch.tensor(n_valid, device=self.world.device)))
             if not n_total:
                 break
-            images, targets = self.on_device(found.images, found.targets) if found else self.sample(1)
+            if found:
+                images, targets = self.on_device(found.images, found.targets)
+            else:
+                images, targets = padding = padding or self.sample(1)
             indices = range(n_samples, n_samples + max(n_valid, 1))
             yield images, targets, Shard(indices, n_valid, n_total, self.world.rank)
             n_samples += n_total
@@ -169,10 +175,9 @@ class EvalStreamLoader(StreamLoader):
         """Yield the micro-batches of this rank, until all its slots have ended."""
         ended: set[int] = set()
         for number, read in enumerate(start_loader(self.loader)):
-            found: StreamBatch | None = self.check_read(read)
-            if found:
-                yield found
+            if read is None:
+                ended.add(number % self.n_readers)
             else:
-                ended.add(number % self.n_workers)
-            if len(ended) == self.n_workers:
+                yield self.checked(read)
+            if len(ended) == self.n_readers:
                 return

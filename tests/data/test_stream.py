@@ -42,7 +42,7 @@ def make_stream_loader(stream, split="train", *, workers=0, limit=None):
     samples = make_samples(stream, split, n_workers)
     n = stream.samples_per_epoch if split == "train" else 0
     sampler = Sampler(indices=range(n), batch_size=4, shards=[0], n_shards=1, seed=5, limit=limit)
-    requests = RequestSampler(sampler, world=world, n_workers=n_workers)
+    requests = RequestSampler(sampler, world=world, n_readers=n_workers)
     loader = make_loader(samples, requests, num_workers=workers, persistent=True, timeout=60)
     kind = TrainStreamLoader if split == "train" else EvalStreamLoader
     return kind(
@@ -170,6 +170,16 @@ def test_an_evaluation_can_be_limited():
 
     assert numbers(loader.epoch(0)) == ALL[:8]
     assert loader.sampler.n_samples() == 8
+
+
+def test_each_sample_is_transformed_with_its_own_seed():
+    samples = make_samples(Numbers(), transforms=[lambda image, target: (torch.rand(()), image)])
+
+    first = samples.__getitems__([Request(0, 0, Position(), 0, 18)])
+    later = make_samples(Numbers(), transforms=samples.transforms).__getitems__([Request(0, 0, Position(), 5, 13)])
+
+    assert len(set(first.images.tolist())) == 18
+    assert torch.equal(first.images[5:], later.images)
 
 
 def halve(image, target):

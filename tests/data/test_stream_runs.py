@@ -164,7 +164,8 @@ def test_changed_shards_are_refused_at_a_resume(example, capsys):
 
     assert run("--limit-batches", "1", "--resume", *override("run_id=one", "train.epoch=2")) == 2
 
-    assert "the samples differ from those of the resumed run" in capsys.readouterr().err
+    expected = "1 shard is missing, such as 'train-000004.tar.gz' (train); 1 shard is new, such as 'train-000009.tar.gz' (train)"
+    assert f"the samples differ from those of the resumed run: {expected}" in capsys.readouterr().err
 
 
 @pytest.mark.slow
