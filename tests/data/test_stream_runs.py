@@ -220,4 +220,8 @@ def test_another_number_of_ranks_is_refused_within_an_epoch(example, capsys):
 
     assert run(*settings, "--resume", str(step), *override("dataloader.num_workers=2")) == 6
 
-    assert "add '--nproc 1 --set dataloader.num_workers=1', or resume from the end of an epoch" in capsys.readouterr().err
+    assert main(["inspect", "runs/streaming/one"]) == 0
+    found = capsys.readouterr()
+    assert "data: train 5 shards, valid 3 shards, test 2 shards\n" in found.out
+    assert "readers per rank 1" in found.out
+    assert "add '--nproc 1 --set dataloader.num_workers=1', or resume from the end of an epoch" in found.err
