@@ -21,15 +21,15 @@ class DataState:
     names: Mapping[str, Sequence[Name]]
     files: Mapping[str, Sequence[Sequence[int]]]
     """Sizes and modification times (ns) of the files of each sample, in the order of `names`; {} if they are not known."""
+    unit: str = "sample"
+    """What `names` lists: samples, or the shards of a stream."""
 
     @classmethod
     def of_loaders(cls, loaders: Mapping[str, SplitLoader], *, with_files: bool) -> "DataState":
         """Return the current state. `with_files`: also look at each file, which takes microseconds on a local disk."""
-        indices = {split: loader.sampler.indices for split, loader in loaders.items()}
-        names = {split: loader.samples.info.identify(indices[split]) for split, loader in loaders.items()}
-        return cls(
-            names, {split: each.samples.file_states(indices[split]) for split, each in loaders.items()} if with_files else {}
-        )
+        names = {split: loader.names() for split, loader in loaders.items()}
+        states = {split: loader.file_states() for split, loader in loaders.items()} if with_files else {}
+        return cls(names, states, loaders["train"].unit)
 
     @classmethod
     def of_run(cls, folder: Path) -> "DataState":
@@ -62,16 +62,16 @@ def describe_sample_changes(before: DataState, now: DataState) -> str:
     moved = [name for name in was if name in current and was[name] != current[name]]
     if not was or (moved and isinstance(moved[0], int)):  # indices are only positions
         return ""
-    found = [count_samples(missing, "missing", was), count_samples(new, "new", current)]
+    found = [count_samples(missing, now.unit, "missing", was), count_samples(new, now.unit, "new", current)]
     if moved and not missing and not new:
         found.append(f"{len(moved)} moved to another split, such as {moved[0]!r} from {was[moved[0]]} to {current[moved[0]]}")
     return "; ".join(filter(None, found))
 
 
-def count_samples(names: Sequence[Name], what: str, split_of: Mapping[Name, str]) -> str:
+def count_samples(names: Sequence[Name], unit: str, what: str, split_of: Mapping[Name, str]) -> str:
     if not names:
         return ""
-    return f"{len(names)} {'samples are' if len(names) > 1 else 'sample is'} {what}, such as {names[0]!r} ({split_of[names[0]]})"
+    return f"{len(names)} {unit}{'s are' if len(names) > 1 else ' is'} {what}, such as {names[0]!r} ({split_of[names[0]]})"
 
 
 def describe_file_changes(before: DataState, now: DataState) -> list[str]:
@@ -83,4 +83,4 @@ def describe_file_changes(before: DataState, now: DataState) -> list[str]:
     sizes = [name for name in changed if was[name][::2] != current[name][::2]]
     what = f"{len(sizes)} of them in size" if sizes else "only in their modification time"
     example = (sizes or changed)[0]
-    return [f"dataset: the files of {len(changed)} samples changed since the run was started, {what}, such as {example!r}"]
+    return [f"dataset: the files of {len(changed)} {now.unit}s changed since the run was started, {what}, such as {example!r}"]

@@ -3,7 +3,7 @@
 The metadata consists of the config, the plugins, the environment and a digest of the data.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -14,13 +14,14 @@ from ddpkit.checkpoint.resume import ResumePoint
 from ddpkit.config import diff, schema
 from ddpkit.config.component_refs import optimizer_tables
 from ddpkit.config.loading import Config, to_tables
-from ddpkit.data.recorded_split import digest_samples
-from ddpkit.distributed.world import World
 from ddpkit.errors import ConfigError, Diagnostic, KeyPath
 from ddpkit.plugins.manager import Plugins
 from ddpkit.runs import plugin_manifest
 from ddpkit.training.callbacks import Row
 from ddpkit.training.trainer import Trainer
+
+READERS = "readers per rank"
+"""Condition of a stream, whose order depends on it and on the number of ranks."""
 
 
 @attrs.frozen(kw_only=True)
@@ -57,11 +58,8 @@ class RunMetadata:
         made = cls(
             config=config,
             plugins=plugin_manifest.list_used_plugins(config, plugins),
-            environment=numerics_environment(trainer.world),
-            data={
-                split: digest_samples(loader.samples.info, loader.sampler.indices)
-                for split, loader in trainer.split_loaders.items()
-            },
+            environment=numerics_environment(trainer),
+            data={split: loader.digest() for split, loader in trainer.split_loaders.items()},
             helpers={name: helper.digest() for name, helper in trainer.context.helpers.items()},
             keeps_split=keeps_split,
         )
@@ -133,8 +131,6 @@ class RunMetadata:
 
     def differences(self, before: Mapping[str, Any]) -> list[str]:
         """Describe all differences from `before`, the plain metadata of an earlier process: config, data, machine."""
-        was, now = before["environment"], self.environment
-        free = ("ranks",) if self.config.run.ddp.virtual_shards > 1 else ()
         return [
             *map(str, diff.find_changes(before["config"], self.config)),
             *(
@@ -142,15 +138,21 @@ class RunMetadata:
                 for split in sorted({*self.data, *before["data"]})
                 if self.data.get(split) != before["data"].get(split)
             ),
-            *(
-                f"{key}: {now[key]} now, {was[key]} before; the order of the samples stays the same, "
-                "but from here on the results are not bit-identical"
-                for key in now
-                if now[key] != was[key] and key not in free
-            ),
+            *self.environment_changes(before["environment"]),
             *self.data_changes,
             *(f"{diff.HELPERS}.{name}: {text}" for name, text in self.helper_changes(before.get("helpers", {})).items()),
         ]
+
+    def environment_changes(self, was: Mapping[str, Any]) -> Iterator[str]:
+        """Yield a warning about each condition that has changed, such as the number of ranks."""
+        now = self.environment
+        free = ("ranks",) if self.config.run.ddp.virtual_shards > 1 else ()
+        for key in now:
+            if now[key] != was.get(key, now[key]) and key not in free:
+                is_stream = READERS in now and key in ("ranks", READERS)
+                order = "changes, and" if is_stream else "stays the same, but"
+                change = f"{key}: {now[key]} now, {was[key]} before; the order of the samples {order}"
+                yield f"{change} from here on the results are not bit-identical"
 
 
 def sets_options(changed: KeyPath, path: KeyPath, table: schema.Optimizer) -> bool:
@@ -160,10 +162,15 @@ def sets_options(changed: KeyPath, path: KeyPath, table: schema.Optimizer) -> bo
     return above and changed != (*path, "grad_clip_norm")
 
 
-def numerics_environment(world: World) -> dict[str, Any]:
-    return {"torch": torch.__version__, "device": world.device.type, "ranks": world.size, "threads": world.threads}
+def numerics_environment(trainer: Trainer) -> dict[str, Any]:
+    world = trainer.world
+    found = {"torch": torch.__version__, "device": world.device.type, "ranks": world.size, "threads": world.threads}
+    return found | ({READERS: trainer.loader.n_readers} if trainer.loader.n_readers else {})
 
 
 def describe_data(split: str, data: Mapping[str, Any] | None) -> str:
     """Return text such as `train 180 samples (ab12cd34)`."""
-    return f"{split} {data['samples']} samples ({data['sha256'][:8]})" if data else f"no {split} samples"
+    if not data:
+        return f"no {split} samples"
+    size = f"{data['shards']} shards" if "shards" in data else f"{data['samples']} samples"
+    return f"{split} {size} ({data['sha256'][:8]})"

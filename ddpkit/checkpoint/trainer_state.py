@@ -38,6 +38,7 @@ def capture_state(trainer: Trainer) -> dict[str, Any]:
         "average": trainer.ema.state_dict() if trainer.ema else {},
         "best": {each.name: best_state(each.best) for each in trainer.evaluator.models},
         "stopping": best_state(stopping.best) if stopping else {},
+        "positions": trainer.loader.gather_positions(),
         "unreadable": {str(index): error for index, error in trainer.loader.unreadable.errors.items()},
     }
 
@@ -74,6 +75,8 @@ def restore_state(
     """
     saved, sums = state["tally"], own_sums(trainer, state["tally"]["sums"])
     trainer.progress = Progress(**state["progress"])
+    if 0 < trainer.progress.step_in_epoch < trainer.steps_per_epoch:
+        trainer.loader.restore_positions(state.get("positions", []))
     trainer.loader.unreadable.errors |= {int(index): error for index, error in state.get("unreadable", {}).items()}
     trainer.loss_sums = LossSums(sums.tolist(), trainer.world.device, saved["n_samples"], saved["n_skipped"])
     trainer.model.load_state_dict(state["model"])

@@ -57,7 +57,7 @@ def collect_facts(found: Inspection) -> dict[str, Any]:
         "epochs": f"{progress['epoch']} of {config['train']['epoch']}",
         "steps of the next": progress["step_in_epoch"],
         "best": {name: f"{best['value']} in epoch {best['epoch']}" for name, best in state["best"].items()},
-        "data": {part: each["samples"] for part, each in run["data"].items()},
+        "data": {split: each.get("samples", f"{each.get('shards')} shards") for split, each in run["data"].items()},
         "on": run["environment"],
         "plugins": {each["name"]: each["version"] for each in run["plugins"]},
         "states of plugins": list(state["plugins"]),

@@ -50,6 +50,11 @@ def is_map_style(made: Any, _runtime: Mapping[str, Any]) -> bool:
     return hasattr(type(made), "__len__") and getattr(type(made), "__getitem__", placeholder) is not placeholder
 
 
+def is_dataset(made: Any, runtime: Mapping[str, Any]) -> bool:
+    """Return whether an object is a map-style dataset or a stream."""
+    return is_map_style(made, runtime) or has_methods("read_shard")(made, runtime)
+
+
 def is_split(made: Any, runtime: Mapping[str, Any]) -> bool:
     """Return whether an object maps names of splits to positions of the `n_samples` samples."""
     if not isinstance(made, Mapping) or not made.keys() <= {*SPLITS}:
@@ -67,9 +72,9 @@ REQUIREMENTS: Mapping[str, Requirement] = {
     "postprocess": Requirement(is_callable, "a callable outputs -> predictions"),
     "metric": Requirement(is_instance("torchmetrics:Metric"), "one torchmetrics.Metric"),
     "dataset": Requirement(
-        is_map_style,
-        "a map-style dataset with the methods __getitem__(index) and __len__(); an iterable dataset is not supported, so read "
-        "its samples into a list of (image, target)",
+        is_dataset,
+        "a map-style dataset with the methods __getitem__(index) and __len__(), or a stream with the method read_shard(shard) "
+        "(docs/streams.md); an iterable dataset of torch alone cannot be resumed, so turn it into a stream",
     ),
     "split": Requirement(
         is_split, "a dict from 'train', 'valid', 'test' to lists of positions, each at least 0 and less than 'n_samples'"

@@ -279,6 +279,12 @@ class Dataloader:
         "丢弃最后不足一批的样本；false 表示将其均匀分配给各进程，并按样本数加权。",
         default=False,
     )
+    shuffle_buffer: int = key(
+        "Number of samples in the shuffle buffer of each loader worker; only for streams. 0 = each shard keeps its order.",
+        "每个数据加载子进程的打乱缓冲区的样本数；仅用于流式数据集。0 表示保持每个分片内的顺序。",
+        1000,
+        limits=Range(0),
+    )
     sampler: Literal["", "balanced"] = key(
         "balanced = each class is drawn equally often; the number of samples per epoch does not change.",
         "balanced 表示每个类别被抽取的次数相同；每轮的样本数不变。",

@@ -2,11 +2,12 @@
 
 import contextlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import attrs
+from torch.utils.data import DataLoader
 
 from ddpkit.config import schema
 from ddpkit.config.component_refs import SPLITS
@@ -15,11 +16,16 @@ from ddpkit.config.instantiate import ComponentFactory
 from ddpkit.data import seeding
 from ddpkit.data.dataset_info import DatasetInfo
 from ddpkit.data.labels import sample_labels
-from ddpkit.data.loader import N_SANITY_SAMPLES, MapDataset, SeededDataset, SplitLoader, make_loader
+from ddpkit.data.loader import N_SANITY_SAMPLES, MapDataset, SeededDataset, SplitLoader
 from ddpkit.data.recorded_split import RecordedSplit
 from ddpkit.data.sample_stages import find_unrepeatable, read_stages
 from ddpkit.data.sampler import BatchSampler, Sampler
+from ddpkit.data.stream import ShardOrder, Stream, is_stream, name_shards
+from ddpkit.data.stream_checks import check_stream
+from ddpkit.data.stream_loader import EvalStreamLoader, RequestSampler, StreamLoader, TrainStreamLoader
+from ddpkit.data.stream_samples import StreamSamples
 from ddpkit.data.unreadable import UnreadableSamples
+from ddpkit.data.workers import make_loader
 from ddpkit.distributed.world import World
 from ddpkit.errors import ConfigError, failed_component, name_failure, named_errors
 
@@ -42,7 +48,7 @@ class DataBuilder(ComponentFactory):
         """Class names as written in the config; a resumed run also has those that it recorded."""
         return self.run.classes if self.config.written(("classes",)) else []
 
-    def loaders(self, limit: int | None, recorded: RecordedSplit | None = None) -> dict[str, SplitLoader]:
+    def loaders(self, limit: int | None, recorded: RecordedSplit | None = None) -> Mapping[str, SplitLoader]:
         """Build the loader of each split that has samples.
 
         Args:
@@ -54,6 +60,8 @@ class DataBuilder(ComponentFactory):
         """
         seeding.seed_generators("dataset", self.run.seed)
         dataset = self.create_only("dataset", root_dir=self.root_dir, classes=self.written_classes, seed=self.run.seed)
+        if is_stream(dataset):
+            return self.stream_loaders(dataset, limit)
         indices = recorded.find_indices(DatasetInfo(dataset)) if recorded else None
         indices = indices or self.split_indices(dataset)
         self.check_train_size(len(indices["train"]))
@@ -64,7 +72,9 @@ class DataBuilder(ComponentFactory):
     def try_reading(self, loader: SplitLoader) -> None:
         """Read the first samples. Raises ConfigError for a ValueError or OSError of the dataset or a transform."""
         is_tried = False
-        for index in loader.sampler.indices[:N_SANITY_SAMPLES]:
+        with self.sample_errors("the first sample"):
+            indices = loader.first_indices(N_SANITY_SAMPLES)
+        for index in indices:
             with self.sample_errors(loader.samples.name((0, index))):
                 if is_tried:
                     loader.samples[0, index]
@@ -148,17 +158,8 @@ class DataBuilder(ComponentFactory):
         self, split: str, dataset: MapDataset, indices: list[int], limit: int | None, unreadable: UnreadableSamples
     ) -> SplitLoader:
         run, options, training = self.run, self.run.dataloader, split == "train"
-        per_sample, per_batch = self.transforms(training=training)
-        names = self.transform_names(training=training)
-        samples = SeededDataset(
-            dataset=dataset,
-            transforms=per_sample,
-            seed=run.seed,
-            split=split,
-            substitutes=indices if unreadable.are_skipped else (),
-            dataset_name=self.name_only("dataset"),
-            transform_names=names[: len(per_sample)],
-        )
+        of_samples, of_batches = self.split_options(split)
+        samples = SeededDataset(dataset=dataset, substitutes=indices if unreadable.are_skipped else (), **of_samples)
         n_shards = max(self.world.size, run.ddp.virtual_shards)
         sampler = Sampler(
             indices=indices,
@@ -173,16 +174,60 @@ class DataBuilder(ComponentFactory):
             labels=self.labels(dataset, indices) if training and options.sampler == "balanced" else None,
         )
         batch_sampler = BatchSampler(sampler)
-        loader = make_loader(
+        loader = self.torch_loader(samples, batch_sampler)
+        return SplitLoader(samples, batch_sampler, loader, unreadable=unreadable, **of_batches)
+
+    def stream_loaders(self, stream: Stream, limit: int | None) -> Mapping[str, StreamLoader]:
+        """Build the loader of each split of a stream. Raises ConfigError if the stream is wrong or the config does not fit it."""
+        check_stream(self.config, stream, self.world.size)
+        self.check_train_size(stream.samples_per_epoch)
+        names = name_shards(stream)
+        loaders = {split: self.stream_loader(split, stream, names[split], limit) for split in SPLITS if names.get(split)}
+        for split, loader in loaders.items():
+            with self.sample_errors(f"the first sample of the {split} split"):
+                loader.first_indices(1)
+        return loaders
+
+    def stream_loader(self, split: str, stream: Any, names: Sequence[str], limit: int | None) -> StreamLoader:
+        run, options, training, world = self.run, self.run.dataloader, split == "train", self.world
+        n_readers, shuffle = max(options.num_workers, 1), training and options.shuffle
+        of_samples, of_batches = self.split_options(split)
+        order = ShardOrder(n_shards=len(names), n_slots=world.size * n_readers, seed=run.seed, shuffle=shuffle)
+        buffer = options.shuffle_buffer if shuffle else 0
+        samples = StreamSamples(dataset=stream, shards=stream.shards[split], order=order, buffer=buffer, **of_samples)
+        size = split_batch_size(run, split)
+        sampler = Sampler(
+            indices=range(stream.samples_per_epoch if training else 0),
+            batch_size=size if training else max(size, world.size),  # each rank needs a sample to evaluate its shards
+            shards=[world.rank],
+            n_shards=world.size,
+            seed=run.seed,
+            drop_last=training and options.drop_last,
+            limit=limit,
+        )
+        requests = RequestSampler(sampler, world=world, n_readers=n_readers)
+        loader, kind = self.torch_loader(samples, requests), TrainStreamLoader if training else EvalStreamLoader
+        return kind(loader=loader, samples=samples, batch_sampler=requests, shard_names=names, **of_batches)
+
+    def split_options(self, split: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the options of a split's samples, and those of its loader: seed, names, device and transforms."""
+        training = split == "train"
+        per_sample, per_batch = self.transforms(training=training)
+        names, n = self.transform_names(training=training), len(per_sample)
+        of_samples = {"transforms": per_sample, "transform_names": names[:n], "dataset_name": self.name_only("dataset")}
+        of_batches = {"batch_transforms": per_batch, "batch_names": names[n:], "device": self.world.device}
+        return {**of_samples, "seed": self.run.seed, "split": split}, of_batches
+
+    def torch_loader(self, samples: SeededDataset, batch_sampler: Iterable[list[Any]]) -> "DataLoader[Any]":
+        options = self.run.dataloader
+        return make_loader(
             samples,
             batch_sampler,
             num_workers=options.num_workers,
             persistent=options.persistent_workers,
             pin=options.pin_memory and self.world.device.type == "cuda",
-            timeout=run.ddp.timeout,
+            timeout=self.run.ddp.timeout,
         )
-        names = names[len(per_sample) :]
-        return SplitLoader(samples, batch_sampler, loader, per_batch, self.world.device, unreadable, batch_names=names)
 
     def labels(self, dataset: Any, indices: Sequence[int]) -> list[int]:
         """Return the class index of each sample. Raises ConfigError if the dataset does not provide them."""

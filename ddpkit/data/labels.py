@@ -11,8 +11,10 @@ from ddpkit.data.dataset_info import DatasetInfo
 
 def sample_labels(dataset: Any, indices: Sequence[int]) -> list[int] | None:
     """Return the class index of each of these samples; None if the dataset's `targets` are not one class index per sample."""
+    if (given := DatasetInfo(dataset).targets) is None:
+        return None
     try:
-        targets = torch.as_tensor([] if (given := DatasetInfo(dataset).targets) is None else given)
+        targets = torch.as_tensor(given)
     except (TypeError, ValueError, RuntimeError):  # strings, or lists of different lengths
         return None
     if targets.ndim != 1 or len(targets) != len(dataset) or targets.is_floating_point():

@@ -2,14 +2,10 @@
 
 import contextlib
 import logging
-import multiprocessing
-import os
-import signal
-import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import attrs
 import numpy as np
@@ -22,9 +18,10 @@ from ddpkit.data.dataset_info import DatasetInfo
 from ddpkit.data.images import format_file
 from ddpkit.data.labels import sample_labels
 from ddpkit.data.nested import map_tensors
+from ddpkit.data.recorded_split import digest_samples
 from ddpkit.data.sampler import BatchSampler, Sampler, Shard
 from ddpkit.data.unreadable import UnreadableSampleError, UnreadableSamples
-from ddpkit.distributed.parent_death import die_with_parent
+from ddpkit.data.workers import guard_workers, start_loader
 from ddpkit.distributed.world import World
 from ddpkit.errors import ComponentName, SampleError, add_component_note, describe_failure, find_name, named_errors
 
@@ -34,8 +31,8 @@ Images = Tensor | Sequence[Tensor]
 Batch = tuple[Images, Any, Shard]
 """Images and targets on the device, and their shard of the micro-batch. The shape of the targets is [B, ...], unless the
 dataset has its own `collate`."""
-Key = tuple[int, int]
-"""(epoch, index): identifies a sample and seeds its random transforms."""
+Key = tuple[int, ...]
+"""(epoch, index): identifies a sample and seeds its random transforms. See `StreamSamples` for those of a stream."""
 N_SUBSTITUTES = 100
 """Maximum number of samples that are tried in place of an unreadable one."""
 BOXES = "boxes"
@@ -238,15 +235,6 @@ repair the sample or remove it from the data ('ddpkit check x.toml --data' finds
 'dataset.on_error = "skip"'; 'dataset.max_skipped' is the share of the samples that may be skipped"""
 BUGS = (ArithmeticError, AssertionError, AttributeError, LookupError, NameError, NotImplementedError, TypeError)
 """Exceptions that a mistake in the code of a dataset or transform usually raises; a defect of a sample rarely does."""
-FAILURES = {
-    "DataLoader worker (pid": "a loader worker died while it read {}, for example because memory ran out or a library crashed;",
-    "DataLoader timed out": "no loader worker returned a micro-batch within 'ddp.timeout' while the workers read {};",
-}
-"""Text in torch's RuntimeError -> start of our message. A signal handler raises the error for a dead worker, so it can be raised
-at any line that the rank executes."""
-SETTLING = 0.01
-"""Seconds to wait before workers are forked, so that the threads of collectives become idle. A worker that is forked while one
-of these threads enters the interpreter inherits a locked lock and hangs forever (CPython 3.11)."""
 
 
 @attrs.define
@@ -268,9 +256,38 @@ class SplitLoader:
     batch_names: Sequence[ComponentName] = ()
     """Names of the batch transforms, for messages."""
 
+    remedy: ClassVar[str] = REMEDY
+    """What to do about an unreadable sample, for messages."""
+    unit: ClassVar[str] = "sample"
+    """What `names` lists."""
+
     @property
     def sampler(self) -> Sampler:
         return self.batch_sampler.sampler
+
+    def names(self) -> list[str] | list[int]:
+        """Return an identifier of each sample of the split, see `DatasetInfo.identify`."""
+        return self.samples.info.identify(self.sampler.indices)
+
+    def file_states(self) -> list[list[int]]:
+        """Return size and modification time (ns) of the files of each sample; [] if they are not known."""
+        return self.samples.file_states(self.sampler.indices)
+
+    def digest(self) -> dict[str, Any]:
+        """Return the number of samples, and a digest of them."""
+        return digest_samples(self.samples.info, self.sampler.indices)
+
+    @property
+    def n_readers(self) -> int:
+        """Number of readers of each rank on which the order of the samples depends; 0: it does not depend on them."""
+        return 0
+
+    def gather_positions(self) -> list[Any]:
+        """Return the positions that a checkpoint must contain; [], because samples have an index. Every rank must call it."""
+        return []
+
+    def restore_positions(self, saved: Sequence[Any]) -> None:
+        """Restore the positions of a checkpoint within an epoch."""
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Yield the micro-batches of an epoch in order, from number `start` (from 0).
@@ -282,10 +299,15 @@ class SplitLoader:
         for read, shard in zip(start_loader(self.loader), shards, strict=True):
             self.n_read += 1
             if isinstance(read, ReadFailure):
-                LOGGER.debug("%s", read.traceback)
-                raise SampleError(f"{read.message}\n{read.traceback.rstrip()}" if read.is_bug else f"{read.message}; {REMEDY}")
+                raise self.sample_error(read)
             images, targets, unreadable = read
             yield *self.on_device(images, targets), self.without_unreadable(shard, unreadable) if unreadable else shard
+
+    def sample_error(self, failure: ReadFailure) -> SampleError:
+        """Return the error for a sample that a worker could not read."""
+        LOGGER.debug("%s", failure.traceback)
+        details = f"\n{failure.traceback.rstrip()}" if failure.is_bug else f"; {self.remedy}"
+        return SampleError(f"{failure.message}{details}")
 
     def without_unreadable(self, shard: Shard, unreadable: Mapping[int, str]) -> Shard:
         """Record unreadable samples; return the shard without those that were left out, so that it fits the read samples."""
@@ -319,7 +341,11 @@ class SplitLoader:
 
     def sample(self, n: int) -> tuple[Images, Any]:
         """Return the first `n` samples of the split as a batch on the device, read in this process."""
-        return self.read(self.sampler.indices[:n])
+        return self.read(self.first_indices(n))
+
+    def first_indices(self, n: int) -> Sequence[int]:
+        """Return the indices of the first samples of the split, at most `n`."""
+        return self.sampler.indices[:n]
 
     def check_sample(self, n: int) -> Batch:
         """Return at most `n` samples to try the model with; the first have the largest and the smallest label."""
@@ -350,77 +376,3 @@ class SplitLoader:
 
     def to_device(self, values: Tensor) -> Tensor:
         return values.to(self.device, non_blocking=True)
-
-
-def init_worker(_worker: int) -> None:
-    """Set up a loader worker. It ends when the rank that created it ends, for every start method of multiprocessing."""
-    # Signals to the rank's process group must not end the worker: the rank may save first, and ends its workers itself.
-    os.setpgrp()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the rank ends its workers with SIGTERM; the inherited handler is its own
-    rank = multiprocessing.parent_process()
-    die_with_parent(lambda: rank is not None and rank.is_alive())
-
-
-def make_loader(
-    samples: Any,
-    batch_sampler: Iterable[list[Any]],
-    *,
-    num_workers: int,
-    timeout: float,
-    persistent: bool = False,
-    pin: bool = False,
-) -> "DataLoader[Any]":
-    """Return a DataLoader over `samples`; each list of `batch_sampler` contains the keys of one micro-batch.
-
-    Workers use torch's default start method. If workers deliver nothing for `timeout` seconds, torch raises an error, which
-    `guard_workers` translates.
-    """
-    return DataLoader(
-        samples,
-        batch_sampler=batch_sampler,
-        collate_fn=keep_collated,
-        num_workers=num_workers,
-        persistent_workers=persistent and num_workers > 0,
-        pin_memory=pin,
-        timeout=timeout if num_workers else 0,
-        worker_init_fn=init_worker,
-    )
-
-
-def start_loader(loader: "DataLoader[Any]") -> Iterator[Any]:
-    """Return an iterator over the micro-batches of the loader, in order. The workers start to read ahead immediately."""
-    if loader.num_workers:
-        time.sleep(SETTLING)
-        return name_dead_worker(iter(loader))
-    return iter(loader)
-
-
-def name_dead_worker(batches: Iterator[Any]) -> Iterator[Any]:
-    """Yield the micro-batches. If a worker dies while it sends one, raise torch's error for a dead worker."""
-    try:
-        yield from batches
-    except (ConnectionError, EOFError) as error:
-        raise RuntimeError(f"DataLoader worker (pid unknown) closed its connection: {error}") from error
-
-
-@contextlib.contextmanager
-def guard_workers(reading: Callable[[], str]) -> Iterator[None]:
-    """Raise SampleError if a loader worker dies or hangs inside the context.
-
-    `reading` returns a description of the samples that the workers may be reading.
-    """
-    try:
-        yield
-    except RuntimeError as error:
-        failure = next((ours for theirs, ours in FAILURES.items() if theirs in str(error)), None)
-        if failure is None:
-            raise
-        remedy = "set 'dataloader.num_workers = 0' to read without worker processes"
-        raise SampleError(f"{failure.format(reading())} {remedy} ({error})") from None
-
-
-def keep_collated(read: Any) -> Any:
-    """Return `read` unchanged: `__getitems__` has already collated it, or it needs no collation."""
-    return read

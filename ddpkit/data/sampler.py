@@ -6,6 +6,7 @@ processes one after the other.
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import attrs
 import torch
@@ -17,7 +18,7 @@ from ddpkit.data import seeding
 class Shard:
     """One shard of a micro-batch."""
 
-    indices: list[int]
+    indices: Sequence[int]
     n_valid: int
     """Number of indices that count. 0: the shard has no sample of its own, and `indices` contains one padding sample, so that the
     rank can join the collectives."""
@@ -73,7 +74,7 @@ class Sampler:
         It contains the first samples of the split, not those of the actual last micro-batch.
         """
         n_last = self.n_samples() - (self.n_batches() - 1) * self.batch_size
-        return shard_batch(list(self.indices[:n_last]), self.shards[-1], self.n_shards)
+        return shard_batch(self.indices[:n_last], self.shards[-1], self.n_shards)
 
     def epoch_shards(self, epoch: int) -> list[Shard]:
         """Return this rank's shards of an epoch, in order; every rank has the same number."""
@@ -82,14 +83,14 @@ class Sampler:
             return [shard_batch(batch, shard, self.n_shards) for batch in batches for shard in self.shards]
         return [shard_batch(batch, shard, self.n_shards) for shard in self.shards for batch in batches]
 
-    def batches(self, epoch: int) -> list[list[int]]:
+    def batches(self, epoch: int) -> list[Sequence[int]]:
         """Return the micro-batches of an epoch over all shards."""
         order = self.order(epoch)
         return [order[start : start + self.batch_size] for start in range(0, self.n_samples(), self.batch_size)]
 
-    def order(self, epoch: int) -> list[int]:
+    def order(self, epoch: int) -> Sequence[int]:
         if not self.shuffle:
-            return list(self.indices)
+            return self.indices
         drawn = self.indices if self.labels is None else self.balanced(self.labels, epoch)
         return shuffle_by_key(drawn, "order", self.seed, epoch)
 
@@ -113,7 +114,7 @@ class Sampler:
         return drawn
 
 
-def shard_batch(batch: list[int], shard: int, n_shards: int) -> Shard:
+def shard_batch(batch: Sequence[int], shard: int, n_shards: int) -> Shard:
     """Return one shard of a micro-batch: contiguous samples. The first shards get one more if the number does not divide evenly.
 
     An empty shard gets the first sample of the micro-batch as padding sample (`n_valid` = 0).
@@ -147,7 +148,7 @@ class BatchSampler:
         """Return the keys of the selected micro-batches from `start` to `stop`, as in a slice."""
         return [[(self.epoch, index) for index in shard.indices] for shard in self.shards[start:stop]]
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+    def __iter__(self) -> Iterator[list[Any]]:
         return iter(self.keys(0, len(self.shards)))
 
     def __len__(self) -> int:

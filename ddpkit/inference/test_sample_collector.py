@@ -22,6 +22,7 @@ from ddpkit.config.loading import Config
 from ddpkit.data.loader import SplitLoader
 from ddpkit.data.nested import map_tensors
 from ddpkit.data.sampler import Shard
+from ddpkit.data.stream import is_stream
 from ddpkit.distributed.world import World
 from ddpkit.inference.drawing import Annotation
 from ddpkit.inference.input_geometry import InputGeometry
@@ -72,9 +73,11 @@ class TestSampleCollector:
 
     @classmethod
     def of(cls, config: Config, registry: Registry, loader: SplitLoader | None) -> "TestSampleCollector | None":
-        """Create the collector; None if the config wants no pictures, or if the run has no test split or several heads."""
+        """Create the collector; None if the config wants no pictures, or for several heads, no test split or a stream."""
         run = config.run
         if not run.private.log_images or loader is None or any(each.on for each in history_columns(run)):
+            return None
+        if is_stream(loader.samples.dataset):  # a sample cannot be read again by its index
             return None
         gives, wanted = ComponentFactory(config, registry).gives, run.predict.config
         names = foreground_names(class_names(run), gives, configured_outputs(run))

@@ -139,6 +139,10 @@ def ddpkit_datasets() -> Iterable[Component]:
     - `groups`: dict from the name of a grouping (`file`, or a column of a table) to one text per sample. Samples with the same
       text belong to one group, such as a patient.
 
+    In place of a map-style dataset, it may return a stream (docs/streams.md): an object with `shards` (dict from `train`, `valid`
+    or `test` to names of shards), `read_shard(shard)`, which yields `(image, target)` always in the same order, and
+    `samples_per_epoch` (number of training samples over all ranks). Of the attributes above, it may have `collate` and `classes`.
+
     Example:
         @hookimpl
         def ddpkit_datasets():

@@ -162,9 +162,9 @@ class RunFolder:
 
     def write_split(self, loaders: Mapping[str, "SplitLoader"]) -> None:
         """Write the samples of each split to `split.json`, and the states of their files to `data_files.json`."""
-        found = {split: loader.samples.info.identify(loader.sampler.indices) for split, loader in loaders.items()}
+        found = {split: loader.names() for split, loader in loaders.items()}
         self.write(SPLIT, json.dumps({split: found.get(split, []) for split in SPLITS}) + "\n")
-        states = {split: loader.samples.file_states(loader.sampler.indices) for split, loader in loaders.items()}
+        states = {split: loader.file_states() for split, loader in loaders.items()}
         if any(states.values()):
             self.write(DATA_FILES, json.dumps(states) + "\n")
 

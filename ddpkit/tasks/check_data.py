@@ -10,9 +10,12 @@ from ddpkit.config.loading import Config
 from ddpkit.data.builder import DataBuilder
 from ddpkit.data.classes import BINARY, ClassInference
 from ddpkit.data.findings import CheckedSample, Finding, KnownLabels, find_problems
-from ddpkit.data.loader import SplitLoader, guard_workers, make_loader, start_loader
+from ddpkit.data.loader import SplitLoader
 from ddpkit.data.recorded_split import sample_identity
 from ddpkit.data.sample_facts import FactsReader, SampleFacts
+from ddpkit.data.stream import is_stream
+from ddpkit.data.stream_checks import refuse_stream
+from ddpkit.data.workers import guard_workers, make_loader, start_loader
 from ddpkit.distributed.cores import count_cores
 from ddpkit.distributed.world import World
 from ddpkit.plugins.manager import Plugins
@@ -33,6 +36,8 @@ def check_data(config: Config, plugins: Plugins) -> list[Finding]:
     run = config.run
     with log.log_messages(run, is_main=True), open_facts_cache(Path(run.output_dir), facts_key(config, plugins)) as cache:
         loaders = DataBuilder(config, plugins.registry, World()).loaders(None)
+        if is_stream(loaders["train"].samples.dataset):
+            raise refuse_stream(config, "'--data'", "its samples have no index; a run checks them while it reads them")
         samples = [sample for split, loader in loaders.items() for sample in check_split(split, loader, cache, run)]
         labels = known_labels(ClassInference.of(config, plugins.registry, loaders))
     collates = loaders["train"].samples.info.collate is not None

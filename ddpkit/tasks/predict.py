@@ -8,7 +8,7 @@ import attrs
 
 from ddpkit.config.classes import class_names
 from ddpkit.config.instantiate import ComponentFactory
-from ddpkit.data.loader import guard_workers, make_loader, start_loader
+from ddpkit.data.workers import guard_workers, make_loader, start_loader
 from ddpkit.inference import inputs
 from ddpkit.inference.prediction_files import AGAIN, PredictionWriter
 from ddpkit.inference.predictor import Input, Predictor, Reader, predict_batch_size

@@ -45,8 +45,8 @@ def test(plan: RunPlan, world: "World", weights: Path) -> None:
         message = "leaves no samples for the test split; use a split or a dataset that has one, such as 'train_valid_test_split'"
         raise ConfigError([config.problem(("dataset", "split"), message)])
     path = run_folder.run_path(config.run)
-    LOGGER.info("test    %s: %d samples", weights, len(loader.sampler.indices))
-    warn_about_seen_samples(path, loader.samples.info.identify(loader.sampler.indices))
+    LOGGER.info("test    %s: %d %ss", weights, len(loader.names()), loader.unit)
+    warn_about_seen_samples(path, loader.names(), loader.unit)
     with console_progress(trainer, plan.tasks, config.run.private.log.every_seconds) as line:
         load = functools.partial(load_if_present, weights)
         result, samples = test_with_samples(config, plan.plugins.registry, trainer, load, line.on_eval_batch_end)
@@ -107,7 +107,7 @@ def selects_as_before(plan: RunPlan, folder: Path) -> bool:
     return not changed & ({"output", "criterion"} if plan.config.run.criterion else {"output", "criterion", "metrics"})
 
 
-def warn_about_seen_samples(folder: Path, tested: Sequence[str | int]) -> None:
+def warn_about_seen_samples(folder: Path, tested: Sequence[str] | Sequence[int], unit: str) -> None:
     """Warn about test samples that the run used for training or validation: they make the test results too good."""
     file = folder / SPLIT
     with reading(file):
@@ -115,6 +115,7 @@ def warn_about_seen_samples(folder: Path, tested: Sequence[str | int]) -> None:
         seen = {sample for split in ("train", "valid") for sample in splits.get(split, [])}.intersection(tested)
     if seen:
         LOGGER.warning(
-            "%d test samples are in the train or validation split of this run, so the results are too good; use the run's split",
+            "%d test %ss are in the train or validation split of this run, so the results are too good; use the run's split",
             len(seen),
+            unit,
         )

@@ -168,7 +168,7 @@ def describe_start(plan: RunPlan, trainer: Trainer, folder: RunFolder | None) ->
     start_report.log_start(plan.config, used, trainer, run_folder.run_path(plan.config.run), counts)
     if folder:
         folder.write_split(loaders)
-        folder.write_class_counts({split: len(each.sampler.indices) for split, each in loaders.items()}, counts)
+        folder.write_class_counts({split: n for split, each in loaders.items() if (n := len(each.sampler.indices))}, counts)
     model_summary.write_summary(trainer, plan.config.run.model, folder)
 
 

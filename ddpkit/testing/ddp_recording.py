@@ -10,6 +10,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ddpkit.config.loading import Config
+from ddpkit.data.stream import is_stream
+from ddpkit.data.stream_checks import refuse_stream
 from ddpkit.distributed.world import World, init_distributed, rank_from_env
 from ddpkit.plugins.manager import Plugins
 from ddpkit.runs import plugin_manifest
@@ -40,6 +42,8 @@ def build_trainer_in(dtype: Literal["float64", "float32"], config: Config, found
     """
     train = attrs.evolve(config.run.train, scaler=attrs.evolve(config.run.train.scaler, compute_type=dtype), on_nonfinite="stop")
     trainer = builder.build_trainer(config.with_run(train=train), found.registry, world)
+    if is_stream(trainer.loader.samples.dataset):
+        raise refuse_stream(config, "'verify-ddp'", "the order of its training samples depends on the number of ranks")
     if valid := trainer.evaluator.valid:
         valid.batch_sampler.sampler = attrs.evolve(valid.sampler, limit=VALID_BATCHES)
     return trainer

@@ -147,7 +147,7 @@ def check_all_reduce(config: Config, *, in_turn: bool) -> None:
 
 def build_loaders(
     config: Config, registry: Registry, world: World, limit_batches: int | None, recorded: RecordedSplit | None
-) -> dict[str, SplitLoader]:
+) -> Mapping[str, SplitLoader]:
     """Build the loader of each split that has samples, and read the first training samples."""
     data = DataBuilder(config, registry, world)
     loaders = data.loaders(limit_batches, recorded)

@@ -63,7 +63,8 @@ class Callback:
     def on_eval_batch_end(self, split: str, batch: int, batches: int) -> None:
         """Act after micro-batch `batch` of `batches` (both 1-based) of an evaluation.
 
-        `split`: `valid` or `test`; `ema` or `ema/test` for the EMA.
+        `split`: `valid` or `test`; `ema` or `ema/test` for the EMA. In the first evaluation of a stream, whose size is not known,
+        `batches` is `batch`.
         """
 
     def extend_row(self, row: Row) -> Row:  # noqa: ARG002 - for subclasses

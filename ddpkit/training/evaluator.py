@@ -136,7 +136,7 @@ class Evaluator:
                     if observe and predictions is not None:
                         observe(predictions, targets, shard)
                 if after_batch:
-                    after_batch(number, n_forwards)
+                    after_batch(number, max(n_forwards, number))  # the size of a stream may not be known
         n_left_out = loader.count_left_out(self.world)
         losses = self.losses.name_means(sums.total(self.world), loader.sampler.n_samples() - n_left_out)
         results = {key: metric.compute() for key, metric in self.metrics.items()}

@@ -1,6 +1,6 @@
 """Step of a run, which computes the losses of a micro-batch, and its context."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import attrs
@@ -74,7 +74,7 @@ class StepContext:
         return total
 
     @property
-    def indices(self) -> list[int]:
+    def indices(self) -> Sequence[int]:
         """Index of each sample in the dataset, for a step that stores something for each sample."""
         return self.shard.indices
 

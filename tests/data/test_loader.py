@@ -11,9 +11,10 @@ import pytest
 import torch
 from torchvision.tv_tensors import BoundingBoxes
 
-from ddpkit.data.loader import SeededDataset, SplitLoader, guard_workers, init_worker, make_loader, name_dead_worker
+from ddpkit.data.loader import SeededDataset, SplitLoader
 from ddpkit.data.nested import iterate_tensors
 from ddpkit.data.sampler import BatchSampler, Sampler
+from ddpkit.data.workers import guard_workers, init_worker, make_loader, name_dead_worker
 from ddpkit.errors import SampleError
 
 

@@ -57,7 +57,7 @@ def test_each_epoch_has_its_own_order():
 
 
 def test_without_shuffle_the_order_is_kept():
-    assert sampler(shuffle=False).order(3) == list(range(100, 121))
+    assert list(sampler(shuffle=False).order(3)) == list(range(100, 121))
 
 
 def test_drop_last_drops_the_short_batch():

@@ -60,7 +60,7 @@ def test_left_out_samples_do_not_count(num_workers):
     batches = [(images, shard) for images, _, shard in loader.epoch(0)]
 
     assert [shard.n_valid for _, shard in batches] == [2, 2, 1, 2, 2]
-    assert all([int(image.min()) for image in images] == shard.indices for images, shard in batches)
+    assert all([int(image.min()) for image in images] == list(shard.indices) for images, shard in batches)
     assert loader.count_left_out(World()) == 1
 
 

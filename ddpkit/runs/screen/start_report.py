@@ -56,7 +56,13 @@ def log_start(
 
 
 def describe_sizes(loaders: Mapping[str, SplitLoader]) -> str:
-    """Return the number of samples of each split, and of those that no split has."""
+    """Return the number of samples of each split, and of those that no split has; for a stream, the number of shards."""
+    if loaders["train"].unit != "sample":
+        n_samples = count(loaders["train"].sampler.n_samples(), "sample")
+        return (
+            ", ".join(f"{split} {count(len(each.names()), each.unit)}" for split, each in loaders.items())
+            + f"; {n_samples} per epoch"
+        )
     sizes = [f"{split} {len(loader.sampler.indices)}" for split, loader in loaders.items()]
     indices = {index for loader in loaders.values() for index in loader.sampler.indices}
     n_unused = len(loaders["train"].samples.info) - len(indices)

@@ -87,4 +87,4 @@ class TimeLeft:
         n = evaluator.valid.sampler.n_forwards() * n_validations if evaluator.valid else 0
         if evaluator.test and "test" in self._tasks:
             n += evaluator.test.sampler.n_forwards()
-        return n * len(evaluator.models) - self._evaluated
+        return max(n * len(evaluator.models) - self._evaluated, 0)  # the size of a stream may not be known
