@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -50,7 +51,10 @@ def test_each_folder_is_an_example():
 def test_an_example_has_no_mistake_and_a_short_plugin(example, capsys):
     assert main(["check", f"{example}.toml"]) == 0
 
-    assert capsys.readouterr().out == f"{example}.toml: no mistake found; the data was not read, see --data\n"
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert re.fullmatch(
+        rf"{example}\.toml: no mistake found( in the parts that were checked)?; the data was not read, see --data", last
+    )
     plugin = Path("plugin.py")
     assert not plugin.exists() or len(plugin.read_text().splitlines()) <= PLUGIN_LINES
 

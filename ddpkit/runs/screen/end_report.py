@@ -78,7 +78,8 @@ def log_next_steps(run: schema.Run, folder: Path, *, has_test: bool) -> None:
         return
     quoted, weights = shlex.quote(str(folder)), "" if run.output.save_best else " --weights last"
     has_heads = any(each.on for each in history_columns(run))  # a model that returns a mapping can be neither used nor exported
-    commands = [] if has_heads else [f"ddpkit predict {quoted} images/ --save-images{weights}"]
+    has_images = run.postprocess or run.train.step == schema.Step()  # otherwise the model may need other inputs than images
+    commands = [] if has_heads or not has_images else [f"ddpkit predict {quoted} images/ --save-images{weights}"]
     commands += [f"ddpkit test {quoted}{weights}"] if has_test else []
     if run.criterion and not has_heads:  # nor can a model that computes its losses itself, such as a detector
         commands.append(f"ddpkit export {quoted} --format torchscript{weights}")
