@@ -124,23 +124,30 @@ class Evaluator:
         self.world.broadcast(model.buffers())  # statistics of BatchNorm, which differ between ranks
         model.eval()
         context = attrs.evolve(self.context, module=model, network=model, epoch=epoch or self.epochs)
-        sums, n_forwards = LossSums.zeros(self.losses, len(loader.sampler.shards), self.world.device), loader.sampler.n_forwards()
+        sums = LossSums.zeros(self.losses, len(loader.sampler.shards), self.world.device)
+        n_forwards, n_batches = loader.sampler.n_forwards(), loader.sampler.n_batches()
         with loader.guard_workers():
             for number, (images, targets, shard) in enumerate(loader.epoch(0), start=1):
+                # A rank with several shards has each number several times; the size of a stream may not be known.
+                context.micro_batch = number if n_batches == n_forwards else (number - 1) % n_batches + 1
                 outputs, predictions, terms = self.predict(context, images, targets, shard)
                 if shard.n_valid:  # a padding sample only makes the number of forwards equal on all ranks
                     weight = self.losses.weight(targets, shard.n_valid, self.world.device)
                     sums.add(terms, weight, shard.number // self.world.size)
-                    for metric in self.metrics.values():
-                        metric.update(outputs, predictions, targets)
+                    self.update_metrics(outputs, predictions, targets)
                     if observe and predictions is not None:
                         observe(predictions, targets, shard)
                 if after_batch:
-                    after_batch(number, max(n_forwards, number))  # the size of a stream may not be known
+                    after_batch(number, max(n_forwards, number))
         n_left_out = loader.count_left_out(self.world)
         losses = self.losses.name_means(sums.total(self.world), loader.sampler.n_samples() - n_left_out)
         results = {key: metric.compute() for key, metric in self.metrics.items()}
         return EvaluationResult(losses | {key: result.value for key, result in results.items()}, results, n_left_out)
+
+    def update_metrics(self, outputs: Any, predictions: Any, targets: Any) -> None:
+        """Update the metrics with a micro-batch of this rank."""
+        for metric in self.metrics.values():
+            metric.update(outputs, predictions, targets)
 
     def predict(self, context: StepContext, images: Images, targets: Any, shard: Shard) -> tuple[Any, Any, list[Tensor]]:
         """Return the outputs, the predictions and the loss terms of a micro-batch; None for predictions without outputs."""

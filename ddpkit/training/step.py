@@ -55,6 +55,8 @@ class StepContext:
     """Number of the epoch (1-based). In a validation, it is the epoch that has just been trained; in a test, the last epoch."""
     step: int = 1
     """Number of the optimizer step over all epochs (1-based); 0 in evaluation."""
+    micro_batch: int = 1
+    """Number of the micro-batch (1-based): in the optimizer step, or in the evaluation."""
     shard: Shard = attrs.field(factory=lambda: Shard([], 0, 0, 0))
     """Samples of this rank in the micro-batch."""
     is_model_called: bool = False
@@ -78,6 +80,18 @@ class StepContext:
         """Index of each sample in the dataset, for a step that stores something for each sample."""
         return self.shard.indices
 
+    def generator(self, key: str) -> torch.Generator:
+        """Return a new CPU generator for random numbers that are the same on all ranks, such as the weight of a mixture.
+
+        It is seeded with the seed of the run, the key, and the micro-batch. Each call returns the same numbers.
+        """
+        return seeding.generator_for("step", key, self.mode, self.seed, self.epoch, self.step, self.micro_batch)
+
+    @property
+    def mode(self) -> str:
+        """Part of the keys of random numbers."""
+        return "train" if self.is_training else "evaluate"
+
     def draw(self, key: str, sample: Callable[[torch.Generator], Tensor]) -> Tensor:
         """Return random numbers for each sample: [B, ...], on the device of the run.
 
@@ -88,8 +102,7 @@ class StepContext:
             key: Purpose of the numbers, such as `noise`; another key gives other numbers.
             sample: Function that draws the numbers of one sample from a CPU generator.
         """
-        mode = "train" if self.is_training else "evaluate"
-        keys = (("draw", key, mode, self.seed, self.epoch, index) for index in self.shard.indices)
+        keys = (("draw", key, self.mode, self.seed, self.epoch, index) for index in self.shard.indices)
         return torch.stack([sample(seeding.generator_for(*each)) for each in keys]).to(self.device)
 
 

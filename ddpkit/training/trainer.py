@@ -229,7 +229,7 @@ class Trainer:
             if self.options.draws:
                 key = ("forward", self.options.seed, self.progress.step, number, shard.number)
                 seeding.seed_generators(*key, device=self.world.device, draws=self.options.draws)
-            context.shard = shard
+            context.micro_batch, context.shard = number, shard
             with self.micro_batch_context(shard, n_shards, is_last=number == n_batches):
                 found = self.step(context, images, targets)
                 terms = found.losses if self.step_losses is None else self.terms_of_step(self.step_losses, found)

@@ -48,6 +48,11 @@ def noise(generator):
     return torch.randn(3, generator=generator)
 
 
+def smoothed(context):
+    """Target of real images, the same on all ranks."""
+    return 0.8 + 0.2 * torch.rand((), generator=context.generator("smoothing")).item()
+
+
 def logistic(logits, target):
     return binary_cross_entropy_with_logits(logits, torch.full_like(logits, target))
 
@@ -59,7 +64,7 @@ def adversarial(every: int = 1):
         net = context.module
         fake = context.call(net.generator, context.draw("noise", noise)).unflatten(1, (1, 8, 8))
         real, made = (context.call(net.discriminator, each) for each in (images, fake.detach()))
-        losses = {"discriminator": logistic(real, 1.0) + logistic(made, 0.0)}
+        losses = {"discriminator": logistic(real, smoothed(context)) + logistic(made, 0.0)}
         if context.step % every == 0 or not context.is_training:
             losses["generator"] = logistic(context.call(net.discriminator, fake), 1.0)
         return StepOutput(losses, values={"realism": made.sigmoid().mean(), "epoch_seen": float(context.epoch)})
@@ -167,11 +172,13 @@ def test_two_losses_match_a_handwritten_loop(file):
     for epoch in range(2):
         trainer.train_epoch([])
         trainer.progress.end_epoch()
-        for images, _, context.shard in trainer.loader.epoch(epoch):
-            context.epoch, ones = epoch + 1, torch.ones(len(images), 1, dtype=torch.float64)
+        for number, (images, _, context.shard) in enumerate(trainer.loader.epoch(epoch), start=1):
+            context.epoch, context.step = epoch + 1, 4 * epoch + number
+            smoothing = torch.rand((), generator=context.generator("smoothing")).item()
+            ones = torch.ones(len(images), 1, dtype=torch.float64)
             noise = context.draw("noise", lambda generator: torch.randn(3, generator=generator)).double()
             fake = net.generator(noise).unflatten(1, (1, 8, 8))
-            of_discriminator = logistic(net.discriminator(images.double()), ones) + logistic(
+            of_discriminator = logistic(net.discriminator(images.double()), (0.8 + 0.2 * smoothing) * ones) + logistic(
                 net.discriminator(fake.detach()), ones - 1
             )
             of_generator = logistic(net.discriminator(fake), ones)
