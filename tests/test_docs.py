@@ -126,7 +126,9 @@ def test_each_readme_command_works(arguments, monkeypatch, capsys):
 
 
 PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
-RUN_COMMAND = re.compile(r"^(?:    )?(?P<line>ddpkit (?!list|describe|which|explain|run quick).*?)(?:  +#.*)?$", re.MULTILINE)
+RUN_COMMAND = re.compile(
+    r"^(?:    )?(?P<line>ddpkit (?!list|describe|which|explain|run (?:quick|example)).*?)(?:  +#.*)?$", re.MULTILINE
+)
 PLACEHOLDERS = {
     "runs/DDP_Quick_Test/RUN_ID": "{run}",
     "runs/digits/20260301-101500-ab12/checkpoints/step-000000001200": "{checkpoint}",

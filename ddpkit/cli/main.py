@@ -35,6 +35,7 @@ COMMANDS = {
     "completion": "print the code that makes bash, zsh or fish complete the arguments of ddpkit",
     "describe": "show a component: documentation, parameters, example",
     "which": "show which component a name selects, and which other components have the same name",
+    "new-plugin": "write a plugin to start from: a package with components of your own, an example and tests",
 }
 
 COMPLETING = "_ARGCOMPLETE"

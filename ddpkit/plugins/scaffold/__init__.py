@@ -1,0 +1,1 @@
+"""Files of a new plugin, see `ddpkit new-plugin`."""
