@@ -4,11 +4,14 @@ import argparse
 import json
 from collections import Counter
 
+import attrs
+
 from ddpkit.cli import options, table
 from ddpkit.errors import ExitCode, list_first
 from ddpkit.plugins import manager
 from ddpkit.plugins.hookspecs import HOOKS
 from ddpkit.plugins.manager import Plugin, PluginSource
+from ddpkit.plugins.requirements import list_requirements
 from ddpkit.terminal import write, write_error
 
 SLOW = 0.1
@@ -18,14 +21,22 @@ SHOWN = 3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-v", "--verbose", action="store_true", help="also show load time and digest of each plugin")
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", help="also show load time and digest of each plugin, the slowest first"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
     parser.add_argument("--no-import", action="store_true", help="show only names and versions, without importing any plugin")
+    parser.add_argument(
+        "--requirements", action="store_true", help="print the distributions of the plugins as lines for 'pip install -r'"
+    )
     options.add_plugin_arguments(parser)
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Show every installed plugin, including those that cannot be used."""
+    if arguments.requirements:
+        print_requirements(manager.list_installed(), as_json=arguments.json)
+        return ExitCode.DONE
     policy = options.policy_from_options(arguments)
     if arguments.no_import:
         print_sources(manager.list_installed(), as_json=arguments.json)
@@ -50,6 +61,15 @@ def print_sources(sources: list[PluginSource], *, as_json: bool) -> None:
         table.print_table([column.upper() for column in columns], rows)
 
 
+def print_requirements(sources: list[PluginSource], *, as_json: bool) -> None:
+    """Print the distributions of the plugins; no plugin is imported."""
+    found = list_requirements(sources)
+    if as_json:
+        write(json.dumps([attrs.asdict(each) for each in found], indent=2) + "\n")
+    else:
+        write("".join(f"{each}\n" for each in found))
+
+
 def plugin_as_json(plugin: Plugin) -> dict[str, object]:
     family = [entry for kind in HOOKS for entry in plugin.family.entries(kind)] if plugin.family else []
     entries = [*plugin.provides, *family]
@@ -59,12 +79,13 @@ def plugin_as_json(plugin: Plugin) -> dict[str, object]:
 
 
 def print_plugins(found: tuple[Plugin, ...], *, verbose: bool) -> None:
+    ordered = sorted(found, key=lambda plugin: -plugin.seconds) if verbose else found
     columns = ["PLUGIN", "DISTRIBUTION", "STATUS", "PROVIDES"] + ["LOADED IN", "DIGEST"] * verbose
-    table.print_table(columns, [format_row(plugin, verbose=verbose) for plugin in found])
+    table.print_table(columns, [format_row(plugin, verbose=verbose) for plugin in ordered])
 
 
 def format_row(plugin: Plugin, *, verbose: bool) -> list[str]:
-    more = [f"{plugin.seconds * 1000:.0f} ms", plugin.digest[:8]] * verbose
+    more = [f"{plugin.seconds * 1000:.1f} ms", plugin.digest[:8]] * verbose
     return [
         plugin.name,
         f"{plugin.distribution} {plugin.version}",

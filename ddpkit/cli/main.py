@@ -31,6 +31,7 @@ COMMANDS = {
     "doctor": "check this machine and its installation, and say what to do about each problem",
     "schema": "print the config format as JSON Schema, for editors",
     "list-plugins": "list installed plugins and the components that they provide",
+    "lock": "record the plugins that a TOML file uses, so that 'run --locked' starts with the same ones only",
     "list": "list the components of one kind",
     "completion": "print the code that makes bash, zsh or fish complete the arguments of ddpkit",
     "describe": "show a component: documentation, parameters, example",

@@ -40,6 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-restarts", type=non_negative, default=0, metavar="N", help="restart the ranks at most N times after a rank failed"
     )
+    parser.add_argument(
+        "--locked", action="store_true", help="start only if the plugins are those that 'ddpkit lock x.toml' recorded"
+    )
     add_plugin_arguments(parser)
     parser.set_defaults(error=parser.error)
 
@@ -61,6 +64,7 @@ def parse_options(arguments: argparse.Namespace) -> RunOptions:
         dry_run=arguments.dry_run,
         no_plugins=arguments.no_plugins,
         block=tuple(arguments.p),
+        locked=arguments.locked,
         resume=arguments.resume,
         allow_drift=tuple(arguments.allow_drift),
         max_restarts=arguments.max_restarts,

@@ -5,7 +5,6 @@ pluggy's own loader stops at the first plugin that raises. This module therefore
 
 import contextlib
 import functools
-import hashlib
 import importlib.metadata
 import importlib.util
 import inspect
@@ -26,9 +25,11 @@ import pluggy
 from ddpkit.errors import ComponentName, named_errors, suggest
 from ddpkit.plugins import hookspecs, local_files
 from ddpkit.plugins.component import Component, check_kind
+from ddpkit.plugins.digest import digest_module, digest_packages
 from ddpkit.plugins.hookspecs import API_VERSION, FAMILY_HOOKS, HOOKS, RUN_HOOKS
 from ddpkit.plugins.policy import Policy, policy_names
 from ddpkit.plugins.registry import BUILTIN, Entry, Family, Registry
+from ddpkit.plugins.trace import traced
 
 LOGGER = logging.getLogger(__name__)
 GROUP = "ddpkit"
@@ -90,7 +91,7 @@ class Plugin:
     digest: str = ""
     """SHA-256 over the files of the plugin's package, to detect different files of the same version."""
     seconds: float = 0.0
-    """Loading time in seconds."""
+    """Time of the import and of the hooks in seconds; 0 for a plugin that is not imported."""
     heavy: tuple[str, ...] = ()
     """Heavy libraries that were imported by loading the plugin."""
 
@@ -142,6 +143,12 @@ def list_installed() -> list[PluginSource]:
     return [unique[key] for key in sorted(unique)]
 
 
+def digest_core() -> str:
+    """Return the digest of ddpkit with its own plugins, also of those that are blocked."""
+    own = [each.entry_point.module for each in list_installed() if each.distribution == GROUP]
+    return digest_packages({GROUP, *(module.partition(".")[0] for module in own)})
+
+
 def register(sources: Iterable[PluginSource], policy: Policy = Policy()) -> Plugins:  # noqa: B008 - it is frozen
     """Import the plugins that the policy does not block, and register their components."""
     sources = list(sources)
@@ -172,10 +179,19 @@ def failed_plugin(source: PluginSource, status: Status, error: str, traceback: s
 
 
 def register_one(source: PluginSource, manager: pluggy.PluginManager, registry: Registry, policy: Policy) -> Plugin:
-    """Import one plugin and register its components: all of them, or none."""
+    """Import one plugin, register its components, and measure the time."""
     started, before = time.perf_counter(), set(sys.modules)
+    plugin = import_plugin(source, manager, registry, policy)
+    seconds, heavy = time.perf_counter() - started, tuple(name for name in HEAVY if name in sys.modules and name not in before)
+    digest = digest_module(sys.modules.get(source.entry_point.module)) if plugin.status == "ok" else ""
+    return attrs.evolve(plugin, seconds=seconds, heavy=heavy, digest=digest)
+
+
+def import_plugin(source: PluginSource, manager: pluggy.PluginManager, registry: Registry, policy: Policy) -> Plugin:
+    """Import one plugin and register its components: all of them, or none."""
     try:
-        module = source.entry_point.load()
+        with traced(source.name, f"import {source.entry_point.module}"):
+            module = source.entry_point.load()
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin may raise anything
         return failed_plugin(source, "broken", describe_exception(error), format_traceback(error))
     try:
@@ -196,9 +212,6 @@ def register_one(source: PluginSource, manager: pluggy.PluginManager, registry: 
         family=family,
         hooks={name: named_hook(module, name, source) for name in RUN_HOOKS if enabled and hasattr(module, name)},
         is_enabled=enabled,
-        digest=digest_module(module),
-        seconds=time.perf_counter() - started,
-        heavy=tuple(name for name in HEAVY if name in sys.modules and name not in before),
     )  # fmt: skip
 
 
@@ -282,7 +295,8 @@ def collect_components(source: PluginSource, module: ModuleType, manager: pluggy
     for kind, hook in HOOKS.items():
         for implementation in getattr(manager.hook, hook).get_hookimpls():
             if implementation.plugin_name == source.name:
-                entries += [create_entry(kind, source, component) for component in implementation.function()]
+                with traced(source.name, f"{hook}()"):
+                    entries += [create_entry(kind, source, component) for component in implementation.function()]
     return entries
 
 
@@ -323,23 +337,11 @@ def find_family(source: PluginSource, module: ModuleType) -> Family | None:
 
 @contextlib.contextmanager
 def warn_of_errors(source: PluginSource, what: str) -> Iterator[None]:
-    """Log an exception of a plugin as a warning: other components must stay usable."""
+    """Log an exception of a family hook as a warning: other components must stay usable. The call is traced."""
     try:
-        yield
+        with traced(source.name, what):
+            yield
     except Exception as error:  # noqa: BLE001 - a plugin may raise anything
         LOGGER.warning(
             "plugin %s (%s) cannot provide the %s: %s", source.name, source.distribution, what, describe_exception(error)
         )
-
-
-def digest_module(module: ModuleType) -> str:
-    """Return the SHA-256 over the Python files of the module's package, or over the module; empty if it has no file."""
-    file = getattr(module, "__file__", None)
-    if not file:
-        return ""
-    package = Path(file).parent if module.__name__.partition(".")[2] or Path(file).name == "__init__.py" else None
-    files = sorted(package.rglob("*.py")) if package else [Path(file)]
-    found = hashlib.sha256()
-    for each in files:
-        found.update(f"{each.relative_to(package or each.parent)}\0".encode() + each.read_bytes())
-    return found.hexdigest()

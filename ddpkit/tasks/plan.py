@@ -38,6 +38,8 @@ class RunOptions:
     """Load only ddpkit's own plugins."""
     block: tuple[str, ...] = ()
     """Names of plugins that must not be imported."""
+    locked: bool = False
+    """Start only if the plugins are those of the config's lock file."""
     resume: str | None = None
     """Checkpoint or run to resume; `""` = the newest unfinished run; None = a new run, unless the TOML names a checkpoint."""
     allow_drift: tuple[str, ...] = ()
@@ -56,7 +58,7 @@ class RunOptions:
         if self.max_restarts:
             values["--max-restarts"] = self.max_restarts
         argv += [part for name, value in values.items() if value is not None for part in (name, str(value))]
-        flags = {"--dry-run": self.dry_run, "--no-plugins": self.no_plugins}
+        flags = {"--dry-run": self.dry_run, "--no-plugins": self.no_plugins, "--locked": self.locked}
         return argv + [name for name, is_set in flags.items() if is_set]
 
 

@@ -23,6 +23,7 @@ from ddpkit.runs import folder as run_folder
 from ddpkit.runs import log, lookup, plugin_manifest
 from ddpkit.runs.files import check_run_folder, os_errors_inside
 from ddpkit.runs.folder import RunResult
+from ddpkit.tasks import plugin_lock
 from ddpkit.tasks.plan import RunOptions, RunPlan, select_tasks
 from ddpkit.tasks.resources import check_device, count_gpus, known_ranks
 
@@ -69,8 +70,7 @@ def prepare(file: Path, options: RunOptions) -> RunPlan:
         config = lookup.without_initial_weights(config)
     if tasks == ("predict",):
         config = lookup.without_helpers(config)
-    if rank_process.is_output_process():
-        plugin_manifest.check_plugins_present(lookup.read_recorded_plugins(file), plugins)
+    check_plugins(file, config, plugins, options)
     is_resumed = rank_process.is_restarted() or resume.requested_resume(config, options.resume) is not None
     is_new = "train" in tasks and not is_resumed
     check_config(config, plugins, known if "train" in tasks else None, is_new=is_new)
@@ -93,6 +93,14 @@ def read_config(file: Path, options: RunOptions) -> tuple[Config, Plugins]:
     """Read the config, and load the plugins that config and options allow."""
     config = loading.read(file, options.overrides)
     return config, manager.load(combine_policy(config.run.plugins, options.block, no_plugins=options.no_plugins))
+
+
+def check_plugins(file: Path, config: Config, plugins: Plugins, options: RunOptions) -> None:
+    """Raise PluginError if a plugin of the config's run is missing or, with `--locked`, if a plugin is not the locked one."""
+    if options.locked and not rank_process.is_own_rank():  # the launcher of such a rank has checked it
+        plugin_lock.check_lock(file, config, plugins, options)
+    if rank_process.is_output_process():
+        plugin_manifest.check_plugins_present(lookup.read_recorded_plugins(file), plugins)
 
 
 def check_config(config: Config, plugins: Plugins, n_ranks: int | None, *, is_new: bool = True) -> None:

@@ -18,6 +18,7 @@ EVERY = RunOptions(
     dry_run=True,
     no_plugins=True,
     block=("acme", "other"),
+    locked=True,
     resume="runs/a/b",
     allow_drift=("dataset", "train.epoch"),
     max_restarts=4,
