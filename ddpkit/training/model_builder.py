@@ -34,7 +34,7 @@ from ddpkit.plugins.registry import BUILTIN
 from ddpkit.plugins.signatures import accepts_inputs
 from ddpkit.training.early_stopping import BestTracker, EarlyStopping
 from ddpkit.training.ema import EMA
-from ddpkit.training.evaluator import EvaluatedModel, Evaluator, prefix_keys
+from ddpkit.training.evaluator import EvaluatedModel, Evaluator
 from ddpkit.training.gradients import Clipping
 from ddpkit.training.heads import Head, HeadCriterion, HeadPostprocess, HeadWeight
 from ddpkit.training.helpers import FrozenModel
@@ -47,6 +47,7 @@ from ddpkit.training.precision import Precision
 from ddpkit.training.pretrained import load_exact, load_pretrained, read_weights
 from ddpkit.training.scheduler_step import find_counting_step
 from ddpkit.training.step import NamedStep, StepContext
+from ddpkit.training.step_losses import RunLosses
 
 LOGGER = logging.getLogger(__name__)
 
@@ -218,7 +219,7 @@ class ModelBuilder(ComponentFactory):
 
         A step of its own is expected to return one; `check_monitors` compares this with what it returns.
         """
-        return bool(self.run.criterion) or not has_valid or self.run.train.step.type != schema.Step().type
+        return bool(self.run.criterion) or not has_valid or self.has_own_step
 
     def early_stopping(self, metrics: Mapping[str, MetricAdapter], *, has_valid: bool) -> EarlyStopping | None:
         table = self.run.train.early_stopping
@@ -227,10 +228,14 @@ class ModelBuilder(ComponentFactory):
         best = self.best_tracker(table.monitor, ("train", "early_stopping", "monitor"), metrics, has_valid=has_valid)
         return EarlyStopping(attrs.evolve(best, min_delta=table.min_delta), table.patience)
 
+    @property
+    def has_own_step(self) -> bool:
+        """Whether the step is that of a plugin. The built-in one only calls other components."""
+        return find_entry(self.refs_of("step")[0], self.registry).namespace != BUILTIN
+
     def step(self) -> NamedStep:
-        """Build the step of the run. A built-in one is not named in messages: it only calls other components."""
-        entry = find_entry(self.refs_of("step")[0], self.registry)
-        name = None if entry.namespace == BUILTIN else self.name_only("step")
+        """Build the step of the run. A built-in one is not named in messages."""
+        name = self.name_only("step") if self.has_own_step else None
         return NamedStep(self.create_only("step", **self.class_values()), name)
 
     def step_context(self, model: nn.Module, precision: Precision, train: SplitLoader) -> StepContext:
@@ -255,7 +260,12 @@ class ModelBuilder(ComponentFactory):
         return WeightedLosses(terms) if any(term.weigh for term in terms) else Losses(terms)
 
     def check_criteria(self, model: nn.Module) -> None:
-        """Raise ConfigError if the model's forward() has other inputs than `losses` need."""
+        """Raise ConfigError if the model's forward() has other inputs than the losses need.
+
+        With criteria, a step of its own may call the model with any inputs.
+        """
+        if self.run.criterion and self.has_own_step:
+            return
         if self.run.criterion:
             message = "is not allowed, because the model computes its losses itself from the targets; remove [[criterion]]"
             self.check_inputs(model, 1, message)
@@ -263,17 +273,16 @@ class ModelBuilder(ComponentFactory):
             message = "is required: this model's forward() takes only images and therefore returns no loss; add [[criterion]]"
             self.check_inputs(model, 2, message)
 
-    def check_monitors(self, evaluator: Evaluator) -> None:
+    def check_monitors(self, evaluator: Evaluator, trained: RunLosses) -> None:
         """Raise ConfigError if the history will have no column for a `monitor`, because the step returns no such loss."""
-        if evaluator.valid is None:
-            return
         trackers: dict[KeyPath, BestTracker] = {("output", "monitor"): evaluator.models[0].best}
         if evaluator.early_stopping:
             trackers[("train", "early_stopping", "monitor")] = evaluator.early_stopping.best
-        known = prefix_keys("valid", dict.fromkeys(evaluator.columns, 0.0))
+        known = {f"valid/{name}" for name in evaluator.columns} | {f"train/{name}" for name in trained.columns}
+        where = "the training; return it, or use 'loss'" if evaluator.valid is None else "evaluation; return it, or use a metric"
         for path, each in trackers.items():
             if each.column not in known:
-                message = f"the step returns no {each.column.removeprefix('valid/')!r} in evaluation; return it, or set a metric"
+                message = f"the step returns no {each.column.partition('/')[2]!r} in {where}"
                 raise ConfigError([self.config.problem(path, message)])
 
     def loss_term(self, reference: ComponentRef, weight: float) -> LossTerm:
