@@ -41,6 +41,8 @@ class Losses:
     """Whether a term is a mean over a weight instead of a mean over samples."""
     optimizers: ClassVar[Sequence[str]] = ()
     """Names of the optimizers that have a loss of their own; () as all minimise the same loss."""
+    values: ClassVar[Sequence[str]] = ()
+    """Names of other numbers of a step; none."""
     uses_ddp: bool = attrs.field(default=True, kw_only=True)
     """Whether DDP averages the gradients over the ranks in each backward; otherwise, they are averaged after it."""
 

@@ -153,8 +153,8 @@ def find_names(losses: Any, optimizers: Sequence[str]) -> list[str]:
 
 def check_values(values: Mapping[str, Any], taken: Collection[str]) -> None:
     """Raise ValueError if a value of a step is not a number, or if the history has another column with its name."""
-    if not isinstance(values, Mapping) or not all(isinstance(name, str) and name for name in values):
-        raise ValueError(f"the step must return its values as {{'name': number}}; got {describe(values)}")
+    if not isinstance(values, Mapping) or not all(isinstance(name, str) and name and name.isprintable() for name in values):
+        raise ValueError(f"the step must return its values as {{'name': number}}, with printable names; got {describe(values)}")
     for name, value in values.items():
         if name in taken:
             raise ValueError(

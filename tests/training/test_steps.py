@@ -289,7 +289,7 @@ RETURNED = {
     "None": "the step returned no loss that depends on a trained parameter",
     "StepOutput(outputs.sum(), values={'loss': 1.0})": "a value 'loss', but the history already has a column with this name",
     "StepOutput(outputs.sum(), values={'far': outputs})": "the value 'far' of the step must be a number, or a tensor []; got a",
-    "StepOutput(outputs.sum(), values=[1])": "the step must return its values as {'name': number}; got list",
+    "StepOutput(outputs.sum(), values=[1])": "the step must return its values as {'name': number}, with printable names; got list",
     "(outputs.sum(), outputs)": "or ddpkit.StepOutput(losses, outputs, values); got tuple",
     "[outputs.sum(), outputs.sum()]": "the step must return what context.criteria(outputs, targets) returned; got list",
     "StepOutput([outputs.sum()], values={'far': 1})": "return their sum instead: context.loss(outputs, targets)",
