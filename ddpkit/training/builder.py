@@ -81,7 +81,7 @@ def assemble_trainer(
     metrics = builder.metrics()
     ema = EMA.of(model, run.train.ema_decay) if run.train.ema_decay else None
     if run.train.compile:
-        model.compile()
+        compile_model(model, n_losses=len(optimizations))
     criteria, context = builder.losses(), builder.step_context(model, precision, loaders["train"])
     evaluator = builder.evaluator(model, ema, criteria, metrics, context, loaders)
     check = SanityCheck(
@@ -113,6 +113,12 @@ def assemble_trainer(
         evaluator=evaluator,
         ema=ema,
     )
+
+
+def compile_model(model: nn.Module, n_losses: int) -> None:
+    """Compile the model in place. The backward of several losses needs its buffers more than once, so it must not reuse them."""
+    torch._functorch.config.donated_buffer = n_losses == 1  # noqa: SLF001
+    model.compile()
 
 
 def wrap_for_phase(builder: ModelBuilder, freezing: FreezeSchedule, model: nn.Module, *, uses_ddp: bool) -> nn.Module:

@@ -431,3 +431,13 @@ def test_a_step_without_a_gradient_is_possible_with_a_loss_scaler(file):
 def test_a_backward_in_the_step_is_refused(file):
     with pytest.raises(ConfigError, match=r"train\.step: the step must not call backward\(\); return the loss"):
         build(file, **OWN, **{"train.step": {"type": "returns", "what": "backward(cross_entropy(outputs, targets))"}})
+
+
+@pytest.mark.slow
+def test_several_losses_train_a_compiled_model(file):
+    several = [{"name": "head", "match": "4.*", "type": "sgd"}, {"name": "rest", "type": "sgd"}]
+    what = "{'head': cross_entropy(outputs, targets), 'rest': outputs.square().mean()}"
+    case = {**OWN, "train.step": {"type": "returns", "what": what}, "train.optimizer": several, "train.epoch": 1}
+    plain, compiled = (fit(file, WORLD, **case, **{"train.compile": on}) for on in (False, True))
+
+    assert_close(compiled, plain)
