@@ -83,6 +83,7 @@ HINTS: Sequence[tuple[str, KeyPath, str]] = (
         ("train", "step"),
         "the step must not call backward(); return the loss",
     ),
+    ("^no helper is called ", ("train", "step"), "uses a model that is not configured; add it as [train.helpers.NAME]"),
     ("does not require grad", ("criterion",), "the loss does not depend on any trained parameter"),
     ("compiler|g\\+\\+|Inductor", ("train", "compile"), "torch.compile does not work on this machine; remove this key"),
     (

@@ -1,5 +1,6 @@
 """Builder of the model, and of the objects that train and evaluate it, from the config."""
 
+import contextlib
 import functools
 import logging
 import math
@@ -37,7 +38,7 @@ from ddpkit.training.ema import EMA
 from ddpkit.training.evaluator import EvaluatedModel, Evaluator
 from ddpkit.training.gradients import Clipping
 from ddpkit.training.heads import Head, HeadCriterion, HeadPostprocess, HeadWeight
-from ddpkit.training.helpers import FrozenModel
+from ddpkit.training.helpers import FrozenModel, Helpers
 from ddpkit.training.losses import Losses, LossTerm, ModelComputedLosses, WeightedLosses, weight_method
 from ddpkit.training.lr_schedule import LRSchedule
 from ddpkit.training.metrics import HeadMetric, MetricAdapter
@@ -79,18 +80,26 @@ class ModelBuilder(ComponentFactory):
         return model
 
     def initial_model(self, reference: ComponentRef, precision: Precision, train: SplitLoader, **runtime: Any) -> nn.Module:
-        """Create a model on the device. Lazy layers get their shapes from one training sample."""
+        """Create a model on the device. Lazy layers get their shapes from one training sample.
+
+        Raises ConfigError if a layer does not get one, because `forward(images)` does not call it.
+        """
         model: nn.Module = self.create(reference, classes=class_names(self.run), **runtime)
         model = precision.prepare(model.to(self.world.device))
-        if any(isinstance(parameter, UninitializedParameter) for parameter in model.parameters()):
-            with torch.no_grad():
+        if is_lazy(model):
+            with torch.no_grad(), contextlib.suppress(NotImplementedError):  # without forward(), for a step that calls parts
                 precision(model.eval(), train.sample(1)[0])
+            if is_lazy(model):
+                message = (
+                    "has lazy layers that forward(images) does not call; set their numbers of inputs in the code of the model"
+                )
+                raise ConfigError([self.config.problem(reference.path, message)])
         return model
 
-    def helpers(self, precision: Precision, train: SplitLoader) -> dict[str, FrozenModel]:
+    def helpers(self, precision: Precision, train: SplitLoader) -> Helpers:
         """Build the models of `[train.helpers]`, by name, with the same weights on every rank. Every rank must call it."""
         references = helper_references(self.run.train)
-        return {name: self.helper(name, reference, precision, train) for name, reference in references.items()}
+        return Helpers({name: self.helper(name, reference, precision, train) for name, reference in references.items()})
 
     def helper(self, name: str, reference: ComponentRef, precision: Precision, train: SplitLoader) -> FrozenModel:
         """Build a model of `[train.helpers]`. Raises ConfigError if its weights file does not fit exactly."""
@@ -369,3 +378,8 @@ class ModelBuilder(ComponentFactory):
         if not has_loss:
             message = "uses the validation loss, but a model that computes its losses itself has none; use another scheduler"
             raise ConfigError([self.config.problem((*path, "type"), message)])
+
+
+def is_lazy(model: nn.Module) -> bool:
+    """Return whether a layer of the model has not got its shape yet."""
+    return any(isinstance(parameter, UninitializedParameter) for parameter in model.parameters())

@@ -44,6 +44,7 @@ class StepLosses:
         Raises ValueError if the output has a wrong type or a wrong name.
         """
         names = find_names(found.losses, optimizers)
+        check_columns(names, metrics)
         check_values(found.values, {LOSS, *names, *metrics})
         return cls(names, [*found.values], device)
 
@@ -149,6 +150,16 @@ def find_names(losses: Any, optimizers: Sequence[str]) -> list[str]:
             f"the step returned a loss for {name!r}, but no optimizer is called so, {suggest(str(name), optimizers)}"
         )
     return [*optimizers]
+
+
+def check_columns(optimizers: Sequence[str], metrics: Collection[str]) -> None:
+    """Raise ValueError if the history has another column with the name of an optimizer that has a loss of its own."""
+    taken = [name for name in optimizers if name in metrics or (name == LOSS and len(optimizers) > 1)]
+    for name in taken:
+        raise ValueError(
+            f"the step returned a loss for the optimizer {name!r}, but the history already has a column with this name; rename"
+            " the optimizer"
+        )
 
 
 def check_values(values: Mapping[str, Any], taken: Collection[str]) -> None:

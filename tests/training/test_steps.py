@@ -28,6 +28,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 def ddpkit_models():
     yield Component("pair", f"{__name__}:Pair")
     yield Component("two_inputs", f"{__name__}:TwoInputs")
+    yield Component("lazy_parts", f"{__name__}:LazyParts")
 
 
 @hookimpl
@@ -52,6 +53,14 @@ class TwoInputs(nn.Module):
 
     def forward(self, images, times):
         return self.layer(torch.cat([images.flatten(1), times], 1))
+
+
+class LazyParts(nn.Module):
+    def __init__(self, has_forward: bool):
+        super().__init__()
+        self.encoder, self.head = nn.Flatten(), nn.LazyLinear(2)
+        if has_forward:
+            self.forward = self.encoder.forward
 
 
 def noise(generator):
@@ -312,6 +321,26 @@ def test_a_loss_needs_an_optimizer_of_its_name(file):
     what = {"train.step": {"type": "returns", "what": "{'haed': outputs.sum()}"}, "train.optimizer": several}
     with pytest.raises(ConfigError, match=r"a loss for 'haed', but no optimizer is called so, did you mean 'head'\?"):
         build(file, **OWN, **what)
+
+
+def test_an_optimizer_with_a_loss_is_not_called_loss(file):
+    several = [{"name": "loss", "match": "4.*", "type": "sgd"}, {"name": "rest", "type": "sgd"}]
+    what = {"train.step": {"type": "returns", "what": "{'rest': outputs.sum()}"}, "train.optimizer": several}
+    with pytest.raises(ConfigError, match="the optimizer 'loss', but the history already has a column with this name; rename"):
+        build(file, **OWN, **what)
+
+
+def test_a_step_names_a_helper_that_is_not_configured(file):
+    step = {"train.step": {"type": "returns", "what": "context.helpers['teacher'](images)"}}
+    with pytest.raises(ConfigError, match=r"add it as \[train\.helpers\.NAME\] .*: no helper is called 'teacher'"):
+        build(file, **OWN, **step)
+
+
+@pytest.mark.parametrize("has_forward", [True, False])
+def test_lazy_layers_need_a_forward_with_images(file, has_forward):
+    lazy = {"model.name": "lazy_parts", "model.config.has_forward": has_forward, "train.step": "parts"}
+    with pytest.raises(ConfigError, match=r"model\.name: has lazy layers that forward\(images\) does not call"):
+        build(file, **OWN, **lazy)
 
 
 def test_metrics_need_outputs(file):
