@@ -78,6 +78,12 @@ HINTS: Sequence[tuple[str, KeyPath, str]] = (
     ),
     ("must not contain the key 'loss'", ("model", "name"), "the losses of this model cannot be used"),
     ("^the (step|value '.*' of the step) ", ("train", "step"), "cannot use what the step returned"),
+    (
+        "^Trying to backward through the graph a second time",
+        ("train", "step"),
+        "the step must not call backward(); return the loss",
+    ),
+    ("^no helper is called ", ("train", "step"), "uses a model that is not configured; add it as [train.helpers.NAME]"),
     ("does not require grad", ("criterion",), "the loss does not depend on any trained parameter"),
     ("compiler|g\\+\\+|Inductor", ("train", "compile"), "torch.compile does not work on this machine; remove this key"),
     (

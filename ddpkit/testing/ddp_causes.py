@@ -14,7 +14,7 @@ from ddpkit.data.sampler import Shard
 from ddpkit.distributed.all_reduce import observe_all_reduce
 from ddpkit.distributed.world import init_distributed
 from ddpkit.plugins.manager import Plugins
-from ddpkit.testing.ddp_comparison import TOLERANCE
+from ddpkit.testing.ddp_comparison import TOLERANCE, VALUE_TOLERANCE
 from ddpkit.testing.ddp_recording import build_trainer_in
 from ddpkit.training.losses import Losses
 from ddpkit.training.step_losses import RunLosses, StepLosses
@@ -138,7 +138,8 @@ def criterion_causes(trainer: Trainer) -> Iterator[str]:
     weights = [compute_weights(trainer, *part) for part in parts]
     for number, key in enumerate(trainer.losses.keys):
         gap = distance_from_mean([each[number] for each in values], [each[number] for each in weights])
-        if not (gap <= TOLERANCE or sums_over_ranks(trainer, number, *parts[0])):
+        tolerance = VALUE_TOLERANCE if key in trainer.losses.values else TOLERANCE
+        if not (gap <= tolerance or sums_over_ranks(trainer, number, *parts[0])):
             yield (
                 f"{kind} {key!r} is not a mean over samples: its value for"
                 f" {n} samples and the weighted mean of its values for two parts of them differ by {gap:.1e}"

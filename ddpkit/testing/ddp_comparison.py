@@ -18,6 +18,9 @@ AMPLIFIED, SHRUNK = 1e-8, 1e-7
 """Limits for amplified rounding errors. A float64 difference up to AMPLIFIED still counts as rounding if it is at most SHRUNK
 times the float32 difference: rounding errors scale with the machine epsilon, which is 2**29 times smaller in float64. Adam
 amplifies rounding for near-zero gradients, e.g. those of a bias that is initialised to 0."""
+VALUE, VALUE_TOLERANCE = "value", 1e-6
+"""Kind of the values of a step, and its TOLERANCE: a step may compute them in float32 even in a float64 run, as in
+`(predictions == targets).float().mean()`. They have no influence on the training."""
 NEGLIGIBLE = 1e-6
 """Smallest scale for a relative difference, as a fraction of the largest value of the same kind and step."""
 
@@ -29,7 +32,7 @@ class ComparisonRow:
     when: str
     """Time of the values: `step 1`, `end`."""
     kind: str
-    """Kind of the values: `loss`, `gradient`, `weights`, `valid`."""
+    """Kind of the values: `loss`, `value` (of a step), `gradient`, `weights`, `valid`."""
     worst: str
     """Name of the first tensor that differs by more than rounding, otherwise of the tensor with the largest difference."""
     float64: float
@@ -57,14 +60,15 @@ def compare(one_rank: Mapping[str, Recording], ranks: Mapping[str, Recording]) -
 
 
 def create_row(group: Group, double: Mapping[str, float], single: Mapping[str, float]) -> ComparisonRow:
-    other = next((name for name, value in double.items() if not is_rounding(value, single.get(name, 0.0))), None)
+    tolerance = VALUE_TOLERANCE if group[1] == VALUE else TOLERANCE
+    other = next((name for name, value in double.items() if not is_rounding(value, single.get(name, 0.0), tolerance)), None)
     worst = other or max(double, key=lambda name: double[name])
     return ComparisonRow(*group, worst, max(double.values()), max(single.values(), default=math.inf), is_equal=other is None)
 
 
-def is_rounding(float64: float, float32: float) -> bool:
+def is_rounding(float64: float, float32: float, tolerance: float = TOLERANCE) -> bool:
     """Return whether a difference is only rounding, judged by its values in both dtypes."""
-    return float64 <= TOLERANCE or (float64 <= AMPLIFIED and float64 <= SHRUNK * float32)
+    return float64 <= tolerance or (float64 <= AMPLIFIED and float64 <= SHRUNK * float32)
 
 
 def relative_differences(one: Recording, other: Recording) -> dict[Group, dict[str, float]]:

@@ -15,8 +15,9 @@ from ddpkit.data.stream_checks import refuse_stream
 from ddpkit.distributed.world import World, init_distributed, rank_from_env
 from ddpkit.plugins.manager import Plugins
 from ddpkit.runs import plugin_manifest
-from ddpkit.testing.ddp_comparison import DTYPES, Recording
+from ddpkit.testing.ddp_comparison import DTYPES, VALUE, Recording
 from ddpkit.training import builder
+from ddpkit.training.step_losses import RunLosses, StepLosses
 from ddpkit.training.trainer import Trainer
 
 VALID_BATCHES = 8
@@ -58,6 +59,7 @@ def record_steps(trainer: Trainer, n_steps: int) -> Iterator[tuple[str, Tensor]]
 
     def keep(*_: object) -> None:
         named = trainer.model.named_parameters()
+        gradients.clear()  # another step may train other parameters
         gradients.update({name: each.grad.cpu().clone() for name, each in named if each.grad is not None})
 
     trainer.optimizations[0].optimizer.register_step_pre_hook(keep)  # all gradients are clipped before the first optimizer steps
@@ -67,14 +69,23 @@ def record_steps(trainer: Trainer, n_steps: int) -> Iterator[tuple[str, Tensor]]
         step = trainer.train_step(next(trainer.steps()))
         sums = trainer.zero_loss_sums()
         sums.add_step(step)
-        losses = trainer.losses.means(sums.total(trainer.world), step.n_total)
+        means = trainer.losses.means(sums.total(trainer.world), step.n_total)
         when = f"epoch {epoch} " * (epoch > 1) + f"step {position + 1}"
-        yield from ((f"{when}|loss|{key}", loss) for key, loss in zip(trainer.losses.keys, losses, strict=True))
+        yield from record_numbers(when, "loss", trainer.losses, dict(zip(trainer.losses.keys, means, strict=True)))
         yield from ((f"{when}|gradient|{name}", gradient) for name, gradient in gradients.items())
     yield from (("end|weights|" + name, tensor.detach().cpu().clone()) for name, tensor in trainer.model.named_parameters())
     if trainer.evaluator.valid:
         evaluated = trainer.evaluator.evaluate(trainer.model, trainer.evaluator.valid)
-        yield from ((f"end|valid|{key}", torch.tensor(value, dtype=torch.float64)) for key, value in evaluated.values.items())
+        numbers = {key: torch.tensor(value, dtype=torch.float64) for key, value in evaluated.values.items()}
+        yield from record_numbers("end", "valid", trainer.evaluator.losses, numbers)
+
+
+def record_numbers(when: str, kind: str, losses: RunLosses, numbers: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+    """Yield losses and metrics as `kind`, and values of a step as VALUE, without numbers that the step did not return (NaN)."""
+    optional = losses.columns if isinstance(losses, StepLosses) else ()
+    for key, number in numbers.items():
+        if not (key in optional and number.isnan()):
+            yield f"{when}|{VALUE if key in losses.values else kind}|{key}", number
 
 
 def record_positions(trainer: Trainer, n_steps: int) -> list[tuple[int, int]]:

@@ -20,6 +20,7 @@ from ddpkit.distributed.sync_batchnorm import convert_to_sync_batchnorm
 from ddpkit.distributed.world import World
 from ddpkit.errors import ConfigError, component_errors
 from ddpkit.plugins.registry import Registry
+from ddpkit.plugins.signatures import accepts_inputs
 from ddpkit.training.ema import EMA
 from ddpkit.training.freezing import FreezeSchedule
 from ddpkit.training.losses import Losses
@@ -80,7 +81,7 @@ def assemble_trainer(
     metrics = builder.metrics()
     ema = EMA.of(model, run.train.ema_decay) if run.train.ema_decay else None
     if run.train.compile:
-        model.compile()
+        compile_model(model, n_losses=len(optimizations))
     criteria, context = builder.losses(), builder.step_context(model, precision, loaders["train"])
     evaluator = builder.evaluator(model, ema, criteria, metrics, context, loaders)
     check = SanityCheck(
@@ -92,8 +93,10 @@ def assemble_trainer(
         evaluator=evaluator,
         freezing=freezing,
         optimizations=optimizations,
+        # With this option, DDP would allow a step to call the model only once, and to use parameters only in this call.
+        may_use_ddp=not (builder.has_own_step and run.ddp.find_unused_parameters),
     )
-    losses = try_first_samples(builder, check)
+    losses, criteria = try_first_samples(builder, check)
     return Trainer(
         world=world,
         model=model,
@@ -101,7 +104,7 @@ def assemble_trainer(
         wrap=functools.partial(wrap_for_phase, builder, freezing, uses_ddp=losses.uses_ddp),
         freezing=freezing,
         step=evaluator.step,
-        context=attrs.evolve(context, criteria=losses if isinstance(losses, Losses) else criteria),
+        context=attrs.evolve(context, criteria=criteria),
         losses=losses,
         optimizations=optimizations,
         precision=precision,
@@ -110,6 +113,12 @@ def assemble_trainer(
         evaluator=evaluator,
         ema=ema,
     )
+
+
+def compile_model(model: nn.Module, n_losses: int) -> None:
+    """Compile the model in place. The backward of several losses needs its buffers more than once, so it must not reuse them."""
+    torch._functorch.config.donated_buffer = n_losses == 1  # noqa: SLF001
+    model.compile()
 
 
 def wrap_for_phase(builder: ModelBuilder, freezing: FreezeSchedule, model: nn.Module, *, uses_ddp: bool) -> nn.Module:
@@ -126,16 +135,17 @@ def wrap_for_phase(builder: ModelBuilder, freezing: FreezeSchedule, model: nn.Mo
     return builder.world.wrap(model, find_unused_parameters=builder.run.ddp.find_unused_parameters)
 
 
-def try_first_samples(builder: ModelBuilder, check: SanityCheck) -> RunLosses:
-    """Run the sanity check; return the losses in training, and set those of the evaluator: their names are now known."""
+def try_first_samples(builder: ModelBuilder, check: SanityCheck) -> tuple[RunLosses, Losses]:
+    """Run the sanity check; return the losses and criteria in training, and set the losses of the evaluator."""
     evaluator = check.evaluator
     refuse = functools.partial(check_all_reduce, builder.config, in_turn=len(check.loader.sampler.shards) > 1)
     with translate_first_errors(builder.config), observe_all_reduce(refuse):
-        losses, evaluator.losses, unused = check.run()
-    if losses.uses_ddp:
-        check_unused_parameters(builder.config, unused, builder.world.size)
-    builder.check_monitors(evaluator)
-    return losses
+        found = check.run()
+    evaluator.losses = found.evaluated
+    if found.trained.uses_ddp:
+        check_unused_parameters(builder.config, found.unused, builder.world.size)
+    builder.check_monitors(evaluator, found.trained)
+    return found.trained, found.criteria
 
 
 def check_all_reduce(config: Config, *, in_turn: bool) -> None:
@@ -172,7 +182,8 @@ def count_outputs(builder: ModelBuilder, model: nn.Module, precision: Precision,
     It is the size of the second dimension of the predictions, if the postprocess declares that they are classes.
     """
     gets_classes = "n_classes" in builder.parameters_of(builder.refs_of("model")[0]).from_run
-    if builder.gives not in ("class", "labels", "mask") or gets_classes:
+    takes_images = accepts_inputs(model, 1)  # a step of its own may call the model with other inputs
+    if builder.gives not in ("class", "labels", "mask") or gets_classes or not takes_images:
         return None
     with translate_first_errors(builder.config):
         try:

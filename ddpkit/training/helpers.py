@@ -7,6 +7,7 @@ import attrs
 import torch
 from torch import Tensor, nn
 
+from ddpkit.errors import suggest
 from ddpkit.training.precision import Precision
 
 
@@ -31,3 +32,11 @@ class FrozenModel:
                 found.update(f"{name} {value.dtype} {list(value.shape)}".encode())
                 found.update(value.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
         return found.hexdigest()
+
+
+class Helpers(dict[str, FrozenModel]):
+    """Models of `[train.helpers]`, by name."""
+
+    def __missing__(self, name: str) -> FrozenModel:
+        """Raise ValueError for a name that is not configured."""
+        raise ValueError(f"no helper is called {name!r}, {suggest(str(name), self)}")

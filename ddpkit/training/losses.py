@@ -39,7 +39,11 @@ class Losses:
     terms: Sequence[LossTerm]
     is_weighted: ClassVar[bool] = False
     """Whether a term is a mean over a weight instead of a mean over samples."""
-    uses_ddp: ClassVar[bool] = True
+    optimizers: ClassVar[Sequence[str]] = ()
+    """Names of the optimizers that have a loss of their own; () as all minimise the same loss."""
+    values: ClassVar[Sequence[str]] = ()
+    """Names of other numbers of a step; none."""
+    uses_ddp: bool = attrs.field(default=True, kw_only=True)
     """Whether DDP averages the gradients over the ranks in each backward; otherwise, they are averaged after it."""
 
     @property
@@ -97,8 +101,16 @@ class Losses:
         return found
 
     def terms_of(self, found: StepOutput) -> list[Tensor]:
-        """Return the unweighted terms of a micro-batch from what the step returned."""
-        return found.losses  # type: ignore[no-any-return]  # the list that `__call__` returned
+        """Return the unweighted terms of a micro-batch from what the step returned.
+
+        Raises ValueError if this is not the list that `__call__` returned.
+        """
+        losses = found.losses
+        if not isinstance(losses, list) or len(losses) != len(self.terms):
+            raise ValueError(
+                f"the step must return what context.criteria(outputs, targets) returned; got {type(losses).__name__}"
+            )
+        return losses
 
     def loss(self, values: Iterable[Number]) -> Number:
         """Return the weighted sum of the unweighted terms `values`: the quantity to minimise."""

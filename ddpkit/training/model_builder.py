@@ -1,5 +1,6 @@
 """Builder of the model, and of the objects that train and evaluate it, from the config."""
 
+import contextlib
 import functools
 import logging
 import math
@@ -34,10 +35,10 @@ from ddpkit.plugins.registry import BUILTIN
 from ddpkit.plugins.signatures import accepts_inputs
 from ddpkit.training.early_stopping import BestTracker, EarlyStopping
 from ddpkit.training.ema import EMA
-from ddpkit.training.evaluator import EvaluatedModel, Evaluator, prefix_keys
+from ddpkit.training.evaluator import EvaluatedModel, Evaluator
 from ddpkit.training.gradients import Clipping
 from ddpkit.training.heads import Head, HeadCriterion, HeadPostprocess, HeadWeight
-from ddpkit.training.helpers import FrozenModel
+from ddpkit.training.helpers import FrozenModel, Helpers
 from ddpkit.training.losses import Losses, LossTerm, ModelComputedLosses, WeightedLosses, weight_method
 from ddpkit.training.lr_schedule import LRSchedule
 from ddpkit.training.metrics import HeadMetric, MetricAdapter
@@ -47,6 +48,7 @@ from ddpkit.training.precision import Precision
 from ddpkit.training.pretrained import load_exact, load_pretrained, read_weights
 from ddpkit.training.scheduler_step import find_counting_step
 from ddpkit.training.step import NamedStep, StepContext
+from ddpkit.training.step_losses import RunLosses
 
 LOGGER = logging.getLogger(__name__)
 
@@ -78,18 +80,26 @@ class ModelBuilder(ComponentFactory):
         return model
 
     def initial_model(self, reference: ComponentRef, precision: Precision, train: SplitLoader, **runtime: Any) -> nn.Module:
-        """Create a model on the device. Lazy layers get their shapes from one training sample."""
+        """Create a model on the device. Lazy layers get their shapes from one training sample.
+
+        Raises ConfigError if a layer does not get one, because `forward(images)` does not call it.
+        """
         model: nn.Module = self.create(reference, classes=class_names(self.run), **runtime)
         model = precision.prepare(model.to(self.world.device))
-        if any(isinstance(parameter, UninitializedParameter) for parameter in model.parameters()):
-            with torch.no_grad():
+        if is_lazy(model):
+            with torch.no_grad(), contextlib.suppress(NotImplementedError):  # without forward(), for a step that calls parts
                 precision(model.eval(), train.sample(1)[0])
+            if is_lazy(model):
+                message = (
+                    "has lazy layers that forward(images) does not call; set their numbers of inputs in the code of the model"
+                )
+                raise ConfigError([self.config.problem(reference.path, message)])
         return model
 
-    def helpers(self, precision: Precision, train: SplitLoader) -> dict[str, FrozenModel]:
+    def helpers(self, precision: Precision, train: SplitLoader) -> Helpers:
         """Build the models of `[train.helpers]`, by name, with the same weights on every rank. Every rank must call it."""
         references = helper_references(self.run.train)
-        return {name: self.helper(name, reference, precision, train) for name, reference in references.items()}
+        return Helpers({name: self.helper(name, reference, precision, train) for name, reference in references.items()})
 
     def helper(self, name: str, reference: ComponentRef, precision: Precision, train: SplitLoader) -> FrozenModel:
         """Build a model of `[train.helpers]`. Raises ConfigError if its weights file does not fit exactly."""
@@ -218,7 +228,7 @@ class ModelBuilder(ComponentFactory):
 
         A step of its own is expected to return one; `check_monitors` compares this with what it returns.
         """
-        return bool(self.run.criterion) or not has_valid or self.run.train.step.type != schema.Step().type
+        return bool(self.run.criterion) or not has_valid or self.has_own_step
 
     def early_stopping(self, metrics: Mapping[str, MetricAdapter], *, has_valid: bool) -> EarlyStopping | None:
         table = self.run.train.early_stopping
@@ -227,10 +237,14 @@ class ModelBuilder(ComponentFactory):
         best = self.best_tracker(table.monitor, ("train", "early_stopping", "monitor"), metrics, has_valid=has_valid)
         return EarlyStopping(attrs.evolve(best, min_delta=table.min_delta), table.patience)
 
+    @property
+    def has_own_step(self) -> bool:
+        """Whether the step is that of a plugin. The built-in one only calls other components."""
+        return find_entry(self.refs_of("step")[0], self.registry).namespace != BUILTIN
+
     def step(self) -> NamedStep:
-        """Build the step of the run. A built-in one is not named in messages: it only calls other components."""
-        entry = find_entry(self.refs_of("step")[0], self.registry)
-        name = None if entry.namespace == BUILTIN else self.name_only("step")
+        """Build the step of the run. A built-in one is not named in messages."""
+        name = self.name_only("step") if self.has_own_step else None
         return NamedStep(self.create_only("step", **self.class_values()), name)
 
     def step_context(self, model: nn.Module, precision: Precision, train: SplitLoader) -> StepContext:
@@ -255,7 +269,12 @@ class ModelBuilder(ComponentFactory):
         return WeightedLosses(terms) if any(term.weigh for term in terms) else Losses(terms)
 
     def check_criteria(self, model: nn.Module) -> None:
-        """Raise ConfigError if the model's forward() has other inputs than `losses` need."""
+        """Raise ConfigError if the model's forward() has other inputs than the losses need.
+
+        With criteria, a step of its own may call the model with any inputs.
+        """
+        if self.run.criterion and self.has_own_step:
+            return
         if self.run.criterion:
             message = "is not allowed, because the model computes its losses itself from the targets; remove [[criterion]]"
             self.check_inputs(model, 1, message)
@@ -263,17 +282,16 @@ class ModelBuilder(ComponentFactory):
             message = "is required: this model's forward() takes only images and therefore returns no loss; add [[criterion]]"
             self.check_inputs(model, 2, message)
 
-    def check_monitors(self, evaluator: Evaluator) -> None:
+    def check_monitors(self, evaluator: Evaluator, trained: RunLosses) -> None:
         """Raise ConfigError if the history will have no column for a `monitor`, because the step returns no such loss."""
-        if evaluator.valid is None:
-            return
         trackers: dict[KeyPath, BestTracker] = {("output", "monitor"): evaluator.models[0].best}
         if evaluator.early_stopping:
             trackers[("train", "early_stopping", "monitor")] = evaluator.early_stopping.best
-        known = prefix_keys("valid", dict.fromkeys(evaluator.columns, 0.0))
+        known = {f"valid/{name}" for name in evaluator.columns} | {f"train/{name}" for name in trained.columns}
+        where = "the training; return it, or use 'loss'" if evaluator.valid is None else "evaluation; return it, or use a metric"
         for path, each in trackers.items():
             if each.column not in known:
-                message = f"the step returns no {each.column.removeprefix('valid/')!r} in evaluation; return it, or set a metric"
+                message = f"the step returns no {each.column.partition('/')[2]!r} in {where}"
                 raise ConfigError([self.config.problem(path, message)])
 
     def loss_term(self, reference: ComponentRef, weight: float) -> LossTerm:
@@ -360,3 +378,8 @@ class ModelBuilder(ComponentFactory):
         if not has_loss:
             message = "uses the validation loss, but a model that computes its losses itself has none; use another scheduler"
             raise ConfigError([self.config.problem((*path, "type"), message)])
+
+
+def is_lazy(model: nn.Module) -> bool:
+    """Return whether a layer of the model has not got its shape yet."""
+    return any(isinstance(parameter, UninitializedParameter) for parameter in model.parameters())

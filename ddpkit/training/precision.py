@@ -123,6 +123,8 @@ class Precision:
                 the device. Gradients are reduced over ranks before, so all ranks make the same decision.
         """
         if self.scaler is not None:
+            if not has_gradients(optimizer):  # the scaler raises an error for a step without any gradient
+                return True
             self.scaler.unscale_(optimizer)
         is_fine = True
         for each in clippings:
@@ -142,6 +144,10 @@ class Precision:
             add_component_note(error, self.optimizer_name)
             raise
         return is_fine
+
+
+def has_gradients(optimizer: Any) -> bool:
+    return any(parameter.grad is not None for group in optimizer.param_groups for parameter in group["params"])
 
 
 def to_float32(values: Tensor) -> Tensor:

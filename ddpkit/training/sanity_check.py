@@ -1,7 +1,8 @@
 """Try the step, the postprocess and the metrics with a few samples before training, without changing the model."""
 
+import json
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -18,7 +19,7 @@ from ddpkit.training.heads import explain_mappings
 from ddpkit.training.losses import Losses
 from ddpkit.training.optimization import Optimization
 from ddpkit.training.step import StepContext
-from ddpkit.training.step_losses import RunLosses, StepLosses, as_mapping
+from ddpkit.training.step_losses import NO_LOSS, RunLosses, StepLosses, as_mapping
 from ddpkit.training.step_output import StepOutput
 from ddpkit.training.trainer import set_train_mode, without_padding
 
@@ -67,22 +68,21 @@ class SanityCheck:
     evaluator: Evaluator
     freezing: FreezeSchedule
     optimizations: Sequence[Optimization]
+    may_use_ddp: bool = True
+    """Whether DDP averages the gradients of a step that calls the model; otherwise, they are averaged after the backward."""
 
-    def run(self) -> tuple[RunLosses, RunLosses, dict[str, int]]:
+    def run(self) -> "FirstSteps":
         """Run a training step for each phase of the schedule, and an evaluation of each split.
 
         Buffers and gradients are restored afterwards, and the parameters of the first epoch are frozen.
-
-        Returns:
-            The losses in training and in evaluation, with the names that the step returns; and the names of trained parameters
-            that got no gradient, each with the first epoch in which this happens.
         """
         unused: dict[str, int] = {}
         before = [buffer.clone() for buffer in self.model.buffers()]
         for epoch in reversed(self.freezing.phases):  # ends with the first epoch
             self.freezing.apply(epoch)
             set_train_mode(self.model, self.freezing.frozen_norms)
-            trained = self.try_training(epoch)
+            criteria = FirstCriteria(self.criteria, self.check_criteria)
+            trained = self.try_training(epoch, criteria)
             unused |= {name: epoch for name, each in self.model.named_parameters() if each.requires_grad and each.grad is None}
             for parameter in self.model.parameters():
                 parameter.grad = None
@@ -93,19 +93,38 @@ class SanityCheck:
             for each in [self.loader, self.evaluator.valid, self.evaluator.test]:
                 if each is not None:
                     evaluated = self.try_evaluation(each)
-        return trained, evaluated, unused
+        with named_errors(self.evaluator.step.name):
+            return FirstSteps(self.of_all_ranks(trained), self.of_all_ranks(evaluated), criteria.losses, unused)
 
-    def try_training(self, epoch: int) -> RunLosses:
+    def of_all_ranks(self, losses: RunLosses) -> RunLosses:
+        """Return the losses with the values that the step returned on any rank, because the ranks sum them together.
+
+        Raises ValueError, on all ranks, if the ranks differ in anything else.
+        """
+        own = (
+            [losses.names, losses.uses_ddp, losses.values]
+            if isinstance(losses, StepLosses)
+            else [losses.keys, losses.uses_ddp, []]
+        )
+        found = [json.loads(each) for each in self.evaluator.world.gather_str(json.dumps(own))]
+        for rank, (names, uses_ddp, _) in enumerate(found):
+            if names != found[0][0]:
+                raise ValueError(f"the step returned the losses {found[0][0]} on rank 0, but {names} on rank {rank}; {SAME}")
+            if uses_ddp != found[0][1]:
+                raise ValueError(f"the step called context.model on only one of the ranks 0 and {rank}; {SAME}")
+        values = dict.fromkeys(value for *_, each in found for value in each)
+        return attrs.evolve(losses, values=[*values]) if isinstance(losses, StepLosses) else losses
+
+    def try_training(self, epoch: int, criteria: FirstCriteria) -> RunLosses:
         """Run the step and backward with as few samples as the smallest shard has, because BatchNorm fails for a single value."""
         smallest, n_shards = self.loader.sampler.smallest_shard(), self.loader.sampler.n_shards
         images, targets, shard = self.loader.check_sample(min(max(smallest.n_total // n_shards, 1), 2))
-        criteria = FirstCriteria(self.criteria, self.check_criteria)
         context = attrs.evolve(self.context, criteria=criteria, epoch=epoch, shard=shard)
         with without_padding(smallest, n_shards):
             found = self.evaluator.step(context, images, targets)
         losses = self.losses_of(found, criteria)
-        if isinstance(losses, StepLosses):
-            losses = attrs.evolve(losses, uses_ddp=not losses.optimizers and context.is_model_called)
+        uses_ddp = self.may_use_ddp and context.is_model_called and not losses.optimizers
+        losses = attrs.evolve(losses, uses_ddp=uses_ddp)
         self.try_backward(losses, losses.terms_of(found))
         return losses
 
@@ -148,16 +167,32 @@ class SanityCheck:
             if isinstance(found.losses, list):
                 if found.values:
                     raise ValueError(LIST_WITH_VALUES)
+                criteria.losses.terms_of(found)
                 return criteria.losses
             if criteria.is_used and criteria.losses.is_weighted:
                 raise ValueError(WEIGHTED)
             names = [each.name for each in self.optimizations]
             losses = StepLosses.found_in(found, names, evaluator.metrics, evaluator.world.device)
             if self.model.training and not any(each.requires_grad for each in as_mapping(found.losses).values()):
-                raise ValueError("the step returned no loss that depends on a trained parameter")
+                raise ValueError(NO_LOSS)
             return losses
 
 
+@attrs.frozen
+class FirstSteps:
+    """What the first micro-batches told about a run."""
+
+    trained: RunLosses
+    """Losses in training, with the names that the step returns."""
+    evaluated: RunLosses
+    """Losses in evaluation."""
+    criteria: Losses
+    """Criteria of the training; the losses that a model computes itself now have names."""
+    unused: Mapping[str, int]
+    """Names of trained parameters that got no gradient, each with the first epoch in which this happens."""
+
+
+SAME = "it must do the same on all ranks"
 NO_OUTPUTS = """\
 the step returned no outputs in evaluation, which the metrics need; return ddpkit.StepOutput(losses, outputs), or remove \
 'metrics'"""

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from numbers import Real
 from typing import Any, ClassVar
 
 import attrs
@@ -43,6 +44,7 @@ class StepLosses:
         Raises ValueError if the output has a wrong type or a wrong name.
         """
         names = find_names(found.losses, optimizers)
+        check_columns(names, metrics)
         check_values(found.values, {LOSS, *names, *metrics})
         return cls(names, [*found.values], device)
 
@@ -74,13 +76,19 @@ class StepLosses:
     def terms_of(self, found: StepOutput) -> list[Tensor]:
         """Return the numbers of a micro-batch, then their flags.
 
-        Raises ValueError if the step returned a name that its first output did not have.
+        Raises ValueError if the step returned a name that its first output did not have, or something that is not a number.
         """
         given = {**as_mapping(found.losses), **found.values}
         if unknown := given.keys() - {*self.keys}:
             raise ValueError(f"the step returned {sorted(unknown)[0]!r}, which its first output did not contain; {REMEDY}")
-        numbers = [torch.as_tensor(given.get(key, 0.0), device=self.device) for key in self.keys]
+        numbers = [self.number(key, given.get(key, 0.0)) for key in self.keys]
         return [*numbers, *(torch.tensor(float(key in given), device=self.device) for key in self.keys)]
+
+    def number(self, name: str, value: Any) -> Tensor:
+        """Return a loss or a value of a micro-batch as a scalar. Raises ValueError if it is not one number."""
+        if not is_number(value):
+            raise ValueError(f"the step returned {name!r}, which must be a number, or a tensor []; got {describe(value)}")
+        return torch.as_tensor(value if isinstance(value, Tensor) else float(value), device=self.device)
 
     def loss(self, terms: Iterable[Any]) -> Any:
         """Return the sum of the losses."""
@@ -138,19 +146,37 @@ def find_names(losses: Any, optimizers: Sequence[str]) -> list[str]:
     if not any(optimizers):
         raise ValueError("the step returned a loss for each optimizer; name the optimizers, with the tables [[train.optimizer]]")
     for name in losses.keys() - {*optimizers}:
-        raise ValueError(f"the step returned a loss for {name!r}, but no optimizer is called so, {suggest(name, optimizers)}")
+        raise ValueError(
+            f"the step returned a loss for {name!r}, but no optimizer is called so, {suggest(str(name), optimizers)}"
+        )
     return [*optimizers]
+
+
+def check_columns(optimizers: Sequence[str], metrics: Collection[str]) -> None:
+    """Raise ValueError if the history has another column with the name of an optimizer that has a loss of its own."""
+    taken = [name for name in optimizers if name in metrics or (name == LOSS and len(optimizers) > 1)]
+    for name in taken:
+        raise ValueError(
+            f"the step returned a loss for the optimizer {name!r}, but the history already has a column with this name; rename"
+            " the optimizer"
+        )
 
 
 def check_values(values: Mapping[str, Any], taken: Collection[str]) -> None:
     """Raise ValueError if a value of a step is not a number, or if the history has another column with its name."""
+    if not isinstance(values, Mapping) or not all(isinstance(name, str) and name and name.isprintable() for name in values):
+        raise ValueError(f"the step must return its values as {{'name': number}}, with printable names; got {describe(values)}")
     for name, value in values.items():
         if name in taken:
             raise ValueError(
                 f"the step returned a value {name!r}, but the history already has a column with this name; rename it"
             )
-        if not (is_scalar(value) or isinstance(value, int | float)):
+        if not is_number(value):
             raise ValueError(f"the value {name!r} of the step must be a number, or a tensor []; got {describe(value)}")
+
+
+def is_number(value: object) -> bool:
+    return is_scalar(value) or isinstance(value, Real)
 
 
 def describe(value: Any) -> str:
@@ -160,5 +186,11 @@ def describe(value: Any) -> str:
     return f"a tensor {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
 
 
-LOSSES = "one loss (a tensor []), {'name of the optimizer': loss}, or what context.criteria(outputs, targets) returned"
-"""What the losses of a step may be."""
+LOSSES = """\
+one loss (a tensor []), {'name of the optimizer': loss}, what context.criteria(outputs, targets) returned, or \
+ddpkit.StepOutput(losses, outputs, values)"""
+"""What a step may return."""
+NO_LOSS = "the step returned no loss that depends on a trained parameter; return one in each micro-batch of the training"
+NOT_CALLED = """\
+the step called context.model in its first micro-batch, but not in this one; call it in each micro-batch, or never: then the \
+gradients are averaged over the ranks after the backward"""

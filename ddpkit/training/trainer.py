@@ -26,7 +26,7 @@ from ddpkit.data.loader import Batch, SplitLoader
 from ddpkit.data.sampler import Shard
 from ddpkit.distributed.all_reduce import valid_samples
 from ddpkit.distributed.world import World
-from ddpkit.errors import NonFiniteError
+from ddpkit.errors import NonFiniteError, named_errors
 from ddpkit.training.callbacks import Callback, CheckpointCallback, WeightsWriter
 from ddpkit.training.ema import EMA
 from ddpkit.training.evaluator import Evaluator, prefix_keys
@@ -46,7 +46,7 @@ from ddpkit.training.optimization import JoinedOptimizer, JoinedSchedule, Optimi
 from ddpkit.training.precision import Precision
 from ddpkit.training.progress import Progress, rate_columns
 from ddpkit.training.step import NamedStep, StepContext
-from ddpkit.training.step_losses import RunLosses, StepLosses
+from ddpkit.training.step_losses import NO_LOSS, NOT_CALLED, RunLosses, StepLosses
 from ddpkit.training.step_output import StepOutput
 
 T = TypeVar("T")
@@ -101,8 +101,6 @@ class Trainer:
     ema: EMA | None = None
     checkpointer: CheckpointCallback = attrs.field(factory=CheckpointCallback)
     progress: Progress = attrs.field(factory=Progress)
-    step_losses: StepLosses | None = attrs.field(init=False)
-    """`losses`, if the step computes them itself; None: they are the criteria."""
     optimizer: Optimizer | JoinedOptimizer = attrs.field(init=False)
     lr_schedule: LRSchedule | JoinedSchedule = attrs.field(init=False)
     clippings: Sequence[Clipping] = attrs.field(init=False)
@@ -113,7 +111,6 @@ class Trainer:
     loss_sums: LossSums = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.step_losses = self.losses if isinstance(self.losses, StepLosses) else None
         self.context.network = self.wrap(self.model)
         self.n_shards, self.n_shards_in_all = len(self.loader.sampler.shards), self.loader.sampler.n_shards
         self.optimizer = join_optimizers(self.optimizations)
@@ -232,48 +229,50 @@ class Trainer:
             context.micro_batch, context.shard = number, shard
             with self.micro_batch_context(shard, n_shards, is_last=number == n_batches):
                 found = self.step(context, images, targets)
-                terms = found.losses if self.step_losses is None else self.terms_of_step(self.step_losses, found)
-                if shard.n_valid:
-                    weight = weights[number - 1] if weights else shard.n_valid
-                    losses.append(([term.detach() for term in terms], weight))
-                    if self.step_losses is None:
-                        self.precision.backward(self.losses.scaled_loss(terms, weight * n_shards / total))
-                    else:
-                        self.add_gradients(self.step_losses, terms, shard.n_valid * n_shards / total)
-                else:
+                terms = found.losses if self.step.name is None else self.terms_of_step(found)
+                weight = weights[number - 1] if weights else shard.n_valid
+                if not shard.n_valid:
                     # A padding sample: this rank has none of its own, but all ranks must join the collectives, also those
                     # of the criteria. Its gradient is zero even if the outputs are infinite or NaN.
-                    self.add_zero_gradients(found.outputs, terms)
+                    self.add_zero_gradients(found.outputs, terms, weight * n_shards / total)
+                    continue
+                losses.append(([term.detach() for term in terms], weight))
+                if self.losses.optimizers:
+                    self.add_gradients(terms, weight * n_shards / total)
+                else:
+                    self.precision.backward(self.losses.scaled_loss(terms, weight * n_shards / total))
         return losses
 
-    def terms_of_step(self, losses: StepLosses, found: StepOutput) -> list[Tensor]:
+    def terms_of_step(self, found: StepOutput) -> list[Tensor]:
         """Return the terms that a step of its own computed.
 
-        Raises RuntimeError if DDP would not reduce their gradients, because the step has called only parts of the model.
+        Raises ValueError if it returned something else than in its first micro-batch, or if DDP would not reduce the gradients,
+        because the step has called only parts of the model.
         """
         is_called, self.context.is_model_called = self.context.is_model_called, False
-        if losses.uses_ddp and not is_called:
-            raise RuntimeError(
-                "the step called context.model in its first micro-batch, but not in this one; call it in each micro-batch, or"
-                " never: then the gradients are averaged over the ranks after the backward"
-            )
-        return losses.terms_of(found)
+        with named_errors(self.step.name):
+            if self.losses.uses_ddp and not is_called:
+                raise ValueError(NOT_CALLED)
+            terms = self.losses.terms_of(found)
+            if not (self.losses.optimizers or any(term.requires_grad for term in terms)):
+                raise ValueError(NO_LOSS)
+            return terms
 
-    def add_gradients(self, losses: StepLosses, terms: Sequence[Tensor], factor: Any) -> None:
-        """Run the backward of the losses of a step of its own; `factor`: share of the micro-batch in the optimizer step."""
-        if losses.optimizers:
+    def add_gradients(self, terms: Sequence[Tensor], factor: Any) -> None:
+        """Run the backward of the losses; `factor`: share of the micro-batch in the optimizer step, see `scaled_loss`."""
+        if isinstance(self.losses, StepLosses) and self.losses.optimizers:
             parameters = {each.name: each.parameters for each in self.optimizations}
-            backward_each(losses.scaled_losses(terms, factor), parameters, self.precision.backward)
+            backward_each(self.losses.scaled_losses(terms, factor), parameters, self.precision.backward)
         else:
-            self.precision.backward(losses.scaled_loss(terms, factor))
+            self.precision.backward(self.losses.scaled_loss(terms, factor))
 
-    def add_zero_gradients(self, outputs: Any, terms: Sequence[Tensor]) -> None:
+    def add_zero_gradients(self, outputs: Any, terms: Sequence[Tensor], factor: Any) -> None:
         """Run the backward of a padding sample, which leaves the gradients unchanged."""
-        if self.step_losses is None or self.step_losses.uses_ddp:
+        if self.losses.uses_ddp:
             backward_with_zero_grad(self.model, outputs, terms)
             return
         with keep_gradients(self.model.parameters()):
-            self.add_gradients(self.step_losses, terms, 1)
+            self.add_gradients(terms, factor)
 
     def backward_in_turn(
         self, micro_batches: Sequence[Batch], weights: Sequence[Tensor], total: int | Tensor

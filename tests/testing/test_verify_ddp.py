@@ -9,6 +9,7 @@ import torch
 
 from ddpkit.cli.main import main
 from ddpkit.config import loading
+from ddpkit.config.plugin_policy import combine_policy
 from ddpkit.distributed.world import World
 from ddpkit.plugins import manager
 from ddpkit.testing import ddp_causes
@@ -17,6 +18,24 @@ from ddpkit.testing.ddp_recording import record_in_world
 from tests.helpers.configs import BLOBS
 
 UNEVEN = {"train.batch_size": 6, "dataset.config.n": 40, "dataset.split.stratify": False}  # 32 train: the last micro-batch has 2
+STEP = """
+from ddpkit import Component, StepOutput, hookimpl
+from torch.nn.functional import cross_entropy
+
+
+@hookimpl
+def ddpkit_steps():
+    yield Component("turns", f"{__name__}:Turns")
+
+
+class Turns:
+    def __call__(self, context, images, targets):
+        outputs = context.model(images)
+        name = "hidden" if context.step % 2 else "head"
+        right = (outputs.argmax(1) == targets).float().mean()
+        return StepOutput({name: cross_entropy(outputs, targets)}, outputs, values={"right": right})
+"""
+"""A step that trains two layers in turn, and computes a value in float32."""
 CASES = {
     "sound": {},
     "sound, accumulation, clipping, adamw": {
@@ -34,6 +53,15 @@ CASES = {
             {"name": "head", "type": "adamw", "learning_rate": 0.01},
         ],
     },
+    "sound, losses in turn and a value in float32": {
+        **UNEVEN,
+        "criterion": [],
+        "train.step": "turns",
+        "train.optimizer": [
+            {"name": "hidden", "match": "1.*", "type": "sgd", "learning_rate": 0.1},
+            {"name": "head", "type": "sgd", "learning_rate": 0.1},
+        ],
+    },
     "sound, BatchNorm over ranks": {**UNEVEN, "model.name": "convnet", "ddp.sync_batchnorm": True},
     "1 BatchNorm layers (1) use only the statistics of each rank's own samples; set 'ddp.sync_batchnorm = true'": {
         "model.name": "convnet"
@@ -47,7 +75,8 @@ CASES = {
 
 
 def loaded(file, name):
-    return loading.load(Path(file), loading.named_overrides(CASES[name])), manager.load()
+    config = loading.load(Path(file), loading.named_overrides(CASES[name]))
+    return config, manager.load(combine_policy(config.run.plugins))
 
 
 def record_cases(world, file):
@@ -59,7 +88,8 @@ def recorded(in_world, tmp_path_factory):
     """The config file, and the records of each case on one rank and on two."""
     folder = tmp_path_factory.mktemp("verified")
     file = folder / "blobs.toml"
-    file.write_text(BLOBS)
+    file.write_text(f'{BLOBS}[plugins]\nfiles = ["turns.py"]\n')
+    (folder / "turns.py").write_text(STEP)
     return str(file), record_cases(World(), str(file)), in_world(2, folder, record_cases, str(file))[0]
 
 
@@ -128,6 +158,17 @@ def test_the_last_step_of_an_epoch_is_compared(recorded):
 
     assert [key for key in alone["sound, BatchNorm over ranks"]["float64"] if "|loss|" in key] == [
         f"step {number}|loss|cross_entropy" for number in (1, 2, 3, 6)
+    ]
+
+
+def test_only_what_a_step_trained_is_compared(recorded):
+    recording = recorded[1]["sound, losses in turn and a value in float32"]["float64"]
+
+    assert [key for key in recording if key.startswith("step 2")] == [
+        "step 2|loss|head",
+        "step 2|value|right",
+        "step 2|gradient|4.weight",
+        "step 2|gradient|4.bias",
     ]
 
 

@@ -27,11 +27,13 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 @hookimpl
 def ddpkit_models():
     yield Component("pair", f"{__name__}:Pair")
+    yield Component("two_inputs", f"{__name__}:TwoInputs")
+    yield Component("lazy_parts", f"{__name__}:LazyParts")
 
 
 @hookimpl
 def ddpkit_steps():
-    for name in ("adversarial", "by_hand", "parts", "sometimes", "returns", "fails"):
+    for name in ("adversarial", "by_hand", "criteria_of_parts", "parts", "twice", "sometimes", "returns", "returns_own", "fails"):
         yield Component(name, f"{__name__}:{name}")
 
 
@@ -42,6 +44,23 @@ class Pair(nn.Module):
         super().__init__()
         self.generator = nn.Linear(3, 64)
         self.discriminator = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 1))
+
+
+class TwoInputs(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(65, 2)
+
+    def forward(self, images, times):
+        return self.layer(torch.cat([images.flatten(1), times], 1))
+
+
+class LazyParts(nn.Module):
+    def __init__(self, has_forward: bool):
+        super().__init__()
+        self.encoder, self.head = nn.Flatten(), nn.LazyLinear(2)
+        if has_forward:
+            self.forward = self.encoder.forward
 
 
 def noise(generator):
@@ -57,10 +76,12 @@ def logistic(logits, target):
     return binary_cross_entropy_with_logits(logits, torch.full_like(logits, target))
 
 
-def adversarial(every: int = 1):
-    """A generator is trained every N steps."""
+def adversarial(every: int = 1, pause: int = -1):
+    """A generator is trained every N steps; in step `pause`, nothing is."""
 
     def step(context, images, targets):
+        if context.step == pause:
+            return {}
         net = context.module
         fake = context.call(net.generator, context.draw("noise", noise)).unflatten(1, (1, 8, 8))
         real, made = (context.call(net.discriminator, each) for each in (images, fake.detach()))
@@ -91,6 +112,28 @@ def parts():
     return step
 
 
+def criteria_of_parts():
+    """Calls parts of the model, and returns the criteria."""
+
+    def step(context, images, targets):
+        outputs = context.call(context.module, images)
+        return StepOutput(context.criteria(outputs, targets), outputs)
+
+    return step
+
+
+def twice():
+    """Calls the model, then only its last layer. Rank 0 returns a value."""
+
+    def step(context, images, targets):
+        outputs = context.model(images)
+        again = context.call(context.module[-1], torch.ones_like(outputs[:, :1]).expand(-1, context.module[-1].in_features))
+        values = {"rank": context.rank} if context.rank == 0 else {}
+        return StepOutput(cross_entropy(outputs, targets) + again.square().mean(), outputs, values=values)
+
+    return step
+
+
 def sometimes():
     def step(context, images, targets):
         call = context.call if context.step == 3 else lambda _, images: context.model(images)
@@ -105,6 +148,15 @@ def returns(what: str):
         return eval(what)
 
     return step
+
+
+def returns_own(what: str):
+    return lambda context, images, targets: eval(what)
+
+
+def backward(loss):
+    loss.backward()
+    return loss
 
 
 def fails(at: int):
@@ -130,6 +182,7 @@ ADVERSARIAL = {
     "dataset.split": {"train": 37 / 46, "valid": 9 / 46},
     "train.batch_size": 12,
 }
+WORLD = World()
 OWN = {"criterion": [], "metrics": [], "train.scaler.compute_type": "float64"}
 
 
@@ -141,9 +194,9 @@ def file(acme, tmp_path_factory):
     return folder / "x.toml"
 
 
-def build(file, **overrides):
+def build(file, world=WORLD, **overrides):
     loaded = loading.load(file, loading.named_overrides(overrides))
-    return builder.build_trainer(loaded, manager.load(combine_policy(loaded.run.plugins)).registry, World())
+    return builder.build_trainer(loaded, manager.load(combine_policy(loaded.run.plugins)).registry, world)
 
 
 def assert_close(found, expected, tolerance=1e-9):
@@ -198,13 +251,14 @@ def train(world, file, overrides):
     return fit(file, world, **overrides)
 
 
+PLAIN = ADVERSARIAL | {"model.name": "tinynet", "train.optimizer": {"type": "sgd", "learning_rate": 0.1}}
 CASES = {
     "two losses": ADVERSARIAL,
     "a loss in every second step": ADVERSARIAL | {"train.step": {"type": "adversarial", "every": 2}},
     "accumulation": ADVERSARIAL | {"train.grad_accumulation_steps": 3},
-    "only parts of the model are called": ADVERSARIAL
-    | {"model.name": "tinynet", "train.step": "parts", "train.optimizer": {"type": "sgd", "learning_rate": 0.1}}
-    | {"metrics": ["accuracy"]},
+    "only parts of the model are called": PLAIN | {"train.step": "parts", "metrics": ["accuracy"]},
+    "the criteria of a part of the model": PLAIN | {"criterion": [{"type": "cross_entropy"}], "train.step": "criteria_of_parts"},
+    "DDP allows one call, and one rank returns a value": PLAIN | {"train.step": "twice", "ddp.find_unused_parameters": True},
 }
 
 
@@ -244,13 +298,16 @@ def test_a_loss_that_is_not_returned_does_not_count(file):
 
 
 RETURNED = {
-    "'text'": "the step must return one loss (a tensor []), {'name of the optimizer': loss}, or what context.criteria(",
-    "outputs": "or what context.criteria(outputs, targets) returned; got a tensor [2, 2]",
+    "'text'": "the step must return one loss (a tensor []), {'name of the optimizer': loss}, what context.criteria(",
+    "outputs": "or ddpkit.StepOutput(losses, outputs, values); got a tensor [2, 2]",
     "{'head': outputs.sum()}": "name the optimizers, with the tables [[train.optimizer]]",
     "outputs.detach().sum()": "the step returned no loss that depends on a trained parameter",
     "None": "the step returned no loss that depends on a trained parameter",
     "StepOutput(outputs.sum(), values={'loss': 1.0})": "a value 'loss', but the history already has a column with this name",
     "StepOutput(outputs.sum(), values={'far': outputs})": "the value 'far' of the step must be a number, or a tensor []; got a",
+    "StepOutput(outputs.sum(), values=[1])": "the step must return its values as {'name': number}, with printable names; got list",
+    "(outputs.sum(), outputs)": "or ddpkit.StepOutput(losses, outputs, values); got tuple",
+    "[outputs.sum(), outputs.sum()]": "the step must return what context.criteria(outputs, targets) returned; got list",
     "StepOutput([outputs.sum()], values={'far': 1})": "return their sum instead: context.loss(outputs, targets)",
     "cross_entropy(outputs, targets) if context.is_training else outputs": "must return one loss (a tensor [])",
 }
@@ -273,6 +330,26 @@ def test_a_loss_needs_an_optimizer_of_its_name(file):
         build(file, **OWN, **what)
 
 
+def test_an_optimizer_with_a_loss_is_not_called_loss(file):
+    several = [{"name": "loss", "match": "4.*", "type": "sgd"}, {"name": "rest", "type": "sgd"}]
+    what = {"train.step": {"type": "returns", "what": "{'rest': outputs.sum()}"}, "train.optimizer": several}
+    with pytest.raises(ConfigError, match="the optimizer 'loss', but the history already has a column with this name; rename"):
+        build(file, **OWN, **what)
+
+
+def test_a_step_names_a_helper_that_is_not_configured(file):
+    step = {"train.step": {"type": "returns", "what": "context.helpers['teacher'](images)"}}
+    with pytest.raises(ConfigError, match=r"add it as \[train\.helpers\.NAME\] .*: no helper is called 'teacher'"):
+        build(file, **OWN, **step)
+
+
+@pytest.mark.parametrize("has_forward", [True, False])
+def test_lazy_layers_need_a_forward_with_images(file, has_forward):
+    lazy = {"model.name": "lazy_parts", "model.config.has_forward": has_forward, "train.step": "parts"}
+    with pytest.raises(ConfigError, match=r"model\.name: has lazy layers that forward\(images\) does not call"):
+        build(file, **OWN, **lazy)
+
+
 def test_metrics_need_outputs(file):
     step = {"type": "returns", "what": "cross_entropy(outputs, targets)"}
     with pytest.raises(ConfigError, match=r"return ddpkit\.StepOutput\(losses, outputs\), or remove 'metrics'"):
@@ -288,7 +365,7 @@ def test_a_mean_over_weights_cannot_be_added_to_a_loss(file):
 def test_a_monitor_must_be_a_loss_of_the_evaluation(file):
     step = {"type": "returns", "what": "cross_entropy(outputs, targets) if context.is_training else None"}
     with pytest.raises(
-        ConfigError, match=r"output\.monitor: the step returns no 'loss' in evaluation; return it, or set a metric"
+        ConfigError, match=r"output\.monitor: the step returns no 'loss' in evaluation; return it, or use a metric"
     ):
         build(file, **OWN, **{"train.step": step})
 
@@ -309,5 +386,94 @@ def test_an_error_in_a_step_names_it(file):
 
 def test_a_step_that_stops_calling_the_model_is_an_error(file):
     trainer = build(file, **OWN, **{"train.step": "sometimes"})
-    with pytest.raises(RuntimeError, match="but not in this one; call it in each micro-batch"):
+    with pytest.raises(ValueError, match="but not in this one; call it in each micro-batch"):
         trainer.train_epoch([])
+
+
+LATER = {
+    "None": "the step returned no loss that depends on a trained parameter; return one in each micro-batch",
+    "outputs": r"the step returned 'loss', which must be a number, or a tensor \[\]; got a tensor \[8, 2\]",
+    "StepOutput(outputs.sum(), values={'far': 'x'})": "the step returned 'far', which must be a number, or a tensor",
+    "StepOutput(outputs.sum(), values={'near': 1})": "the step returned 'near', which its first output did not contain",
+}
+
+
+@pytest.mark.parametrize("what", LATER)
+def test_a_wrong_output_in_a_later_micro_batch_names_the_step(file, what):
+    usual = "StepOutput(cross_entropy(outputs, targets), values={'far': 1.0})"
+    trainer = build(file, **OWN, **{"train.step": {"type": "returns", "what": f"{what} if context.step == 2 else {usual}"}})
+    with pytest.raises(ValueError, match=LATER[what]) as caught:
+        trainer.train_epoch([])
+
+    assert take_component_note(caught.value).startswith("step 'returns' (some_steps/returns, ")
+
+
+def test_a_step_must_return_the_criteria_in_each_micro_batch(file):
+    what = "context.criteria(outputs, targets) if context.step != 2 else outputs.sum()"
+    trainer = build(file, **{"train.step": {"type": "returns", "what": what}}, metrics=[])
+    with pytest.raises(ValueError, match="the step must return what context"):
+        trainer.train_epoch([])
+
+
+def refusal(world, file, what):
+    with pytest.raises(ConfigError) as caught:
+        build(file, world, **OWN, **{"train.step": {"type": "returns_own", "what": what}})
+    return {"message": str(caught.value)}
+
+
+MODEL = "context.model(images).sum()"
+DIFFERENT = {
+    f"{MODEL} if context.is_training or context.rank else None": "the losses [] on rank 0, but ['loss'] on rank 1",
+    f"{MODEL} if context.rank else context.call(context.module, images).sum()": "context.model on only one of the ranks 0 and 1",
+}
+
+
+@pytest.mark.parametrize("what", DIFFERENT)
+def test_ranks_whose_steps_differ_are_refused(in_world, file, tmp_path, what):
+    for found in in_world(2, tmp_path, refusal, file, what):
+        assert DIFFERENT[what] in found["message"]
+
+
+def test_a_step_calls_a_model_with_inputs_of_its_own(file):
+    what = "context.loss(context.model(images, torch.zeros(len(images), 1)), targets)"
+    step = {"train.step": {"type": "returns_own", "what": what}, "model.name": "two_inputs", "metrics": []}
+    trainer = build(file, **step)
+
+    assert trainer.train_epoch([])["loss"] > 0
+
+
+def test_a_step_adds_to_the_loss_of_a_model(file):
+    what = "context.loss(context.model(*context.criteria.inputs(images, targets)), targets) * 2"
+    step = {"train.step": {"type": "returns_own", "what": f"{what} if context.is_training else None"}, "model.name": "sovereign"}
+    found = build(file, **OWN, **step, **{"dataset.split": {"train": 1.0}})
+
+    assert found.train_epoch([])["loss"] > 0
+
+
+def test_a_monitor_must_be_a_loss_of_the_training_without_a_validation(file):
+    one = ADVERSARIAL | {"train.step": {"type": "returns_own", "what": "context.module.generator.weight.sum()"}}
+    with pytest.raises(ConfigError, match=r"output\.monitor: the step returns no 'generator' in the training; return it, or use"):
+        build(file, **one | {"dataset.split": {"train": 1.0}, "output.monitor": "generator"})
+
+
+def test_a_step_without_a_gradient_is_possible_with_a_loss_scaler(file):
+    none = ADVERSARIAL | {"train.scaler.compute_type": "float16", "train.step": {"type": "adversarial", "pause": 2}}
+    trainer = build(file, **none)
+    trainer.train_epoch([])
+
+    assert trainer.progress.step == 4
+
+
+def test_a_backward_in_the_step_is_refused(file):
+    with pytest.raises(ConfigError, match=r"train\.step: the step must not call backward\(\); return the loss"):
+        build(file, **OWN, **{"train.step": {"type": "returns", "what": "backward(cross_entropy(outputs, targets))"}})
+
+
+@pytest.mark.slow
+def test_several_losses_train_a_compiled_model(file):
+    several = [{"name": "head", "match": "4.*", "type": "sgd"}, {"name": "rest", "type": "sgd"}]
+    what = "{'head': cross_entropy(outputs, targets), 'rest': outputs.square().mean()}"
+    case = {**OWN, "train.step": {"type": "returns", "what": what}, "train.optimizer": several, "train.epoch": 1}
+    plain, compiled = (fit(file, WORLD, **case, **{"train.compile": on}) for on in (False, True))
+
+    assert_close(compiled, plain)
