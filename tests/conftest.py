@@ -16,6 +16,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 IN_WORLDS = (
     "tests/training/test_ranks.py",
+    "tests/data/test_stream.py",
     "tests/training/test_heads.py",
     "tests/training/test_contrastive.py",
     "tests/training/test_steps.py",

@@ -142,6 +142,8 @@ class Checkpointer(CheckpointCallback):
         if self.saver:
             best = self.weights.best_files(each.prefix for each in trainer.evaluator.models)
             self.saver.save(trainer.progress.step, {**state, **self.collect_metadata()}, best, is_permanent=is_permanent)
+            if trainer.step.name:  # a step of a plugin may change parameters earlier, such as those of a mean teacher
+                self.saver.staged.wait()
 
     def stop(self, trainer: Trainer, code: ExitCode) -> None:
         """Raise RunStopped once the last save is safe on disk; raise CheckpointError if that save failed."""

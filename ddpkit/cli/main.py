@@ -1,6 +1,7 @@
 """Entry point of the command line: it runs a command, and turns errors into messages and exit codes."""
 
 import argparse
+import gc
 import importlib
 import os
 import platform
@@ -46,7 +47,10 @@ COMPLETING = "_ARGCOMPLETE"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code. An unexpected error keeps its traceback."""
     with terminal.guard_streams():
-        return run_command(list(sys.argv[1:] if arguments is None else arguments))
+        code = run_command(list(sys.argv[1:] if arguments is None else arguments))
+    if code and "torch" in sys.modules:
+        gc.collect()  # ends the loader workers of a failed run; at exit, torch would print a traceback about them
+    return code
 
 
 def run_command(given: Sequence[str]) -> int:

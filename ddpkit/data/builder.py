@@ -1,8 +1,9 @@
 """Build the data of a run from its config: the dataset, its splits, and the loader of each split."""
 
 import contextlib
+import functools
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,15 +73,15 @@ class DataBuilder(ComponentFactory):
     def try_reading(self, loader: SplitLoader) -> None:
         """Read the first samples. Raises ConfigError for a ValueError or OSError of the dataset or a transform."""
         is_tried = False
-        with self.sample_errors("the first sample"):
+        with self.sample_errors(lambda: "the first sample"):
             indices = loader.first_indices(N_SANITY_SAMPLES)
         for index in indices:
-            with self.sample_errors(loader.samples.name((0, index))):
+            with self.sample_errors(functools.partial(loader.samples.name, (0, index))):
                 if is_tried:
                     loader.samples[0, index]
                 else:
                     is_tried = self.try_components(loader.samples, index)
-        with self.sample_errors("the first sample"):
+        with self.sample_errors(lambda: "the first sample"):
             loader.sample(1)
 
     def try_components(self, samples: SeededDataset, index: int) -> bool:
@@ -97,12 +98,13 @@ class DataBuilder(ComponentFactory):
         return bool(stages)
 
     @contextlib.contextmanager
-    def sample_errors(self, sample: str) -> Iterator[None]:
+    def sample_errors(self, name_sample: Callable[[], str]) -> Iterator[None]:
         """Convert a ValueError or OSError for a sample to a ConfigError, at the component that raised it."""
         try:
             with translate_first_errors(self.config):
                 yield
         except (ValueError, OSError) as error:
+            sample = name_sample()
             LOGGER.debug("%s cannot be used", sample, exc_info=error)
             name = failed_component(error)
             path = name.path if name and name.path[0] == "transform" else ("dataset",)
@@ -184,8 +186,11 @@ class DataBuilder(ComponentFactory):
         names = name_shards(stream)
         loaders = {split: self.stream_loader(split, stream, names[split], limit) for split in SPLITS if names.get(split)}
         for split, loader in loaders.items():
-            with self.sample_errors(f"the first sample of the {split} split"):
-                loader.first_indices(1)
+            with self.sample_errors(loader.samples.name_current):
+                is_empty = not loader.first_indices(1)
+            if is_empty:
+                message = f"read_shard() yields no sample for any shard of the {split} split; check the data"
+                raise ConfigError([self.config.problem(("dataset", "name"), message)])
         return loaders
 
     def stream_loader(self, split: str, stream: Any, names: Sequence[str], limit: int | None) -> StreamLoader:

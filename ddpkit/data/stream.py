@@ -16,6 +16,9 @@ from ddpkit.data import seeding
 from ddpkit.data.sampler import shuffle_by_key
 
 T = TypeVar("T")
+EMPTY = """\
+read_shard() yields no sample for any shard of this reader; give the stream no empty shards, or set a smaller \
+'dataloader.num_workers'"""
 
 
 class Stream(Protocol):
@@ -77,7 +80,7 @@ class ShardOrder:
                         yield sample, Position(current, place, taken)
                 skipped = 0
             if is_empty and not first:
-                raise ValueError("read_shard() yields no sample for any shard of this loader worker")
+                raise ValueError(EMPTY)
             first = 0
 
 

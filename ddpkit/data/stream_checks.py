@@ -21,8 +21,8 @@ def check_stream(config: Config, stream: Stream, n_ranks: int) -> None:
 def interface_problems(stream: Any) -> Iterator[str]:
     """Yield what is wrong with the attributes of a stream."""
     shards, n = getattr(stream, "shards", None), getattr(stream, "samples_per_epoch", None)
-    if not isinstance(shards, Mapping) or not shards.keys() <= {*SPLITS} or not all(map(is_list_of_texts, shards.values())):
-        yield "the attribute 'shards' of a stream must be a dict from 'train', 'valid', 'test' to a list of texts, such as paths"
+    if not isinstance(shards, Mapping) or not shards.keys() <= {*SPLITS} or not all(map(is_list_of_strings, shards.values())):
+        yield "the attribute 'shards' of a stream must be a dict from 'train', 'valid', 'test' to lists of str, such as str(path)"
     elif not shards.get("train"):
         yield "the stream has no shards for training; check the folder of the data"
     if type(n) is not int or n < 1:
@@ -30,7 +30,7 @@ def interface_problems(stream: Any) -> Iterator[str]:
         yield f"the attribute 'samples_per_epoch' of a stream must be an integer that is at least 1; {given}"
 
 
-def is_list_of_texts(value: Any) -> bool:
+def is_list_of_strings(value: Any) -> bool:
     return isinstance(value, list | tuple) and all(isinstance(each, str) for each in value)
 
 

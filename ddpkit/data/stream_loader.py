@@ -155,7 +155,7 @@ class EvalStreamLoader(StreamLoader):
         requests = self.batch_sampler
         own = shard_batch(range(self.sampler.batch_size), self.world.rank, self.world.size)
         requests.epoch, requests.positions, requests.sizes = epoch, [Position()] * self.n_readers, itertools.repeat(own.n_valid)
-        limit, n_samples, batches = self.sampler.limit, 0, self.own_batches()
+        limit, n_samples, n_own, batches = self.sampler.limit, 0, 0, self.own_batches()
         padding: tuple[Images, Any] | None = None
         for _ in itertools.count() if limit is None else range(limit):
             found = next(batches, None)
@@ -167,9 +167,10 @@ class EvalStreamLoader(StreamLoader):
                 images, targets = self.on_device(found.images, found.targets)
             else:
                 images, targets = padding = padding or self.sample(1)
-            indices = range(n_samples, n_samples + max(n_valid, 1))
-            yield images, targets, Shard(indices, n_valid, n_total, self.world.rank)
-            n_samples += n_total
+            rank, n_ranks = self.world.rank, self.world.size
+            indices = range(n_own, n_own + max(n_valid, 1))  # numbered in turn, so that each rank has numbers of its own
+            yield images, targets, Shard([n * n_ranks + rank for n in indices], n_valid, n_total, rank)
+            n_samples, n_own = n_samples + n_total, n_own + n_valid
         requests.sampler = attrs.evolve(self.sampler, indices=range(n_samples))
 
     def own_batches(self) -> Iterator[StreamBatch]:

@@ -1,5 +1,6 @@
 """Read the samples of a stream, in a loader worker or in the rank itself."""
 
+import functools
 import itertools
 import traceback
 from collections.abc import Iterator, Sequence
@@ -13,6 +14,8 @@ from ddpkit.data.stream import Position, ShardOrder, Stream, buffer_seed, shuffl
 from ddpkit.errors import add_component_note, describe_failure
 
 Sample = tuple[Any, Any]
+END: Any = object()
+"""End of a shard; a dataset may yield None by mistake."""
 
 
 class Request(NamedTuple):
@@ -50,8 +53,8 @@ class OpenSlot:
 class StreamSamples(SeededDataset):
     """Samples of one split of a stream, and their transforms.
 
-    The key of a sample is (epoch, number in its shard, number of the shard, lap). A key (0, number) denotes a sample of the first
-    shard, with which the run is tried before the training.
+    The key of a sample is (epoch, number in its shard, number of the shard, lap). A key (0, number) denotes a sample of
+    `first_shard`, with which the run is tried before the training.
     """
 
     shards: Sequence[str] = attrs.field(kw_only=True)
@@ -72,8 +75,8 @@ class StreamSamples(SeededDataset):
         try:
             taken = self.take(request)
         except Exception as error:  # noqa: BLE001 - a dataset may raise anything
-            name = self.name(self.open_slot.key)
-            return ReadFailure(f"{name}: {describe_failure(error)}", traceback.format_exc(), isinstance(error, BUGS))
+            message = f"{self.name_current()}: {describe_failure(error)}"
+            return ReadFailure(message, traceback.format_exc(), isinstance(error, BUGS))
         if not taken:
             return None
         samples = [sample for _, sample, _ in taken]
@@ -116,7 +119,7 @@ class StreamSamples(SeededDataset):
             try:
                 if samples is None:
                     samples = iter(self.stream.read_shard(self.shards[shard]))
-                if (sample := next(samples, None)) is None:
+                if (sample := next(samples, END)) is END:
                     return
                 image, target = sample
             except Exception as error:
@@ -130,20 +133,26 @@ class StreamSamples(SeededDataset):
         seeding.seed_generators("transform", self.seed, *key)  # the shuffle buffer may have read other samples since
         return self.apply_transforms(image, target)
 
+    @functools.cached_property
+    def first_shard(self) -> int:
+        """Number of the first shard that has a sample; 0 if none has one."""
+        return next((shard for shard in range(len(self.shards)) if any(True for _ in self.read_shard(0, 0, shard))), 0)
+
     def first(self, n: int) -> list[Sample]:
-        """Return the first samples of the first shard after the transforms, at most `n`. Raises ValueError if it has none."""
-        found = [self.transform(*sample) for sample in itertools.islice(self.read_shard(0, 0, 0), n)]
-        if not found:
-            raise ValueError(f"read_shard() yields no sample for the first shard of the {self.split} split, {self.shards[0]!r}")
-        return found
+        """Return the first samples of `first_shard` after the transforms, at most `n`."""
+        return [self.transform(*sample) for sample in itertools.islice(self.read_shard(0, 0, self.first_shard), n)]
 
     def load(self, key: Key, index: int) -> Sample:
-        """Return sample `index` of the first shard before the transforms, with the random numbers of the key."""
-        _, image, target = next(itertools.islice(self.read_shard(0, 0, 0), index, None))
+        """Return sample `index` of `first_shard` before the transforms, with the random numbers of the key."""
+        _, image, target = next(itertools.islice(self.read_shard(0, 0, self.first_shard), index, None))
         seeding.seed_generators("transform", self.seed, *key)
         return image, target
 
     def name(self, key: Key) -> str:
         """Return a name for messages: `train sample 17 of shard 'data/000003.tar'`."""
-        _, number, shard, *_ = (*key, 0)
+        _, number, shard = key[:3] if len(key) > 2 else (*key, self.first_shard)  # noqa: PLR2004 - epoch and number
         return f"{self.split} sample {number} of shard {self.shards[shard]!r}"
+
+    def name_current(self) -> str:
+        """Return the name of the sample that is being read."""
+        return self.name(self.open_slot.key)

@@ -74,10 +74,13 @@ class SanityCheck:
     def run(self) -> "FirstSteps":
         """Run a training step for each phase of the schedule, and an evaluation of each split.
 
-        Buffers and gradients are restored afterwards, and the parameters of the first epoch are frozen.
+        The model and its gradients are restored afterwards, and the parameters of the first epoch are frozen.
         """
         unused: dict[str, int] = {}
-        before = [buffer.clone() for buffer in self.model.buffers()]
+        state = list(self.model.buffers())
+        if self.evaluator.step.name:  # a step of a plugin may also change parameters, such as those of a mean teacher
+            state += self.model.parameters()
+        before = [tensor.detach().clone() for tensor in state]
         for epoch in reversed(self.freezing.phases):  # ends with the first epoch
             self.freezing.apply(epoch)
             set_train_mode(self.model, self.freezing.frozen_norms)
@@ -88,8 +91,8 @@ class SanityCheck:
                 parameter.grad = None
         evaluated: RunLosses = self.criteria.in_evaluation
         with torch.no_grad():
-            for buffer, old in zip(self.model.buffers(), before, strict=True):
-                buffer.copy_(old)
+            for tensor, old in zip(state, before, strict=True):
+                tensor.copy_(old)
             for each in [self.loader, self.evaluator.valid, self.evaluator.test]:
                 if each is not None:
                     evaluated = self.try_evaluation(each)

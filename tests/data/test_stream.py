@@ -37,11 +37,11 @@ def make_samples(stream, split="train", n_slots=1, *, buffer=3, transforms=()):
     return StreamSamples(dataset=stream, transforms=transforms, seed=5, split=split, shards=shards, order=order, buffer=buffer)
 
 
-def make_stream_loader(stream, split="train", *, workers=0, limit=None):
-    n_workers, world = max(workers, 1), World()
-    samples = make_samples(stream, split, n_workers)
+def make_stream_loader(stream, split="train", *, workers=0, limit=None, world=None):
+    n_workers, world = max(workers, 1), world or World()
+    samples = make_samples(stream, split, world.size * n_workers)
     n = stream.samples_per_epoch if split == "train" else 0
-    sampler = Sampler(indices=range(n), batch_size=4, shards=[0], n_shards=1, seed=5, limit=limit)
+    sampler = Sampler(indices=range(n), batch_size=4, shards=[world.rank], n_shards=world.size, seed=5, limit=limit)
     requests = RequestSampler(sampler, world=world, n_readers=n_workers)
     loader = make_loader(samples, requests, num_workers=workers, persistent=True, timeout=60)
     kind = TrainStreamLoader if split == "train" else EvalStreamLoader
@@ -165,6 +165,23 @@ def test_a_worker_without_a_shard_is_no_problem_in_evaluation():
     assert numbers(make_stream_loader(Numbers([5]), "valid", workers=2).epoch(0)) == [0, 1, 2, 3, 4]
 
 
+def evaluated_samples(world):
+    """Return the counted samples of a rank in an evaluation, and their indices."""
+    batches = list(make_stream_loader(Numbers(), "valid", world=world).epoch(0))
+    return [
+        (int(number), index)
+        for images, _, shard in batches
+        for number, index in itertools.islice(zip(images, shard.indices, strict=True), shard.n_valid)
+    ]
+
+
+def test_each_sample_of_an_evaluation_has_its_own_index(in_world, tmp_path):
+    found = [each for rank in in_world(2, tmp_path, evaluated_samples) for each in rank]
+
+    assert sorted(number for number, _ in found) == ALL
+    assert len({index for _, index in found}) == len(ALL)
+
+
 def test_an_evaluation_can_be_limited():
     loader = make_stream_loader(Numbers(), "valid", limit=2)
 
@@ -182,6 +199,13 @@ def test_each_sample_is_transformed_with_its_own_seed():
     assert torch.equal(first.images[5:], later.images)
 
 
+class Incomplete(Numbers):
+    def read_shard(self, shard):
+        yield from super().read_shard(shard)
+        yield None
+        yield from super().read_shard(shard)
+
+
 def halve(image, target):
     return image.repeat(1 + (image == 201)), target
 
@@ -189,11 +213,12 @@ def halve(image, target):
 @pytest.mark.parametrize(
     ("stream", "transforms", "message"),
     [
-        (Numbers([0, 0]), (), "yields no sample for any shard of this loader worker"),
+        (Numbers([0, 0]), (), "yields no sample for any shard of this reader"),
+        (Incomplete([2]), (), "train sample 2 of shard '0': TypeError: cannot unpack"),
         (Numbers([1, 2, 3]), (halve,), "in one micro-batch with sample"),
         (Numbers([1, 2, 3]), (lambda _image, _target: 1 / 0,), "train sample 0 of shard"),
     ],
-    ids=["no samples", "other shape", "error"],
+    ids=["no samples", "none", "other shape", "error"],
 )
 def test_a_failure_in_a_worker_is_described(stream, transforms, message):
     samples = make_samples(stream, transforms=transforms)
@@ -202,6 +227,14 @@ def test_a_failure_in_a_worker_is_described(stream, transforms, message):
 
     assert isinstance(found, ReadFailure)
     assert message in found.message
+
+
+def test_the_first_samples_are_those_of_the_first_shard_with_samples():
+    samples = make_samples(Numbers([0, 0, 3, 2]))
+
+    assert [int(image) for image, _ in samples.first(9)] == [200, 201, 202]
+    assert samples[0, 1][0] == 201
+    assert samples.name((0, 1)) == "train sample 1 of shard '2'"
 
 
 def test_an_unreadable_sample_ends_the_epoch():

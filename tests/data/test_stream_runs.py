@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -104,7 +105,7 @@ def test_a_config_that_does_not_fit_a_stream_is_refused(example, capsys, setting
         (
             "for sample in read_tar(shard)",
             "for sample in []",
-            "the first sample of the train split cannot be used: read_shard() yields no sample for the first shard of the train split",
+            "dataset.name: read_shard() yields no sample for any shard of the train split; check the data",
         ),
         (
             "self.shards = {split",
@@ -115,6 +116,11 @@ def test_a_config_that_does_not_fit_a_stream_is_refused(example, capsys, setting
             "self.samples_per_epoch =",
             "self.n =",
             "'samples_per_epoch' of a stream must be an integer that is at least 1; it has none",
+        ),
+        (
+            "for sample in read_tar(shard):",
+            "for sample in read_tar(shard + 'x'):",
+            "shards/train-000000.tar.gz' cannot be used: dataset 'digit_shards'",
         ),
         ("def read_shard", "def read", "or a stream with the method read_shard(shard)"),
     ],
@@ -130,9 +136,11 @@ def test_a_wrong_stream_is_refused(example, capsys, old, new, message):
 def test_a_damaged_shard_names_its_sample(example, capsys):
     shard = Path("shards/train-000000.tar.gz")
     shard.write_bytes(shard.read_bytes()[:20_000])
+    before = multiprocessing.active_children()
 
-    assert run() == 1
+    assert run(*override("dataloader.num_workers=2")) == 1
 
+    assert {*multiprocessing.active_children()} <= {*before}  # at exit, torch would print a traceback about loader workers
     shown = capsys.readouterr().err
     assert "shards/train-000000.tar.gz'" in shown
     assert "repair the sample, or let 'read_shard' of the dataset leave it out" in shown

@@ -2,12 +2,16 @@
 
 import copy
 import math
+import time
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 from torch.optim import SGD, AdamW
 
+from ddpkit.checkpoint.serialization import Staging
+from ddpkit.cli.main import main
 from ddpkit.config import loading
 from ddpkit.config.plugin_policy import combine_policy
 from ddpkit.distributed.world import World
@@ -29,11 +33,12 @@ def ddpkit_models():
     yield Component("pair", f"{__name__}:Pair")
     yield Component("two_inputs", f"{__name__}:TwoInputs")
     yield Component("lazy_parts", f"{__name__}:LazyParts")
+    yield Component("counter", f"{__name__}:Counter")
 
 
 @hookimpl
 def ddpkit_steps():
-    for name in ("adversarial", "by_hand", "criteria_of_parts", "parts", "twice", "sometimes", "returns", "returns_own", "fails"):
+    for name in ("adversarial", "by_hand", "criteria_of_parts", "parts", "twice", "sometimes", "returns", "returns_own", "fails", "counts"):
         yield Component(name, f"{__name__}:{name}")
 
 
@@ -157,6 +162,23 @@ def returns_own(what: str):
 def backward(loss):
     loss.backward()
     return loss
+class Counter(nn.Sequential):
+    """Classifier with a parameter that is not trained."""
+
+    def __init__(self, n_classes: int):
+        super().__init__(nn.Flatten(), nn.LazyLinear(n_classes))
+        self.count = nn.Parameter(torch.zeros(()), requires_grad=False)
+
+
+def counts():
+    """Counts its calls in the model. A mean teacher changes such parameters, too."""
+
+    def step(context, images, targets):
+        if context.is_training:
+            context.module.count += 1
+        return cross_entropy(context.model(images), targets)
+
+    return step
 
 
 def fails(at: int):
@@ -374,6 +396,20 @@ def test_one_of_several_losses_selects_the_best_weights(file):
     trainer = build(file, **ADVERSARIAL, **{"output.monitor": "discriminator"})
 
     assert trainer.evaluator.models[0].best.column == "valid/discriminator"
+
+
+def test_a_checkpoint_contains_parameters_that_a_step_changes(file, tmp_path, monkeypatch):
+    copy_state = Staging.stage
+    monkeypatch.setattr(Staging, "stage", lambda *given: (time.sleep(0.1), copy_state(*given))[1])
+    settings = {"criterion": "[]", "metrics": "[]", "model.name": "counter", "train.step": "counts", "output_dir": tmp_path}
+    saving = {"run_id": "one", "train.save_recovery_period": 0.01, "train.save_recovery_keep": 100, "private.report": "false"}
+    options = [part for key, value in {**settings, **saving}.items() for part in ("--set", f"{key}={value}")]
+
+    assert main(["run", str(file), "--limit-batches", "2", *options]) == 0
+
+    files = sorted(tmp_path.glob("*/one/checkpoints/step-*/model.safetensors"))
+    assert [load_file(each)["count"].item() for each in files] == [*range(1, len(files) + 1)]
+    assert len(files) > 2
 
 
 def test_an_error_in_a_step_names_it(file):
