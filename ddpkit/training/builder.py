@@ -3,6 +3,7 @@
 import functools
 import logging
 from collections.abc import Collection, Mapping
+from typing import Any
 
 import attrs
 import torch
@@ -84,33 +85,28 @@ def assemble_trainer(
         compile_model(model, n_losses=len(optimizations))
     criteria, context = builder.losses(), builder.step_context(model, precision, loaders["train"])
     evaluator = builder.evaluator(model, ema, criteria, metrics, context, loaders)
+    shared: dict[str, Any] = {"model": model, "loader": loaders["train"], "evaluator": evaluator, "freezing": freezing}
     check = SanityCheck(
-        model=model,
+        **shared,
         context=attrs.evolve(context, criteria=criteria),
         criteria=criteria,
         check_criteria=functools.partial(builder.check_criteria, model),
-        loader=loaders["train"],
-        evaluator=evaluator,
-        freezing=freezing,
         optimizations=optimizations,
         # With this option, DDP would allow a step to call the model only once, and to use parameters only in this call.
         may_use_ddp=not (builder.has_own_step and run.ddp.find_unused_parameters),
     )
     losses, criteria = try_first_samples(builder, check)
     return Trainer(
+        **shared,
         world=world,
-        model=model,
         # Called after the sanity check: otherwise DDP would count the backward of the check as a part of the first step.
         wrap=functools.partial(wrap_for_phase, builder, freezing, uses_ddp=losses.uses_ddp),
-        freezing=freezing,
         step=evaluator.step,
         context=attrs.evolve(context, criteria=criteria),
         losses=losses,
         optimizations=optimizations,
         precision=precision,
-        loader=loaders["train"],
         options=options,
-        evaluator=evaluator,
         ema=ema,
     )
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ddpkit.data import seeding
-from ddpkit.data.loader import Images, SplitLoader
+from ddpkit.data.loader import Batch, Images, SplitLoader
 from ddpkit.data.sampler import Shard
 from ddpkit.distributed.all_reduce import valid_samples
 from ddpkit.distributed.world import World
@@ -127,16 +127,10 @@ class Evaluator:
         sums = LossSums.zeros(self.losses, len(loader.sampler.shards), self.world.device)
         n_forwards, n_batches = loader.sampler.n_forwards(), loader.sampler.n_batches()
         with loader.guard_workers():
-            for number, (images, targets, shard) in enumerate(loader.epoch(0), start=1):
+            for number, batch in enumerate(loader.epoch(0), start=1):
                 # A rank with several shards has each number several times; the size of a stream may not be known.
                 context.micro_batch = number if n_batches == n_forwards else (number - 1) % n_batches + 1
-                outputs, predictions, terms = self.predict(context, images, targets, shard)
-                if shard.n_valid:  # a padding sample only makes the number of forwards equal on all ranks
-                    weight = self.losses.weight(targets, shard.n_valid, self.world.device)
-                    sums.add(terms, weight, shard.number // self.world.size)
-                    self.update_metrics(outputs, predictions, targets)
-                    if observe and predictions is not None:
-                        observe(predictions, targets, shard)
+                self.evaluate_batch(context, batch, sums, observe)
                 if after_batch:
                     after_batch(number, max(n_forwards, number))
         n_left_out = loader.count_left_out(self.world)
@@ -144,10 +138,17 @@ class Evaluator:
         results = {key: metric.compute() for key, metric in self.metrics.items()}
         return EvaluationResult(losses | {key: result.value for key, result in results.items()}, results, n_left_out)
 
-    def update_metrics(self, outputs: Any, predictions: Any, targets: Any) -> None:
-        """Update the metrics with a micro-batch of this rank."""
+    def evaluate_batch(self, context: StepContext, batch: Batch, sums: LossSums, observe: Observe | None) -> None:
+        """Add a micro-batch of this rank to the sums of the losses and to the metrics."""
+        images, targets, shard = batch
+        outputs, predictions, terms = self.predict(context, images, targets, shard)
+        if not shard.n_valid:  # a padding sample only makes the number of forwards equal on all ranks
+            return
+        sums.add(terms, self.losses.weight(targets, shard.n_valid, self.world.device), shard.number // self.world.size)
         for metric in self.metrics.values():
             metric.update(outputs, predictions, targets)
+        if observe and predictions is not None:
+            observe(predictions, targets, shard)
 
     def predict(self, context: StepContext, images: Images, targets: Any, shard: Shard) -> tuple[Any, Any, list[Tensor]]:
         """Return the outputs, the predictions and the loss terms of a micro-batch; None for predictions without outputs."""

@@ -13,7 +13,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import attrs
 import torch
@@ -27,6 +27,7 @@ from ddpkit.data.sampler import Shard
 from ddpkit.distributed.all_reduce import valid_samples
 from ddpkit.distributed.world import World
 from ddpkit.errors import NonFiniteError, named_errors
+from ddpkit.training.backward import Backward
 from ddpkit.training.callbacks import Callback, CheckpointCallback, WeightsWriter
 from ddpkit.training.ema import EMA
 from ddpkit.training.evaluator import Evaluator, prefix_keys
@@ -35,10 +36,7 @@ from ddpkit.training.gradients import (
     Clipping,
     GradientMean,
     average_gradients,
-    backward_each,
-    backward_with_zero_grad,
     clear_gradients,
-    keep_gradients,
 )
 from ddpkit.training.loss_sums import LossSums, ShardLosses, StepResult
 from ddpkit.training.lr_schedule import LRSchedule
@@ -46,7 +44,7 @@ from ddpkit.training.optimization import JoinedOptimizer, JoinedSchedule, Optimi
 from ddpkit.training.precision import Precision
 from ddpkit.training.progress import Progress, rate_columns
 from ddpkit.training.step import NamedStep, StepContext
-from ddpkit.training.step_losses import NO_LOSS, NOT_CALLED, RunLosses, StepLosses
+from ddpkit.training.step_losses import NO_LOSS, NOT_CALLED, RunLosses
 from ddpkit.training.step_output import StepOutput
 
 T = TypeVar("T")
@@ -104,6 +102,7 @@ class Trainer:
     optimizer: Optimizer | JoinedOptimizer = attrs.field(init=False)
     lr_schedule: LRSchedule | JoinedSchedule = attrs.field(init=False)
     clippings: Sequence[Clipping] = attrs.field(init=False)
+    gradients: Backward = attrs.field(init=False)
     n_shards: int = attrs.field(init=False)
     """Number of shards that this rank processes in turn; 1 unless `ddp.virtual_shards` is larger than the number of ranks."""
     n_shards_in_all: int = attrs.field(init=False)
@@ -115,6 +114,8 @@ class Trainer:
         self.n_shards, self.n_shards_in_all = len(self.loader.sampler.shards), self.loader.sampler.n_shards
         self.optimizer = join_optimizers(self.optimizations)
         self.lr_schedule = join_schedules(self.optimizations)
+        parameters = {each.name: each.parameters for each in self.optimizations}
+        self.gradients = Backward(self.model, self.losses, self.precision, parameters)
         self.clippings = [each.clipping for each in self.optimizations if each.clipping]
         self.loss_sums = self.zero_loss_sums()
 
@@ -231,16 +232,11 @@ class Trainer:
                 found = self.step(context, images, targets)
                 terms = found.losses if self.step.name is None else self.terms_of_step(found)
                 weight = weights[number - 1] if weights else shard.n_valid
-                if not shard.n_valid:
-                    # A padding sample: this rank has none of its own, but all ranks must join the collectives, also those
-                    # of the criteria. Its gradient is zero even if the outputs are infinite or NaN.
-                    self.add_zero_gradients(found.outputs, terms, weight * n_shards / total)
-                    continue
-                losses.append(([term.detach() for term in terms], weight))
-                if self.losses.optimizers:
-                    self.add_gradients(terms, weight * n_shards / total)
+                if shard.n_valid:
+                    losses.append(([term.detach() for term in terms], weight))
+                    self.gradients.add(terms, weight * n_shards / total)
                 else:
-                    self.precision.backward(self.losses.scaled_loss(terms, weight * n_shards / total))
+                    self.gradients.add_zeros(found.outputs, terms, weight * n_shards / total)
         return losses
 
     def terms_of_step(self, found: StepOutput) -> list[Tensor]:
@@ -257,22 +253,6 @@ class Trainer:
             if not (self.losses.optimizers or any(term.requires_grad for term in terms)):
                 raise ValueError(NO_LOSS)
             return terms
-
-    def add_gradients(self, terms: Sequence[Tensor], factor: Any) -> None:
-        """Run the backward of the losses; `factor`: share of the micro-batch in the optimizer step, see `scaled_loss`."""
-        if isinstance(self.losses, StepLosses) and self.losses.optimizers:
-            parameters = {each.name: each.parameters for each in self.optimizations}
-            backward_each(self.losses.scaled_losses(terms, factor), parameters, self.precision.backward)
-        else:
-            self.precision.backward(self.losses.scaled_loss(terms, factor))
-
-    def add_zero_gradients(self, outputs: Any, terms: Sequence[Tensor], factor: Any) -> None:
-        """Run the backward of a padding sample, which leaves the gradients unchanged."""
-        if self.losses.uses_ddp:
-            backward_with_zero_grad(self.model, outputs, terms)
-            return
-        with keep_gradients(self.model.parameters()):
-            self.add_gradients(terms, factor)
 
     def backward_in_turn(
         self, micro_batches: Sequence[Batch], weights: Sequence[Tensor], total: int | Tensor
