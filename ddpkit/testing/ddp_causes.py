@@ -24,7 +24,12 @@ TRIED = 6
 """Number of samples that each test of a cause uses."""
 CUT = 4
 """Number of these samples in the first of two unequal groups, with which the criteria are tested."""
-CRITERION = "criterion"
+CRITERION, STEP_RESULT = "criterion", "result of the step"
+STEP_REMEDY = "divide sums by the number of samples, or compute them over all ranks with 'ddpkit.all_reduce_sum'"
+CRITERION_REMEDY = """\
+sums over a batch cause this, and class weights or 'ignore_index' of a criterion without a method 'weight(targets)', such as \
+those of torch.nn; add this method, compute the sums with 'ddpkit.all_reduce_sum', or accept that each rank normalises the loss \
+over its own samples only"""
 
 
 def find_causes(config: Config, plugins: Plugins) -> list[str]:
@@ -68,8 +73,11 @@ def randomness_causes(trainer: Trainer) -> Iterator[str]:
     if draws_random(trainer):
         names = [name for name, layer in trainer.model.named_modules() if "drop" in type(layer).__name__.lower()]
         layers = f" ({', '.join(names[:3])})" if names else ""
+        user = f"the model uses random numbers in its forward{layers}"
+        if trainer.step.name:
+            user = f"the step or the forward of the model{layers} uses random numbers other than those of context.draw"
         yield (
-            f"the model uses random numbers in its forward{layers}; each rank draws its own, so N ranks do not use the same"
+            f"{user}; each rank draws its own, so N ranks do not use the same"
             " numbers as one rank; this is not an error; disable them, for example dropout, to verify the rest"
         )
 
@@ -143,16 +151,14 @@ def criterion_causes(trainer: Trainer) -> Iterator[str]:
             yield (
                 f"{kind} {key!r} is not a mean over samples: its value for"
                 f" {n} samples and the weighted mean of its values for two parts of them differ by {gap:.1e}"
-                " (relative); sums over a batch cause this, and class weights or 'ignore_index' of a criterion without a method"
-                " 'weight(targets)', such as those of torch.nn; add this method, compute the sums with 'ddpkit.all_reduce_sum',"
-                " or accept that each rank normalises the loss over its own samples only"
+                f" (relative); {STEP_REMEDY if kind == STEP_RESULT else CRITERION_REMEDY}"
             )
 
 
 def kind_of_losses(losses: RunLosses) -> str:
     """Return what computes the losses, for messages."""
     if isinstance(losses, StepLosses):
-        return "result of the step"
+        return STEP_RESULT
     return CRITERION if losses.in_evaluation == losses else "model-computed loss"
 
 

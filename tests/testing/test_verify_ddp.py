@@ -19,6 +19,7 @@ from tests.helpers.configs import BLOBS
 
 UNEVEN = {"train.batch_size": 6, "dataset.config.n": 40, "dataset.split.stratify": False}  # 32 train: the last micro-batch has 2
 STEP = """
+import torch
 from ddpkit import Component, StepOutput, hookimpl
 from torch.nn.functional import cross_entropy
 
@@ -26,6 +27,24 @@ from torch.nn.functional import cross_entropy
 @hookimpl
 def ddpkit_steps():
     yield Component("turns", f"{__name__}:Turns")
+    yield Component("noisy", f"{__name__}:noisy")
+    yield Component("summed", f"{__name__}:summed")
+
+
+def noisy():
+    def step(context, images, targets):
+        outputs = context.model(images + torch.randn_like(images))
+        return StepOutput(cross_entropy(outputs, targets), outputs)
+
+    return step
+
+
+def summed():
+    def step(context, images, targets):
+        outputs = context.model(images)
+        return StepOutput(cross_entropy(outputs, targets, reduction="sum"), outputs)
+
+    return step
 
 
 class Turns:
@@ -35,7 +54,7 @@ class Turns:
         right = (outputs.argmax(1) == targets).float().mean()
         return StepOutput({name: cross_entropy(outputs, targets)}, outputs, values={"right": right})
 """
-"""A step that trains two layers in turn, and computes a value in float32."""
+"""Steps: one trains two layers in turn, and computes a value in float32; the others give other results on several ranks."""
 CASES = {
     "sound": {},
     "sound, accumulation, clipping, adamw": {
@@ -63,6 +82,8 @@ CASES = {
         ],
     },
     "sound, BatchNorm over ranks": {**UNEVEN, "model.name": "convnet", "ddp.sync_batchnorm": True},
+    "uses random numbers other than those of context.draw": {"criterion": [], "train.step": "noisy"},
+    "result of the step 'loss' is not a mean over samples": {"criterion": [], "train.step": "summed"},
     "1 BatchNorm layers (1) use only the statistics of each rank's own samples; set 'ddp.sync_batchnorm = true'": {
         "model.name": "convnet"
     },
