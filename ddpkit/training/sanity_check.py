@@ -1,8 +1,9 @@
 """Try the step, the postprocess and the metrics with a few samples before training, without changing the model."""
 
+import contextlib
 import json
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -80,19 +81,17 @@ class SanityCheck:
         state = list(self.model.buffers())
         if self.evaluator.step.name:  # a step of a plugin may also change parameters, such as those of a mean teacher
             state += self.model.parameters()
-        before = [tensor.detach().clone() for tensor in state]
         for epoch in reversed(self.freezing.phases):  # ends with the first epoch
             self.freezing.apply(epoch)
             set_train_mode(self.model, self.freezing.frozen_norms)
             criteria = FirstCriteria(self.criteria, self.check_criteria)
-            trained = self.try_training(epoch, criteria)
+            with restored(state):
+                trained = self.try_training(epoch, criteria)
             unused |= {name: epoch for name, each in self.model.named_parameters() if each.requires_grad and each.grad is None}
             for parameter in self.model.parameters():
                 parameter.grad = None
         evaluated: RunLosses = self.criteria.in_evaluation
-        with torch.no_grad():
-            for tensor, old in zip(state, before, strict=True):
-                tensor.copy_(old)
+        with restored(state), torch.no_grad():
             for each in [self.loader, self.evaluator.valid, self.evaluator.test]:
                 if each is not None:
                     evaluated = self.try_evaluation(each)
@@ -179,6 +178,16 @@ class SanityCheck:
             if self.model.training and not any(each.requires_grad for each in as_mapping(found.losses).values()):
                 raise ValueError(NO_LOSS)
             return losses
+
+
+@contextlib.contextmanager
+def restored(tensors: Sequence[Tensor]) -> Iterator[None]:
+    """Restore the values of the tensors after the context."""
+    before = [tensor.detach().clone() for tensor in tensors]
+    yield
+    with torch.no_grad():
+        for tensor, old in zip(tensors, before, strict=True):
+            tensor.copy_(old)
 
 
 @attrs.frozen
