@@ -44,7 +44,7 @@ def installed(request, tmp_path_factory):
 
 
 def test_there_are_four_plugins():
-    assert FOLDERS == ["ddpkit-monai", "ddpkit-smp", "ddpkit-timm"]
+    assert FOLDERS == ["ddpkit-kornia", "ddpkit-monai", "ddpkit-smp", "ddpkit-timm"]
 
 
 @pytest.mark.parametrize("name", FOLDERS)
