@@ -1,4 +1,4 @@
-"""Optimizers: torch's classes unchanged, and Lion from timm."""
+"""Optimizers: torch's classes unchanged."""
 
 from collections.abc import Iterator
 
@@ -16,5 +16,3 @@ def ddpkit_optimizers() -> Iterator[Component]:
     yield Component("rmsprop", "torch.optim:RMSprop", doc="RMSprop, Tieleman and Hinton 2012")
     yield Component("adagrad", "torch.optim:Adagrad", doc="Adagrad, Duchi, Hazan and Singer 2011")
     yield Component("adadelta", "torch.optim:Adadelta", doc="Adadelta, Zeiler 2012")
-    lion = "steps that use only the sign of a momentum, Chen et al. 2023"
-    yield Component("lion", "timm.optim.lion:Lion", doc=lion, requires=("timm>=1",))

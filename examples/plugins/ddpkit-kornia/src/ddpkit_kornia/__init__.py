@@ -1,0 +1,1 @@
+"""Augmentation of kornia for ddpkit; `plugin.py` declares the transforms."""

@@ -1,0 +1,1 @@
+"""Components of MONAI for ddpkit; `plugin.py` declares them."""

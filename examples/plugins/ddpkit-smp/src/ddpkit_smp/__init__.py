@@ -1,0 +1,1 @@
+"""Components of segmentation-models-pytorch for ddpkit; `plugin.py` declares them."""

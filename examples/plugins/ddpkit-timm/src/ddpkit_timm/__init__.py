@@ -1,0 +1,1 @@
+"""Components of timm for ddpkit; `plugin.py` declares them."""
