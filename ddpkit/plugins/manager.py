@@ -25,7 +25,7 @@ import pluggy
 from ddpkit.errors import ComponentName, named_errors, suggest
 from ddpkit.plugins import hookspecs, local_files
 from ddpkit.plugins.component import Component, check_kind
-from ddpkit.plugins.digest import digest_module, digest_packages
+from ddpkit.plugins.digest import digest_folder, digest_module, digest_packages
 from ddpkit.plugins.hookspecs import API_VERSION, FAMILY_HOOKS, HOOKS, RUN_HOOKS
 from ddpkit.plugins.policy import Policy, policy_names
 from ddpkit.plugins.registry import BUILTIN, Entry, Family, Registry
@@ -156,6 +156,7 @@ def register(sources: Iterable[PluginSource], policy: Policy = Policy()) -> Plug
     manager = pluggy.PluginManager("ddpkit")
     manager.add_hookspecs(hookspecs)
     registry = Registry(policy.prefer)
+    digest = functools.partial(digest_module, digest_folder=functools.cache(digest_folder))
     plugins = []
     for source in sources:
         is_builtin = source.distribution == GROUP
@@ -169,7 +170,9 @@ def register(sources: Iterable[PluginSource], policy: Policy = Policy()) -> Plug
             error = f"two distributions have plugins with the namespace {source.namespace!r}; uninstall one of them"
             plugins.append(failed_plugin(source, "collision", error))
         else:
-            plugins.append(register_one(source, manager, registry, policy))
+            plugin = register_one(source, manager, registry, policy)
+            module = sys.modules.get(source.entry_point.module) if plugin.status == "ok" else None
+            plugins.append(attrs.evolve(plugin, digest=digest(module)))
     names = {name for source in sources for name in source.names}
     return Plugins(tuple(plugins), registry, tuple(policy.unmatched(names)))
 
@@ -183,8 +186,7 @@ def register_one(source: PluginSource, manager: pluggy.PluginManager, registry: 
     started, before = time.perf_counter(), set(sys.modules)
     plugin = import_plugin(source, manager, registry, policy)
     seconds, heavy = time.perf_counter() - started, tuple(name for name in HEAVY if name in sys.modules and name not in before)
-    digest = digest_module(sys.modules.get(source.entry_point.module)) if plugin.status == "ok" else ""
-    return attrs.evolve(plugin, seconds=seconds, heavy=heavy, digest=digest)
+    return attrs.evolve(plugin, seconds=seconds, heavy=heavy)
 
 
 def import_plugin(source: PluginSource, manager: pluggy.PluginManager, registry: Registry, policy: Policy) -> Plugin:
