@@ -135,13 +135,13 @@ class ModelBuilder(ComponentFactory):
         made, tables = [], optimizer_tables(self.run.train)
         for (path, table), parameters in zip(tables.items(), divide_parameters(model, self.config), strict=True):
             reference, scheduler = open_reference("optimizer", table, path), scheduler_path(self.run.train, path)
-            optimizer = self.optimizer(reference, table, model, parameters)
+            optimizer, trained = self.optimizer(reference, table, model, parameters), list(parameters.values())
             each = Optimization(
                 name=getattr(table, "name", ""),
                 optimizer=optimizer,
-                parameters=list(parameters.values()),
+                parameters=trained,
                 lr_schedule=self.lr_schedule(optimizer, scheduler, steps_per_epoch, has_valid=has_valid),
-                clipping=self.clipping(table, list(parameters.values())),
+                clipping=self.clipping(table, trained),
                 component=self.name_of(reference),
             )
             made.append(each)
